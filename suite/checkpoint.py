@@ -1,0 +1,182 @@
+"""The resumable state of a training, and the signals that ask for it."""
+
+import json
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple, Self
+
+import keras
+import tensorflow as tf
+
+from suite.errors import InputError, Interrupted
+
+log = logging.getLogger(__name__)
+
+PROGRESS = "progress/.ATTRIBUTES/py_state"
+
+
+class Progress(NamedTuple):
+    """How far a training has come.
+
+    Args:
+        epoch: The epoch to go on with, counted from 0.
+        step: Its steps that are done already.
+        rows: The logs of the finished epochs.
+        callbacks: The counters of the callbacks, in order.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rows: tuple[dict[str, float], ...] = ()
+    callbacks: tuple[dict[str, float], ...] = ()
+
+
+class _SavedProgress(tf.train.experimental.PythonState):
+    """Lets `Progress` travel in the same checkpoint as the variables, so that both agree."""
+
+    def __init__(self) -> None:
+        self.value = Progress()
+
+    def serialize(self) -> str:
+        return json.dumps(self.value)
+
+    def deserialize(self, string: str) -> None:
+        self.value = Progress(*json.loads(string))
+
+
+class StopSignals:
+    """While entered, notes the first SIGINT or SIGTERM; the second has its usual effect."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Only the main thread may handle signals: elsewhere a training just cannot be signalled.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+        log.warning("Stopping after this step; the state is saved. Once more stops at once.")
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+
+class TrainingState(keras.callbacks.Callback):
+    """Saves all that a training needs to go on: after each epoch, and when a signal comes.
+
+    Weights, optimizer, seeds and running metrics are saved together with the epoch, the step,
+    the logs so far and the counters of the other callbacks (the best value, the patience). Comes
+    last of all callbacks, so that it sees what they have noted.
+
+    Args:
+        folder: Where the checkpoints lie; the last two are kept.
+        companions: The callbacks whose counters are part of the state.
+        signals: Asked after each step whether to stop.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        companions: Sequence[keras.callbacks.Callback] = (),
+        signals: StopSignals | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.companions = companions
+        self.signals = signals or StopSignals()
+        self.progress = Progress()
+        self._path: str | None = None
+        self._saved = _SavedProgress()
+
+    def find(self) -> Progress:
+        """Looks for a saved state, which the first epoch will then restore; else starts at 0.
+
+        Raises:
+            InputError: The newest saved state is damaged.
+        """
+        self._path = tf.train.latest_checkpoint(self.folder)
+        if self._path is not None:
+            try:
+                stored = tf.train.load_checkpoint(self._path).get_tensor(PROGRESS)
+                self.progress = Progress(*json.loads(stored))
+            except (tf.errors.OpError, RuntimeError, ValueError) as error:
+                raise InputError(f"the saved state {self._path} is damaged: {error}") from None
+        return self.progress
+
+    def restore(self) -> None:
+        """Puts the found state back into the model, its optimizer and the other callbacks.
+
+        Raises:
+            InputError: The state is of another model.
+        """
+        if self._path is None:
+            return
+        try:
+            self._checkpoint().restore(self._path).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError):
+            raise InputError(
+                f"the saved state {self._path} is damaged or of another model"
+            ) from None
+        self._path = None
+        self.progress = self._saved.value
+        for companion, counters in zip(self.companions, self.progress.callbacks, strict=True):
+            vars(companion).update(counters)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Not at the beginning of the training: `fit` resets the running metrics just before this.
+        self.restore()
+        self._first_step = self.progress.step
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.signals.received is None:
+            return
+        self._save(self.progress._replace(step=self._first_step + batch + 1))
+        raise Interrupted("stopped, state saved", self.signals.received)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        self._save(Progress(epoch + 1, 0, (*self.progress.rows, row)))
+
+    def _save(self, progress: Progress) -> None:
+        counters = tuple(_counters(companion) for companion in self.companions)
+        self.progress = self._saved.value = progress._replace(callbacks=counters)
+        manager = tf.train.CheckpointManager(self._checkpoint(), str(self.folder), max_to_keep=2)
+        manager.save()
+
+    def _checkpoint(self) -> tf.train.Checkpoint:
+        variables = [
+            *self.model.variables,
+            *self.model.optimizer.variables,
+            *self.model.metrics_variables,
+        ]
+        # A model counts some variables twice (a metric is also a layer's).
+        unique = {id(variable): variable.value for variable in variables}
+        return tf.train.Checkpoint(variables=list(unique.values()), progress=self._saved)
+
+
+def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in vars(callback).items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }

@@ -1,0 +1,198 @@
+"""The command line of an app, made of its signatures and docstrings."""
+
+import dataclasses
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+import docstring_parser
+from cyclopts import Group, Parameter, Token
+from pydantic import ValidationError
+
+from suite.app import App
+from suite.errors import Diverged, InputError, Interrupted, sentence
+from suite.export import Export
+from suite.run import Run
+from suite.training import Trained, train
+
+
+def main(app: App) -> None:
+    """Runs an app from `sys.argv`, and ends the process with its exit code."""
+    sys.exit(run(app, sys.argv[1:]))
+
+
+def run(app: App, arguments: Sequence[str]) -> int:
+    """Runs an app from the words of a command line.
+
+    Returns:
+        The exit code: 0; 1 where the training diverged; 2 for bad input; 130 or 143 where a
+        signal stopped it.
+    """
+    command_line = _command_line(app)
+    try:
+        command_line(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except (cyclopts.CycloptsError, ValidationError, InputError) as error:
+        return _complain(_cause(error), 2)
+    except Diverged as error:
+        return _complain(error, 1)
+    except Interrupted as error:
+        return _complain(error, 128 + error.signal_number)
+    except KeyboardInterrupt:
+        return _complain(KeyboardInterrupt("interrupted"), 130)
+    return 0
+
+
+def _complain(error: BaseException, exit_code: int) -> int:
+    print(f"{sentence(error)}", file=sys.stderr)
+    return exit_code
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a check of ours said, where the parser has only passed it on."""
+    while isinstance(error, cyclopts.CycloptsError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _command_line(app: App) -> cyclopts.App:
+    architecture = _architecture(app)
+    recipe_names = Literal[tuple(app.recipes) or ("default",)]
+
+    def train_app(
+        *,
+        recipe: Annotated[recipe_names | None, Parameter(group=_group("Recipe", 1))] = None,
+        config: Annotated[app.config, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture, _flat("Architecture", 2)] = architecture(),  # noqa: B008
+        run: Annotated[Run, _flat("Run", 3)] = Run(),  # noqa: B008
+    ) -> None:
+        """Train, evaluate, draw and export.
+
+        Args:
+            recipe: Named set of knobs; single flags still override it.
+        """
+        _speak(run.quiet)
+        knobs = dataclasses.asdict(architecture)
+        print(_summary(app, train(app, config, run, _changed(knobs, app))))
+
+    def evaluate(
+        *,
+        export: Annotated[Export, Parameter(name="*")] = Export(),  # noqa: B008
+        data: str = Run.data,
+        data_dir: Path | None = None,
+    ) -> None:
+        """Evaluate an exported model again, on the test split of a data source.
+
+        Args:
+            data: Where examples come from, as in training.
+            data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+        """
+        _speak(quiet=False)
+        config = app.config()
+        examples = app.data(config, Run(data=data, data_dir=data_dir))
+        model = app.compile(export.keras_model(app.name), config, 1)
+        metrics = app.evaluate(model, examples, config)
+        metadata = export.metadata(app.name)
+        print(_columns({"source": examples.description["source"], **metrics}))
+        print(f"At export, on {metadata['source']}:")
+        print(_columns(metadata["metrics"]))
+
+    command_line = cyclopts.App(
+        name=f"python -m apps.{app.name}",
+        help=inspect.getdoc(sys.modules[app.build.__module__]),
+        help_format="markdown",
+        version_flags=[],
+        default_parameter=Parameter(consume_multiple=True, negative=""),
+        config=functools.partial(_fill_in_recipe, app.recipes),
+    )
+    command_line.default(train_app)
+    command_line.command(evaluate)
+    for name, command in app.commands.items():
+        command_line.command(command, name=name)
+    return command_line
+
+
+def _group(name: str, position: int) -> Group:
+    return Group(name, sort_key=position)
+
+
+def _flat(group: str, position: int) -> Parameter:
+    """Fields become flags of their own, under one heading."""
+    return Parameter(name="*", group=_group(group, position))
+
+
+def _architecture(app: App) -> type:
+    """The knobs of `build` as a dataclass, so that they are parsed like those of the config."""
+    parsed = docstring_parser.parse(inspect.getdoc(app.build) or "")
+    described = {parameter.arg_name: parameter.description for parameter in parsed.params}
+    fields = [
+        (
+            name,
+            Annotated[knob.annotation, Parameter(help=described.get(name))],
+            dataclasses.field(default=knob.default),
+        )
+        for name, knob in app.architecture_knobs().items()
+    ]
+    # Named as ours: a class of a standard module would not be taken apart.
+    return dataclasses.make_dataclass(
+        "Architecture", fields, frozen=True, kw_only=True, namespace={"__module__": __name__}
+    )
+
+
+def _changed(knobs: Mapping[str, Any], app: App) -> dict[str, Any]:
+    defaults = app.architecture_knobs()
+    return {name: value for name, value in knobs.items() if value != defaults[name].default}
+
+
+def _fill_in_recipe(
+    recipes: Mapping[str, Mapping[str, Any]],
+    command_line: cyclopts.App,
+    commands: tuple[str, ...],
+    arguments: cyclopts.ArgumentCollection,
+) -> None:
+    """Gives the knobs of the chosen recipe to the flags that were not given."""
+    chosen = [token.value for a in arguments if a.name == "--recipe" for token in a.tokens]
+    for name, value in recipes.get(chosen[0] if chosen else "", {}).items():
+        flag = "--" + name.replace("_", "-")
+        [argument] = [a for a in arguments if a.name == flag]
+        values = value if isinstance(value, tuple) else (value,)
+        if not argument.tokens:
+            for index, each in enumerate(values):
+                argument.append(Token(keyword=flag, value=str(each), source="recipe", index=index))
+
+
+def _speak(quiet: bool) -> None:
+    logger = logging.getLogger("suite")
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def _summary(app: App, trained: Trained) -> str:
+    return "\n" + _columns(
+        {
+            **trained.report["metrics"],
+            "seconds": trained.report["seconds"]["total"],
+            "figures": trained.folder / "figures",
+            "report": trained.folder / "REPORT.md",
+            "SavedModel": trained.saved_model,
+            "try next": f"python -m apps.{app.name} {app.try_next}",
+        }
+    )
+
+
+def _columns(values: Mapping[str, Any]) -> str:
+    width = max(map(len, values))
+    return "\n".join(
+        f"{name:{width}}  {value:.4f}" if isinstance(value, float) else f"{name:{width}}  {value}"
+        for name, value in values.items()
+    )

@@ -1,0 +1,202 @@
+"""Labelled examples in memory, and the `tf.data` pipelines that feed them to `fit`.
+
+The training pipeline is a pure function of the step: which examples a batch holds, and how they
+are augmented, follows from the seed and the number of the step alone. So a run resumes at any
+step without replaying those before it, and a shuffle costs no buffer.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from suite.errors import InputError
+
+# An epoch passes over a small dataset several times, until it is worth the name.
+LEAST_STEPS = 100
+# The held-out examples are the same for every seed, so that seeds can be compared.
+SPLIT_SEED = 0
+
+Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Split(NamedTuple):
+    """Examples and their labels, row by row."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, index: np.ndarray) -> "Split":
+        """The examples at these rows."""
+        return Split(self.inputs[index], self.labels[index])
+
+
+class Examples(NamedTuple):
+    """A labelled dataset as a source gives it.
+
+    `test` is None where the source has no split of its own.
+    """
+
+    train: Split
+    test: Split | None
+    class_names: tuple[str, ...]
+    source: str
+    comparable: bool = True
+    feature_names: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """What `fit` and `evaluate` are fed, and where it came from.
+
+    Args:
+        train: `train(step)`: the batches from that global step on, epoch after epoch, without
+            end.
+        steps_per_epoch: Batches of one epoch.
+        validation: One pass over the validation split.
+        test: One pass over the test split.
+        model_arguments: What the data decides about the model: arguments of the app's `build`.
+        description: Source, fingerprint and counts, for the report.
+        unsplit: The source's training examples before any were held out, for cross-validation.
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    steps_per_epoch: int
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    model_arguments: Mapping[str, Any]
+    description: Mapping[str, Any]
+    unsplit: Split | None = None
+
+
+def supervised(
+    examples: Examples,
+    *,
+    batch_size: int,
+    validation_split: float,
+    seed: int,
+    model_arguments: Callable[[Split], Mapping[str, Any]],
+    augment: Augment | None = None,
+) -> Data:
+    """Splits labelled examples and makes their pipelines.
+
+    Args:
+        examples: What a source gave.
+        batch_size: Examples per step, over all replicas.
+        validation_split: Share of the training examples that is held out.
+        seed: Decides order and augmentation, not the splits.
+        model_arguments: What the training split decides about the model.
+        augment: `augment(inputs, seed)` distorts one batch in the graph; `seed` is a pair of
+            integers, another one for each step.
+    """
+    train, test = examples.train, examples.test
+    if test is None:
+        train, test = hold_out(train, 0.2)
+    train, validation = hold_out(train, validation_split)
+    steps = math.ceil(len(train) / batch_size)
+    return Data(
+        train=shuffled_batches(train, batch_size, seed=seed, augment=augment),
+        steps_per_epoch=steps * math.ceil(LEAST_STEPS / steps),
+        validation=batches(validation),
+        test=batches(test),
+        model_arguments=model_arguments(train),
+        unsplit=examples.train,
+        description={
+            "source": examples.source,
+            "comparable": examples.comparable,
+            "fingerprint": fingerprint(train, validation, test),
+            "train": len(train),
+            "validation": len(validation),
+            "test": len(test),
+            "class_names": list(examples.class_names),
+            "feature_names": list(examples.feature_names),
+        },
+    )
+
+
+def hold_out(split: Split, share: float) -> tuple[Split, Split]:
+    """Splits off a share of every class: `(rest, held out)`, the same ones every time.
+
+    Raises:
+        InputError: There are too few examples to have every class on both sides.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, held = train_test_split(
+            np.arange(len(split)),
+            test_size=share,
+            random_state=SPLIT_SEED,
+            stratify=split.labels,
+        )
+    except ValueError:
+        counts = np.unique(split.labels, return_counts=True)[1]
+        raise InputError(
+            f"a share of {share:.3g} can be held out only where every class has enough examples. "
+            f"Received: {len(split)} examples, {counts.min()} of the smallest class"
+        ) from None
+    return split.rows(np.sort(rest)), split.rows(np.sort(held))
+
+
+def shuffled_batches(
+    split: Split, batch_size: int, *, seed: int, augment: Augment | None = None
+) -> Callable[[int], tf.data.Dataset]:
+    """The training pipeline: see `Data.train`.
+
+    The examples stay where they are; a stateless permutation of their indices is made anew for
+    each epoch (`tf.random.experimental.index_shuffle`). The last batch of an epoch may be
+    smaller.
+    """
+    inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
+    count = len(split)
+    steps = math.ceil(count / batch_size)
+    # Order and augmentation draw from streams of their own.
+    order_seed, augment_seed = np.random.SeedSequence(seed).generate_state(2) // 2
+
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        epoch, position = step // steps, step % steps
+        first = position * batch_size
+        rows = tf.range(first, tf.minimum(first + batch_size, count))
+        rows = tf.random.experimental.index_shuffle(
+            rows, seed=tf.stack([tf.cast(epoch, tf.int32), int(order_seed)]), max_index=count - 1
+        )
+        batch_inputs = tf.gather(inputs, rows)
+        if augment is not None:
+            pair = tf.stack([tf.cast(step, tf.int32), int(augment_seed)])
+            batch_inputs = augment(batch_inputs, pair)
+        return batch_inputs, tf.gather(labels, rows)
+
+    def train(step: int) -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(step, np.iinfo(np.int64).max)
+        return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+    return train
+
+
+def batches(split: Split, batch_size: int = 1000) -> tf.data.Dataset:
+    """One pass over the examples in their own order."""
+    dataset = tf.data.Dataset.from_tensor_slices(tuple(split))
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def collect(dataset: tf.data.Dataset) -> Split:
+    """All examples of a finite dataset of `(inputs, labels)` batches."""
+    inputs, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return Split(np.concatenate(inputs), np.concatenate(labels))
+
+
+def fingerprint(*splits: Split) -> str:
+    """SHA-256 over the bytes, shapes and types of some arrays, in order."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for array in split:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

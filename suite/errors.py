@@ -1,0 +1,32 @@
+"""What goes wrong in a way that a user can mend: one clear sentence each."""
+
+from pydantic import ValidationError
+
+
+class InputError(ValueError):
+    """Bad input: says what was wrong, what came in and what would be right."""
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the training to stop, and its state was saved.
+
+    Not an `Exception`: like `KeyboardInterrupt`, it must pass through `except Exception`.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def sentence(error: BaseException) -> str:
+    """One line for one error, whoever raised it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "value"
+        wish = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        return f"`{name}` {wish}. Received: {first['input']}"
+    return " ".join(str(error).split())

@@ -1,0 +1,212 @@
+"""SavedModel versions under `<export_dir>/<app>/<n>/`: writing them whole, and reading them."""
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from suite.errors import InputError
+
+log = logging.getLogger(__name__)
+
+METADATA = "assets.extra/metadata.json"
+KERAS_MODEL = "assets.extra/model.keras"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+
+
+def classifier(model: keras.Model) -> keras.Model:
+    """A classifier as it is served: `logits`, `probabilities` and `label`.
+
+    Args:
+        model: Functional, with logits `(batch, classes)` as its only output.
+
+    Returns:
+        A model with the same inputs and the outputs `logits` and `probabilities`
+        `(batch, classes)`, float32, and `label` `(batch,)`, int64: the index of the class.
+    """
+    logits = ops.cast(model.output, "float32")
+    return keras.Model(
+        model.inputs,
+        {
+            "logits": logits,
+            "probabilities": ops.softmax(logits),
+            "label": ops.cast(ops.argmax(logits, axis=-1), "int64"),
+        },
+        name=model.name,
+    )
+
+
+def export(
+    folder: Path,
+    model: keras.Model,
+    endpoints: Mapping[str, keras.Model],
+    example: np.ndarray,
+    metadata: Mapping[str, Any],
+) -> tuple[Path, float]:
+    """Writes the next version, and reads it back to compare.
+
+    The version is made aside and renamed into place, so that a reader never sees half of one.
+    TensorFlow Serving passes over the folder beside the versions, whose name is no number.
+
+    Args:
+        folder: `<export_dir>/<app>`.
+        model: The trained model; kept in Keras's own format as well, to train or evaluate on.
+        endpoints: Signatures by name; `serve` is the default one.
+        example: A batch for the default endpoint: compared after reloading, and used to warm up
+            a server.
+        metadata: What a client should know: written as JSON.
+
+    Returns:
+        The version's folder, and the largest absolute difference between the outputs of the
+        reloaded `serve` signature and of the Keras model on `example`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    try:
+        made = aside / "version"
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        for name, endpoint in endpoints.items():
+            _add_endpoint(archive, name, endpoint)
+        archive.write_out(str(made), verbose=False)
+        (made / "assets.extra").mkdir()
+        difference = _difference(made, endpoints["serve"], example)
+        model.save(made / KERAS_MODEL)
+        (made / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+        _write_warmup(made / WARMUP, folder.name, endpoints["serve"], example[:1])
+        return _move_into_place(made, folder), difference
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def versions(folder: Path) -> list[int]:
+    """The exported versions in `<export_dir>/<app>`, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Which exported model answers.
+
+    Args:
+        export_dir: Folder that holds `<app>/<version>/`.
+        version: Version to use. Defaults to the newest.
+    """
+
+    export_dir: Path = Path("saved_models")
+    version: PositiveInt | None = None
+
+    def folder(self, app_name: str) -> Path:
+        """The folder of the version.
+
+        Raises:
+            InputError: There is no such version.
+        """
+        parent = self.export_dir / app_name
+        found = versions(parent)
+        if not found:
+            raise InputError(
+                f"an exported model is needed. Received: none under {parent}; "
+                f"python -m apps.{app_name} makes one"
+            )
+        if self.version is not None and self.version not in found:
+            raise InputError(
+                f"--version must be one of: {', '.join(map(str, found))}. Received: {self.version}"
+            )
+        return parent / str(self.version or found[-1])
+
+    def metadata(self, app_name: str) -> dict[str, Any]:
+        """What was written down about the version."""
+        return json.loads((self.folder(app_name) / METADATA).read_text())
+
+    def call(self, app_name: str, inputs: np.ndarray, signature: str = "serve") -> Any:
+        """The outputs of a signature for one batch, as a dict of arrays.
+
+        Raises:
+            InputError: The version cannot be loaded.
+        """
+        folder = self.folder(app_name)
+        try:
+            function = tf.saved_model.load(str(folder)).signatures[signature]
+        except (OSError, KeyError, ValueError, tf.errors.OpError):
+            raise InputError(f"the exported model {folder} is damaged: export it again") from None
+        return _call(function, inputs)
+
+    def keras_model(self, app_name: str) -> keras.Model:
+        """The version as a Keras model.
+
+        Raises:
+            InputError: The version cannot be loaded.
+        """
+        path = self.folder(app_name) / KERAS_MODEL
+        try:
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except (OSError, KeyError, ValueError, TypeError):
+            raise InputError(f"the exported model {path} is damaged: export it again") from None
+
+
+def _add_endpoint(archive: keras.export.ExportArchive, name: str, endpoint: keras.Model) -> None:
+    specs = [
+        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+        for tensor in endpoint.inputs
+    ]
+
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return endpoint(list(tensors), training=False)
+
+    archive.add_endpoint(name, serve, input_signature=specs)
+
+
+def _call(function: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    [(name, spec)] = function.structured_input_signature[1].items()
+    outputs = function(**{name: tf.cast(inputs, spec.dtype)})
+    return {key: value.numpy() for key, value in outputs.items()}
+
+
+def _difference(folder: Path, endpoint: keras.Model, example: np.ndarray) -> float:
+    reloaded = _call(tf.saved_model.load(str(folder)).signatures["serve"], example)
+    expected = endpoint.predict_on_batch(example)
+    return max(
+        float(np.max(np.abs(reloaded[name].astype(np.float64) - expected[name])))
+        for name in expected
+    )
+
+
+def _write_warmup(path: Path, name: str, endpoint: keras.Model, example: np.ndarray) -> None:
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = "serving_default"
+    [tensor] = endpoint.inputs
+    proto = tf.make_tensor_proto(example.astype(tensor.dtype))
+    request.inputs[tensor.name].CopyFrom(proto)
+    record = prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(record.SerializeToString())
+
+
+def _move_into_place(made: Path, folder: Path) -> Path:
+    while True:
+        version = folder / str(max(versions(folder), default=0) + 1)
+        try:
+            made.rename(version)
+            return version
+        except OSError:
+            if not version.exists():
+                raise
+            # another export took this number in between: take the next

@@ -1,0 +1,180 @@
+"""Pictures that more than one app draws. All of them are Matplotlib figures, made off screen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+CLASS_LIMIT = 30
+
+
+def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Writes each figure as `<folder>/<name>.png`, and returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        paths.append(path)
+    return paths
+
+
+def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Every logged metric against the epoch, training and validation in one panel.
+
+    Args:
+        history: Values by metric and epoch, as `keras.callbacks.History` holds them.
+    """
+    names = [n for n in history if not n.startswith("val_") and n != "learning_rate"]
+    figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in history:
+                epochs = np.arange(1, len(history[key]) + 1)
+                axes.plot(epochs, history[key], marker="o", markersize=3, label=label)
+        axes.set(xlabel="epoch", title=name)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        axes.legend(frameon=False)
+    return figure
+
+
+def confusion_matrix(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    """Counts of given against predicted classes, the diagonal shaded apart.
+
+    Args:
+        labels: Given classes, `(n,)`.
+        predicted: Predicted classes, `(n,)`.
+        class_names: By class index.
+    """
+    count = len(class_names)
+    matrix = np.zeros((count, count), int)
+    np.add.at(matrix, (labels, predicted), 1)
+    wrong = matrix * (1 - np.eye(count, dtype=int))
+    side = max(3.5, 0.45 * count + 1.5)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(np.ma.masked_equal(wrong, 0), cmap="Reds", vmin=0)
+    ticks = np.arange(count)
+    axes.set(
+        xticks=ticks,
+        yticks=ticks,
+        xticklabels=class_names,
+        yticklabels=class_names,
+        xlabel="predicted",
+        ylabel="given",
+        title=f"{np.trace(matrix)} of {matrix.sum()} right",
+    )
+    if count > 10 or max(map(len, class_names)) > 3:
+        axes.tick_params(axis="x", rotation=45)
+    if count <= CLASS_LIMIT:
+        for row, column in np.argwhere(matrix):
+            right = row == column
+            axes.text(
+                column,
+                row,
+                matrix[row, column],
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="gray" if right else "black",
+            )
+    return figure
+
+
+def worst_mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    count: int = 24,
+) -> Figure:
+    """The wrongly classified images in which the true class got the least probability.
+
+    Args:
+        images: `(n, height, width, 1)`.
+        labels: True classes, `(n,)`.
+        probabilities: `(n, classes)`.
+        class_names: By class index.
+        count: How many to show at most.
+    """
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:count]
+    columns = 8
+    rows = max(1, -(-len(worst) // columns))
+    figure = Figure(figsize=(1.1 * columns, 1.4 * rows + 0.4), layout="constrained")
+    figure.suptitle(f"{len(wrong)} of {len(labels)} wrong; given (true)", fontsize=9)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in panels:
+        axes.axis("off")
+    for axes, index in zip(figure.axes, worst, strict=False):
+        axes.imshow(images[index, ..., 0], cmap="gray_r")
+        given, true = class_names[predicted[index]], class_names[labels[index]]
+        axes.set_title(f"{given} ({true})", fontsize=8)
+    return figure
+
+
+def filters(kernel: np.ndarray) -> Figure:
+    """The filters of a first convolution on grey images, dark for negative weights.
+
+    Args:
+        kernel: `(height, width, 1, filters)`.
+    """
+    count = kernel.shape[-1]
+    columns = min(8, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(0.8 * columns, 0.8 * rows + 0.3), layout="constrained")
+    figure.suptitle("first-layer filters", fontsize=9)
+    limit = np.abs(kernel).max()
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for index, axes in enumerate(figure.axes[:count]):
+        axes.imshow(kernel[:, :, 0, index], cmap="gray", vmin=-limit, vmax=limit)
+    return figure
+
+
+def decision_regions(
+    predict: Callable[[np.ndarray], np.ndarray],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    feature_names: Sequence[str],
+) -> Figure:
+    """Predicted classes over each pair of features, the other features at their mean.
+
+    Args:
+        predict: Classes `(n,)` of inputs `(n, features)`.
+        inputs: Examples to draw, `(n, features)`.
+        labels: Their classes, `(n,)`.
+        class_names: By class index.
+        feature_names: By column.
+    """
+    pairs = [(i, j) for i in range(len(feature_names)) for j in range(i)][:6]
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")
+    colours = matplotlib.colormaps["tab10"].colors
+    palette = matplotlib.colors.ListedColormap(colours[: len(class_names)])
+    scale = {"cmap": palette, "vmin": -0.5, "vmax": len(class_names) - 0.5}
+    low, high = inputs.min(axis=0), inputs.max(axis=0)
+    margin = 0.08 * (high - low)
+    grids = [np.linspace(a, b, 120) for a, b in zip(low - margin, high + margin, strict=True)]
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (y, x) in zip(panels, pairs, strict=False):
+        plane = np.tile(inputs.mean(axis=0), (120 * 120, 1))
+        across, up = np.meshgrid(grids[x], grids[y])
+        plane[:, x], plane[:, y] = across.ravel(), up.ravel()
+        regions = predict(plane.astype(np.float32)).reshape(120, 120)
+        axes.pcolormesh(across, up, regions, alpha=0.25, shading="nearest", **scale)
+        axes.scatter(inputs[:, x], inputs[:, y], c=labels, s=12, edgecolors="white", **scale)
+        axes.set(xlabel=feature_names[x], ylabel=feature_names[y])
+    handles = [
+        matplotlib.lines.Line2D([], [], marker="o", linestyle="", color=colour, label=name)
+        for colour, name in zip(colours, class_names, strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    return figure

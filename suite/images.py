@@ -1,0 +1,242 @@
+"""Small grey images: reading them from anywhere, and distorting them in the graph.
+
+Everywhere in the suite an image is `(height, width, 1)` with grey values from 0 to 255, the ink
+bright on a dark ground, as in MNIST.
+"""
+
+import functools
+import math
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+from keras import ops
+
+from suite import sources
+from suite.data import Examples, Split
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.run import Run
+
+SIZE = 28
+INK_SIZE = 20  # MNIST fits the ink into 20 x 20 and centres it by its mass
+DIGITS = tuple("0123456789")
+ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+def load_digits(run: "Run") -> Examples:
+    """MNIST, or what `--data` names instead: `(28, 28, 1)` images, labels `0..classes-1`."""
+    return sources.load(
+        run, tfds_name="mnist", from_tfds=_from_tfds, embedded=_embedded, from_path=_from_path
+    )
+
+
+def augmenter(rotation: float, shift: float, zoom: float) -> Any:
+    """A stateless random affine distortion for `suite.data.shuffled_batches`.
+
+    Args:
+        rotation: Largest rotation, in degrees.
+        shift: Largest shift along each axis, in pixels.
+        zoom: Largest relative change of width and of height.
+
+    Returns:
+        `augment(images, seed) -> images`, or None where there is nothing to distort.
+    """
+    if not (rotation or shift or zoom):
+        return None
+    return functools.partial(_distort, rotation=rotation, shift=shift, zoom=zoom)
+
+
+def _distort(
+    images: tf.Tensor, seed: tf.Tensor, *, rotation: float, shift: float, zoom: float
+) -> tf.Tensor:
+    count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+    draws = tf.unstack(tf.random.stateless_uniform((5, count), seed, -1.0, 1.0))
+    angle = draws[0] * math.radians(rotation)
+    wide, high = 1 + draws[1] * zoom, 1 + draws[2] * zoom
+    # Rows of the map from output to input pixels, about the centre of the image.
+    a, b = wide * tf.cos(angle), -high * tf.sin(angle)
+    c, d = wide * tf.sin(angle), high * tf.cos(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    across = x - (a * x + b * y) + draws[3] * shift
+    down = y - (c * x + d * y) + draws[4] * shift
+    zero = tf.zeros_like(a)
+    transform = tf.stack([a, b, across, c, d, down, zero, zero], axis=1)
+    return ops.image.affine_transform(
+        tf.cast(images, tf.float32), transform, data_format="channels_last"
+    )
+
+
+def read_digit(path: Path) -> np.ndarray:
+    """One picture, of any size and polarity, as MNIST would have drawn it.
+
+    The ground is taken to be the colour of the border. The ink is cut out, fitted into 20 x 20
+    and centred by its mass. A picture that is MNIST's own format already is left alone.
+
+    Returns:
+        Grey values, `(28, 28, 1)`, uint8.
+
+    Raises:
+        InputError: The file is missing, is no image, or shows nothing.
+    """
+    grey = _read_grey(path)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    if np.median(border) > 127:
+        grey = 255 - grey
+        border = 255 - border
+    if grey.shape == (SIZE, SIZE) and not np.median(border):
+        return grey[..., None]
+    ground = np.median(border)
+    ink = np.clip((grey - ground) * (255 / max(255 - ground, 1)), 0, 255)
+    if ink.max() < 32:
+        raise InputError(f"{path} must show a digit. Received: an even surface")
+    ink *= 255 / ink.max()
+    rows, columns = (np.flatnonzero((ink > 48).any(axis)) for axis in (1, 0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = INK_SIZE / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    small = PIL.Image.fromarray(ink.astype(np.uint8)).resize(
+        (width, height), PIL.Image.Resampling.LANCZOS
+    )
+    return _centred(np.asarray(small))[..., None]
+
+
+def _centred(ink: np.ndarray) -> np.ndarray:
+    canvas = np.zeros((SIZE, SIZE), np.uint8)
+    total = ink.sum()
+    middle = [(ink.sum(1 - axis) * np.arange(ink.shape[axis])).sum() / total for axis in (0, 1)]
+    top, left = (
+        int(np.clip(round((SIZE - 1) / 2 - m), 0, SIZE - side))
+        for m, side in zip(middle, ink.shape, strict=True)
+    )
+    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return canvas
+
+
+def _read_grey(path: Path) -> np.ndarray:
+    """Any image file as `(height, width)` grey values, transparent parts white."""
+    if not path.is_file():
+        raise InputError(f"an image file is needed. Received: {path}, which is not there")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path) as image:
+                rgba = image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
+        reason = "too many pixels" if "bomb" in str(error) else "not a readable image"
+        raise InputError(f"an image file is needed. Received: {path}, {reason}") from None
+    white = PIL.Image.new("RGBA", rgba.size, "white")
+    return np.asarray(PIL.Image.alpha_composite(white, rgba).convert("L"))
+
+
+def _from_tfds(builder: Any, source: str) -> Examples:
+    splits = {}
+    for name in ("train", "test"):
+        everything = builder.as_dataset(split=name, batch_size=-1)
+        labels = everything["label"].numpy().astype(np.int32)
+        splits[name] = Split(everything["image"].numpy(), labels)
+    return Examples(splits["train"], splits["test"], DIGITS, source)
+
+
+def _embedded() -> Examples:
+    """Scikit-learn's 1,797 handwritten digits, enlarged from 8 x 8 to MNIST's layout."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    digits = sklearn_digits()
+    small = (digits.images * (255 / 16)).astype(np.float32)[..., None]
+    large = tf.image.resize(small, (INK_SIZE, INK_SIZE), method="bicubic")
+    margin = (SIZE - INK_SIZE) // 2
+    large = tf.image.pad_to_bounding_box(large, margin, margin, SIZE, SIZE)
+    images = np.clip(np.rint(large.numpy()), 0, 255).astype(np.uint8)
+    whole = Split(images, digits.target.astype(np.int32))
+    return Examples(whole, None, DIGITS, "embedded:digits", comparable=False)
+
+
+def _from_path(path: Path) -> Examples:
+    return _from_folder(path) if path.is_dir() else _from_npz(path)
+
+
+def _from_npz(path: Path) -> Examples:
+    """A file in the layout of Keras's `mnist.npz`."""
+    keys = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in keys if key not in archive]
+            if missing:
+                raise InputError(
+                    f"{path} must hold {', '.join(keys)}. Received: no {', '.join(missing)}"
+                )
+            x_train, y_train, x_test, y_test = (archive[key] for key in keys)
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile):
+        raise InputError(
+            f"--data must be an .npz in the layout of Keras's mnist.npz, or a folder. "
+            f"Received: {path}, which cannot be read as one"
+        ) from None
+    train, test = _checked(x_train, y_train, path), _checked(x_test, y_test, path)
+    return Examples(train, test, DIGITS, str(path))
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Split:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.shape[1:] != (SIZE, SIZE, 1) or not len(images):
+        raise InputError(
+            f"images in {path} must have the shape (n, {SIZE}, {SIZE}) or (n, {SIZE}, {SIZE}, 1), "
+            f"n at least 1. Received: {images.shape}"
+        )
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"labels in {path} must be {len(images)} integers, one for each image. "
+            f"Received: shape {labels.shape} of {labels.dtype}"
+        )
+    if labels.min() < 0 or labels.max() >= len(DIGITS):
+        raise InputError(
+            f"labels in {path} must be in 0..{len(DIGITS) - 1}. "
+            f"Received: {labels.min()}..{labels.max()}"
+        )
+    numeric = images.dtype.kind in "iuf"
+    if not numeric or not (images.min() >= 0 and 1 < images.max() <= 255):
+        extent = f"{images.min()}..{images.max()}" if numeric else str(images.dtype)
+        raise InputError(f"pixels in {path} must be grey values in 0..255. Received: {extent}")
+    return Split(images.astype(np.uint8), labels.astype(np.int32))
+
+
+def _from_folder(path: Path) -> Examples:
+    """Class folders of image files; or `train/` and `test/`, each with class folders."""
+    if (path / "train").is_dir() and (path / "test").is_dir():
+        names = _class_names(path / "train")
+        if _class_names(path / "test") != names:
+            raise InputError(f"{path}/train and {path}/test must have the same class folders")
+        train, test = _read_classes(path / "train", names), _read_classes(path / "test", names)
+        return Examples(train, test, names, str(path))
+    names = _class_names(path)
+    return Examples(_read_classes(path, names), None, names, str(path))
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(names) < 2:
+        raise InputError(
+            f"{folder} must hold two class folders or more. Received: {', '.join(names) or 'none'}"
+        )
+    return tuple(names)
+
+
+def _read_classes(folder: Path, names: tuple[str, ...]) -> Split:
+    images, labels = [], []
+    for label, name in enumerate(names):
+        files = sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in ENDINGS)
+        if not files:
+            raise InputError(f"{folder / name} must hold image files. Received: none")
+        for file in files:
+            image = PIL.Image.fromarray(_read_grey(file)).resize((SIZE, SIZE))
+            images.append(np.asarray(image))
+            labels.append(label)
+    return Split(np.stack(images)[..., None], np.asarray(labels, np.int32))

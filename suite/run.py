@@ -1,0 +1,185 @@
+"""How and where a training runs: the flags shared by all apps, and the run's own folder."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.app import App, Settings
+
+RUNS = Path("runs")
+RECORD = "run.json"
+PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How and where: shared by all apps.
+
+    Args:
+        data: Where examples come from: `auto` takes prepared TFDS data, else a download, else
+            the embedded set; `tfds`; `embedded`; or the path of your own data.
+        data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+        seed: Decides initial weights, data order, augmentation and dropout.
+        deterministic: Same bytes every time, by slower kernels where there is a choice.
+        run_dir: Folder for logs, checkpoints, figures and report. Defaults to
+            `runs/<app>/<time>`.
+        resume: Go on from the last saved state of `run_dir`, or of the app's newest run.
+        strategy: Placement: `auto` mirrors the model where several GPUs are visible.
+        precision: Dtype policy of the layers.
+        jit: Compile the training step with XLA.
+        export_dir: Folder that gets `<app>/<version>/`, a SavedModel each time.
+        quiet: Print warnings and the final answer only.
+    """
+
+    data: str = "auto"
+    data_dir: Path | None = None
+    seed: NonNegativeInt = 0
+    deterministic: bool = False
+    run_dir: Path | None = None
+    resume: bool = False
+    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit: bool = False
+    export_dir: Path = Path("saved_models")
+    quiet: bool = False
+
+
+# What must stay as it was for a resumed run to be the same run.
+SAME_RUN = ("data", "seed", "deterministic", "precision")
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide a result."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": sys.version.split()[0], **found}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON spells it: dataclasses as objects, tuples as lists, paths as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.loads(json.dumps(value, default=str))
+
+
+def writable(folder: Path, flag: str) -> None:
+    """Refuses a folder that could not be made or written, without making it.
+
+    Raises:
+        InputError: The path, or the nearest parent that exists, is no writable folder.
+    """
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise InputError(f"{flag} must be a folder. Received: {folder}, but {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{flag} must be writable. Received: {folder}, but {nearest} is not")
+
+
+def new_folder(app: "App", config: Any, architecture: dict[str, Any], run: Run) -> Path:
+    """Makes the folder of a new run and writes down there what made it."""
+    if run.run_dir is not None:
+        folder = run.run_dir
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = _timed_folder(RUNS / app.name)
+    record = {
+        "app": app.name,
+        "config": plain(config),
+        "architecture": plain(architecture),
+        "run": plain(run),
+        "versions": versions(),
+    }
+    partial = folder / (RECORD + ".part")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.replace(folder / RECORD)
+    return folder
+
+
+def _timed_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.datetime.now()
+    while True:
+        folder = parent / now.strftime("%Y%m%d-%H%M%S")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:  # another run of this app began in the same second
+            now += datetime.timedelta(seconds=1)
+
+
+def refuse_folder_in_use(folder: Path) -> None:
+    """Refuses to start a new run over an old one, or where nothing can be written.
+
+    Raises:
+        InputError: The folder already holds a run, or could not be made or written.
+    """
+    writable(folder, "--run-dir")
+    if (folder / RECORD).exists():
+        raise InputError(
+            f"--run-dir must be a new or empty folder. Received: {folder}, which holds a run "
+            "already; add --resume to go on with it"
+        )
+
+
+def reopen(
+    app: "App", config: Any, architecture: dict[str, Any], run: Run
+) -> tuple[Path, "Settings", Run]:
+    """Finds the run to go on with, and the settings that made it.
+
+    A knob left at its default takes the recorded value.
+
+    Returns:
+        The folder, `(config, architecture)`, and `run` with the recorded seed, data and so on.
+
+    Raises:
+        InputError: There is no such run, it is another app's, or a knob was given that differs
+            from the recorded one.
+    """
+    folder = run.run_dir or _newest(app.name)
+    if not (folder / RECORD).is_file():
+        raise InputError(f"--resume needs the folder of a run. Received: {folder}, without {RECORD}")
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        recorded_app, recorded_run = record["app"], record["run"]
+        recorded_config, recorded_architecture = record["config"], record["architecture"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / RECORD} is damaged: this run cannot be resumed") from None
+    if recorded_app != app.name:
+        raise InputError(
+            f"--resume needs a run of {app.name}. Received: {folder}, a run of {recorded_app}"
+        )
+    _same(plain(config), plain(app.config()), recorded_config)
+    if architecture:
+        _same(plain(architecture), {}, recorded_architecture)
+    same = {name: recorded_run[name] for name in SAME_RUN}
+    _same({name: plain(run)[name] for name in SAME_RUN}, plain(Run()), same)
+    settings = app.config(**recorded_config), recorded_architecture
+    return folder, settings, dataclasses.replace(run, **same)
+
+
+def _same(given: dict[str, Any], default: dict[str, Any], recorded: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value != default.get(name) and value != recorded.get(name):
+            raise InputError(
+                f"`{name}` must stay as it was when a run is resumed: {recorded.get(name)}. "
+                f"Received: {value}"
+            )
+
+
+def _newest(name: str) -> Path:
+    found = sorted(path.parent for path in (RUNS / name).glob(f"*/{RECORD}"))
+    if not found:
+        raise InputError(f"--resume needs a run of {name}. Received: none under {RUNS / name}")
+    return found[-1]

@@ -1,0 +1,87 @@
+"""Small tables of numeric features and one label: reading them from anywhere."""
+
+import csv
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from suite import sources
+from suite.data import Examples, Split
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.run import Run
+
+IRIS_FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+IRIS_SPECIES = ("setosa", "versicolor", "virginica")
+
+
+def load_iris(run: "Run") -> Examples:
+    """Fisher's iris, or what `--data` names instead: `(features,)` rows, labels `0..classes-1`."""
+    return sources.load(
+        run, tfds_name="iris", from_tfds=_from_tfds, embedded=_embedded, from_path=_from_csv
+    )
+
+
+def _from_tfds(builder: Any, source: str) -> Examples:
+    everything = builder.as_dataset(split="train", batch_size=-1)
+    whole = Split(
+        everything["features"].numpy().astype(np.float32),
+        everything["label"].numpy().astype(np.int32),
+    )
+    return Examples(whole, None, IRIS_SPECIES, source, feature_names=IRIS_FEATURES)
+
+
+def _embedded() -> Examples:
+    from sklearn.datasets import load_iris as sklearn_iris
+
+    iris = sklearn_iris()
+    whole = Split(iris.data.astype(np.float32), iris.target.astype(np.int32))
+    return Examples(whole, None, IRIS_SPECIES, "embedded:iris", feature_names=IRIS_FEATURES)
+
+
+def _from_csv(path: Path) -> Examples:
+    """A CSV with a header: numeric features, and the label in the last column."""
+    if path.is_dir():
+        raise InputError(f"--data must be a CSV file here. Received: {path}, a folder")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise InputError(f"--data must be a CSV file. Received: {path}, unreadable as one") from None
+    if len(lines) < 2 or len(lines[0]) < 2:
+        raise InputError(
+            f"{path} must have a header of features and a label, and rows below it. "
+            f"Received: {len(lines)} lines"
+        )
+    header, rows = [name.strip() for name in lines[0]], lines[1:]
+    names = tuple(header[:-1])
+    if _is_number(header[0]):
+        raise InputError(f"{path} must begin with a header of column names. Received: {header}")
+    features = np.empty((len(rows), len(names)), np.float32)
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, row {number}, must have {len(header)} columns "
+                f"({', '.join(header)}). Received: {len(row)}"
+            )
+        for column, (name, value) in enumerate(zip(names, row, strict=False)):
+            if not _is_number(value):
+                raise InputError(
+                    f"{path}, row {number}, column {name}, must be a number. Received: {value!r}"
+                )
+            features[number - 2, column] = float(value)
+    classes = tuple(sorted({row[-1].strip() for row in rows}))
+    if len(classes) < 2:
+        raise InputError(f"{path} must have two classes or more in {header[-1]}. Received: {classes}")
+    labels = np.asarray([classes.index(row[-1].strip()) for row in rows], np.int32)
+    return Examples(Split(features, labels), None, classes, str(path), feature_names=names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

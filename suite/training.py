@@ -1,0 +1,220 @@
+"""The order of events of a training, from the seed to the report."""
+
+import dataclasses
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from suite import figures, report
+from suite.app import App
+from suite.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
+from suite.checkpoint import StopSignals, TrainingState
+from suite.data import Data
+from suite.distribute import strategy
+from suite.errors import Interrupted
+from suite.export import export
+from suite.run import Run, new_folder, plain, refuse_folder_in_use, reopen, versions, writable
+
+log = logging.getLogger(__name__)
+
+# Taken when the last heavy import is done; the first began with the process.
+SECONDS_TO_IMPORT = report.process_seconds()
+STEPS_PER_EXECUTION = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training leaves behind.
+
+    Args:
+        model: The trained model.
+        history: Metric values by name, one for each epoch.
+        report: What `report.json` says.
+        folder: The run's folder.
+        saved_model: The exported version.
+    """
+
+    model: keras.Model
+    history: Mapping[str, list[float]]
+    report: Mapping[str, Any]
+    folder: Path
+    saved_model: Path
+
+
+def train(
+    app: App,
+    config: Any = None,
+    run: Run | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Trains an app: data, model, `fit`, evaluation, figures, export and report.
+
+    Args:
+        app: The application.
+        config: Its training recipe; by default `app.config()`.
+        run: How and where; by default `Run()`.
+        architecture: Keyword arguments for `app.build`.
+
+    Raises:
+        InputError: Something that was given cannot be used. Nothing was written.
+        Diverged: The loss is no longer a finite number.
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    policy = keras.config.dtype_policy()
+    try:
+        return _train(app, config or app.config(), run or Run(), dict(architecture or {}))
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Trained:
+    watch = report.Stopwatch()
+    writable(run.export_dir / app.name, "--export-dir")
+    folder = None
+    if run.resume:
+        folder, (config, architecture), run = reopen(app, config, architecture, run)
+    elif run.run_dir is not None:
+        refuse_folder_in_use(run.run_dir)
+
+    keras.utils.set_random_seed(run.seed)
+    keras.config.set_dtype_policy(run.precision)
+    if run.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    placement = strategy(run.strategy)
+
+    with watch.part("data"):
+        data = app.data(config, run)
+    log.info("%s on %s", app.name, _counts(data))
+    with watch.part("build"), placement.scope():
+        model = _compiled(app, config, run, architecture, data)
+
+    folder = folder or new_folder(app, config, architecture, run)
+    with watch.part("fit"):
+        history, rate = _fit(app, model, config, run, data, folder)
+    with watch.part("evaluate"):
+        metrics = app.evaluate(model, data, config)
+    with watch.part("figures"):
+        drawn = {"learning_curves": figures.learning_curves(history)}
+        drawn |= app.figures(model, data, config)
+        pictures = figures.save(drawn, folder / "figures")
+    with watch.part("export"):
+        example = _example(data.test)
+        described = {"app": app.name, "metrics": metrics, **plain(data.description)}
+        saved_model, difference = export(
+            run.export_dir / app.name, model, app.endpoints(model), example, described
+        )
+
+    account = {
+        "app": app.name,
+        "config": plain(config),
+        "architecture": plain(architecture),
+        "run": plain(run),
+        "data": plain(data.description),
+        "metrics": metrics,
+        "parameters": model.count_params(),
+        "examples_per_second": rate,
+        "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
+        "versions": versions(),
+        "saved_model": {"path": str(saved_model), "reload_difference": difference},
+    }
+    report.write(folder, account, pictures, sys.modules[app.build.__module__].__doc__ or app.name)
+    return Trained(
+        model=model, history=history, report=account, folder=folder, saved_model=saved_model
+    )
+
+
+def _compiled(
+    app: App, config: Any, run: Run, architecture: dict[str, Any], data: Data
+) -> keras.Model:
+    built = app.build(**{**data.model_arguments, **architecture})
+    model = app.compile(built, config, config.epochs * data.steps_per_epoch)
+    model.jit_compile = run.jit
+    # One call runs several steps, but never past the end of an epoch.
+    steps = range(1, STEPS_PER_EXECUTION + 1)
+    model.steps_per_execution = max(n for n in steps if data.steps_per_epoch % n == 0)
+    return model
+
+
+def _fit(
+    app: App, model: keras.Model, config: Any, run: Run, data: Data, folder: Path
+) -> tuple[dict[str, list[float]], float | None]:
+    """Trains from the saved state, or from the beginning, to the end.
+
+    Returns:
+        The history, and the examples trained on in a second.
+    """
+    best = folder / "best.weights.h5"
+    throughput = Throughput(config.batch_size)
+    monitor = app.monitor or "val_loss"
+    keep_best = keras.callbacks.ModelCheckpoint(
+        best, monitor=monitor, save_best_only=True, save_weights_only=True
+    )
+    own = list(app.callbacks(model, config))
+    signals = StopSignals()
+    state = TrainingState(folder / "checkpoints", [keep_best, *own], signals)
+    start = state.find()
+    bar = [] if run.quiet else [ProgressBar(config.epochs, data.steps_per_epoch)]
+    callbacks = Callbacks(
+        [
+            StopOnNaN(),
+            throughput,
+            *bar,
+            LogFile(folder / "log.csv", start.rows),
+            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            keep_best,
+            *own,
+            state,
+        ],
+        add_history=True,
+        model=model,
+        epochs=config.epochs,
+        steps=data.steps_per_epoch,
+    )
+    # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
+    parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
+    parts += [(start.epoch + len(parts), config.epochs, 0)]
+    try:
+        with signals:
+            for first, last, done in parts:
+                model.fit(
+                    data.train(first * data.steps_per_epoch + done),
+                    validation_data=data.validation,
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=data.steps_per_epoch - done,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+    except Interrupted as interrupted:
+        done = state.progress
+        raise Interrupted(
+            f"stopped in epoch {done.epoch + 1} after {done.step} steps; go on with "
+            f"python -m apps.{app.name} --resume --run-dir {folder}",
+            interrupted.signal_number,
+        ) from None
+    finally:
+        callbacks.close()
+    if app.monitor and best.exists():
+        model.load_weights(best)
+    rows = state.progress.rows
+    return {name: [row[name] for row in rows] for name in rows[0]}, throughput.examples_per_second
+
+
+def _example(test: tf.data.Dataset) -> np.ndarray:
+    """A few inputs of the test split."""
+    inputs, _ = next(iter(test.unbatch().batch(64).as_numpy_iterator()))
+    return inputs
+
+
+def _counts(data: Data) -> str:
+    splits = ("train", "validation", "test")
+    counts = (f"{data.description[split]:,} {split}" for split in splits)
+    return f"{data.description['source']}: {', '.join(counts)} examples"
