@@ -1,7 +1,8 @@
 """Fisher's iris by a small network: three species from four measurements.
 
-The measurements are whitened by their covariance within the classes, which is part of the model;
-a hidden layer of tanh units under strong weight decay does the rest. Works for any small table.
+The measurements are whitened by their covariance within the classes, which is part of the model.
+In training each row is blurred there by about as much as members of one species differ, which
+keeps a hundred rows from being learnt by heart. Works for any small table.
 """
 
 from typing import Annotated
@@ -10,7 +11,14 @@ import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, validate_call
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    validate_call,
+)
 from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, figures, tables
@@ -23,7 +31,6 @@ from suite.schedules import OneCycle
 EPOCH_STEPS = 100
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,7 @@ class Config:
 
     epochs: PositiveInt = 3
     batch_size: PositiveInt = 150
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.03
     weight_decay: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 2.0
     validation_split: Share = 0.1
     folds: NonNegativeInt = 0
@@ -95,9 +102,9 @@ def build_model(
     mean: np.ndarray | None = None,
     whitening: np.ndarray | None = None,
     *,
-    units: PositiveInt = 32,
+    units: PositiveInt = 64,
     activation: str = "tanh",
-    dropout: Rate = 0.0,
+    noise: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 1.0,
 ) -> keras.Model:
     """Builds the network: measurements in, logits out.
 
@@ -109,7 +116,8 @@ def build_model(
             identity if None. Neither is trained.
         units: Units of the hidden layer.
         activation: Keras's name of the activation.
-        dropout: Rate of dropout on the hidden layer.
+        noise: Standard deviation of the Gaussian noise added in training after whitening, in
+            units of the standard deviation within a class.
 
     Returns:
         A functional model, `features` `(batch, num_features)` to logits
@@ -124,9 +132,8 @@ def build_model(
     whitened = layers.Dense(num_features, trainable=False, name="whiten")
     x = whitened(features)
     whitened.set_weights([matrix, offset])
+    x = layers.GaussianNoise(noise)(x)
     x = layers.Dense(units, activation)(x)
-    if dropout:
-        x = layers.Dropout(dropout)(x)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(features, logits, name="iris")
 

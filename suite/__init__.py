@@ -1,6 +1,6 @@
 """What every application of the suite is made with.
 
-    from suite import App, Run, train
+from suite import App, Run, train
 """
 
 from suite.app import App

@@ -41,7 +41,13 @@ class Split(NamedTuple):
 class Examples(NamedTuple):
     """A labelled dataset as a source gives it.
 
-    `test` is None where the source has no split of its own.
+    Args:
+        train: Examples to train on.
+        test: None where the source has no such split of its own.
+        class_names: By label.
+        source: `tfds:mnist/3.0.1`, `embedded:digits` or the path.
+        comparable: Whether figures may stand beside published ones.
+        feature_names: By column, for tables.
     """
 
     train: Split

@@ -54,9 +54,7 @@ def _write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _model_card(
-    folder: Path, report: Mapping[str, Any], figures: list[Path], summary: str
-) -> str:
+def _model_card(folder: Path, report: Mapping[str, Any], figures: list[Path], summary: str) -> str:
     data = report["data"]
     caution = "" if data.get("comparable", True) else " Not comparable with published figures."
     parts = [

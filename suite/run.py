@@ -149,7 +149,9 @@ def reopen(
     """
     folder = run.run_dir or _newest(app.name)
     if not (folder / RECORD).is_file():
-        raise InputError(f"--resume needs the folder of a run. Received: {folder}, without {RECORD}")
+        raise InputError(
+            f"--resume needs the folder of a run. Received: {folder}, without {RECORD}"
+        )
     try:
         record = json.loads((folder / RECORD).read_text())
         recorded_app, recorded_run = record["app"], record["run"]

@@ -68,12 +68,13 @@ def load(
         )
     examples = embedded()
     log.warning(
-        "No prepared %s under %s and no network: using %s. Figures are not comparable.",
+        "No prepared %s under %s, and no network: using %s instead.%s",
         tfds_name,
         data_dir,
         examples.source,
+        "" if examples.comparable else f" Its figures are not comparable with {tfds_name}'s.",
     )
-    return examples._replace(comparable=False)
+    return examples
 
 
 def _data_dir(run: "Run") -> Path:

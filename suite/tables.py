@@ -50,7 +50,9 @@ def _from_csv(path: Path) -> Examples:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"--data must be a CSV file. Received: {path}, unreadable as one") from None
+        raise InputError(
+            f"--data must be a CSV file. Received: {path}, unreadable as one"
+        ) from None
     if len(lines) < 2 or len(lines[0]) < 2:
         raise InputError(
             f"{path} must have a header of features and a label, and rows below it. "
@@ -75,7 +77,9 @@ def _from_csv(path: Path) -> Examples:
             features[number - 2, column] = float(value)
     classes = tuple(sorted({row[-1].strip() for row in rows}))
     if len(classes) < 2:
-        raise InputError(f"{path} must have two classes or more in {header[-1]}. Received: {classes}")
+        raise InputError(
+            f"{path} must have two classes or more in {header[-1]}. Received: {classes}"
+        )
     labels = np.asarray([classes.index(row[-1].strip()) for row in rows], np.int32)
     return Examples(Split(features, labels), None, classes, str(path), feature_names=names)
 

@@ -1,0 +1,53 @@
+"""How every benchmark prints what it measured, and writes it down."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from suite.run import versions
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
+    """Prints rows as a table, and writes `results/<name>.json` with machine, versions and date.
+
+    Args:
+        name: The benchmark.
+        rows: What was measured; all rows have the same keys.
+        facts: What holds for the whole measurement.
+    """
+    table = Table(title=f"benchmarks.{name}")
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row.values()))
+    console = Console()
+    console.print(table)
+    for fact, value in facts.items():
+        console.print(f"{fact}: {value}")
+    machine = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()}
+    record = {
+        "benchmark": name,
+        "date": date.today().isoformat(),
+        "machine": machine,
+        "versions": versions(),
+        **facts,
+        "rows": rows,
+    }
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
