@@ -9,10 +9,11 @@ import sys
 if sys.argv[:1] == ["-m"]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     standard_error = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
         import tensorflow  # noqa: F401
     finally:
         os.dup2(standard_error, 2)
         os.close(standard_error)
+        os.close(nowhere)

@@ -6,6 +6,7 @@ Stratified 10-fold cross-validation, repeated 5 times, over the 150 rows. The re
 folds of other seeds than the one reported.
 """
 
+import keras
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
@@ -13,7 +14,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-import keras
 from apps.iris import Config, app, cross_validate
 from benchmarks.results import publish
 from suite import Run

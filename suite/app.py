@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from suite.data import Data
-    from suite.run import Run
 
 Metrics = dict[str, float]
 Settings = tuple[Any, dict[str, Any]]

@@ -3,7 +3,6 @@
 import csv
 import logging
 import math
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -111,7 +110,7 @@ class LogFile(keras.callbacks.Callback):
             writer = csv.writer(file)
             writer.writerow(["epoch", *self._rows[0]])
             writer.writerows([n, *row.values()] for n, row in enumerate(self._rows, start=1))
-        os.replace(partial, self.path)
+        partial.replace(self.path)
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -132,7 +132,9 @@ class TrainingState(keras.callbacks.Callback):
         if self._path is None:
             return
         try:
-            self._checkpoint().restore(self._path).assert_consumed()
+            status = self._checkpoint().restore(self._path)
+            # The running metrics are made by `fit`: a finished training does without them.
+            status.assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError):
             raise InputError(
                 f"the saved state {self._path} is damaged or of another model"
@@ -148,14 +150,15 @@ class TrainingState(keras.callbacks.Callback):
         self._first_step = self.progress.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.signals.received is None:
-            return
-        self._save(self.progress._replace(step=self._first_step + batch + 1))
-        raise Interrupted("stopped, state saved", self.signals.received)
+        if self.signals.received is not None:
+            self._save(self.progress._replace(step=self._first_step + batch + 1))
+            raise Interrupted("stopped, state saved", self.signals.received)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
         self._save(Progress(epoch + 1, 0, (*self.progress.rows, row)))
+        if self.signals.received is not None:
+            raise Interrupted("stopped, state saved", self.signals.received)
 
     def _save(self, progress: Progress) -> None:
         counters = tuple(_counters(companion) for companion in self.companions)
@@ -164,14 +167,19 @@ class TrainingState(keras.callbacks.Callback):
         manager.save()
 
     def _checkpoint(self) -> tf.train.Checkpoint:
-        variables = [
-            *self.model.variables,
-            *self.model.optimizer.variables,
-            *self.model.metrics_variables,
-        ]
-        # A model counts some variables twice (a metric is also a layer's).
-        unique = {id(variable): variable.value for variable in variables}
-        return tf.train.Checkpoint(variables=list(unique.values()), progress=self._saved)
+        model, optimizer = self.model, self.model.optimizer
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        return tf.train.Checkpoint(
+            model=_values(model.variables),
+            optimizer=_values(optimizer.variables),
+            metrics=_values(model.metrics_variables),
+            progress=self._saved,
+        )
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
+    return [variable.value for variable in variables]
 
 
 def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:

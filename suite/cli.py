@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import cyclopts
 import docstring_parser
 from cyclopts import Group, Parameter, Token
-from pydantic import ValidationError
 
 from suite.app import App
 from suite.errors import Diverged, InputError, Interrupted, sentence
@@ -38,19 +37,26 @@ def run(app: App, arguments: Sequence[str]) -> int:
         command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
-    except (cyclopts.CycloptsError, ValidationError, InputError) as error:
-        return _complain(_cause(error), 2)
+    except cyclopts.UnusedCliTokensError as error:
+        known = ", ".join(name for name in command_line if not name.startswith("-"))
+        wrong = " ".join(error.unused_tokens or ())
+        return _complain(f"a command must be one of: {known}; or none. Received: {wrong}", 2)
+    except cyclopts.CycloptsError as error:
+        name = error.argument.name if error.argument else "value"
+        return _complain(sentence(_cause(error), name), 2)
+    except InputError as error:
+        return _complain(sentence(error), 2)
     except Diverged as error:
-        return _complain(error, 1)
+        return _complain(sentence(error), 1)
     except Interrupted as error:
-        return _complain(error, 128 + error.signal_number)
+        return _complain(sentence(error), 128 + error.signal_number)
     except KeyboardInterrupt:
-        return _complain(KeyboardInterrupt("interrupted"), 130)
+        return _complain("interrupted", 130)
     return 0
 
 
-def _complain(error: BaseException, exit_code: int) -> int:
-    print(f"{sentence(error)}", file=sys.stderr)
+def _complain(message: str, exit_code: int) -> int:
+    print(message, file=sys.stderr)
     return exit_code
 
 
@@ -70,7 +76,7 @@ def _command_line(app: App) -> cyclopts.App:
         recipe: Annotated[recipe_names | None, Parameter(group=_group("Recipe", 1))] = None,
         config: Annotated[app.config, _flat("Recipe", 1)] = app.config(),  # noqa: B008
         architecture: Annotated[architecture, _flat("Architecture", 2)] = architecture(),  # noqa: B008
-        run: Annotated[Run, _flat("Run", 3)] = Run(),  # noqa: B008
+        run: Annotated[Run, _flat("Run", 3)] = Run(),
     ) -> None:
         """Train, evaluate, draw and export.
 
@@ -83,7 +89,7 @@ def _command_line(app: App) -> cyclopts.App:
 
     def evaluate(
         *,
-        export: Annotated[Export, Parameter(name="*")] = Export(),  # noqa: B008
+        export: Annotated[Export, Parameter(name="*")] = Export(),
         data: str = Run.data,
         data_dir: Path | None = None,
     ) -> None:

@@ -22,11 +22,16 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
-def sentence(error: BaseException) -> str:
-    """One line for one error, whoever raised it."""
+def sentence(error: BaseException, name: str = "value") -> str:
+    """One line for one error, whoever raised it.
+
+    Args:
+        error: What was raised.
+        name: What the error is about, where it does not say so itself.
+    """
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "value"
+        names = [part for part in first["loc"] if isinstance(part, str)]
         wish = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        return f"`{name}` {wish}. Received: {first['input']}"
+        return f"`{'.'.join(names) or name}` {wish}. Received: {first['input']}"
     return " ".join(str(error).split())

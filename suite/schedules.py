@@ -25,14 +25,14 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, peak: float, steps: int, warmup: float = 0.2, start: float = 0.1) -> None:
         self.peak, self.steps, self.warmup, self.start = peak, steps, warmup, start
 
-    def __call__(self, step):
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
         progress = ops.cast(step, "float32") / self.steps
         rising = self.start + (1 - self.start) * progress / self.warmup
         left = ops.clip((1 - progress) / (1 - self.warmup), 0, 1)
         falling = 0.5 * (1 - ops.cos(math.pi * left))
         return self.peak * ops.where(progress < self.warmup, rising, falling)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         return {
             "peak": self.peak,
             "steps": self.steps,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from suite.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughp
 from suite.checkpoint import StopSignals, TrainingState
 from suite.data import Data
 from suite.distribute import strategy
-from suite.errors import Interrupted
+from suite.errors import InputError, Interrupted, sentence
 from suite.export import export
 from suite.run import Run, new_folder, plain, refuse_folder_in_use, reopen, versions, writable
 
@@ -133,7 +132,10 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
 def _compiled(
     app: App, config: Any, run: Run, architecture: dict[str, Any], data: Data
 ) -> keras.Model:
-    built = app.build(**{**data.model_arguments, **architecture})
+    try:
+        built = app.build(**{**data.model_arguments, **architecture})
+    except ValueError as error:
+        raise InputError(sentence(error)) from error
     model = app.compile(built, config, config.epochs * data.steps_per_epoch)
     model.jit_compile = run.jit
     # One call runs several steps, but never past the end of an epoch.
@@ -202,6 +204,9 @@ def _fit(
         ) from None
     finally:
         callbacks.close()
+    # Where nothing was left to train, no epoch has restored the state.
+    state.set_model(model)
+    state.restore()
     if app.monitor and best.exists():
         model.load_weights(best)
     rows = state.progress.rows

@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from apps.iris import app, build_model, cross_validate, whiten
+from suite import Run, train
+from suite.data import Split
+
+
+def test_whitening_makes_the_classes_round():
+    random = np.random.default_rng(0)
+    mix = np.array([[2.0, 0.3], [0.0, 0.1]])
+    rows = np.concatenate(
+        [random.normal(size=(200, 2)) @ mix + [0, 5], random.normal(size=(200, 2)) @ mix]
+    )
+    split = Split(rows, np.repeat([0, 1], 200))
+
+    white = whiten(split)
+    done = (rows - white["mean"]) @ white["whitening"]
+
+    within = [np.cov(done[split.labels == label].T) for label in (0, 1)]
+    np.testing.assert_allclose(np.mean(within, axis=0), np.eye(2), atol=1e-6)
+
+
+def test_constant_column_does_not_break_the_whitening():
+    rows = np.column_stack([np.arange(10.0), np.full(10, 3.0)])
+
+    white = whiten(Split(rows, np.arange(10) % 2))
+
+    assert np.isfinite(white["whitening"]).all()
+
+
+def test_noise_is_for_training_only():
+    model = build_model(noise=5.0)
+    rows = np.ones((3, 4), "float32")
+
+    np.testing.assert_array_equal(model(rows, training=False), model(rows, training=False))
+    assert (np.asarray(model(rows, training=True)) != np.asarray(model(rows))).any()
+
+
+def test_whitening_is_not_trained():
+    model = build_model()
+
+    assert len(model.trainable_variables) == 4
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"), [({"units": 0}, "units"), ({"num_classes": 1}, "num_classes")]
+)
+def test_builder_refuses_nonsense(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(**knobs)
+
+
+def test_it_learns():
+    trained = train(app, run=Run(data="embedded", quiet=True, seed=1))
+
+    assert trained.report["metrics"]["test_accuracy"] >= 0.9
+
+
+def test_cross_validation_trains_anew_for_each_fold():
+    config = app.config(folds=3, repeats=2, epochs=1)
+    data = app.data(config, Run(data="embedded"))
+    model = app.build(**data.model_arguments)
+    before = model.get_weights()
+
+    accuracies = cross_validate(model, data.unsplit, config)
+    again = cross_validate(model, data.unsplit, dataclasses.replace(config))
+
+    assert len(accuracies) == 6
+    assert np.mean(accuracies) > 0.9
+    assert len(again) == 6
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_cross_validation_cannot_see_the_labels_it_is_judged_by():
+    config = app.config(folds=5, repeats=1, epochs=1)
+    data = app.data(config, Run(data="embedded"))
+    shuffled = np.random.default_rng(0).permutation(data.unsplit.labels)
+
+    accuracies = cross_validate(
+        app.build(**data.model_arguments), data.unsplit._replace(labels=shuffled), config
+    )
+
+    assert np.mean(accuracies) < 0.55

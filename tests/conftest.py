@@ -1,0 +1,34 @@
+import logging
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+import tensorflow as tf
+
+PREPARED = os.environ.get("TFDS_DATA_DIR")
+
+# Replicas need devices: every test process has two logical ones on the one CPU.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Every test works in an empty folder, without data prepared elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no_data"))
+    keras.utils.set_random_seed(0)
+    yield tmp_path
+    logging.getLogger("suite").handlers.clear()
+
+
+@pytest.fixture
+def real_data(monkeypatch):
+    """Points at the real MNIST and iris, where they are prepared."""
+    if not PREPARED or not list(Path(PREPARED).glob("mnist/*/dataset_info.json")):
+        pytest.skip("TFDS_DATA_DIR does not hold a prepared MNIST")
+    monkeypatch.setenv("TFDS_DATA_DIR", PREPARED)

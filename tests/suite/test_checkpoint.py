@@ -1,0 +1,150 @@
+"""Interrupted anywhere, a training ends with the same bytes as one that was not."""
+
+import dataclasses
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from apps.iris import app as iris
+from apps.mnist_cnn import app as mnist_cnn
+from suite import InputError, Interrupted, Run, train
+from suite.checkpoint import StopSignals, TrainingState
+
+
+class SignalAt(keras.callbacks.Callback):
+    """Sends this process a signal after some batches or epochs."""
+
+    def __init__(self, batch=None, epoch=None, number=signal.SIGINT):
+        super().__init__()
+        self.batch, self.epoch, self.number = batch, epoch, number
+        self.seen = -1  # a counter: not part of what is compared
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.batch is not None and batch >= self.batch:
+            self.batch = None
+            os.kill(os.getpid(), self.number)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.epoch = None
+            os.kill(os.getpid(), self.number)
+
+
+def with_callback(app, callback):
+    return dataclasses.replace(app, callbacks=lambda model, config: [callback])
+
+
+CASES = {
+    "in an epoch": (iris, {"batch_size": 32}, {"batch": 30}),
+    "at the end of an epoch": (iris, {"batch_size": 32}, {"epoch": 0}),
+    "at the very end": (iris, {"batch_size": 32}, {"epoch": 1}),
+    "with dropout and augmentation": (mnist_cnn, {"batch_size": 32}, {"batch": 25}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_run_equals_the_uninterrupted_one(case, tmp_path):
+    app, recipe, when = CASES[case]
+    config = dataclasses.replace(app.config(), epochs=2, **recipe)
+    knobs = {"filters": (4, 8), "dropout": 0.2} if app is mnist_cnn else {}
+    base = Run(data="embedded", quiet=True, seed=5)
+    quiet = with_callback(app, SignalAt())
+
+    whole = train(quiet, config, dataclasses.replace(base, run_dir=tmp_path / "whole"), knobs)
+    run = dataclasses.replace(base, run_dir=tmp_path / "broken")
+    with pytest.raises(Interrupted, match="--resume") as stopped:
+        train(with_callback(app, SignalAt(**when)), config, run, knobs)
+    # Everything is found in the folder: no knob is given again.
+    resumed = train(quiet, None, Run(run_dir=run.run_dir, resume=True, quiet=True))
+
+    assert stopped.value.signal_number == signal.SIGINT
+    for a, b in zip(whole.model.variables, resumed.model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(
+        whole.model.optimizer.variables, resumed.model.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert whole.history == resumed.history
+    assert whole.report["metrics"] == resumed.report["metrics"]
+    logs = [(t.folder / "log.csv").read_bytes() for t in (whole, resumed)]
+    assert logs[0] == logs[1]
+
+
+def test_sigterm_is_told_apart():
+    app = with_callback(iris, SignalAt(batch=10, number=signal.SIGTERM))
+
+    with pytest.raises(Interrupted) as stopped:
+        train(app, iris.config(epochs=1), Run(data="embedded", quiet=True))
+
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_second_signal_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_training_outside_the_main_thread_leaves_signals_alone():
+    before = signal.getsignal(signal.SIGINT)
+
+    def enter():
+        with StopSignals():
+            assert signal.getsignal(signal.SIGINT) is before
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+
+
+def compiled(units):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(units)(inputs))
+    model.compile("adam", "mse")
+    return model
+
+
+def fit(model, state):
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=1, verbose=0, callbacks=[state])
+
+
+def test_counters_of_companions_are_part_of_the_state(tmp_path):
+    stopping = keras.callbacks.EarlyStopping(monitor="loss", patience=3)
+    state = TrainingState(tmp_path, [stopping])
+    model = compiled(1)
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0, callbacks=[stopping, state])
+    best = stopping.best
+
+    fresh = keras.callbacks.EarlyStopping(monitor="loss", patience=3)
+    again = TrainingState(tmp_path, [fresh])
+    found = again.find()
+    again.set_model(compiled(1))
+    again.restore()
+
+    assert (found.epoch, found.step, len(found.rows)) == (2, 0, 2)
+    assert fresh.best == best
+
+
+def test_state_of_another_model_is_refused(tmp_path):
+    fit(compiled(1), TrainingState(tmp_path))
+    state = TrainingState(tmp_path)
+    state.find()
+    state.set_model(compiled(2))
+
+    with pytest.raises(InputError, match="of another model"):
+        state.restore()
+
+
+def test_damaged_state_is_refused(tmp_path):
+    fit(compiled(1), TrainingState(tmp_path))
+    for part in tmp_path.glob("ckpt-*.index"):
+        part.write_bytes(part.read_bytes()[:40])
+
+    with pytest.raises(InputError, match="is damaged"):
+        TrainingState(tmp_path).find()

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from suite import InputError, Run
+from suite.images import load_digits, read_digit
+
+
+def seven(height=90, width=60, ground=0, ink=255):
+    picture = np.full((height, width), ground, np.uint8)
+    picture[15:22, 15:45] = ink
+    for row in range(22, 75):
+        column = 42 - (row - 22) // 3
+        picture[row, column - 3 : column + 3] = ink
+    return picture
+
+
+def test_size_and_polarity_do_not_matter():
+    PIL.Image.fromarray(seven()).save("light.png")
+    PIL.Image.fromarray(seven(ground=255, ink=0)).save("dark.png")
+    PIL.Image.fromarray(seven()).resize((240, 360)).convert("RGB").save("large.jpg")
+
+    light, dark, large = (read_digit(Path(n)) for n in ("light.png", "dark.png", "large.jpg"))
+
+    assert light.shape == (28, 28, 1) and light.dtype == np.uint8
+    np.testing.assert_array_equal(light, dark)
+    assert np.abs(light.astype(int) - large).mean() < 6
+
+
+def test_ink_fills_twenty_pixels_and_is_centred_by_its_mass():
+    PIL.Image.fromarray(seven()).save("seven.png")
+
+    digit = read_digit(Path("seven.png"))[..., 0].astype(float)
+
+    rows = np.flatnonzero(digit.sum(axis=1))
+    assert rows[-1] - rows[0] + 1 == 20
+    for axis in (0, 1):
+        middle = (digit.sum(axis=1 - axis) * np.arange(28)).sum() / digit.sum()
+        assert abs(middle - 13.5) <= 0.75
+
+
+def test_mnist_s_own_format_is_left_alone():
+    image = load_digits(Run(data="embedded")).train.inputs[5]
+    PIL.Image.fromarray(image[..., 0]).save("own.png")
+
+    np.testing.assert_array_equal(read_digit(Path("own.png")), image)
+
+
+def test_transparent_ground_counts_as_white():
+    rgba = np.zeros((90, 60, 4), np.uint8)
+    rgba[..., 3] = seven()
+    PIL.Image.fromarray(rgba).save("transparent.png")
+    PIL.Image.fromarray(seven(ground=255, ink=0)).save("white.png")
+
+    found, expected = (read_digit(Path(n)) for n in ("transparent.png", "white.png"))
+
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_shows_no_digit_is_refused():
+    PIL.Image.new("L", (50, 50), 200).save("even.png")
+    Path("text.png").write_text("text")
+
+    for name, reason in (("even.png", "even surface"), ("text.png", "not a readable image")):
+        with pytest.raises(InputError, match=reason):
+            read_digit(Path(name))
+    with pytest.raises(InputError, match="not there"):
+        read_digit(Path("missing.png"))
+
+
+def test_decompression_bomb_is_refused():
+    PIL.Image.new("1", (20000, 20000)).save("bomb.png")
+
+    with pytest.raises(InputError, match="too many pixels"):
+        read_digit(Path("bomb.png"))
+
+
+def test_own_npz_is_read():
+    images = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
+    labels = np.arange(30) % 10
+    np.savez("own.npz", x_train=images, y_train=labels, x_test=images[:9], y_test=labels[:9])
+
+    examples = load_digits(Run(data="own.npz"))
+
+    assert examples.source == "own.npz"
+    np.testing.assert_array_equal(examples.train.inputs[..., 0], images)
+    assert len(examples.test) == 9
+
+
+def test_own_folder_names_its_classes():
+    for number, name in enumerate(("cat", "dog")):
+        Path("own", name).mkdir(parents=True)
+        for copy in range(3):
+            PIL.Image.new("RGB", (40, 30), (90 * number,) * 3).save(f"own/{name}/{copy}.png")
+
+    examples = load_digits(Run(data="own"))
+
+    assert examples.class_names == ("cat", "dog")
+    assert examples.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert examples.train.inputs[5].mean() == 90
+    assert examples.test is None
+
+
+def test_own_folder_may_bring_its_test_split():
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            Path("own", split, name).mkdir(parents=True)
+            PIL.Image.new("L", (28, 28)).save(f"own/{split}/{name}/0.png")
+
+    assert len(load_digits(Run(data="own")).test) == 2

@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from apps.iris import app
+from suite import InputError, Run, run
+
+
+def recorded(**changes):
+    config, architecture = app.config(epochs=2), {"units": 8}
+    return run.new_folder(app, config, architecture, Run(seed=3, **changes))
+
+
+def test_new_folders_never_meet():
+    folders = {recorded() for _ in range(3)}
+
+    assert len(folders) == 3
+    assert all(folder.parent == Path("runs/iris") for folder in folders)
+
+
+def test_record_says_what_made_the_run():
+    record = json.loads((recorded() / "run.json").read_text())
+
+    assert record["app"] == "iris"
+    assert record["config"]["epochs"] == 2
+    assert record["architecture"] == {"units": 8}
+    assert record["run"]["seed"] == 3
+    assert "tensorflow" in record["versions"]
+
+
+def test_reopening_finds_the_newest_run_and_its_settings():
+    recorded()
+    newest = recorded()
+
+    folder, (config, architecture), again = run.reopen(app, app.config(), {}, Run(resume=True))
+
+    assert folder == newest
+    assert (config, architecture, again.seed) == (app.config(epochs=2), {"units": 8}, 3)
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture", "given"),
+    [
+        (app.config(epochs=5), {}, Run()),
+        (app.config(), {"units": 9}, Run()),
+        (app.config(), {}, Run(seed=4)),
+    ],
+)
+def test_reopening_with_another_knob_is_refused(config, architecture, given):
+    recorded()
+
+    with pytest.raises(InputError, match="must stay as it was when a run is resumed"):
+        run.reopen(app, config, architecture, given)
+
+
+def test_reopening_with_the_same_knobs_is_fine():
+    recorded()
+
+    run.reopen(app, app.config(epochs=2), {"units": 8}, Run(seed=3))

@@ -1,0 +1,212 @@
+"""What every app promises, whichever it is. A new app is covered by being found."""
+
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+
+import docstring_parser
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from suite import Run, train
+from suite.app import app_names, load_app
+from suite.distribute import strategy
+from suite.export import export
+
+pytestmark = pytest.mark.parametrize("name", app_names())
+
+
+def documented(thing):
+    """The names under `Args:` in a docstring."""
+    return {p.arg_name for p in docstring_parser.parse(inspect.getdoc(thing)).params}
+
+
+def tiny(app):
+    """A recipe that does next to nothing, and data that is always there."""
+    run = Run(data="embedded", quiet=True)
+    config = dataclasses.replace(app.config(), epochs=1, batch_size=8)
+    return config, run, app.data(config, run)
+
+
+def test_builder_works_with_no_arguments(name):
+    model = load_app(name).build()
+
+    assert isinstance(model, keras.Model)
+    assert model.inputs and not any(t.name.startswith("keras_tensor") for t in model.inputs)
+    assert all(tensor.shape[0] is None for tensor in [*model.inputs, *model.outputs])
+
+
+def test_every_knob_is_typed_documented_and_declared_once(name):
+    app = load_app(name)
+    recipe = {field.name for field in dataclasses.fields(app.config)}
+    architecture = app.architecture_knobs()
+    shared = {field.name for field in dataclasses.fields(Run)}
+
+    assert recipe == documented(app.config)
+    assert set(architecture) <= documented(app.build)
+    assert not (recipe & set(architecture)) | (recipe & shared) | (set(architecture) & shared)
+    assert all(knob.annotation is not knob.empty for knob in architecture.values())
+    for knobs in app.recipes.values():
+        assert set(knobs) <= recipe | set(architecture)
+
+
+def test_config_is_frozen(name):
+    config = load_app(name).config()
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 2
+
+
+def test_name_is_the_module_s(name):
+    assert load_app(name).name == name
+
+
+def test_import_prints_nothing_and_starts_nothing(name, tmp_path):
+    check = (
+        f"import sys, threading; before = threading.active_count(); import apps.{name}; "
+        "assert threading.active_count() == before; "
+        "assert 'sklearn' not in sys.modules and 'tensorflow_datasets' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, env=child_environment()
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def child_environment():
+    import os
+    from pathlib import Path
+
+    root = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.mark.parametrize("placement", ["one_device", "mirrored"])
+def test_fit_takes_two_steps(name, placement):
+    app = load_app(name)
+    config, _, data = tiny(app)
+    with strategy(placement).scope():
+        model = app.compile(app.build(**data.model_arguments), config, 2)
+    before = [np.array(weights) for weights in model.get_weights()]
+
+    history = model.fit(data.train(0), steps_per_epoch=2, verbose=0, shuffle=False)
+
+    assert np.isfinite(history.history["loss"]).all()
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_keras_file_keeps_the_model(name):
+    app = load_app(name)
+    _, _, data = tiny(app)
+    model = app.build(**data.model_arguments)
+    inputs, _ = next(iter(data.test))
+
+    model.save("model.keras")
+    loaded = keras.models.load_model("model.keras", safe_mode=True)
+
+    np.testing.assert_array_equal(model(inputs), loaded(inputs))
+
+
+def test_export_answers_alike_in_a_fresh_process_without_the_project(name, tmp_path):
+    app = load_app(name)
+    _, _, data = tiny(app)
+    model = app.build(**data.model_arguments)
+    inputs = np.concatenate([batch for batch, _ in data.test.as_numpy_iterator()])
+    inputs = np.resize(inputs, (64, *inputs.shape[1:])).astype("float32")
+    endpoint = app.endpoints(model)["serve"]
+    version, difference = export(tmp_path / name, model, app.endpoints(model), inputs, {})
+    expected = {key: np.asarray(value) for key, value in endpoint(inputs).items()}
+    np.savez("inputs.npz", inputs=inputs)
+
+    script = """
+import sys
+sys.modules["apps"] = sys.modules["suite"] = None  # not importable here
+import keras, numpy as np, tensorflow as tf
+version, output = sys.argv[1:]
+inputs = np.load("inputs.npz")["inputs"]
+serve = tf.saved_model.load(version).signatures["serving_default"]
+[argument] = serve.structured_input_signature[1]
+layer = keras.layers.TFSMLayer(version, call_endpoint="serving_default")
+found = {}
+for n in (1, 3, 64):
+    for key, value in serve(**{argument: tf.constant(inputs[:n])}).items():
+        found[f"{key}_{n}"] = value
+        found[f"layer_{key}_{n}"] = layer(tf.constant(inputs[:n]))[key]
+np.savez(output, **found)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(version), "outputs.npz"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = np.load("outputs.npz")
+
+    assert difference < 1e-4
+    assert len(found) == 6 * len(expected)
+    for key, value in expected.items():
+        for n in (1, 3, 64):
+            np.testing.assert_allclose(found[f"{key}_{n}"], value[:n], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found[f"layer_{key}_{n}"], value[:n], rtol=1e-4, atol=1e-5)
+
+
+def test_train_does_it_all_and_writes_it_down(name, tmp_path):
+    app = load_app(name)
+    config, run, _ = tiny(app)
+
+    trained = train(app, config, run)
+
+    report = json.loads((trained.folder / "report.json").read_text())
+    assert report["app"] == name
+    assert set(report["config"]) == {field.name for field in dataclasses.fields(app.config)}
+    assert report["data"]["source"].startswith("embedded")
+    assert len(report["data"]["fingerprint"]) == 64
+    assert report["parameters"] == trained.model.count_params()
+    assert {"import", "data", "fit", "evaluate", "export", "total"} <= set(report["seconds"])
+    assert {"keras", "tensorflow", "python"} <= set(report["versions"])
+    assert report["metrics"] and all(np.isfinite(v) for v in report["metrics"].values())
+    assert (trained.folder / "figures" / "learning_curves.png").stat().st_size > 1000
+    assert f"# {name}" in (trained.folder / "REPORT.md").read_text()
+    assert trained.saved_model.name == "1"
+    assert (trained.saved_model / "assets.extra" / "tf_serving_warmup_requests").exists()
+
+
+def test_warm_up_request_can_be_replayed(name, tmp_path):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    app = load_app(name)
+    _, _, data = tiny(app)
+    model = app.build(**data.model_arguments)
+    inputs, _ = next(iter(data.test.as_numpy_iterator()))
+    version, _ = export(tmp_path / name, model, app.endpoints(model), inputs, {})
+
+    path = str(version / "assets.extra" / "tf_serving_warmup_requests")
+    [record] = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+    signature = tf.saved_model.load(str(version)).signatures[request.model_spec.signature_name]
+    arguments = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+
+    assert signature(**arguments)
+
+
+def test_same_seed_same_batches_and_weights_and_another_seed_others(name):
+    app = load_app(name)
+    config = dataclasses.replace(app.config(), batch_size=8)
+
+    def beginning(seed):
+        keras.utils.set_random_seed(seed)
+        data = app.data(config, Run(data="embedded", seed=seed))
+        inputs, labels = next(iter(data.train(3)))
+        weights = app.build(**data.model_arguments).get_weights()
+        return [np.asarray(inputs), np.asarray(labels), *weights]
+
+    first, again, other = beginning(1), beginning(1), beginning(2)
+
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert (first[0] != other[0]).any()
+    assert any((a != b).any() for a, b in zip(first[2:], other[2:], strict=True))
