@@ -104,7 +104,7 @@ def build_model(
     *,
     units: PositiveInt = 64,
     activation: str = "tanh",
-    noise: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 1.0,
+    noise: Annotated[float, Field(ge=0, le=1)] = 1.0,
 ) -> keras.Model:
     """Builds the network: measurements in, logits out.
 

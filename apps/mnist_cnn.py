@@ -179,6 +179,14 @@ app = App(
     commands={"predict": predict},
     try_next="predict digit.png",
     recipes={
+        "fast": {
+            "epochs": 2,
+            "dropout": 0.0,
+            "weight_decay": 0.0,
+            "rotation": 0.0,
+            "shift": 0.0,
+            "zoom": 0.0,
+        },
         "accurate": {
             "epochs": 36,
             "filters": (32, 64, 64, 128),
@@ -187,7 +195,7 @@ app = App(
             "rotation": 10.0,
             "shift": 2.0,
             "zoom": 0.1,
-        }
+        },
     },
 )
 

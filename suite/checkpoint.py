@@ -126,15 +126,15 @@ class TrainingState(keras.callbacks.Callback):
     def restore(self) -> None:
         """Puts the found state back into the model, its optimizer and the other callbacks.
 
+        The running metrics are put back only if they have been made: by an `evaluate`, say.
+
         Raises:
             InputError: The state is of another model.
         """
         if self._path is None:
             return
         try:
-            status = self._checkpoint().restore(self._path)
-            # The running metrics are made by `fit`: a finished training does without them.
-            status.assert_existing_objects_matched()
+            self._checkpoint().restore(self._path).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError):
             raise InputError(
                 f"the saved state {self._path} is damaged or of another model"
@@ -147,6 +147,8 @@ class TrainingState(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Not at the beginning of the training: `fit` resets the running metrics just before this.
         self.restore()
+        if not self.progress.step:
+            self.model.reset_metrics()
         self._first_step = self.progress.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

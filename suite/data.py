@@ -30,7 +30,9 @@ class Split(NamedTuple):
     inputs: np.ndarray
     labels: np.ndarray
 
-    def __len__(self) -> int:
+    @property
+    def num_examples(self) -> int:
+        """Number of rows."""
         return len(self.labels)
 
     def rows(self, index: np.ndarray) -> "Split":
@@ -106,7 +108,7 @@ def supervised(
     if test is None:
         train, test = hold_out(train, 0.2)
     train, validation = hold_out(train, validation_split)
-    steps = math.ceil(len(train) / batch_size)
+    steps = math.ceil(train.num_examples / batch_size)
     return Data(
         train=shuffled_batches(train, batch_size, seed=seed, augment=augment),
         steps_per_epoch=steps * math.ceil(LEAST_STEPS / steps),
@@ -118,9 +120,9 @@ def supervised(
             "source": examples.source,
             "comparable": examples.comparable,
             "fingerprint": fingerprint(train, validation, test),
-            "train": len(train),
-            "validation": len(validation),
-            "test": len(test),
+            "train": train.num_examples,
+            "validation": validation.num_examples,
+            "test": test.num_examples,
             "class_names": list(examples.class_names),
             "feature_names": list(examples.feature_names),
         },
@@ -137,7 +139,7 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
     try:
         rest, held = train_test_split(
-            np.arange(len(split)),
+            np.arange(split.num_examples),
             test_size=share,
             random_state=SPLIT_SEED,
             stratify=split.labels,
@@ -146,7 +148,7 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
         counts = np.unique(split.labels, return_counts=True)[1]
         raise InputError(
             f"a share of {share:.3g} can be held out only where every class has enough examples. "
-            f"Received: {len(split)} examples, {counts.min()} of the smallest class"
+            f"Received: {split.num_examples} examples, {counts.min()} of the smallest class"
         ) from None
     return split.rows(np.sort(rest)), split.rows(np.sort(held))
 
@@ -161,7 +163,7 @@ def shuffled_batches(
     smaller.
     """
     inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
-    count = len(split)
+    count = split.num_examples
     steps = math.ceil(count / batch_size)
     # Order and augmentation draw from streams of their own.
     order_seed, augment_seed = np.random.SeedSequence(seed).generate_state(2) // 2

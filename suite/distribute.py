@@ -31,4 +31,6 @@ def strategy(name: str) -> tf.distribute.Strategy:
         raise InputError(
             f"--strategy mirrored needs at least two devices. Received: {devices[0].name}"
         )
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    # Collectives of several strategies in one process get in each other's way on CPU devices.
+    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy([device.name for device in devices], reduction)

@@ -36,7 +36,7 @@ def classifier(model: keras.Model) -> keras.Model:
     """
     logits = ops.cast(model.output, "float32")
     return keras.Model(
-        model.inputs,
+        model.input,
         {
             "logits": logits,
             "probabilities": ops.softmax(logits),
@@ -164,7 +164,7 @@ def _add_endpoint(archive: keras.export.ExportArchive, name: str, endpoint: kera
     ]
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return endpoint(list(tensors), training=False)
+        return endpoint(keras.tree.pack_sequence_as(endpoint.input, tensors), training=False)
 
     archive.add_endpoint(name, serve, input_signature=specs)
 

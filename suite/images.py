@@ -165,7 +165,7 @@ def _from_npz(path: Path) -> Examples:
     """A file in the layout of Keras's `mnist.npz`."""
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
             if missing:
                 raise InputError(

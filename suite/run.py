@@ -4,8 +4,8 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,8 +83,13 @@ def writable(folder: Path, flag: str) -> None:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise InputError(f"{flag} must be a folder. Received: {folder}, but {nearest} is a file")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{flag} must be writable. Received: {folder}, but {nearest} is not")
+    try:
+        # Asking for permission is not enough: root has it on a read-only file system, too.
+        tempfile.TemporaryDirectory(dir=nearest).cleanup()
+    except OSError as error:
+        raise InputError(
+            f"{flag} must be writable. Received: {folder}, but {nearest}: {error.strerror}"
+        ) from None
 
 
 def new_folder(app: "App", config: Any, architecture: dict[str, Any], run: Run) -> Path:

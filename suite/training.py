@@ -90,9 +90,9 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
 
     with watch.part("data"):
         data = app.data(config, run)
-    log.info("%s on %s", app.name, _counts(data))
     with watch.part("build"), placement.scope():
-        model = _compiled(app, config, run, architecture, data)
+        model = compiled(app, config, run, architecture, data)
+    log.info("%s on %s", app.name, _counts(data))
 
     folder = folder or new_folder(app, config, architecture, run)
     with watch.part("fit"):
@@ -129,9 +129,14 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
     )
 
 
-def _compiled(
-    app: App, config: Any, run: Run, architecture: dict[str, Any], data: Data
+def compiled(
+    app: App, config: Any, run: Run, architecture: Mapping[str, Any], data: Data
 ) -> keras.Model:
+    """The model of an app as it is trained: built for the data, and compiled for the run.
+
+    Raises:
+        InputError: The builder refuses an argument.
+    """
     try:
         built = app.build(**{**data.model_arguments, **architecture})
     except ValueError as error:
@@ -179,6 +184,9 @@ def _fit(
         epochs=config.epochs,
         steps=data.steps_per_epoch,
     )
+    if start.step:
+        # Makes the running metrics, so that the state finds where to put their values.
+        model.evaluate(data.validation.take(1), verbose=0)
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
     parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
     parts += [(start.epoch + len(parts), config.epochs, 0)]

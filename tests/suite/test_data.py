@@ -64,7 +64,7 @@ def test_shift_moves_by_at_most_that_many_pixels():
 def test_hold_out_is_stratified_exact_and_always_the_same():
     rest, held = hold_out(numbered(100), 0.2)
 
-    assert (len(rest), len(held)) == (80, 20)
+    assert (rest.num_examples, held.num_examples) == (80, 20)
     assert np.bincount(held.labels).tolist() == [4] * 5
     assert fingerprint(held) == fingerprint(hold_out(numbered(100), 0.2)[1])
     assert not set(rest.inputs[:, 0]) & set(held.inputs[:, 0])

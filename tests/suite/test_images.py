@@ -86,7 +86,7 @@ def test_own_npz_is_read():
 
     assert examples.source == "own.npz"
     np.testing.assert_array_equal(examples.train.inputs[..., 0], images)
-    assert len(examples.test) == 9
+    assert examples.test.num_examples == 9
 
 
 def test_own_folder_names_its_classes():
@@ -109,4 +109,4 @@ def test_own_folder_may_bring_its_test_split():
             Path("own", split, name).mkdir(parents=True)
             PIL.Image.new("L", (28, 28)).save(f"own/{split}/{name}/0.png")
 
-    assert len(load_digits(Run(data="own")).test) == 2
+    assert load_digits(Run(data="own")).test.num_examples == 2

@@ -1,0 +1,133 @@
+"""How many images a second does the network of mnist_cnn train on, here and in PyTorch?
+
+    pip install '.[benchmark]'
+    python -m benchmarks.mnist_throughput
+
+The same network (convolutions, pooling, batch normalisation, ReLU), the same batches of shuffled
+images from memory, Adam with decoupled decay, no distortion. PyTorch keeps channels last, uses
+its fused optimizer, and is measured eager and compiled; the better one counts. Each measurement
+is a process of its own; they take turns.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import cyclopts
+
+from benchmarks.results import publish
+from suite import Run
+from suite.images import load_digits
+
+CONTESTANTS = {
+    "float32": ("ours float32", "PyTorch float32 eager", "PyTorch float32 compiled"),
+    "bfloat16": ("ours bfloat16", "PyTorch bfloat16 eager", "PyTorch bfloat16 compiled"),
+}
+BATCH, FILTERS = 120, (24, 48, 96)
+WARM_UP, STEPS = 60, 450
+
+
+def ours(precision: str) -> float:
+    """`fit`, as the application calls it."""
+    import keras
+
+    from apps.mnist_cnn import app
+    from suite.training import compiled
+
+    keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
+    config = app.config(batch_size=BATCH, rotation=0, shift=0, zoom=0)
+    run = Run()
+    data = app.data(config, run)
+    model = compiled(app, config, run, {"filters": FILTERS, "dropout": 0.0}, data)
+    ends = []
+    ticking = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
+    )
+    model.fit(
+        data.train(0),
+        steps_per_epoch=WARM_UP + STEPS - (WARM_UP + STEPS) % model.steps_per_execution,
+        callbacks=[ticking],
+        shuffle=False,
+        verbose=0,
+    )
+    first = next(end for end in ends if end[0] + 1 >= WARM_UP)
+    return (ends[-1][0] - first[0]) * BATCH / (ends[-1][1] - first[1])
+
+
+def pytorch(precision: str, mode: str) -> float:
+    """A plain training loop."""
+    import torch
+    from torch import nn
+
+    train = load_digits(Run()).train
+    x = torch.tensor(train.inputs).permute(0, 3, 1, 2).float()
+    x = x.contiguous(memory_format=torch.channels_last)
+    y = torch.tensor(train.labels, dtype=torch.long)
+    stages, channels = [], 1
+    for width in FILTERS:
+        convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        stages += [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    network = nn.Sequential(*stages, nn.Flatten(), nn.Linear(9 * channels, 10))
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, fused=True)
+    forward = torch.compile(network) if mode == "compiled" else network
+    order = torch.randperm(len(y))
+
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            started = time.perf_counter()
+        rows = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(y)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = nn.functional.cross_entropy(forward(x[rows] / 255).float(), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return STEPS * BATCH / (time.perf_counter() - started)
+
+
+def main(*, repeats: int = 3, contestant: str | None = None) -> None:
+    """Measures all, in turns.
+
+    Args:
+        repeats: Measurements of each.
+        contestant: Measure this one once, and print its rate as JSON.
+    """
+    if contestant:
+        who, precision, *mode = contestant.split()
+        print(json.dumps(ours(precision) if who == "ours" else pytorch(precision, *mode)))
+        return
+    rates = {name: [] for names in CONTESTANTS.values() for name in names}
+    for _ in range(repeats):
+        for name in rates:
+            words = ["-m", "benchmarks.mnist_throughput", "--contestant", name]
+            done = subprocess.run(
+                [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True
+            )
+            rates[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{name}: {rates[name][-1]:,.0f} images/s")
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    ratios = {
+        f"ratio_{precision}": medians[own] / max(medians[peer] for peer in peers)
+        for precision, (own, *peers) in CONTESTANTS.items()
+    }
+    publish(
+        "mnist_throughput",
+        [
+            {
+                "contestant": name,
+                "images_per_second": medians[name],
+                "all": [round(r) for r in all_],
+            }
+            for name, all_ in rates.items()
+        ],
+        batch_size=BATCH,
+        filters=FILTERS,
+        **ratios,
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
