@@ -101,10 +101,14 @@ def _command_line(app: App) -> cyclopts.App:
         """
         _speak(quiet=False)
         config = app.config()
+        metadata = export.metadata(app.name)
         examples = app.data(config, Run(data=data, data_dir=data_dir))
+        for what in ("class_names", "feature_names"):
+            found, wanted = examples.description.get(what), metadata.get(what)
+            if found != wanted:
+                raise InputError(f"`{what}` of --data must be {wanted}. Received: {found}")
         model = app.compile(export.keras_model(app.name), config, 1)
         metrics = app.evaluate(model, examples, config)
-        metadata = export.metadata(app.name)
         print(_columns({"source": examples.description["source"], **metrics}))
         print(f"At export, on {metadata['source']}:")
         print(_columns(metadata["metrics"]))

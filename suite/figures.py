@@ -43,10 +43,10 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 def confusion_matrix(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
-    """Counts of given against predicted classes, the diagonal shaded apart.
+    """Counts of true against predicted classes, the diagonal shaded apart.
 
     Args:
-        labels: Given classes, `(n,)`.
+        labels: True classes, `(n,)`.
         predicted: Predicted classes, `(n,)`.
         class_names: By class index.
     """
@@ -57,7 +57,7 @@ def confusion_matrix(
     side = max(3.5, 0.45 * count + 1.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(np.ma.masked_equal(wrong, 0), cmap="Reds", vmin=0)
+    axes.imshow(np.ma.masked_equal(wrong, 0), cmap="Reds", vmin=0, vmax=1.6 * max(1, wrong.max()))
     ticks = np.arange(count)
     axes.set(
         xticks=ticks,
@@ -65,7 +65,7 @@ def confusion_matrix(
         xticklabels=class_names,
         yticklabels=class_names,
         xlabel="predicted",
-        ylabel="given",
+        ylabel="true",
         title=f"{np.trace(matrix)} of {matrix.sum()} right",
     )
     if count > 10 or max(map(len, class_names)) > 3:
@@ -107,14 +107,14 @@ def worst_mistakes(
     columns = 8
     rows = max(1, -(-len(worst) // columns))
     figure = Figure(figsize=(1.1 * columns, 1.4 * rows + 0.4), layout="constrained")
-    figure.suptitle(f"{len(wrong)} of {len(labels)} wrong; given (true)", fontsize=9)
+    figure.suptitle(f"{len(wrong)} of {len(labels)} wrong; predicted (true)", fontsize=9)
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes in panels:
         axes.axis("off")
     for axes, index in zip(figure.axes, worst, strict=False):
         axes.imshow(images[index, ..., 0], cmap="gray_r")
-        given, true = class_names[predicted[index]], class_names[labels[index]]
-        axes.set_title(f"{given} ({true})", fontsize=8)
+        guess, true = class_names[predicted[index]], class_names[labels[index]]
+        axes.set_title(f"{guess} ({true})", fontsize=8)
     return figure
 
 
@@ -144,7 +144,10 @@ def decision_regions(
     class_names: Sequence[str],
     feature_names: Sequence[str],
 ) -> Figure:
-    """Predicted classes over each pair of features, the other features at their mean.
+    """Predicted classes over each pair of features.
+
+    The other features take the values that go with the pair in the data, by least squares: at
+    their means they would make up examples of a kind that does not exist.
 
     Args:
         predict: Classes `(n,)` of inputs `(n, features)`.
@@ -165,9 +168,10 @@ def decision_regions(
     grids = [np.linspace(a, b, 120) for a, b in zip(low - margin, high + margin, strict=True)]
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (y, x) in zip(panels, pairs, strict=False):
-        plane = np.tile(inputs.mean(axis=0), (120 * 120, 1))
         across, up = np.meshgrid(grids[x], grids[y])
-        plane[:, x], plane[:, y] = across.ravel(), up.ravel()
+        ones = np.ones(len(inputs))
+        fit, *_ = np.linalg.lstsq(np.stack([inputs[:, x], inputs[:, y], ones], 1), inputs)
+        plane = np.stack([across.ravel(), up.ravel(), np.ones(across.size)], 1) @ fit
         regions = predict(plane.astype(np.float32)).reshape(120, 120)
         axes.pcolormesh(across, up, regions, alpha=0.25, shading="nearest", **scale)
         axes.scatter(inputs[:, x], inputs[:, y], c=labels, s=12, edgecolors="white", **scale)

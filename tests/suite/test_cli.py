@@ -176,6 +176,10 @@ def test_iris_from_training_to_prediction(capsys):
     values = [re.search(r"test_loss +(\S+)", part).group(1) for part in lines]
     assert values[0] == values[1]
 
+    Path("trees.csv").write_text("height,width,kind\n" + "1,2,oak\n3,4,elm\n" * 20)
+    assert run(iris, ["evaluate", "--data", "trees.csv"]) == 2
+    assert "`class_names` of --data must be ['setosa', " in capsys.readouterr().err
+
 
 def test_recipe_sets_knobs_and_flags_override_it(capsys):
     words = "--recipe accurate --filters 4 8 --epochs 1 --data embedded --quiet --run-dir here"
