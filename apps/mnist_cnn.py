@@ -42,14 +42,14 @@ class Config:
         validation_split: Share of the training images held out to watch the training.
     """
 
-    epochs: PositiveInt = 4
+    epochs: PositiveInt = 6
     batch_size: PositiveInt = 120
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-3
     warmup: Share = 0.2
-    weight_decay: Rate = 0.0
-    rotation: Annotated[float, Field(ge=0, le=180)] = 8.0
-    shift: Annotated[float, Field(ge=0, le=28)] = 1.5
-    zoom: Rate = 0.08
+    weight_decay: Rate = 0.05
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    shift: Annotated[float, Field(ge=0, le=28)] = 2.0
+    zoom: Rate = 0.1
     validation_split: Share = 0.1
 
 
@@ -73,7 +73,7 @@ def build_model(
     *,
     filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (24, 48, 96),
     activation: str = "relu",
-    dropout: Rate = 0.0,
+    dropout: Rate = 0.1,
 ) -> keras.Model:
     """Builds the network: grey values in, logits out.
 
@@ -191,10 +191,6 @@ app = App(
             "epochs": 36,
             "filters": (32, 64, 64, 128),
             "dropout": 0.15,
-            "weight_decay": 0.05,
-            "rotation": 10.0,
-            "shift": 2.0,
-            "zoom": 0.1,
         },
     },
 )
