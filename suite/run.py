@@ -92,7 +92,9 @@ def writable(folder: Path, flag: str) -> None:
         ) from None
 
 
-def new_folder(app: "App", config: Any, architecture: dict[str, Any], run: Run) -> Path:
+def new_folder(
+    app: "App", config: Any, architecture: dict[str, Any], run: Run, fingerprint: str
+) -> Path:
     """Makes the folder of a new run and writes down there what made it."""
     if run.run_dir is not None:
         folder = run.run_dir
@@ -104,6 +106,7 @@ def new_folder(app: "App", config: Any, architecture: dict[str, Any], run: Run) 
         "config": plain(config),
         "architecture": plain(architecture),
         "run": plain(run),
+        "fingerprint": fingerprint,
         "versions": versions(),
     }
     partial = folder / (RECORD + ".part")
@@ -174,6 +177,20 @@ def reopen(
     _same({name: plain(run)[name] for name in SAME_RUN}, plain(Run()), same)
     settings = app.config(**recorded_config), recorded_architecture
     return folder, settings, dataclasses.replace(run, **same)
+
+
+def refuse_other_data(folder: Path, fingerprint: str) -> None:
+    """Refuses to go on with a run on other data than it began with.
+
+    Raises:
+        InputError: The fingerprints differ.
+    """
+    recorded = json.loads((folder / RECORD).read_text()).get("fingerprint")
+    if recorded != fingerprint:
+        raise InputError(
+            f"--resume needs the data that {folder} began with, fingerprint {recorded}. "
+            f"Received: {fingerprint}"
+        )
 
 
 def _same(given: dict[str, Any], default: dict[str, Any], recorded: dict[str, Any]) -> None:

@@ -19,7 +19,16 @@ from suite.data import Data
 from suite.distribute import strategy
 from suite.errors import InputError, Interrupted, sentence
 from suite.export import export
-from suite.run import Run, new_folder, plain, refuse_folder_in_use, reopen, versions, writable
+from suite.run import (
+    Run,
+    new_folder,
+    plain,
+    refuse_folder_in_use,
+    refuse_other_data,
+    reopen,
+    versions,
+    writable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +103,11 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         model = compiled(app, config, run, architecture, data)
     log.info("%s on %s", app.name, _counts(data))
 
-    folder = folder or new_folder(app, config, architecture, run)
+    fingerprint = data.description["fingerprint"]
+    if folder is None:
+        folder = new_folder(app, config, architecture, run, fingerprint)
+    else:
+        refuse_other_data(folder, fingerprint)
     with watch.part("fit"):
         history, rate = _fit(app, model, config, run, data, folder)
     with watch.part("evaluate"):

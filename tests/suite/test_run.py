@@ -9,7 +9,7 @@ from suite import InputError, Run, run
 
 def recorded(**changes):
     config, architecture = app.config(epochs=2), {"units": 8}
-    return run.new_folder(app, config, architecture, Run(seed=3, **changes))
+    return run.new_folder(app, config, architecture, Run(seed=3, **changes), "abc")
 
 
 def test_new_folders_never_meet():
@@ -58,3 +58,11 @@ def test_reopening_with_the_same_knobs_is_fine():
     recorded()
 
     run.reopen(app, app.config(epochs=2), {"units": 8}, Run(seed=3))
+
+
+def test_other_data_is_refused():
+    folder = recorded()
+
+    run.refuse_other_data(folder, "abc")
+    with pytest.raises(InputError, match=r"fingerprint abc\. Received: xyz"):
+        run.refuse_other_data(folder, "xyz")
