@@ -11,26 +11,28 @@ import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import (
-    Field,
-    FiniteFloat,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    validate_call,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt, validate_call
 from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, figures, tables
 from suite.app import Metrics, evaluate_on_test
 from suite.cli import main
-from suite.data import Data, Split, batches, collect, shuffled_batches, supervised
+from suite.data import Data, Split, batches, collect, epoch_steps, shuffled_batches, supervised
 from suite.export import Export, classifier
+from suite.knobs import (
+    Activation,
+    BatchSize,
+    Epochs,
+    LearningRate,
+    NumClasses,
+    Seed,
+    Share,
+    Units,
+    WeightDecay,
+)
 from suite.schedules import OneCycle
 
-EPOCH_STEPS = 100
-
-Share = Annotated[float, Field(gt=0, lt=1)]
+Measurement = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +50,25 @@ class Config:
         folds_seed: Decides the folds.
     """
 
-    epochs: PositiveInt = 3
-    batch_size: PositiveInt = 150
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.03
-    weight_decay: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 2.0
+    epochs: Epochs = 3
+    batch_size: BatchSize = 150
+    learning_rate: LearningRate = 0.03
+    weight_decay: WeightDecay = 2.0
     validation_split: Share = 0.1
     folds: NonNegativeInt = 0
     repeats: PositiveInt = 5
-    folds_seed: NonNegativeInt = 1
+    folds_seed: Seed = 1
 
 
 def load_data(config: Config, run: Run) -> Data:
     """Rows `(features,)` and labels `(,)`; a fifth of them is for the test."""
     examples = tables.load_iris(run)
+    smallest = int(np.bincount(examples.train.labels).min())
+    if config.folds and not 2 <= config.folds <= smallest:
+        raise InputError(
+            f"`folds` must be 0, or from 2 to the {smallest} rows of the smallest class. "
+            f"Received: {config.folds}"
+        )
     names = examples.feature_names, examples.class_names
     return supervised(
         examples,
@@ -98,12 +106,12 @@ def whiten(split: Split) -> dict[str, np.ndarray]:
 @validate_call(config={"arbitrary_types_allowed": True})
 def build_model(
     num_features: PositiveInt = 4,
-    num_classes: Annotated[int, Field(ge=2)] = 3,
+    num_classes: NumClasses = 3,
     mean: np.ndarray | None = None,
     whitening: np.ndarray | None = None,
     *,
-    units: PositiveInt = 64,
-    activation: str = "tanh",
+    units: Units = 64,
+    activation: Activation = "tanh",
     noise: Annotated[float, Field(ge=0, le=1)] = 1.0,
 ) -> keras.Model:
     """Builds the network: measurements in, logits out.
@@ -175,8 +183,10 @@ def cross_validate(model: keras.Model, rows: Split, config: Config) -> list[floa
     splitter = RepeatedStratifiedKFold(
         n_splits=config.folds, n_repeats=config.repeats, random_state=config.folds_seed
     )
-    fresh = compile_model(keras.models.clone_model(model), config, config.epochs * EPOCH_STEPS)
-    fresh.steps_per_execution = EPOCH_STEPS
+    most = rows.num_examples - rows.num_examples // config.folds
+    steps = epoch_steps(most, config.batch_size)
+    fresh = compile_model(keras.models.clone_model(model), config, config.epochs * steps)
+    fresh.steps_per_execution = max(n for n in range(1, 101) if steps % n == 0)
     fresh.optimizer.build(fresh.trainable_variables)
     initial = fresh.get_weights()
     accuracies = []
@@ -191,7 +201,7 @@ def cross_validate(model: keras.Model, rows: Split, config: Config) -> list[floa
             variable.assign(keras.ops.zeros_like(variable))
         fresh.fit(
             shuffled_batches(split, config.batch_size, seed=0)(0),
-            steps_per_epoch=EPOCH_STEPS,
+            steps_per_epoch=steps,
             epochs=config.epochs,
             shuffle=False,
             verbose=0,
@@ -214,15 +224,16 @@ def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
     def classes(inputs: np.ndarray) -> np.ndarray:
         return keras.ops.convert_to_numpy(model.predict(inputs, verbose=0)).argmax(axis=1)
 
-    return {
-        "decision_regions": figures.decision_regions(
-            classes, rows.inputs, rows.labels, names, data.description["feature_names"]
-        ),
-        "confusion_matrix": figures.confusion_matrix(labels, classes(held_out), names),
-    }
+    features = data.description["feature_names"]
+    drawn = {"confusion_matrix": figures.confusion_matrix(labels, classes(held_out), names)}
+    if len(features) > 1:
+        drawn["decision_regions"] = figures.decision_regions(
+            classes, rows.inputs, rows.labels, names, features
+        )
+    return drawn
 
 
-def predict(*measurements: FiniteFloat, export: Export = Export()) -> None:
+def predict(*measurements: Measurement, export: Export = Export()) -> None:
     """Say which species the measurements are of.
 
     Args:

@@ -20,10 +20,18 @@ from suite import App, InputError, Run, figures, images
 from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Export, classifier
+from suite.knobs import (
+    Activation,
+    BatchSize,
+    Epochs,
+    Filters,
+    LearningRate,
+    NumClasses,
+    Rate,
+    Share,
+    WeightDecay,
+)
 from suite.schedules import OneCycle
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +50,11 @@ class Config:
         validation_split: Share of the training images held out to watch the training.
     """
 
-    epochs: PositiveInt = 6
-    batch_size: PositiveInt = 120
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-3
+    epochs: Epochs = 6
+    batch_size: BatchSize = 120
+    learning_rate: LearningRate = 5e-3
     warmup: Share = 0.2
-    weight_decay: Rate = 0.05
+    weight_decay: WeightDecay = 0.05
     rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
     shift: Annotated[float, Field(ge=0, le=28)] = 2.0
     zoom: Rate = 0.1
@@ -69,10 +77,10 @@ def load_data(config: Config, run: Run) -> Data:
 @validate_call
 def build_model(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
-    num_classes: Annotated[int, Field(ge=2)] = 10,
+    num_classes: NumClasses = 10,
     *,
-    filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (24, 48, 96),
-    activation: str = "relu",
+    filters: Annotated[tuple[Filters, ...], Field(min_length=1)] = (24, 48, 96),
+    activation: Activation = "relu",
     dropout: Rate = 0.1,
 ) -> keras.Model:
     """Builds the network: grey values in, logits out.
@@ -161,7 +169,7 @@ def predict(*pictures: Path, export: Export = Export()) -> None:
     if not pictures:
         raise InputError("predict needs one image file or more. Received: none")
     names = export.metadata(app.name)["class_names"]
-    answers = export.call(app.name, np.stack([images.read_digit(path) for path in pictures]))
+    answers = export.call(app.name, np.stack([images.read_picture(path) for path in pictures]))
     for path, label, probabilities in zip(
         pictures, answers["label"], answers["probabilities"], strict=True
     ):
@@ -177,7 +185,7 @@ app = App(
     endpoints=endpoints,
     figures=draw,
     commands={"predict": predict},
-    try_next="predict digit.png",
+    try_next="predict your_digit.png",
     recipes={
         "fast": {
             "epochs": 2,

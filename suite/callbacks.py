@@ -38,8 +38,9 @@ class Callbacks(keras.callbacks.CallbackList):
         pass
 
     def close(self) -> None:
-        """Ends the training."""
-        super().on_train_end({})
+        """Ends the training, if it began."""
+        if self._begun:
+            super().on_train_end({})
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -103,8 +104,16 @@ class LogFile(keras.callbacks.Callback):
         super().__init__()
         self.path, self._rows = path, list(rows)
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._write()
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._rows.append({name: float(value) for name, value in (logs or {}).items()})
+        self._write()
+
+    def _write(self) -> None:
+        if not self._rows:
+            return
         partial = self.path.with_suffix(".part")
         with partial.open("w", newline="") as file:
             writer = csv.writer(file)
@@ -134,9 +143,9 @@ class StopOnNaN(keras.callbacks.Callback):
 class Throughput(keras.callbacks.Callback):
     """Measures examples a second over the training steps, validation left out."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, examples_per_step: float) -> None:
         super().__init__()
-        self.batch_size = batch_size
+        self.examples_per_step = examples_per_step
         self._rates: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -150,7 +159,7 @@ class Throughput(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._first and self._last[0] > self._first[0]:
             steps = self._last[0] - self._first[0]
-            self._rates.append(steps * self.batch_size / (self._last[1] - self._first[1]))
+            self._rates.append(steps * self.examples_per_step / (self._last[1] - self._first[1]))
 
     @property
     def examples_per_second(self) -> float | None:

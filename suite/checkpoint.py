@@ -111,16 +111,27 @@ class TrainingState(keras.callbacks.Callback):
     def find(self) -> Progress:
         """Looks for a saved state, which the first epoch will then restore; else starts at 0.
 
+        Every byte is read, so that a damaged state is noticed here, and the one before it taken.
+
         Raises:
-            InputError: The newest saved state is damaged.
+            InputError: There are saved states, and all are damaged.
         """
-        self._path = tf.train.latest_checkpoint(self.folder)
-        if self._path is not None:
+        states = tf.train.get_checkpoint_state(str(self.folder))
+        paths = list(states.all_model_checkpoint_paths) if states else []
+        for path in reversed(paths):
             try:
-                stored = tf.train.load_checkpoint(self._path).get_tensor(PROGRESS)
-                self.progress = Progress(*json.loads(stored))
-            except (tf.errors.OpError, RuntimeError, ValueError) as error:
-                raise InputError(f"the saved state {self._path} is damaged: {error}") from None
+                reader = tf.train.load_checkpoint(path)
+                stored = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
+                self.progress = Progress(*json.loads(stored[PROGRESS]))
+            except (tf.errors.OpError, RuntimeError, ValueError, LookupError):
+                log.warning("The saved state %s is damaged.", path)
+            else:
+                self._path = path
+                return self.progress
+        if paths:
+            raise InputError(
+                f"--resume needs a saved state that is whole. Received: {paths[-1]}, damaged"
+            )
         return self.progress
 
     def restore(self) -> None:
@@ -134,7 +145,8 @@ class TrainingState(keras.callbacks.Callback):
         if self._path is None:
             return
         try:
-            self._checkpoint().restore(self._path).assert_existing_objects_matched()
+            status = self._checkpoint().restore(self._path)
+            status.assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.OpError):
             raise InputError(
                 f"the saved state {self._path} is damaged or of another model"
@@ -166,7 +178,8 @@ class TrainingState(keras.callbacks.Callback):
         counters = tuple(_counters(companion) for companion in self.companions)
         self.progress = self._saved.value = progress._replace(callbacks=counters)
         manager = tf.train.CheckpointManager(self._checkpoint(), str(self.folder), max_to_keep=2)
-        manager.save()
+        newest = manager.latest_checkpoint
+        manager.save(int(newest.rpartition("-")[2]) + 1 if newest else 1)
 
     def _checkpoint(self) -> tf.train.Checkpoint:
         model, optimizer = self.model, self.model.optimizer

@@ -73,7 +73,9 @@ def _command_line(app: App) -> cyclopts.App:
 
     def train_app(
         *,
-        recipe: Annotated[recipe_names | None, Parameter(group=_group("Recipe", 1))] = None,
+        recipe: Annotated[
+            recipe_names | None, Parameter(group=_group("Recipe", 1), parse=bool(app.recipes))
+        ] = None,
         config: Annotated[app.config, _flat("Recipe", 1)] = app.config(),  # noqa: B008
         architecture: Annotated[architecture, _flat("Architecture", 2)] = architecture(),  # noqa: B008
         run: Annotated[Run, _flat("Run", 3)] = Run(),
@@ -89,20 +91,22 @@ def _command_line(app: App) -> cyclopts.App:
 
     def evaluate(
         *,
-        export: Annotated[Export, Parameter(name="*")] = Export(),
-        data: str = Run.data,
+        export: Export = Export(),
+        data: str | None = None,
         data_dir: Path | None = None,
     ) -> None:
         """Evaluate an exported model again, on the test split of a data source.
 
         Args:
-            data: Where examples come from, as in training.
+            data: Where examples come from, as in training. Defaults to where the export's did.
             data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
         """
         _speak(quiet=False)
         config = app.config()
         metadata = export.metadata(app.name)
-        examples = app.data(config, Run(data=data, data_dir=data_dir))
+        kind, _, name = metadata["source"].partition(":")
+        source = data or (kind if name else metadata["source"])
+        examples = app.data(config, Run(data=source, data_dir=data_dir))
         for what in ("class_names", "feature_names"):
             found, wanted = examples.description.get(what), metadata.get(what)
             if found != wanted:
@@ -118,6 +122,7 @@ def _command_line(app: App) -> cyclopts.App:
         help=inspect.getdoc(sys.modules[app.build.__module__]),
         help_format="markdown",
         version_flags=[],
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(consume_multiple=True, negative=""),
         config=functools.partial(_fill_in_recipe, app.recipes),
     )

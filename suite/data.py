@@ -108,10 +108,9 @@ def supervised(
     if test is None:
         train, test = hold_out(train, 0.2)
     train, validation = hold_out(train, validation_split)
-    steps = math.ceil(train.num_examples / batch_size)
     return Data(
         train=shuffled_batches(train, batch_size, seed=seed, augment=augment),
-        steps_per_epoch=steps * math.ceil(LEAST_STEPS / steps),
+        steps_per_epoch=epoch_steps(train.num_examples, batch_size),
         validation=batches(validation),
         test=batches(test),
         model_arguments=model_arguments(train),
@@ -127,6 +126,12 @@ def supervised(
             "feature_names": list(examples.feature_names),
         },
     )
+
+
+def epoch_steps(num_examples: int, batch_size: int) -> int:
+    """Steps of an epoch: of one pass, or of as many whole ones as make `LEAST_STEPS`."""
+    one_pass = math.ceil(num_examples / batch_size)
+    return one_pass * math.ceil(LEAST_STEPS / one_pass)
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:

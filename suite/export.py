@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from cyclopts import Parameter
 from keras import ops
 from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 METADATA = "assets.extra/metadata.json"
 KERAS_MODEL = "assets.extra/model.keras"
+# What TensorFlow and Keras raise on reading a file that is cut off or changed.
+DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
@@ -93,9 +97,14 @@ def versions(folder: Path) -> list[int]:
     """The exported versions in `<export_dir>/<app>`, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if path.is_dir() and path.name.isascii() and path.name.isdecimal()
+    )
 
 
+@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """Which exported model answers.
@@ -128,8 +137,19 @@ class Export:
         return parent / str(self.version or found[-1])
 
     def metadata(self, app_name: str) -> dict[str, Any]:
-        """What was written down about the version."""
-        return json.loads((self.folder(app_name) / METADATA).read_text())
+        """What was written down about the version.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        path = self.folder(app_name) / METADATA
+        try:
+            metadata = json.loads(path.read_text())
+            if metadata.keys() >= {"app", "source", "metrics"}:
+                return metadata
+        except (OSError, ValueError, AttributeError):
+            pass
+        raise InputError(f"an exported model must be whole. Received: {path}, damaged")
 
     def call(self, app_name: str, inputs: np.ndarray, signature: str = "serve") -> Any:
         """The outputs of a signature for one batch, as a dict of arrays.
@@ -140,8 +160,10 @@ class Export:
         folder = self.folder(app_name)
         try:
             function = tf.saved_model.load(str(folder)).signatures[signature]
-        except (OSError, KeyError, ValueError, tf.errors.OpError):
-            raise InputError(f"the exported model {folder} is damaged: export it again") from None
+        except DAMAGE:
+            raise InputError(
+                f"an exported model must be whole. Received: {folder}, damaged"
+            ) from None
         return _call(function, inputs)
 
     def keras_model(self, app_name: str) -> keras.Model:
@@ -153,8 +175,10 @@ class Export:
         path = self.folder(app_name) / KERAS_MODEL
         try:
             return keras.models.load_model(path, compile=False, safe_mode=True)
-        except (OSError, KeyError, ValueError, TypeError):
-            raise InputError(f"the exported model {path} is damaged: export it again") from None
+        except DAMAGE:
+            raise InputError(
+                f"an exported model must be whole. Received: {path}, damaged"
+            ) from None
 
 
 def _add_endpoint(archive: keras.export.ExportArchive, name: str, endpoint: keras.Model) -> None:

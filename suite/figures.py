@@ -1,5 +1,6 @@
 """Pictures that more than one app draws. All of them are Matplotlib figures, made off screen."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-CLASS_LIMIT = 30
+CLASS_LIMIT = 30  # more are drawn without their counts
+# Names of classes and features are text, not formulas.
+AS_TEXT = {"text.parse_math": False}
+LARGEST_SIDE = 16  # inches
 
 
 def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
@@ -16,7 +20,10 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120, bbox_inches="tight")
+        with warnings.catch_warnings():
+            # A name may be in a script that the font lacks: drawn as boxes, it is still a figure.
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
+            figure.savefig(path, dpi=120, bbox_inches="tight")
         paths.append(path)
     return paths
 
@@ -40,6 +47,7 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(AS_TEXT)
 def confusion_matrix(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
@@ -54,7 +62,7 @@ def confusion_matrix(
     matrix = np.zeros((count, count), int)
     np.add.at(matrix, (labels, predicted), 1)
     wrong = matrix * (1 - np.eye(count, dtype=int))
-    side = max(3.5, 0.45 * count + 1.5)
+    side = min(max(3.5, 0.45 * count + 1.5), LARGEST_SIDE)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(np.ma.masked_equal(wrong, 0), cmap="Reds", vmin=0, vmax=1.6 * max(1, wrong.max()))
@@ -85,6 +93,7 @@ def confusion_matrix(
     return figure
 
 
+@matplotlib.rc_context(AS_TEXT)
 def worst_mistakes(
     images: np.ndarray,
     labels: np.ndarray,
@@ -137,6 +146,7 @@ def filters(kernel: np.ndarray) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(AS_TEXT)
 def decision_regions(
     predict: Callable[[np.ndarray], np.ndarray],
     inputs: np.ndarray,
@@ -160,8 +170,10 @@ def decision_regions(
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")
-    colours = matplotlib.colormaps["tab10"].colors
-    palette = matplotlib.colors.ListedColormap(colours[: len(class_names)])
+    count = len(class_names)
+    few = matplotlib.colormaps["tab10"].colors[:count]
+    colours = few if count <= 10 else matplotlib.colormaps["turbo"](np.linspace(0, 1, count))
+    palette = matplotlib.colors.ListedColormap(colours)
     scale = {"cmap": palette, "vmin": -0.5, "vmax": len(class_names) - 0.5}
     low, high = inputs.min(axis=0), inputs.max(axis=0)
     margin = 0.08 * (high - low)
@@ -180,5 +192,7 @@ def decision_regions(
         matplotlib.lines.Line2D([], [], marker="o", linestyle="", color=colour, label=name)
         for colour, name in zip(colours, class_names, strict=False)
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    if count <= CLASS_LIMIT:
+        columns = min(count, 3 * columns)
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return figure

@@ -6,13 +6,16 @@ bright on a dark ground, as in MNIST.
 
 import functools
 import math
+import os
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import tensorflow as tf
 from keras import ops
 
@@ -24,8 +27,14 @@ if TYPE_CHECKING:
     from suite.run import Run
 
 SIZE = 28
+# What NumPy and zipfile raise on a file that is no archive of arrays, or one cut off or changed.
+UNREADABLE = (
+    OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 INK_SIZE = 20  # MNIST fits the ink into 20 x 20 and centres it by its mass
 DIGITS = tuple("0123456789")
+FAINTEST = 32  # grey values by which ink differs from its ground
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
@@ -72,7 +81,7 @@ def _distort(
     )
 
 
-def read_digit(path: Path) -> np.ndarray:
+def read_picture(path: Path) -> np.ndarray:
     """One picture, of any size and polarity, as MNIST would have drawn it.
 
     The ground is taken to be the colour of the border. The ink is cut out, fitted into 20 x 20
@@ -89,12 +98,12 @@ def read_digit(path: Path) -> np.ndarray:
     if np.median(border) > 127:
         grey = 255 - grey
         border = 255 - border
-    if grey.shape == (SIZE, SIZE) and not np.median(border):
-        return grey[..., None]
     ground = np.median(border)
+    if grey.shape == (SIZE, SIZE) and not ground and grey.max() >= FAINTEST:
+        return grey[..., None]
     ink = np.clip((grey - ground) * (255 / max(255 - ground, 1)), 0, 255)
-    if ink.max() < 32:
-        raise InputError(f"{path} must show a digit. Received: an even surface")
+    if ink.max() < FAINTEST:
+        raise InputError(f"{path} must show something drawn. Received: an even surface")
     ink *= 255 / ink.max()
     rows, columns = (np.flatnonzero((ink > 48).any(axis)) for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -103,6 +112,8 @@ def read_digit(path: Path) -> np.ndarray:
     small = PIL.Image.fromarray(ink.astype(np.uint8)).resize(
         (width, height), PIL.Image.Resampling.LANCZOS
     )
+    if not np.any(small):
+        raise InputError(f"{path} must show something drawn. Received: nothing but specks")
     return _centred(np.asarray(small))[..., None]
 
 
@@ -119,19 +130,23 @@ def _centred(ink: np.ndarray) -> np.ndarray:
 
 
 def _read_grey(path: Path) -> np.ndarray:
-    """Any image file as `(height, width)` grey values, transparent parts white."""
-    if not path.is_file():
+    """Any image file as `(height, width)` grey values, transparent parts as paper."""
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names too long
         raise InputError(f"an image file is needed. Received: {path}, which is not there")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(path) as image:
-                rgba = image.convert("RGBA")
+                rgba = PIL.ImageOps.exif_transpose(image).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "bomb" in str(error) else "not a readable image"
         raise InputError(f"an image file is needed. Received: {path}, {reason}") from None
-    white = PIL.Image.new("RGBA", rgba.size, "white")
-    return np.asarray(PIL.Image.alpha_composite(white, rgba).convert("L"))
+    for ground in ("white", "black"):  # light ink on a transparent ground shows on black alone
+        paper = PIL.Image.new("RGBA", rgba.size, ground)
+        grey = np.asarray(PIL.Image.alpha_composite(paper, rgba).convert("L"))
+        if np.ptp(grey) >= FAINTEST:
+            break
+    return grey
 
 
 def _from_tfds(builder: Any, source: str) -> Examples:
@@ -171,10 +186,13 @@ def _from_npz(path: Path) -> Examples:
                 raise InputError(
                     f"{path} must hold {', '.join(keys)}. Received: no {', '.join(missing)}"
                 )
-            x_train, y_train, x_test, y_test = (archive[key] for key in keys)
+            arrays = [archive[key] for key in keys]
+            if not all(isinstance(array, np.ndarray) for array in arrays):
+                raise ValueError("no array")
+            x_train, y_train, x_test, y_test = arrays
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile):
+    except UNREADABLE:
         raise InputError(
             f"--data must be an .npz in the layout of Keras's mnist.npz, or a folder. "
             f"Received: {path}, which cannot be read as one"
@@ -209,7 +227,10 @@ def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Split:
 
 
 def _from_folder(path: Path) -> Examples:
-    """Class folders of image files; or `train/` and `test/`, each with class folders."""
+    """Class folders of image files; or `train/` and `test/`, each with class folders.
+
+    Every file is read as `predict` will read one.
+    """
     if (path / "train").is_dir() and (path / "test").is_dir():
         names = _class_names(path / "train")
         if _class_names(path / "test") != names:
@@ -226,17 +247,23 @@ def _class_names(folder: Path) -> tuple[str, ...]:
         raise InputError(
             f"{folder} must hold two class folders or more. Received: {', '.join(names) or 'none'}"
         )
+    for name in names:
+        if not name.isprintable():
+            raise InputError(f"class folders must have printable names. Received: {name!r}")
     return tuple(names)
 
 
 def _read_classes(folder: Path, names: tuple[str, ...]) -> Split:
     images, labels = [], []
     for label, name in enumerate(names):
-        files = sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in ENDINGS)
+        files = sorted(
+            path
+            for path in (folder / name).iterdir()
+            if path.suffix.lower() in ENDINGS and path.is_file() and path.name[0] != "."
+        )
         if not files:
             raise InputError(f"{folder / name} must hold image files. Received: none")
         for file in files:
-            image = PIL.Image.fromarray(_read_grey(file)).resize((SIZE, SIZE))
-            images.append(np.asarray(image))
+            images.append(read_picture(file))
             labels.append(label)
-    return Split(np.stack(images)[..., None], np.asarray(labels, np.int32))
+    return Split(np.stack(images), np.asarray(labels, np.int32))

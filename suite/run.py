@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from suite.errors import InputError
+from suite.knobs import Seed
 
 if TYPE_CHECKING:
     from suite.app import App, Settings
@@ -44,7 +44,7 @@ class Run:
 
     data: str = "auto"
     data_dir: Path | None = None
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     deterministic: bool = False
     run_dir: Path | None = None
     resume: bool = False
@@ -128,16 +128,19 @@ def _timed_folder(parent: Path) -> Path:
 
 
 def refuse_folder_in_use(folder: Path) -> None:
-    """Refuses to start a new run over an old one, or where nothing can be written.
+    """Refuses to start a new run over something else, or where nothing can be written.
 
     Raises:
-        InputError: The folder already holds a run, or could not be made or written.
+        InputError: The folder is not empty, or could not be made or written.
     """
     writable(folder, "--run-dir")
-    if (folder / RECORD).exists():
+    if set(str(folder)) & set("{}[]*?"):  # Keras formats its paths, and TensorFlow globs them
+        raise InputError(f"--run-dir must do without any of {{}}[]*?. Received: {folder}")
+    if folder.is_dir() and any(folder.iterdir()):
+        run = ", which holds a run already; add --resume to go on with it"
         raise InputError(
-            f"--run-dir must be a new or empty folder. Received: {folder}, which holds a run "
-            "already; add --resume to go on with it"
+            f"--run-dir must be a new or empty folder. Received: {folder}"
+            + (run if (folder / RECORD).exists() else ", which is not empty")
         )
 
 
@@ -160,23 +163,29 @@ def reopen(
         raise InputError(
             f"--resume needs the folder of a run. Received: {folder}, without {RECORD}"
         )
+    damaged = InputError(
+        f"--resume needs a run that is whole. Received: {folder}, whose {RECORD} is damaged"
+    )
     try:
         record = json.loads((folder / RECORD).read_text())
         recorded_app, recorded_run = record["app"], record["run"]
         recorded_config, recorded_architecture = record["config"], record["architecture"]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / RECORD} is damaged: this run cannot be resumed") from None
+        raise damaged from None
     if recorded_app != app.name:
         raise InputError(
             f"--resume needs a run of {app.name}. Received: {folder}, a run of {recorded_app}"
         )
-    _same(plain(config), plain(app.config()), recorded_config)
-    if architecture:
-        _same(plain(architecture), {}, recorded_architecture)
-    same = {name: recorded_run[name] for name in SAME_RUN}
+    try:
+        same = {name: recorded_run[name] for name in SAME_RUN}
+        settings = app.config(**recorded_config), dict(recorded_architecture)
+        again = dataclasses.replace(run, **same)
+    except (ValueError, KeyError, TypeError):
+        raise damaged from None
+    _same(plain(config), plain(app.config()), plain(settings[0]))
+    _same(plain(architecture), {}, settings[1])
     _same({name: plain(run)[name] for name in SAME_RUN}, plain(Run()), same)
-    settings = app.config(**recorded_config), recorded_architecture
-    return folder, settings, dataclasses.replace(run, **same)
+    return folder, settings, again
 
 
 def refuse_other_data(folder: Path, fingerprint: str) -> None:
@@ -197,13 +206,13 @@ def _same(given: dict[str, Any], default: dict[str, Any], recorded: dict[str, An
     for name, value in given.items():
         if value != default.get(name) and value != recorded.get(name):
             raise InputError(
-                f"`{name}` must stay as it was when a run is resumed: {recorded.get(name)}. "
-                f"Received: {value}"
+                f"`{name}` must stay as it was when a run is resumed: "
+                f"{recorded.get(name, 'the default')}. Received: {value}"
             )
 
 
 def _newest(name: str) -> Path:
-    found = sorted(path.parent for path in (RUNS / name).glob(f"*/{RECORD}"))
+    found = list((RUNS / name).glob(f"*/{RECORD}"))
     if not found:
         raise InputError(f"--resume needs a run of {name}. Received: none under {RUNS / name}")
-    return found[-1]
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent

@@ -1,7 +1,6 @@
 """Small tables of numeric features and one label: reading them from anywhere."""
 
 import csv
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from suite.errors import InputError
 if TYPE_CHECKING:
     from suite.run import Run
 
+LARGEST = 1e15  # so that squares of features stay far from the end of float32
 IRIS_FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 IRIS_SPECIES = ("setosa", "versicolor", "virginica")
 
@@ -80,12 +80,13 @@ def _from_csv(path: Path) -> Examples:
         raise InputError(
             f"{path} must have two classes or more in {header[-1]}. Received: {classes}"
         )
-    labels = np.asarray([classes.index(row[-1].strip()) for row in rows], np.int32)
+    index = {name: label for label, name in enumerate(classes)}
+    labels = np.asarray([index[row[-1].strip()] for row in rows], np.int32)
     return Examples(Split(features, labels), None, classes, str(path), feature_names=names)
 
 
 def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text))
+        return abs(float(text)) <= LARGEST
     except ValueError:
         return False

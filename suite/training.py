@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +15,13 @@ import tensorflow as tf
 from suite import figures, report
 from suite.app import App
 from suite.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
-from suite.checkpoint import StopSignals, TrainingState
+from suite.checkpoint import Progress, StopSignals, TrainingState
 from suite.data import Data
 from suite.distribute import strategy
 from suite.errors import InputError, Interrupted, sentence
 from suite.export import export
 from suite.run import (
+    RUNS,
     Run,
     new_folder,
     plain,
@@ -90,6 +92,8 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         folder, (config, architecture), run = reopen(app, config, architecture, run)
     elif run.run_dir is not None:
         refuse_folder_in_use(run.run_dir)
+    else:
+        writable(RUNS / app.name, "--run-dir")
 
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -154,6 +158,9 @@ def compiled(
         built = app.build(**{**data.model_arguments, **architecture})
     except ValueError as error:
         raise InputError(sentence(error)) from error
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in architecture.items())
+        raise InputError(f"the model must fit into memory. Received: {given}") from error
     model = app.compile(built, config, config.epochs * data.steps_per_epoch)
     model.jit_compile = run.jit
     # One call runs several steps, but never past the end of an epoch.
@@ -171,7 +178,8 @@ def _fit(
         The history, and the examples trained on in a second.
     """
     best = folder / "best.weights.h5"
-    throughput = Throughput(config.batch_size)
+    examples = data.description["train"]
+    throughput = Throughput(examples / math.ceil(examples / config.batch_size))
     monitor = app.monitor or "val_loss"
     keep_best = keras.callbacks.ModelCheckpoint(
         best, monitor=monitor, save_best_only=True, save_weights_only=True
@@ -180,17 +188,26 @@ def _fit(
     signals = StopSignals()
     state = TrainingState(folder / "checkpoints", [keep_best, *own], signals)
     start = state.find()
+    # Written after the state: where there is a log, there was a state.
+    log_file = LogFile(folder / "log.csv", start.rows)
+    if run.resume and start == Progress():
+        if log_file.path.exists():
+            raise InputError(
+                f"--resume needs the saved state of the run. Received: {folder / 'checkpoints'}, "
+                "from which it is gone"
+            )
+        log.warning("%s was stopped before its first epoch was over: it begins anew.", folder)
     bar = [] if run.quiet else [ProgressBar(config.epochs, data.steps_per_epoch)]
     callbacks = Callbacks(
         [
             StopOnNaN(),
             throughput,
             *bar,
-            LogFile(folder / "log.csv", start.rows),
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
             keep_best,
             *own,
             state,
+            log_file,
         ],
         add_history=True,
         model=model,
@@ -216,6 +233,8 @@ def _fit(
                     shuffle=False,
                     verbose=0,
                 )
+            if signals.received is not None:
+                raise Interrupted("stopped, state saved", signals.received)
     except Interrupted as interrupted:
         done = state.progress
         raise Interrupted(

@@ -36,7 +36,7 @@ def test_nan_ends_the_training_with_a_sentence():
 
 
 def test_throughput_is_a_rate():
-    throughput = Throughput(batch_size=4)
+    throughput = Throughput(examples_per_step=4)
     fit(throughput)
 
     assert throughput.examples_per_second > 0

@@ -141,10 +141,42 @@ def test_state_of_another_model_is_refused(tmp_path):
         state.restore()
 
 
-def test_damaged_state_is_refused(tmp_path):
-    fit(compiled(1), TrainingState(tmp_path))
-    for part in tmp_path.glob("ckpt-*.index"):
-        part.write_bytes(part.read_bytes()[:40])
+def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
+    model, state = compiled(1), TrainingState(tmp_path)
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=3, verbose=0, callbacks=[state])
+    newest, before = (sorted(tmp_path.glob("*.data-*"))[i] for i in (-1, -2))
+    whole = newest.read_bytes()
 
-    with pytest.raises(InputError, match="is damaged"):
+    assert len(list(tmp_path.glob("*.index"))) == 2
+    for damaged in (whole[:-20], bytes(255 - byte for byte in whole), b""):
+        newest.write_bytes(damaged)
+        assert TrainingState(tmp_path).find().epoch == 2
+        assert "is damaged" in caplog.text
+    before.write_bytes(b"")
+    with pytest.raises(InputError, match=r"Received: .*, damaged"):
         TrainingState(tmp_path).find()
+
+
+def test_lost_state_is_no_reason_to_begin_anew(tmp_path):
+    run = Run(data="embedded", quiet=True, run_dir=tmp_path / "run")
+    train(iris, iris.config(epochs=1), run)
+    for path in (run.run_dir / "checkpoints").iterdir():
+        path.unlink()
+
+    with pytest.raises(InputError, match="from which it is gone"):
+        train(iris, run=Run(run_dir=run.run_dir, resume=True, quiet=True))
+
+
+def test_a_run_killed_in_its_first_epoch_begins_anew(tmp_path, caplog):
+    run = Run(data="embedded", quiet=True, run_dir=tmp_path / "run")
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(with_callback(iris, Kill()), iris.config(epochs=1), run)
+    trained = train(iris, run=Run(run_dir=run.run_dir, resume=True, quiet=True))
+
+    assert "it begins anew" in caplog.text
+    assert len(trained.history["loss"]) == 1

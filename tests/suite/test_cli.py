@@ -51,6 +51,7 @@ def bad_files():
         Path("no_files", name).mkdir(parents=True)
     Path("missing.csv").write_text("length,width,species\n1,2,x\n3,y\n")
     Path("word.csv").write_text("length,width,species\n1,2,x\n3,four,y\n")
+    Path("huge.csv").write_text("length,width,species\n1,2,x\n3,1e39,y\n")
     Path("headless.csv").write_text("1,2,x\n3,4,y\n")
     Path("one_class.csv").write_text("length,width,species\n1,2,x\n3,4,x\n")
     Path("a_file").touch()
@@ -65,17 +66,30 @@ def bad_files():
 BAD = [
     ("mnist_cnn", "--unknown 1", "--unknown"),
     ("mnist_cnn", "unknown", "must be one of: evaluate, predict; or none. Received: unknown"),
-    ("mnist_cnn", "--epochs 0", "`epochs` should be greater than 0. Received: 0"),
+    ("mnist_cnn", "--epochs 0", "`epochs` should be greater than or equal to 1. Received: 0"),
     ("mnist_cnn", "--epochs many", "`epochs` should be a valid integer"),
-    ("mnist_cnn", "--batch-size -3", "`batch_size` should be greater than 0. Received: -3"),
+    (
+        "mnist_cnn",
+        "--batch-size -3",
+        "`batch_size` should be greater than or equal to 1. Received: -3",
+    ),
     ("mnist_cnn", "--learning-rate nan", "`learning_rate` should be"),
     ("mnist_cnn", "--learning-rate inf", "`learning_rate` should be"),
     ("mnist_cnn", "--seed -1", "`seed` should be greater than or equal to 0"),
-    ("mnist_cnn", "--recipe best", 'Choose from: "accurate"'),
+    ("mnist_cnn", "--seed 99999999999999", "`seed` should be less than 4294967296"),
+    ("iris", "--batch-size 99999999999999999999999", "`batch_size` should be less than"),
+    ("iris", "--units 99999999999", "`--units` should be less than or equal to 65536"),
+    ("iris", "--recipe fast", "--recipe"),
+    ("iris", "--data embedded --folds 1", "`folds` must be 0, or from 2 to the 50 rows"),
+    ("iris", "--data embedded --folds 1000", "Received: 1000"),
+    ("iris", "--data ~nosuch/x.csv", "the home of a user. Received: ~nosuch/x.csv"),
+    ("iris", "--data " + "n" * 300, "or a path that exists"),
+    ("iris", "--data huge.csv", "column width, must be a number. Received: '1e39'"),
+    ("mnist_cnn", "--recipe best", 'Choose from: "fast", "accurate"'),
     ("mnist_cnn", "--dropout 1", "`--dropout` should be less than 1. Received: 1"),
-    ("mnist_cnn", "--filters 8 0", "`--filters` should be greater than 0. Received: 0"),
+    ("mnist_cnn", "--filters 8 0", "`--filters` should be greater than or equal to 1. Received: 0"),
     ("mnist_cnn", "--data embedded --filters 1 2 3 4 5", "at most 4 stages"),
-    ("mnist_cnn", "--data embedded --activation no", "activation function identifier: no"),
+    ("mnist_cnn", "--activation no", 'Invalid value "no" for --activation. Choose from: "relu", '),
     ("mnist_cnn", "--strategy anything", "'one_device' or 'mirrored'. Received: anything"),
     ("mnist_cnn", "--data nowhere", "a path that exists. Received: nowhere"),
     ("mnist_cnn", "--data tfds", "or a network to download it. Received: neither"),
@@ -108,6 +122,8 @@ BAD = [
     ("mnist_cnn", "predict digit.png", "python -m apps.mnist_cnn makes one"),
     ("mnist_cnn", "predict", "one image file or more. Received: none"),
     ("iris", "predict 1 2 3 4", "none under saved_models/iris"),
+    ("iris", "predict 1 2 3 4 --version 0", "`version` should be greater than 0"),
+    ("iris", "predict 1e300 1 1 1", "Received: 1e+300"),
     ("iris", "predict 1 2 3 x", 'unable to convert "x" into float'),
 ]
 
@@ -139,7 +155,7 @@ def test_unknown_app_is_refused():
 
 
 def test_divergence_is_said_with_the_step(capsys):
-    words = "--data embedded --learning-rate 10 --weight-decay 1e9 --epochs 1 --batch-size 8"
+    words = "--data embedded --learning-rate 10 --weight-decay 1000 --epochs 1 --batch-size 8"
 
     exit_code = run(iris, words.split())
 
@@ -190,7 +206,7 @@ def test_recipe_sets_knobs_and_flags_override_it(capsys):
     assert report["architecture"]["filters"] == [4, 8]
     assert report["config"]["epochs"] == 1
     accurate = mnist_cnn.recipes["accurate"]
-    assert report["config"]["weight_decay"] == accurate["weight_decay"]
+    assert report["architecture"]["dropout"] == accurate["dropout"]
     config, architecture = mnist_cnn.recipe("accurate")
     assert config.epochs == accurate["epochs"]
     assert architecture["filters"] == accurate["filters"]

@@ -46,6 +46,15 @@ def test_versions_count_up_and_leave_nothing_beside():
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
 
 
+def test_only_numbered_folders_are_versions():
+    folder = Path("models/app")
+    for name in ("7", "²", "x"):
+        (folder / name).mkdir(parents=True)
+    (folder / "9").write_text("a file")
+
+    assert versions(folder) == [7]
+
+
 def test_failed_export_leaves_nothing(monkeypatch):
     monkeypatch.setattr(keras.Model, "save", lambda *a: 1 / 0)
 
@@ -70,7 +79,7 @@ def test_versions_written_at_once_all_arrive():
 def test_newest_or_chosen_version_answers():
     first, second = model(), model()
     for network in (first, second):
-        write(Path("models/app"), network, name="x")
+        write(Path("models/app"), network)
     inputs = np.ones((2, 2), "float32")
 
     newest = Export(export_dir=Path("models")).call("app", inputs)
@@ -78,7 +87,6 @@ def test_newest_or_chosen_version_answers():
 
     np.testing.assert_allclose(newest["logits"], second(inputs), rtol=1e-5)
     np.testing.assert_allclose(chosen["logits"], first(inputs), rtol=1e-5)
-    assert Export(export_dir=Path("models")).metadata("app") == {"name": "x"}
 
 
 def test_missing_version_is_refused():
@@ -94,10 +102,14 @@ def test_damaged_version_is_refused():
     (path / "assets.extra/model.keras").write_bytes(b"no model")
     exported = Export(export_dir=Path("models"))
 
-    with pytest.raises(InputError, match="export it again"):
+    with pytest.raises(InputError, match="must be whole"):
         exported.call("app", np.ones((1, 2)))
-    with pytest.raises(InputError, match="export it again"):
+    with pytest.raises(InputError, match="must be whole"):
         exported.keras_model("app")
+    for text in ("", "[]", "{}"):
+        (path / "assets.extra/metadata.json").write_text(text)
+        with pytest.raises(InputError, match="must be whole"):
+            exported.metadata("app")
 
 
 def test_metadata_is_plain_json():

@@ -37,6 +37,15 @@ def test_no_mistake_is_drawn_as_none():
     assert "0 of 1 wrong" in figure.get_suptitle()
 
 
+def test_names_are_text_in_any_script_and_number(tmp_path):
+    labels = np.arange(1500)
+    many = figures.confusion_matrix(labels, labels, [f"${n}_to_$" for n in labels])
+    few = figures.confusion_matrix(labels[:2], labels[:2], ["$10_to_$20", "猫"])
+
+    assert max(many.get_size_inches()) <= figures.LARGEST_SIDE
+    assert len(figures.save({"many": many, "few": few}, tmp_path)) == 2
+
+
 def test_filters_and_regions_are_written(tmp_path):
     rows = np.random.default_rng(0).normal(size=(20, 4))
     drawn = {

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from suite import InputError, Run
-from suite.images import load_digits, read_digit
+from suite.images import load_digits, read_picture
 
 
 def seven(height=90, width=60, ground=0, ink=255):
@@ -22,7 +22,7 @@ def test_size_and_polarity_do_not_matter():
     PIL.Image.fromarray(seven(ground=255, ink=0)).save("dark.png")
     PIL.Image.fromarray(seven()).resize((240, 360)).convert("RGB").save("large.jpg")
 
-    light, dark, large = (read_digit(Path(n)) for n in ("light.png", "dark.png", "large.jpg"))
+    light, dark, large = (read_picture(Path(n)) for n in ("light.png", "dark.png", "large.jpg"))
 
     assert light.shape == (28, 28, 1) and light.dtype == np.uint8
     np.testing.assert_array_equal(light, dark)
@@ -32,7 +32,7 @@ def test_size_and_polarity_do_not_matter():
 def test_ink_fills_twenty_pixels_and_is_centred_by_its_mass():
     PIL.Image.fromarray(seven()).save("seven.png")
 
-    digit = read_digit(Path("seven.png"))[..., 0].astype(float)
+    digit = read_picture(Path("seven.png"))[..., 0].astype(float)
 
     rows = np.flatnonzero(digit.sum(axis=1))
     assert rows[-1] - rows[0] + 1 == 20
@@ -45,7 +45,7 @@ def test_mnist_s_own_format_is_left_alone():
     image = load_digits(Run(data="embedded")).train.inputs[5]
     PIL.Image.fromarray(image[..., 0]).save("own.png")
 
-    np.testing.assert_array_equal(read_digit(Path("own.png")), image)
+    np.testing.assert_array_equal(read_picture(Path("own.png")), image)
 
 
 def test_transparent_ground_counts_as_white():
@@ -54,7 +54,18 @@ def test_transparent_ground_counts_as_white():
     PIL.Image.fromarray(rgba).save("transparent.png")
     PIL.Image.fromarray(seven(ground=255, ink=0)).save("white.png")
 
-    found, expected = (read_digit(Path(n)) for n in ("transparent.png", "white.png"))
+    found, expected = (read_picture(Path(n)) for n in ("transparent.png", "white.png"))
+
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_light_ink_on_a_transparent_ground_is_seen():
+    rgba = np.full((90, 60, 4), 255, np.uint8)
+    rgba[..., 3] = seven()
+    PIL.Image.fromarray(rgba).save("transparent.png")
+    PIL.Image.fromarray(seven()).save("black.png")
+
+    found, expected = (read_picture(Path(n)) for n in ("transparent.png", "black.png"))
 
     np.testing.assert_array_equal(found, expected)
 
@@ -63,18 +74,29 @@ def test_what_shows_no_digit_is_refused():
     PIL.Image.new("L", (50, 50), 200).save("even.png")
     Path("text.png").write_text("text")
 
-    for name, reason in (("even.png", "even surface"), ("text.png", "not a readable image")):
+    PIL.Image.new("L", (28, 28)).save("blank.png")
+    specks = np.full((4000, 4000), 255, np.uint8)
+    specks[1, 1] = specks[3998, 3998] = 0
+    PIL.Image.fromarray(specks).save("specks.png")
+
+    for name, reason in (
+        ("even.png", "even surface"),
+        ("blank.png", "even surface"),
+        ("specks.png", "nothing but specks"),
+        ("text.png", "not a readable image"),
+        ("n" * 300, "not there"),
+    ):
         with pytest.raises(InputError, match=reason):
-            read_digit(Path(name))
+            read_picture(Path(name))
     with pytest.raises(InputError, match="not there"):
-        read_digit(Path("missing.png"))
+        read_picture(Path("missing.png"))
 
 
 def test_decompression_bomb_is_refused():
     PIL.Image.new("1", (20000, 20000)).save("bomb.png")
 
     with pytest.raises(InputError, match="too many pixels"):
-        read_digit(Path("bomb.png"))
+        read_picture(Path("bomb.png"))
 
 
 def test_own_npz_is_read():
@@ -90,16 +112,19 @@ def test_own_npz_is_read():
 
 
 def test_own_folder_names_its_classes():
-    for number, name in enumerate(("cat", "dog")):
+    drawn = {"cat": seven(), "dog": seven(ground=255, ink=0)[:, ::-1]}
+    for name, picture in drawn.items():
         Path("own", name).mkdir(parents=True)
         for copy in range(3):
-            PIL.Image.new("RGB", (40, 30), (90 * number,) * 3).save(f"own/{name}/{copy}.png")
+            PIL.Image.fromarray(picture).save(f"own/{name}/{copy}.png")
+        Path("own", name, "._0.png").write_text("what a file system left behind")
 
     examples = load_digits(Run(data="own"))
 
     assert examples.class_names == ("cat", "dog")
     assert examples.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert examples.train.inputs[5].mean() == 90
+    # Read just as `predict` will read them.
+    np.testing.assert_array_equal(examples.train.inputs[5], read_picture(Path("own/dog/2.png")))
     assert examples.test is None
 
 
@@ -107,6 +132,6 @@ def test_own_folder_may_bring_its_test_split():
     for split in ("train", "test"):
         for name in ("a", "b"):
             Path("own", split, name).mkdir(parents=True)
-            PIL.Image.new("L", (28, 28)).save(f"own/{split}/{name}/0.png")
+            PIL.Image.fromarray(seven()).save(f"own/{split}/{name}/0.png")
 
     assert load_digits(Run(data="own")).test.num_examples == 2

@@ -60,6 +60,14 @@ def test_reopening_with_the_same_knobs_is_fine():
     run.reopen(app, app.config(epochs=2), {"units": 8}, Run(seed=3))
 
 
+def test_a_folder_in_use_is_refused(tmp_path):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    for name, reason in (("used", "which is not empty"), ("a{b}", "must do without")):
+        with pytest.raises(InputError, match=reason):
+            run.refuse_folder_in_use(tmp_path / name)
+
+
 def test_other_data_is_refused():
     folder = recorded()
 
