@@ -188,7 +188,8 @@ app = App(
     try_next="predict your_digit.png",
     recipes={
         "fast": {
-            "epochs": 2,
+            "epochs": 1,
+            "filters": (16, 32, 64),
             "dropout": 0.0,
             "weight_decay": 0.0,
             "rotation": 0.0,
