@@ -189,7 +189,10 @@ app = App(
     recipes={
         "fast": {
             "epochs": 1,
-            "filters": (16, 32, 64),
+            "batch_size": 80,
+            "learning_rate": 7e-3,
+            "warmup": 0.1,
+            "filters": (16, 32, 96),
             "dropout": 0.0,
             "weight_decay": 0.0,
             "rotation": 0.0,

@@ -12,10 +12,11 @@ this race only. Contestants, each in a process of its own, taking turns:
 - PyTorch: the network and recipe of its basic MNIST example, at most its 14 epochs, with the
   images in memory and channels last, which is faster here than the example's own loader.
 
-One that does not get there counts with the time of all its epochs.
+A peer that does not get there counts with the time of all its epochs; ours, as never.
 """
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -207,6 +208,9 @@ def main(*, repeats: int = 3, contestant: str | None = None, seed: int = 0) -> N
             )
             results[name].append(json.loads(done.stdout.splitlines()[-1]))
             print(f"{name}, seed {repeat}: {results[name][-1]}")
+    for result in results["ours"]:
+        if result["best"] < MARK:
+            result["seconds"] = math.inf
     medians = {
         name: statistics.median(result["seconds"] for result in found)
         for name, found in results.items()
