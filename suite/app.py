@@ -36,6 +36,11 @@ def evaluate_on_test(model: keras.Model, data: "Data", config: Any) -> Metrics:
     return {f"test_{name}": float(value) for name, value in logs.items()}
 
 
+def no_findings(model: keras.Model) -> dict[str, Any]:
+    """The findings of an app of which the metrics say all."""
+    return {}
+
+
 def no_figures(model: keras.Model, data: "Data", config: Any) -> dict[str, "Figure"]:
     """The figures of an app that draws nothing beyond the learning curves."""
     return {}
@@ -63,6 +68,8 @@ class App:
         endpoints: `endpoints(model)`: the signatures of the export, a model each. Inputs and
             outputs keep their names.
         evaluate: `evaluate(model, data, config)`: the headline metrics on the test split.
+        findings: `findings(model)`: what else the report and the export should say of the trained
+            model, by name: a certificate, say.
         figures: `figures(model, data, config)`: pictures by file name.
         commands: What else the command line offers (`predict`), by name.
         try_next: What to type after the app's name once there is an export.
@@ -78,6 +85,7 @@ class App:
     callbacks: Callable[[keras.Model, Any], Sequence[keras.callbacks.Callback]] = no_callbacks
     endpoints: Callable[[keras.Model], Mapping[str, keras.Model]] = serve_only
     evaluate: Callable[[keras.Model, "Data", Any], Metrics] = evaluate_on_test
+    findings: Callable[[keras.Model], Mapping[str, Any]] = no_findings
     figures: Callable[[keras.Model, "Data", Any], Mapping[str, "Figure"]] = no_figures
     commands: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     try_next: str = "evaluate"

@@ -27,12 +27,14 @@ class Progress(NamedTuple):
         step: Its steps that are done already.
         rows: The logs of the finished epochs.
         callbacks: The counters of the callbacks, in order.
+        stopped: Whether a callback has ended the training before its last epoch.
     """
 
     epoch: int = 0
     step: int = 0
     rows: tuple[dict[str, float], ...] = ()
     callbacks: tuple[dict[str, float], ...] = ()
+    stopped: bool = False
 
 
 class _SavedProgress(tf.train.experimental.PythonState):
@@ -170,7 +172,8 @@ class TrainingState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
-        self._save(Progress(epoch + 1, 0, (*self.progress.rows, row)))
+        rows = (*self.progress.rows, row)
+        self._save(Progress(epoch + 1, 0, rows, stopped=bool(self.model.stop_training)))
         if self.signals.received is not None:
             raise Interrupted("stopped, state saved", self.signals.received)
 

@@ -196,3 +196,28 @@ def decision_regions(
         columns = min(count, 3 * columns)
         figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return figure
+
+
+def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
+    """Hidden states in the plane of their two main components, joined in the order of time.
+
+    Args:
+        states: `(sequences, time, units)`.
+        labels: What each state should know, `(sequences, time)`.
+        names: By label.
+    """
+    flat = states.reshape(-1, states.shape[-1])
+    centred = flat - flat.mean(axis=0)
+    # One unit has one component: the other axis stays empty.
+    axes_of_change = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    plane = np.zeros((len(flat), 2))
+    plane[:, : len(axes_of_change)] = centred @ axes_of_change.T
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for path in plane.reshape(*states.shape[:2], 2)[:8]:
+        axes.plot(*path.T, color="gray", linewidth=0.3, alpha=0.6)
+    for label, name in enumerate(names):
+        axes.scatter(*plane[labels.ravel() == label].T, s=6, label=name)
+    axes.set(xlabel="first component", ylabel="second component", title="Hidden states")
+    axes.legend(frameon=False)
+    return figure

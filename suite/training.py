@@ -116,13 +116,14 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         history, rate = _fit(app, model, config, run, data, folder)
     with watch.part("evaluate"):
         metrics = app.evaluate(model, data, config)
+        findings = plain(app.findings(model))
     with watch.part("figures"):
         drawn = {"learning_curves": figures.learning_curves(history)}
         drawn |= app.figures(model, data, config)
         pictures = figures.save(drawn, folder / "figures")
     with watch.part("export"):
         example = _example(data.test)
-        described = {"app": app.name, "metrics": metrics, **plain(data.description)}
+        described = {"app": app.name, "metrics": metrics, **plain(data.description), **findings}
         saved_model, difference = export(
             run.export_dir / app.name, model, app.endpoints(model), example, described
         )
@@ -134,6 +135,7 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         "run": plain(run),
         "data": plain(data.description),
         "metrics": metrics,
+        **findings,
         "parameters": model.count_params(),
         "examples_per_second": rate,
         "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
@@ -220,6 +222,8 @@ def _fit(
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
     parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
     parts += [(start.epoch + len(parts), config.epochs, 0)]
+    if start.stopped:
+        parts = []
     try:
         with signals:
             for first, last, done in parts:
@@ -233,6 +237,8 @@ def _fit(
                     shuffle=False,
                     verbose=0,
                 )
+                if model.stop_training:
+                    break
             if signals.received is not None:
                 raise Interrupted("stopped, state saved", signals.received)
     except Interrupted as interrupted:

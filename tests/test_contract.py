@@ -163,7 +163,7 @@ def test_train_does_it_all_and_writes_it_down(name, tmp_path):
     report = json.loads((trained.folder / "report.json").read_text())
     assert report["app"] == name
     assert set(report["config"]) == {field.name for field in dataclasses.fields(app.config)}
-    assert report["data"]["source"].startswith("embedded")
+    assert report["data"]["source"].partition(":")[0] in ("embedded", "synthetic")
     assert len(report["data"]["fingerprint"]) == 64
     assert report["parameters"] == trained.model.count_params()
     assert {"import", "data", "fit", "evaluate", "export", "total"} <= set(report["seconds"])

@@ -1,0 +1,187 @@
+"""Sound bounds on what recurrent cells compute: interval arithmetic, rounding included.
+
+The same code bounds a cell inside a loss, where the bounds are differentiable, and in a proof,
+where it is run in float64 and `roundoff` stands for the arithmetic that the network itself will
+meet. A sum of n products is then off by at most n times `roundoff` times the sum of their sizes,
+whatever the order of summation and with or without fused multiply-add; so the bounds hold for
+every kernel, library and device that keeps to that arithmetic.
+
+Reference:
+    Gowal et al., 2018, On the Effectiveness of Interval Bound Propagation for Training Verifiably
+    Robust Models, https://arxiv.org/abs/1810.12715
+    Higham, 2002, Accuracy and Stability of Numerical Algorithms, chapter 3,
+    https://doi.org/10.1137/1.9780898718027
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from keras import layers, ops
+
+FLOAT32_ROUNDOFF = 2.0**-24
+# How far from the mathematical function an activation may be, in units of roundoff.
+ACTIVATION_ERROR = 64
+MONOTONE = ("tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign")
+
+Tensor = Any
+
+
+class Interval(NamedTuple):
+    """Every value between two tensors of one shape.
+
+    Args:
+        lower: The least values.
+        upper: The greatest values.
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The greatest absolute values."""
+        return ops.maximum(ops.absolute(self.lower), ops.absolute(self.upper))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Interval":
+        """Both ends after a change that keeps their order: a reshape, a monotone function."""
+        return Interval(change(self.lower), change(self.upper))
+
+    def widened(self, by: Tensor) -> "Interval":
+        """With room on either side."""
+        return Interval(self.lower - by, self.upper + by)
+
+
+def point(value: Tensor) -> Interval:
+    """The interval of one value."""
+    return Interval(value, value)
+
+
+def affine(x: Interval, kernel: Tensor, bias: Tensor, roundoff: float) -> Interval:
+    """Bounds on `x @ kernel + bias`.
+
+    Args:
+        x: `(n, inputs)`.
+        kernel: `(inputs, units)`.
+        bias: `(units,)`.
+        roundoff: Unit roundoff of the arithmetic.
+    """
+    sizes = ops.absolute(kernel)
+    middle = ops.matmul((x.lower + x.upper) / 2, kernel) + bias
+    spread = ops.matmul((x.upper - x.lower) / 2, sizes)
+    terms = kernel.shape[0] + 4
+    error = terms * roundoff * (ops.matmul(x.magnitude, sizes) + ops.absolute(bias))
+    return point(middle).widened(spread + error)
+
+
+def hull(x: Interval, y: Interval) -> Interval:
+    """The least interval around two."""
+    return Interval(ops.minimum(x.lower, y.lower), ops.maximum(x.upper, y.upper))
+
+
+def product(x: Interval, y: Interval, roundoff: float) -> Interval:
+    """Bounds on the elementwise product."""
+    ends = [a * b for a in x for b in y]
+    exact = Interval(
+        ops.minimum(ops.minimum(ends[0], ends[1]), ops.minimum(ends[2], ends[3])),
+        ops.maximum(ops.maximum(ends[0], ends[1]), ops.maximum(ends[2], ends[3])),
+    )
+    return exact.widened(4 * roundoff * exact.magnitude)
+
+
+def activated(x: Interval, activation: Callable[[Tensor], Tensor], roundoff: float) -> Interval:
+    """Bounds on a monotone activation.
+
+    Raises:
+        ValueError: The activation is not known to be monotone.
+    """
+    name = getattr(activation, "__name__", str(activation))
+    if name not in MONOTONE:
+        raise ValueError(f"`activation` must be one of {', '.join(MONOTONE)}. Received: {name}")
+    exact = x.each(activation)
+    return exact.widened(ACTIVATION_ERROR * roundoff * (1 + exact.magnitude))
+
+
+def step(
+    layer: layers.RNN, x: Tensor, states: Sequence[Interval], roundoff: float = FLOAT32_ROUNDOFF
+) -> tuple[Interval, ...]:
+    """Bounds on the states of a recurrent layer after one more input.
+
+    Args:
+        layer: `SimpleRNN`, `LSTM` or `GRU` with Keras's default `reset_after`.
+        x: Inputs `(n, features)`; decides the type in which the bounds are calculated.
+        states: As the layer's own, each `(n, units)`: the output first.
+        roundoff: Unit roundoff of the arithmetic in which the layer will run.
+
+    Returns:
+        The states after the step, in the same order.
+
+    Raises:
+        ValueError: The layer is of another kind, or its activation is not monotone.
+    """
+    for kind, bounds in BOUNDS.items():
+        if isinstance(layer, kind):
+            weights = [ops.cast(weight, x.dtype) for weight in layer.cell.weights]
+            return bounds(layer.cell, weights, point(x), states, roundoff)
+    kinds = ", ".join(kind.__name__ for kind in BOUNDS)
+    raise ValueError(f"`layer` must be one of {kinds}. Received: {type(layer).__name__}")
+
+
+def _simple_rnn(
+    cell: Any, weights: Sequence[Tensor], x: Interval, states: Sequence[Interval], roundoff: float
+) -> tuple[Interval, ...]:
+    kernel, recurrent_kernel, bias = weights
+    z = affine(_beside(x, states[0]), ops.concatenate([kernel, recurrent_kernel]), bias, roundoff)
+    return (activated(z, cell.activation, roundoff),)
+
+
+def _lstm(
+    cell: Any, weights: Sequence[Tensor], x: Interval, states: Sequence[Interval], roundoff: float
+) -> tuple[Interval, ...]:
+    kernel, recurrent_kernel, bias = weights
+    h, carry = states
+    z = affine(_beside(x, h), ops.concatenate([kernel, recurrent_kernel]), bias, roundoff)
+    z_i, z_f, z_c, z_o = _parts(z, 4)
+    i, f, o = (activated(gate, cell.recurrent_activation, roundoff) for gate in (z_i, z_f, z_o))
+    candidate = activated(z_c, cell.activation, roundoff)
+    carry = _sum(product(f, carry, roundoff), product(i, candidate, roundoff), roundoff)
+    return product(o, activated(carry, cell.activation, roundoff), roundoff), carry
+
+
+def _gru(
+    cell: Any, weights: Sequence[Tensor], x: Interval, states: Sequence[Interval], roundoff: float
+) -> tuple[Interval, ...]:
+    if not cell.reset_after:
+        raise ValueError("`reset_after` must be True. Received: False")
+    kernel, recurrent_kernel, biases = weights
+    [h] = states
+    x_z, x_r, x_h = _parts(affine(x, kernel, biases[0], roundoff), 3)
+    h_z, h_r, h_h = _parts(affine(h, recurrent_kernel, biases[1], roundoff), 3)
+    z = activated(_sum(x_z, h_z, roundoff), cell.recurrent_activation, roundoff)
+    r = activated(_sum(x_r, h_r, roundoff), cell.recurrent_activation, roundoff)
+    candidate = activated(_sum(x_h, product(r, h_h, roundoff), roundoff), cell.activation, roundoff)
+    # The mixture is linear in z: its extremes lie at the ends of z.
+    mixtures = [
+        _sum(
+            product(point(end), h, roundoff), product(point(1 - end), candidate, roundoff), roundoff
+        )
+        for end in z
+    ]
+    return (hull(*mixtures),)
+
+
+def _sum(x: Interval, y: Interval, roundoff: float) -> Interval:
+    exact = Interval(x.lower + y.lower, x.upper + y.upper)
+    return exact.widened(4 * roundoff * (x.magnitude + y.magnitude))
+
+
+def _beside(x: Interval, y: Interval) -> Interval:
+    lower, upper = (ops.concatenate(ends, axis=1) for ends in zip(x, y, strict=True))
+    return Interval(lower, upper)
+
+
+def _parts(x: Interval, count: int) -> list[Interval]:
+    ends = (ops.split(end, count, axis=1) for end in x)
+    return [Interval(*part) for part in zip(*ends, strict=True)]
+
+
+BOUNDS = {layers.SimpleRNN: _simple_rnn, layers.LSTM: _lstm, layers.GRU: _gru}
