@@ -30,6 +30,7 @@ PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair
 ADDER = Automaton(PAIRS, next_state=ONES // 2, output=ONES % 2)
 CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+BOUND_WARMUP = 300  # optimizer steps
 CURVE_EPOCHS = 20  # of 20 steps each
 LONG_PAIRS = {1024: 10_000, 100_000: 20}  # how many to test, by bits
 
@@ -43,15 +44,15 @@ class Config:
     """The training recipe.
 
     Args:
-        epochs: Times 100 optimizer steps, at most: a SimpleRNN's training ends with its proof.
+        epochs: Times 100 optimizer steps, at most: a training with bounds ends with the proof.
         batch_size: Pairs per optimizer step, over all replicas.
         optimizer: Keras's name of the optimizer.
         learning_rate: Its step size.
         clipnorm: Gradients of a greater norm are scaled down to it, each weight for itself.
         training_bits: Bits of the longest numbers to train on; the shortest have 9.
         carry_chains: Share of the pairs in which one carry is passed on from bit to bit.
-        bound_weight: Weight of the bounds in the loss of a SimpleRNN, once the data is nearly
-            learnt; 0 trains on the data alone, as LSTM and GRU do.
+        bound_weight: Weight of the bounds in the loss of a SimpleRNN or a GRU; 0 trains on the
+            data alone, as an LSTM does.
         bound_rounds: How often the bounded sets grow in the loss, at each step.
     """
 
@@ -132,32 +133,40 @@ def network(model: keras.Model) -> Network:
 
 
 def bounded(model: keras.Model, config: Config) -> bool:
-    """Whether the bounds are part of the loss: they hold an LSTM or a GRU back for long."""
-    return bool(config.bound_weight) and isinstance(network(model).layer, layers.SimpleRNN)
+    """Whether the bounds are part of the loss: they would hold an LSTM back for long."""
+    return bool(config.bound_weight) and not isinstance(network(model).layer, layers.LSTM)
 
 
 class ProvableAddition(keras.losses.BinaryCrossentropy):
-    """Cross-entropy of the bits, and once that is low, what keeps the proof from closing.
+    """Cross-entropy of the bits, and what keeps the proof from closing.
 
     Args:
-        model: Whose bounds are meant.
+        model: Whose bounds are meant, compiled with this loss.
         weight: Of the bounds.
         rounds: How often the bounded sets grow.
     """
 
     def __init__(self, model: keras.Model, weight: float, rounds: int) -> None:
         super().__init__(from_logits=True)
-        self.network, self.weight, self.rounds = network(model), weight, rounds
+        self.model, self.weight, self.rounds = model, weight, rounds
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         losses = super().call(y_true, y_pred)
-        # Pulled together too early, states could not tell the carry.
-        learnt = ops.stop_gradient(ops.clip(1 - 10 * ops.mean(losses), 0, 1))
-        return losses + self.weight * learnt * closing_loss(self.network, ADDER, self.rounds)
+        return losses + self.weight * self._share(losses) * closing_loss(
+            network(self.model), ADDER, self.rounds
+        )
+
+    def _share(self, losses: Any) -> Any:
+        if isinstance(network(self.model).layer, layers.SimpleRNN):
+            # Pulled together too early, its states could not tell the carry.
+            return ops.stop_gradient(ops.clip(1 - 10 * ops.mean(losses), 0, 1))
+        # The gates of a GRU learn from the data alone to let the carry leak.
+        steps = ops.cast(self.model.optimizer.iterations, "float32")
+        return ops.minimum(steps / BOUND_WARMUP, 1)
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Cross-entropy on the sum's bits, for a SimpleRNN with the bounds; watches whole sums."""
+    """Cross-entropy on the sum's bits, with the bounds; watches whole sums."""
     if bounded(model, config):
         loss = ProvableAddition(model, config.bound_weight, config.bound_rounds)
     else:

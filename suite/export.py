@@ -85,7 +85,8 @@ def export(
         archive.write_out(str(made), verbose=False)
         (made / "assets.extra").mkdir()
         difference = _difference(made, endpoints["serve"], example)
-        model.save(made / KERAS_MODEL)
+        # Without the optimizer and the loss, which would need the project to load.
+        keras.Model(model.input, model.output, name=model.name).save(made / KERAS_MODEL)
         (made / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
         _write_warmup(made / WARMUP, folder.name, endpoints["serve"], example[:1])
         return _move_into_place(made, folder), difference
