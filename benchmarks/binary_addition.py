@@ -20,10 +20,8 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import cyclopts
@@ -37,7 +35,7 @@ EXACT = ("exact_8bit", "exact_1024bit", "exact_100000bit")
 command_line = cyclopts.App(help=__doc__)
 
 
-def ours(seed: int) -> dict[str, Any]:
+def ours(cell: str, seed: int) -> dict[str, Any]:
     """The default recipe, by the application's own functions."""
     import keras
 
@@ -47,7 +45,7 @@ def ours(seed: int) -> dict[str, Any]:
     config, run = app.config(), Run(seed=seed)
     keras.utils.set_random_seed(seed)
     data = app.data(config, run)
-    model = compiled(app, config, run, {}, data)
+    model = compiled(app, config, run, {"cell": cell}, data)
     started = time.perf_counter()
     model.fit(
         data.train(0),
@@ -57,9 +55,12 @@ def ours(seed: int) -> dict[str, Any]:
         shuffle=False,
         verbose=0,
     )
-    seconds = time.perf_counter() - started
-    logs = model.evaluate(data.test, verbose=0, return_dict=True)
-    return {"seconds": seconds, "exact_8bit": logs["exact"]}
+    return {
+        "seconds": time.perf_counter() - started,
+        "parameters": model.count_params(),
+        **app.evaluate(model, data, config),
+        **app.findings(model),
+    }
 
 
 def keras_io(seed: int, limit: float) -> dict[str, Any]:
@@ -92,21 +93,15 @@ def keras_io(seed: int, limit: float) -> dict[str, Any]:
     seconds, exact = 0.0, 0.0
 
     class Limit(keras.callbacks.Callback):
-        """Ends an epoch that outlasts what is left."""
+        """Ends an epoch that outlasts what is left of the time."""
 
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
             if seconds + time.perf_counter() - started > limit:
                 self.model.stop_training = True
-                raise StopIteration
 
     while exact < 1 and seconds < limit:
         started = time.perf_counter()
-        try:
-            model.fit(
-                questions[chosen], answers[chosen], batch_size=32, verbose=0, callbacks=[Limit()]
-            )
-        except StopIteration:
-            pass
+        model.fit(questions[chosen], answers[chosen], batch_size=32, verbose=0, callbacks=[Limit()])
         seconds += time.perf_counter() - started
         said = model.predict(questions, batch_size=4096, verbose=0).argmax(-1)
         exact = float((said == answers.argmax(-1)).all(axis=1).mean())
@@ -123,8 +118,8 @@ def _json(*words: str) -> dict[str, Any]:
 
 @command_line.command
 def contestant(name: str, seed: int, limit: float = 0.0) -> None:
-    """Run one of the race once, and print its result as JSON."""
-    print(json.dumps(ours(seed) if name == "ours" else keras_io(seed, limit)))
+    """Train a cell of ours or the peer once, and print the result as JSON."""
+    print(json.dumps(ours(name, seed) if name in CELLS else keras_io(seed, limit)))
 
 
 @command_line.command
@@ -137,7 +132,7 @@ def race(*, repeats: int = 3, limit: float = 200.0) -> None:
     """
     results: dict[str, list[dict[str, Any]]] = {"ours": [], "keras.io": []}
     for seed in map(str, range(repeats)):
-        results["ours"].append(_json("contestant", "ours", seed))
+        results["ours"].append(_json("contestant", CELLS[0], seed))
         results["keras.io"].append(_json("contestant", "keras.io", seed, str(limit)))
     for result in results["ours"]:
         if result["exact_8bit"] < 1:
@@ -160,26 +155,6 @@ def race(*, repeats: int = 3, limit: float = 200.0) -> None:
 
 
 @command_line.command
-def one(cell: str, seed: int) -> None:
-    """Train one cell as the application does, and print its figures as JSON."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["-m", "apps.binary_addition", "--quiet", "--cell", cell, "--seed", str(seed)]
-        words += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
-        report = json.loads(Path(folder, "run", "report.json").read_text())
-    print(
-        json.dumps(
-            {
-                "parameters": report["parameters"],
-                "fit_seconds": report["seconds"]["fit"],
-                "certificate": report["certificate"],
-                **{name: report["metrics"][name] for name in EXACT},
-            }
-        )
-    )
-
-
-@command_line.command
 def cells(*, seeds: int = 10) -> None:
     """Exactness and certificates of the three cells.
 
@@ -189,13 +164,13 @@ def cells(*, seeds: int = 10) -> None:
     rows = []
     with ThreadPoolExecutor(2) as pool:
         for cell in CELLS:
-            found = list(pool.map(lambda n, c=cell: _json("one", c, str(n)), range(seeds)))
+            found = list(pool.map(lambda n, c=cell: _json("contestant", c, str(n)), range(seeds)))
             margins = [result["certificate"]["margin"] for result in found]
             rows.append(
                 {
                     "cell": cell,
                     "parameters": found[0]["parameters"],
-                    "fit_seconds_median": statistics.median(r["fit_seconds"] for r in found),
+                    "seconds_median": statistics.median(r["seconds"] for r in found),
                     **{n: statistics.mean(r[n] for r in found) for n in EXACT},
                     "seeds_all_exact": sum(all(r[n] == 1 for n in EXACT) for r in found),
                     "certificates": sum(r["certificate"]["holds"] for r in found),
