@@ -19,7 +19,13 @@ from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, arithmetic, figures
 from suite.app import Metrics, evaluate_on_test
-from suite.automata import Automaton, Network, StopWhenCertified, certify, closing_loss
+from suite.automata import (
+    Automaton,
+    Network,
+    ProvableCrossentropy,
+    StopWhenCertified,
+    certify,
+)
 from suite.cli import main
 from suite.data import Data, collect
 from suite.export import Export
@@ -30,7 +36,6 @@ PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair
 ADDER = Automaton(PAIRS, next_state=ONES // 2, output=ONES % 2)
 CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
-BOUND_WARMUP = 300  # optimizer steps
 CURVE_EPOCHS = 20  # of 20 steps each
 LONG_PAIRS = {1024: 10_000, 100_000: 20}  # how many to test, by bits
 
@@ -137,38 +142,12 @@ def bounded(model: keras.Model, config: Config) -> bool:
     return bool(config.bound_weight) and not isinstance(network(model).layer, layers.LSTM)
 
 
-class ProvableAddition(keras.losses.BinaryCrossentropy):
-    """Cross-entropy of the bits, and what keeps the proof from closing.
-
-    Args:
-        model: Whose bounds are meant, compiled with this loss.
-        weight: Of the bounds.
-        rounds: How often the bounded sets grow.
-    """
-
-    def __init__(self, model: keras.Model, weight: float, rounds: int) -> None:
-        super().__init__(from_logits=True)
-        self.model, self.weight, self.rounds = model, weight, rounds
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        losses = super().call(y_true, y_pred)
-        return losses + self.weight * self._share(losses) * closing_loss(
-            network(self.model), ADDER, self.rounds
-        )
-
-    def _share(self, losses: Any) -> Any:
-        if isinstance(network(self.model).layer, layers.SimpleRNN):
-            # Pulled together too early, its states could not tell the carry.
-            return ops.stop_gradient(ops.clip(1 - 10 * ops.mean(losses), 0, 1))
-        # The gates of a GRU learn from the data alone to let the carry leak.
-        steps = ops.cast(self.model.optimizer.iterations, "float32")
-        return ops.minimum(steps / BOUND_WARMUP, 1)
-
-
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Cross-entropy on the sum's bits, with the bounds; watches whole sums."""
     if bounded(model, config):
-        loss = ProvableAddition(model, config.bound_weight, config.bound_rounds)
+        loss = ProvableCrossentropy(
+            model, network(model), ADDER, config.bound_weight, config.bound_rounds
+        )
     else:
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(
