@@ -61,7 +61,7 @@ class Config:
         bound_rounds: How often the bounded sets grow in the loss, at each step.
     """
 
-    epochs: Epochs = 15
+    epochs: Epochs = 40
     batch_size: BatchSize = 256
     optimizer: Literal["adam", "rmsprop", "adagrad", "sgd"] = "adam"
     learning_rate: LearningRate = 0.01

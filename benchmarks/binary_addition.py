@@ -123,7 +123,7 @@ def contestant(name: str, seed: int, limit: float = 0.0) -> None:
 
 
 @command_line.command
-def race(*, repeats: int = 3, limit: float = 200.0) -> None:
+def race(*, repeats: int = 3, limit: float = 150.0) -> None:
     """Time to the first exact 8-bit addition, in turns.
 
     Args:
