@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from suite.intervals import FLOAT32_ROUNDOFF, Interval, affine, hull, point, step
+from suite.intervals import FLOAT32_ROUNDOFF, ROUNDOFFS, Interval, affine, hull, point, step
 
 Tensor = Any
 Box = tuple[Interval, ...]  # one interval for each state tensor of the layer
@@ -276,15 +276,17 @@ class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
 
 
 def certify(
-    network: Network, automaton: Automaton, roundoff: float = FLOAT32_ROUNDOFF
+    network: Network, automaton: Automaton, roundoff: float | None = None
 ) -> Certificate:
     """Looks for a closed family of boxes, told apart by more and more symbols.
 
     Args:
         network: Its weights as they are.
         automaton: What it should run.
-        roundoff: Unit roundoff of the arithmetic in which the network is used.
+        roundoff: Unit roundoff of the arithmetic in which the network is used; by default that of
+            the type its layer computes in.
     """
+    roundoff = roundoff or ROUNDOFFS[network.layer.compute_dtype]
     try:
         for memory in range(1, LONGEST_MEMORY + 1):
             family = Family(network, automaton, memory, roundoff, "float64")

@@ -214,7 +214,7 @@ def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
     plane[:, : len(axes_of_change)] = centred @ axes_of_change.T
     figure = Figure(figsize=(5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for path in plane.reshape(*states.shape[:2], 2)[:8]:
+    for path in plane.reshape(*states.shape[:2], 2)[:: max(1, len(states) // 8)]:
         axes.plot(*path.T, color="gray", linewidth=0.3, alpha=0.6)
     for label, name in enumerate(names):
         axes.scatter(*plane[labels.ravel() == label].T, s=6, label=name)

@@ -2,8 +2,8 @@
 
 The same code bounds a cell inside a loss, where the bounds are differentiable, and in a proof,
 where it is run in float64 and `roundoff` stands for the arithmetic that the network itself will
-meet. A sum of n products is then off by at most n times `roundoff` times the sum of their sizes,
-whatever the order of summation and with or without fused multiply-add; so the bounds hold for
+meet. A sum of n products is then off by little more than n times `roundoff` times the sum of their
+sizes, whatever the order of summation and with or without fused multiply-add; so the bounds hold for
 every kernel, library and device that keeps to that arithmetic.
 
 Reference:
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from keras import layers, ops
 
 FLOAT32_ROUNDOFF = 2.0**-24
+ROUNDOFFS = {"float32": FLOAT32_ROUNDOFF, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 # How far from the mathematical function an activation may be, in units of roundoff.
 ACTIVATION_ERROR = 64
 MONOTONE = ("tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign")
@@ -64,12 +65,18 @@ def affine(x: Interval, kernel: Tensor, bias: Tensor, roundoff: float) -> Interv
         kernel: `(inputs, units)`.
         bias: `(units,)`.
         roundoff: Unit roundoff of the arithmetic.
+
+    Raises:
+        ValueError: The arithmetic is too coarse for so many inputs to be bounded.
     """
     sizes = ops.absolute(kernel)
     middle = ops.matmul((x.lower + x.upper) / 2, kernel) + bias
     spread = ops.matmul((x.upper - x.lower) / 2, sizes)
     terms = kernel.shape[0] + 4
-    error = terms * roundoff * (ops.matmul(x.magnitude, sizes) + ops.absolute(bias))
+    if terms * roundoff >= 1:
+        raise ValueError(f"`roundoff` must be less than 1/{terms}. Received: {roundoff}")
+    relative = terms * roundoff / (1 - terms * roundoff)
+    error = relative * (ops.matmul(x.magnitude, sizes) + ops.absolute(bias))
     return point(middle).widened(spread + error)
 
 

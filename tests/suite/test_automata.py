@@ -15,10 +15,10 @@ LAST = Automaton(SYMBOLS, np.array([[0, 1], [0, 1]]), np.array([[0, 1], [0, 1]])
 EVER = Automaton(SYMBOLS, np.array([[0, 1], [1, 1]]), np.array([[0, 1], [1, 1]]))
 
 
-def one_unit(read, keep, bias, said=4.0):
+def one_unit(read, keep, bias, said=4.0, dtype="float32"):
     """A network of one tanh unit, whose logit has its sign."""
     inputs = keras.Input((None, 1))
-    layer, readout = layers.SimpleRNN(1, return_sequences=True), layers.Dense(1)
+    layer, readout = layers.SimpleRNN(1, return_sequences=True, dtype=dtype), layers.Dense(1)
     model = keras.Model(inputs, readout(layer(inputs)))
     layer.set_weights([np.full((1, 1), read), np.full((1, 1), keep), np.array([bias])])
     readout.set_weights([np.full((1, 1), said), np.zeros(1)])
@@ -57,6 +57,13 @@ def test_coarse_arithmetic_is_refused():
 
     assert certify(network, EVER, roundoff=2.0**-11).holds
     assert not certify(network, EVER, roundoff=2.0**-3).holds
+
+
+def test_network_that_computes_in_bfloat16_is_not_judged_as_if_in_float32():
+    _, network = one_unit(read=8.0, keep=4.0, bias=-2.0, dtype="mixed_bfloat16")
+
+    assert certify(network, EVER, roundoff=2.0**-24).holds
+    assert not certify(network, EVER).holds
 
 
 def test_wrong_outputs_are_refused_already_at_the_first_symbol():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from suite import figures
 
@@ -60,3 +61,14 @@ def test_filters_and_regions_are_written(tmp_path):
     assert [path.name for path in paths] == ["filters.png", "regions.png"]
     assert all(path.stat().st_size > 1000 for path in paths)
     assert len(drawn["regions"].axes) == 6
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_trajectories_show_every_state_with_its_label(units):
+    states = np.random.default_rng(0).normal(size=(9, 4, units))
+    labels = np.arange(36).reshape(9, 4) % 2
+
+    [axes] = figures.trajectories(states, labels, ("even", "odd")).axes
+
+    assert [len(dots.get_offsets()) for dots in axes.collections] == [18, 18]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["even", "odd"]

@@ -114,6 +114,11 @@ def test_float32_activations_are_as_exact_and_as_monotone_as_assumed(name):
     assert error.max() < ACTIVATION_ERROR * FLOAT32_ROUNDOFF
 
 
+def test_arithmetic_too_coarse_for_so_many_terms_is_refused():
+    with pytest.raises(ValueError, match="`roundoff` must be less than 1/300"):
+        affine(point(np.ones((1, 296))), np.ones((296, 1)), np.zeros(1), 2.0**-8)
+
+
 def test_what_cannot_be_bounded_is_refused():
     x, state = ops.ones((1, 3)), [point(ops.ones((1, 5)))]
     wavy = layers.SimpleRNN(5, activation="gelu")
