@@ -275,9 +275,7 @@ class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
         return ops.minimum(steps / WARMUP_STEPS, 1)
 
 
-def certify(
-    network: Network, automaton: Automaton, roundoff: float | None = None
-) -> Certificate:
+def certify(network: Network, automaton: Automaton, roundoff: float | None = None) -> Certificate:
     """Looks for a closed family of boxes, told apart by more and more symbols.
 
     Args:

@@ -2,9 +2,9 @@
 
 The same code bounds a cell inside a loss, where the bounds are differentiable, and in a proof,
 where it is run in float64 and `roundoff` stands for the arithmetic that the network itself will
-meet. A sum of n products is then off by little more than n times `roundoff` times the sum of their
-sizes, whatever the order of summation and with or without fused multiply-add; so the bounds hold for
-every kernel, library and device that keeps to that arithmetic.
+meet. A sum of n products is then off by little more than n times `roundoff` times the sum of
+their sizes, whatever the order of summation and with or without fused multiply-add; so the bounds
+hold for every kernel, library and device that keeps to that arithmetic.
 
 Reference:
     Gowal et al., 2018, On the Effectiveness of Interval Bound Propagation for Training Verifiably
