@@ -99,6 +99,6 @@ def test_two_new_files_add_an_app(tmp_path):
     trained = python("-m", "apps.xor", "--units", "6", "--quiet")
     assert trained.returncode == 0, trained.stderr
     assert "test_accuracy  1.0000" in trained.stdout
-    assert "xor        Exclusive or by a network" in python("-m", "apps").stdout
+    assert "xor              Exclusive or by a network" in python("-m", "apps").stdout
     contract = python("-m", "pytest", "-q", "-n0", "tests/test_contract.py", "-k", "xor")
     assert contract.returncode == 0, contract.stdout

@@ -48,7 +48,7 @@ def test_it_learns_to_add_exactly_at_any_length_and_proves_it(trained):
 
 
 def test_a_damaged_network_is_refused_its_certificate(trained):
-    damaged = keras.models.clone_model(trained.model)
+    damaged = build_model()
     weights = trained.model.get_weights()
     assert certify(network(damaged), ADDER).holds is False  # its weights are fresh ones
     damaged.set_weights(weights)
@@ -122,7 +122,7 @@ print(keras.models.load_model({str(path)!r})(keras.ops.zeros((1, 3, 2))).shape)
         ("predict", "two whole numbers, 0 or greater. Received: none"),
         ("predict 1 2 3", "two whole numbers, 0 or greater. Received: 1 2 3"),
         ("predict 1 2", "an exported model is needed"),
-        ("--units 0", "must be greater than or equal to 1|`units` should be .* Received: 0"),
+        ("--units 0", "`--units` should be greater than or equal to 1. Received: 0"),
         ("--cell transformer", '"transformer" for --cell. Choose from: "simple_rnn"'),
         ("--training-bits 0", "`training_bits` .*greater than 8. Received: 0"),
         ("--training-bits 63", "`training_bits` .*less than or equal to 62. Received: 63"),
