@@ -56,8 +56,7 @@ class Config:
         clipnorm: Gradients of a greater norm are scaled down to it, each weight for itself.
         training_bits: Bits of the longest numbers to train on; the shortest have 9.
         carry_chains: Share of the pairs in which one carry is passed on from bit to bit.
-        bound_weight: Weight of the bounds in the loss of a SimpleRNN or a GRU; 0 trains on the
-            data alone, as an LSTM does.
+        bound_weight: Weight of the bounds in the loss; 0 trains on the data alone.
         bound_rounds: How often the bounded sets grow in the loss, at each step.
     """
 
@@ -137,14 +136,9 @@ def network(model: keras.Model) -> Network:
     return Network(model.get_layer("recurrent"), model.get_layer("readout"))
 
 
-def bounded(model: keras.Model, config: Config) -> bool:
-    """Whether the bounds are part of the loss: they would hold an LSTM back for long."""
-    return bool(config.bound_weight) and not isinstance(network(model).layer, layers.LSTM)
-
-
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Cross-entropy on the sum's bits, with the bounds; watches whole sums."""
-    if bounded(model, config):
+    if config.bound_weight:
         loss = ProvableCrossentropy(
             model, network(model), ADDER, config.bound_weight, config.bound_rounds
         )
@@ -173,7 +167,7 @@ def exact(y_true: Any, y_pred: Any) -> Any:
 
 def callbacks(model: keras.Model, config: Config) -> list[keras.callbacks.Callback]:
     """Ends the training with the proof."""
-    return [StopWhenCertified(network(model), ADDER)] if bounded(model, config) else []
+    return [StopWhenCertified(network(model), ADDER)] if config.bound_weight else []
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.Model]:

@@ -270,7 +270,7 @@ class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
         if isinstance(self.network.layer, layers.SimpleRNN):
             # Pulled together too early, its states could not tell those of the automaton apart.
             return ops.stop_gradient(ops.clip(1 - 10 * ops.mean(losses), 0, 1))
-        # The gates of a GRU learn from the data alone to let a memory leak.
+        # Gates learn from the data alone to let a memory leak.
         steps = ops.cast(self.model.optimizer.iterations, "float32")
         return ops.minimum(steps / WARMUP_STEPS, 1)
 
