@@ -8,6 +8,7 @@ training stops when they prove that it adds exactly, whatever the length.
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
@@ -165,7 +166,7 @@ def exact(y_true: Any, y_pred: Any) -> Any:
     return ops.all((y_true > 0.5) == (y_pred > 0), axis=-1)
 
 
-def callbacks(model: keras.Model, config: Config) -> list[keras.callbacks.Callback]:
+def callbacks(model: keras.Model, config: Config, folder: Path) -> list[keras.callbacks.Callback]:
     """Ends the training with the proof."""
     return [StopWhenCertified(network(model), ADDER)] if config.bound_weight else []
 

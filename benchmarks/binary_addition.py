@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cyclopts
@@ -51,7 +52,7 @@ def ours(cell: str, seed: int) -> dict[str, Any]:
         data.train(0),
         steps_per_epoch=data.steps_per_epoch,
         epochs=config.epochs,
-        callbacks=app.callbacks(model, config),
+        callbacks=app.callbacks(model, config, Path()),
         shuffle=False,
         verbose=0,
     )

@@ -1,11 +1,11 @@
-"""How accurate is a recipe of mnist_cnn, over several seeds?
+"""How good is a recipe of an application, over several seeds?
 
-    python -m benchmarks.mnist_accuracy
-    python -m benchmarks.mnist_accuracy --recipe accurate
+    python -m benchmarks.seeds mnist_cnn
+    python -m benchmarks.seeds mnist_cnn --recipe accurate
 
-Each seed is a whole run of the application in a process of its own. The test split is looked at
-once, after the last epoch; the validation split, held out of the training images, chose the
-recipe.
+Each seed is a whole run of the application in a process of its own, one after the other. The test
+split is looked at once, after the last epoch; the validation split, held out of the training
+images, chose the recipe.
 """
 
 import json
@@ -20,20 +20,22 @@ import cyclopts
 from benchmarks.results import publish
 
 
-def main(*, recipe: str | None = None, seeds: int = 3) -> None:
-    """Runs the application once for each seed.
+def main(app: str, /, *words: str, recipe: str | None = None, seeds: int = 3) -> None:
+    """Runs an application once for each seed.
 
     Args:
+        app: Its name.
+        words: Further words for its command line, after `--`.
         recipe: Named recipe; by default the app's own.
         seeds: Number of seeds, counted from 0.
     """
     rows = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
-            words = [sys.executable, "-m", "apps.mnist_cnn", "--seed", str(seed)]
-            words += ["--recipe", recipe] if recipe else []
-            words += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-            subprocess.run(words, check=True)
+            command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed), *words]
+            command += ["--recipe", recipe] if recipe else []
+            command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
+            subprocess.run(command, check=True)
             report = json.loads(Path(folder, "run", "report.json").read_text())
             log = Path(folder, "run", "log.csv").read_text().splitlines()
         last = dict(zip(log[0].split(","), map(float, log[-1].split(",")), strict=True))
@@ -41,22 +43,25 @@ def main(*, recipe: str | None = None, seeds: int = 3) -> None:
         rows.append(
             {
                 "seed": seed,
-                "test_accuracy": report["metrics"]["test_accuracy"],
-                "val_accuracy": last["val_accuracy"],
+                **report["metrics"],
+                **{name: value for name, value in last.items() if name.startswith("val_")},
                 "fit_seconds": seconds["fit"],
                 "other_seconds": seconds["import"] + seconds["total"] - seconds["fit"],
             }
         )
-    accuracies = [row["test_accuracy"] for row in rows]
+    columns = {name: [row[name] for row in rows] for name in report["metrics"]}
     publish(
-        f"mnist_accuracy_{recipe or 'default'}",
+        f"seeds_{app}_{recipe or 'default'}",
         rows,
         data=report["data"]["source"],
         parameters=report["parameters"],
         config=report["config"],
         architecture=report["architecture"],
-        test_accuracy_mean=statistics.mean(accuracies),
-        test_accuracy_std=statistics.stdev(accuracies) if seeds > 1 else 0.0,
+        **{f"{name}_mean": statistics.mean(column) for name, column in columns.items()},
+        **{
+            f"{name}_std": statistics.stdev(column) if seeds > 1 else 0.0
+            for name, column in columns.items()
+        },
     )
 
 

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from suite.data import Data
+    from suite.export import Endpoint
 
 Metrics = dict[str, float]
 Settings = tuple[Any, dict[str, Any]]
 
 
-def no_callbacks(model: keras.Model, config: Any) -> list[keras.callbacks.Callback]:
+def no_callbacks(model: keras.Model, config: Any, folder: Path) -> list[keras.callbacks.Callback]:
     """The callbacks of an app that needs none of its own."""
     return []
 
@@ -63,10 +65,10 @@ class App:
             are keyword-only and become flags.
         compile: `compile(model, config, steps) -> keras.Model`, compiled for a training of
             `steps` optimizer steps; may wrap the model in a subclass with its own step.
-        callbacks: `callbacks(model, config)`: what is special to this app. The standard bundle
-            comes from the suite.
-        endpoints: `endpoints(model)`: the signatures of the export, a model each. Inputs and
-            outputs keep their names.
+        callbacks: `callbacks(model, config, folder)`: what is special to this app; may write to
+            the run's folder. The standard bundle comes from the suite.
+        endpoints: `endpoints(model)`: the signatures of the export, a model each, or an
+            `Endpoint` where the inputs are no batches. Inputs and outputs keep their names.
         evaluate: `evaluate(model, data, config)`: the headline metrics on the test split.
         findings: `findings(model)`: what else the report and the export should say of the trained
             model, by name: a certificate, say.
@@ -82,8 +84,8 @@ class App:
     data: Callable[..., "Data"]
     build: Callable[..., keras.Model]
     compile: Callable[[keras.Model, Any, int], keras.Model]
-    callbacks: Callable[[keras.Model, Any], Sequence[keras.callbacks.Callback]] = no_callbacks
-    endpoints: Callable[[keras.Model], Mapping[str, keras.Model]] = serve_only
+    callbacks: Callable[[keras.Model, Any, Path], Sequence[keras.callbacks.Callback]] = no_callbacks
+    endpoints: Callable[[keras.Model], Mapping[str, "keras.Model | Endpoint"]] = serve_only
     evaluate: Callable[[keras.Model, "Data", Any], Metrics] = evaluate_on_test
     findings: Callable[[keras.Model], Mapping[str, Any]] = no_findings
     figures: Callable[[keras.Model, "Data", Any], Mapping[str, "Figure"]] = no_figures

@@ -102,8 +102,8 @@ def _command_line(app: App) -> cyclopts.App:
             data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
         """
         _speak(quiet=False)
-        config = app.config()
         metadata = export.metadata(app.name)
+        config = app.config(**metadata["config"])
         kind, _, name = metadata["source"].partition(":")
         source = data or (kind if name else metadata["source"])
         examples = app.data(config, Run(data=source, data_dir=data_dir))

@@ -90,7 +90,7 @@ def supervised(
     batch_size: int,
     validation_split: float,
     seed: int,
-    model_arguments: Callable[[Split], Mapping[str, Any]],
+    model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
     augment: Augment | None = None,
 ) -> Data:
     """Splits labelled examples and makes their pipelines.
@@ -100,7 +100,7 @@ def supervised(
         batch_size: Examples per step, over all replicas.
         validation_split: Share of the training examples that is held out.
         seed: Decides order and augmentation, not the splits.
-        model_arguments: What the training split decides about the model.
+        model_arguments: What the training split decides about the model, if anything.
         augment: `augment(inputs, seed)` distorts one batch in the graph; `seed` is a pair of
             integers, another one for each step.
     """
@@ -113,7 +113,7 @@ def supervised(
         steps_per_epoch=epoch_steps(train.num_examples, batch_size),
         validation=batches(validation),
         test=batches(test),
-        model_arguments=model_arguments(train),
+        model_arguments=model_arguments(train) if model_arguments else {},
         unsplit=examples.train,
         description={
             "source": examples.source,

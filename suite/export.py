@@ -5,9 +5,9 @@ import logging
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,6 +26,18 @@ KERAS_MODEL = "assets.extra/model.keras"
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+
+
+class Endpoint(NamedTuple):
+    """A signature that is no Keras model, since its inputs are no batches.
+
+    Args:
+        function: Takes a tensor for each of `inputs`, and returns a dict of tensors.
+        inputs: Their shapes, types and names.
+    """
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: Sequence[tf.TensorSpec]
 
 
 def classifier(model: keras.Model) -> keras.Model:
@@ -53,7 +65,7 @@ def classifier(model: keras.Model) -> keras.Model:
 def export(
     folder: Path,
     model: keras.Model,
-    endpoints: Mapping[str, keras.Model],
+    endpoints: Mapping[str, keras.Model | Endpoint],
     example: np.ndarray,
     metadata: Mapping[str, Any],
 ) -> tuple[Path, float]:
@@ -65,7 +77,7 @@ def export(
     Args:
         folder: `<export_dir>/<app>`.
         model: The trained model; kept in Keras's own format as well, to train or evaluate on.
-        endpoints: Signatures by name; `serve` is the default one.
+        endpoints: Signatures by name; `serve`, a model, is the default one.
         example: A batch for the default endpoint: compared after reloading, and used to warm up
             a server.
         metadata: What a client should know: written as JSON.
@@ -81,7 +93,8 @@ def export(
         archive = keras.export.ExportArchive()
         archive.track(model)
         for name, endpoint in endpoints.items():
-            _add_endpoint(archive, name, endpoint)
+            function, inputs = _batched(endpoint) if isinstance(endpoint, keras.Model) else endpoint
+            archive.add_endpoint(name, function, input_signature=list(inputs))
         archive.write_out(str(made), verbose=False)
         (made / "assets.extra").mkdir()
         difference = _difference(made, endpoints["serve"], example)
@@ -146,14 +159,21 @@ class Export:
         path = self.folder(app_name) / METADATA
         try:
             metadata = json.loads(path.read_text())
-            if metadata.keys() >= {"app", "source", "metrics"}:
+            if metadata.keys() >= {"app", "config", "source", "metrics"}:
                 return metadata
         except (OSError, ValueError, AttributeError):
             pass
         raise InputError(f"an exported model must be whole. Received: {path}, damaged")
 
-    def call(self, app_name: str, inputs: np.ndarray, signature: str = "serve") -> Any:
-        """The outputs of a signature for one batch, as a dict of arrays.
+    def call(
+        self, app_name: str, inputs: np.ndarray | Mapping[str, Any], signature: str = "serve"
+    ) -> dict[str, np.ndarray]:
+        """The outputs of a signature by name.
+
+        Args:
+            app_name: Whose export.
+            inputs: By name, or just the one that there is.
+            signature: The endpoint.
 
         Raises:
             InputError: The version cannot be loaded.
@@ -182,21 +202,26 @@ class Export:
             ) from None
 
 
-def _add_endpoint(archive: keras.export.ExportArchive, name: str, endpoint: keras.Model) -> None:
-    specs = [
-        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
-        for tensor in endpoint.inputs
-    ]
+def _batched(model: keras.Model) -> Endpoint:
+    """A model as an endpoint for batches of any size."""
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return endpoint(keras.tree.pack_sequence_as(endpoint.input, tensors), training=False)
+        return model(keras.tree.pack_sequence_as(model.input, tensors), training=False)
 
-    archive.add_endpoint(name, serve, input_signature=specs)
+    return Endpoint(
+        serve,
+        [
+            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+            for tensor in model.inputs
+        ],
+    )
 
 
-def _call(function: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    [(name, spec)] = function.structured_input_signature[1].items()
-    outputs = function(**{name: tf.cast(inputs, spec.dtype)})
+def _call(function: Any, inputs: np.ndarray | Mapping[str, Any]) -> dict[str, np.ndarray]:
+    specs = function.structured_input_signature[1]
+    if not isinstance(inputs, Mapping):
+        inputs = dict.fromkeys(specs, inputs)
+    outputs = function(**{name: tf.cast(inputs[name], specs[name].dtype) for name in specs})
     return {key: value.numpy() for key, value in outputs.items()}
 
 

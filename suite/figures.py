@@ -8,6 +8,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from suite.images import tiled
+
 CLASS_LIMIT = 30  # more are drawn without their counts
 # Names of classes and features are text, not formulas.
 AS_TEXT = {"text.parse_math": False}
@@ -124,6 +126,61 @@ def worst_mistakes(
         axes.imshow(images[index, ..., 0], cmap="gray_r")
         guess, true = class_names[predicted[index]], class_names[labels[index]]
         axes.set_title(f"{guess} ({true})", fontsize=8)
+    return figure
+
+
+def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Rows of images, dark for ink, each with its name.
+
+    Args:
+        rows: By name, `(n, height, width, 1)` grey values in 0..255 each, `n` in all of them.
+    """
+    grid = np.concatenate(list(rows.values()))
+    columns = len(grid) // len(rows)
+    figure = image_grid(grid, columns)
+    [axes] = figure.axes
+    height = grid.shape[1]
+    axes.axis("on")
+    axes.set(xticks=[], yticks=(np.arange(len(rows)) + 0.5) * height, yticklabels=list(rows))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def image_grid(images: np.ndarray, columns: int | None = None) -> Figure:
+    """Images side by side, dark for ink.
+
+    Args:
+        images: `(n, height, width, 1)`, grey values in 0..255.
+        columns: Images in a row; by default as many as rows, or one more.
+    """
+    grid = tiled(images, columns)
+    height, width = grid.shape[:2]
+    scale = min(0.02, LARGEST_SIDE / max(height, width))
+    figure = Figure(figsize=(width * scale, height * scale), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid[..., 0], cmap="gray_r", vmin=0, vmax=255)
+    axes.axis("off")
+    return figure
+
+
+@matplotlib.rc_context(AS_TEXT)
+def plane(points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """Points of a plane, coloured by class.
+
+    Args:
+        points: `(n, 2)`.
+        labels: Classes, `(n,)`.
+        class_names: By class index.
+        title: What the plane is.
+    """
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["tab10"]
+    for label, name in enumerate(class_names[:CLASS_LIMIT]):
+        axes.scatter(*points[labels == label].T, s=3, color=colours(label % 10), label=name)
+    axes.set(title=title, aspect="equal")
+    figure.legend(loc="outside right center", frameon=False, markerscale=4)
     return figure
 
 

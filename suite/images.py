@@ -117,6 +117,44 @@ def read_picture(path: Path) -> np.ndarray:
     return _centred(np.asarray(small))[..., None]
 
 
+def writable_picture(path: Path) -> None:
+    """Refuses a path to which `write_picture` could not write.
+
+    Raises:
+        InputError: Its ending is of no image format, or it cannot be written.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(
+            f"an image file must end in one of: {', '.join(sorted(ENDINGS))}. Received: {path}"
+        )
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"an image file must be writable. Received: {path}")
+
+
+def write_picture(grey: np.ndarray, path: Path) -> None:
+    """Writes grey values `(height, width, 1)` in 0..255 to an image file."""
+    PIL.Image.fromarray(np.rint(grey[..., 0]).astype(np.uint8)).save(path)
+
+
+def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Images side by side in one, row by row.
+
+    Args:
+        images: `(n, height, width, channels)`.
+        columns: Images in a row; by default as many as there are rows, or one more.
+
+    Returns:
+        `(rows * height, columns * width, channels)`; places left over are 0.
+    """
+    count, height, width, channels = images.shape
+    columns = columns or math.isqrt(count - 1) + 1
+    rows = -(-count // columns)
+    places = np.zeros((rows * columns, height, width, channels), images.dtype)
+    places[:count] = images
+    grid = places.reshape(rows, columns, height, width, channels)
+    return grid.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+
+
 def _centred(ink: np.ndarray) -> np.ndarray:
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     total = ink.sum()

@@ -35,17 +35,16 @@ def process_seconds() -> float:
     return round(time.clock_gettime(time.CLOCK_BOOTTIME) - started, 3)
 
 
-def write(folder: Path, report: Mapping[str, Any], figures: list[Path], summary: str) -> None:
+def write(folder: Path, report: Mapping[str, Any], summary: str) -> None:
     """Writes `report.json` and the model card beside it, each whole or not at all.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder, with its pictures in `figures/`.
         report: Everything about the run.
-        figures: Paths of its pictures.
         summary: What the app is, in its own words.
     """
     _write_whole(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    _write_whole(folder / "REPORT.md", _model_card(folder, report, figures, summary))
+    _write_whole(folder / "REPORT.md", _model_card(folder, report, summary))
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -54,7 +53,7 @@ def _write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _model_card(folder: Path, report: Mapping[str, Any], figures: list[Path], summary: str) -> str:
+def _model_card(folder: Path, report: Mapping[str, Any], summary: str) -> str:
     data = report["data"]
     caution = "" if data.get("comparable", True) else " Not comparable with published figures."
     parts = [
@@ -73,7 +72,10 @@ def _model_card(folder: Path, report: Mapping[str, Any], figures: list[Path], su
         "## Seconds",
         _table(report["seconds"]),
         "## Figures",
-        *(f"![{path.stem}]({os.path.relpath(path, folder)})" for path in figures),
+        *(
+            f"![{path.stem}](figures/{path.name})"
+            for path in sorted((folder / "figures").iterdir())
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

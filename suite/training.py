@@ -120,10 +120,16 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
     with watch.part("figures"):
         drawn = {"learning_curves": figures.learning_curves(history)}
         drawn |= app.figures(model, data, config)
-        pictures = figures.save(drawn, folder / "figures")
+        figures.save(drawn, folder / "figures")
     with watch.part("export"):
         example = _example(data.test)
-        described = {"app": app.name, "metrics": metrics, **plain(data.description), **findings}
+        described = {
+            "app": app.name,
+            "config": plain(config),
+            "metrics": metrics,
+            **plain(data.description),
+            **findings,
+        }
         saved_model, difference = export(
             run.export_dir / app.name, model, app.endpoints(model), example, described
         )
@@ -142,7 +148,7 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         "versions": versions(),
         "saved_model": {"path": str(saved_model), "reload_difference": difference},
     }
-    report.write(folder, account, pictures, sys.modules[app.build.__module__].__doc__ or app.name)
+    report.write(folder, account, sys.modules[app.build.__module__].__doc__ or app.name)
     return Trained(
         model=model, history=history, report=account, folder=folder, saved_model=saved_model
     )
@@ -186,7 +192,7 @@ def _fit(
     keep_best = keras.callbacks.ModelCheckpoint(
         best, monitor=monitor, save_best_only=True, save_weights_only=True
     )
-    own = list(app.callbacks(model, config))
+    own = list(app.callbacks(model, config, folder))
     signals = StopSignals()
     state = TrainingState(folder / "checkpoints", [keep_best, *own], signals)
     start = state.find()

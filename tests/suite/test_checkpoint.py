@@ -35,7 +35,7 @@ class SignalAt(keras.callbacks.Callback):
 
 
 def with_callback(app, callback):
-    return dataclasses.replace(app, callbacks=lambda model, config: [callback])
+    return dataclasses.replace(app, callbacks=lambda model, config, folder: [callback])
 
 
 CASES = {

@@ -1,0 +1,165 @@
+"""Nats against seconds: how good is which variational autoencoder after how long?
+
+    python -m benchmarks.vae
+    python -m benchmarks.vae --seconds 120
+
+All contestants train on the same 54,000 images, drawn anew as black and white each time, for the
+same seconds of `fit`, compilation included; the clock stands still while they are looked at. They
+are judged alike, on the test images, by importance sampling: on 1,000 images with 100 samples
+along the way, which is for the curve, and on all 10,000 with 500 samples at the end. Each is a
+process of its own.
+
+`convolutional` is the default recipe, `mlp` and `iwae` (the same network on the bound of five
+samples) are given the time, too: the epochs of their learning-rate schedules are as many as the
+speed of the first steps lets expect. The peer is the network of keras.io's "Variational
+AutoEncoder", two latent dimensions, under its optimizer and its batches of 128.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cyclopts
+from matplotlib.figure import Figure
+
+from benchmarks.results import FOLDER, publish
+
+MLP = {"network": "mlp", "units": (512, 512)}
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of training, and architecture
+    "convolutional": ({}, {}),
+    "mlp": ({"batch_size": 200}, MLP),
+    "iwae": ({"batch_size": 200, "objective": "iwae", "num_samples": 5}, MLP),
+    "keras.io": ({"batch_size": 128}, {}),
+}
+LOOKS = 8
+STEPS_PER_EXECUTION = 30
+
+
+def keras_io() -> Any:
+    """The example's encoder and decoder, in the shape of ours."""
+    import keras
+    from keras import layers, ops
+
+    image = keras.Input((28, 28, 1), name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    for filters in (32, 64):
+        x = layers.Conv2D(filters, 3, activation="relu", strides=2, padding="same")(x)
+    x = layers.Dense(16, activation="relu")(layers.Flatten()(x))
+    said = {name: layers.Dense(2, name=name)(x) for name in ("mean", "log_variance")}
+    encoder = keras.Model(image, said, name="encoder")
+    latent = keras.Input((2,), name="latent")
+    x = layers.Dense(7 * 7 * 64, activation="relu")(latent)
+    x = layers.Reshape((7, 7, 64))(x)
+    for filters in (64, 32):
+        x = layers.Conv2DTranspose(filters, 3, activation="relu", strides=2, padding="same")(x)
+    logits = layers.Conv2DTranspose(1, 3, padding="same")(x)
+    decoder = keras.Model(latent, {"logits": logits}, name="decoder")
+    again = keras.Input((28, 28, 1), name="image")
+    drawn = 255 * ops.sigmoid(decoder(encoder(again)["mean"])["logits"])
+    return keras.Model(again, drawn, name="keras_io")
+
+
+class Clock:
+    """Seconds of training, which stand still while the model is looked at."""
+
+    def __init__(self) -> None:
+        self.started, self.stood = time.perf_counter(), 0.0
+
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self.started - self.stood
+
+
+def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Trains one for the given time, and looks at it on the way."""
+    import keras
+
+    from apps.vae import app
+    from suite import Run
+    from suite.data import collect
+    from suite.variational import VariationalAutoencoder, evaluate_evidence, negative
+
+    settings, architecture = RECIPES[name]
+    config = app.config(**settings)
+    data = app.data(config, Run(seed=seed))
+    images = collect(data.test).inputs
+    curve: list[tuple[float, float]] = []
+
+    def look(model: keras.Model, clock: Clock) -> None:
+        now = clock.seconds()
+        if now >= seconds * (len(curve) + 1) / LOOKS:
+            curve.append((now, evaluate_evidence(model, images[:1000], 100)["nll"]))
+            clock.stood += clock.seconds() - now
+        model.stop_training = now >= seconds
+
+    def trained(steps: int, after_step: Callable[[keras.Model, Clock], None]) -> keras.Model:
+        clock = Clock()
+        keras.utils.set_random_seed(seed)
+        if name == "keras.io":
+            model = VariationalAutoencoder(keras_io())
+            model.compile(keras.optimizers.Adam(), loss=negative)
+        else:
+            model = app.compile(app.build(**architecture), config, steps)
+        model.steps_per_execution = STEPS_PER_EXECUTION
+        watching = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: after_step(model, clock)
+        )
+        model.fit(
+            data.train(0), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watching]
+        )
+        return model
+
+    # How many steps there is time for, by a short training that is thrown away.
+    ends: list[float] = []
+    trained(10 * STEPS_PER_EXECUTION, lambda model, clock: ends.append(clock.seconds()))
+    executions = (seconds - ends[0]) * (len(ends) - 1) / (ends[-1] - ends[0])
+    model = trained(round(executions) * STEPS_PER_EXECUTION, look)
+    return {
+        "parameters": model.count_params(),
+        "steps": int(model.optimizer.iterations.numpy()),
+        "curve": curve,
+        **evaluate_evidence(model, images, 500),
+    }
+
+
+def main(*, seconds: float = 240, seed: int = 0, name: str | None = None) -> None:
+    """Measures all, one after the other.
+
+    Args:
+        seconds: Of training, for each.
+        seed: Of all.
+        name: Measure this one only, and print the result as JSON.
+    """
+    if name:
+        print(json.dumps(contestant(name, seed, seconds)))
+        return
+    found = {}
+    for name in RECIPES:
+        words = ["-m", "benchmarks.vae", "--seconds", str(seconds), "--seed", str(seed)]
+        done = subprocess.run(
+            [sys.executable, *words, "--name", name], check=True, stdout=subprocess.PIPE, text=True
+        )
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{name}: {found[name]['nll']:.2f} nats")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, result in found.items():
+        axes.plot(*zip(*result["curve"], strict=True), marker=".", label=name)
+    axes.set(xlabel="seconds of training", ylabel="nats", yscale="log")
+    axes.legend(frameon=False)
+    figure.savefig(FOLDER / "vae.png", dpi=120)
+    publish(
+        "vae",
+        [{"contestant": name, **result} for name, result in found.items()],
+        seconds=seconds,
+        seed=seed,
+        nll_samples=500,
+        nats_better_than_keras_io=found["keras.io"]["nll"] - found["convolutional"]["nll"],
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

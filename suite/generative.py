@@ -1,0 +1,135 @@
+"""What models that make images from latents have in common: samples, whenever they are wanted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import NormalDist
+from typing import Annotated, Any
+
+import keras
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+from cyclopts import Parameter
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from suite.export import Endpoint, Export
+from suite.images import tiled, writable_picture, write_picture
+from suite.knobs import Seed
+
+LARGEST_REQUEST = 10_000  # images at once
+FRAMES = 60  # of the animation, at most
+SECONDS_PER_FRAME = 0.15
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Which samples to draw, and where to.
+
+    Args:
+        num: Number of images.
+        seed: Decides them.
+        output: Image file that gets all of them, side by side.
+    """
+
+    num: Annotated[int, Field(ge=1, le=LARGEST_REQUEST)] = 64
+    seed: Seed = 0
+    output: Path = Path("samples.png")
+
+    def save(self, app_name: str, export: Export) -> None:
+        """Draws the samples with an exported model.
+
+        Raises:
+            InputError: The file cannot be written, or there is no such export.
+        """
+        writable_picture(self.output)
+        inputs = {"num": self.num, "seed": self.seed}
+        write_picture(tiled(export.call(app_name, inputs, "sample")["image"]), self.output)
+        print(f"{self.output}: {self.num} samples, seed {self.seed}")
+
+
+def latents(num: int | tf.Tensor, latent_dim: int, seed: int | tf.Tensor) -> tf.Tensor:
+    """The same draws from the standard normal for the same seed, `(num, latent_dim)`."""
+    pair = tf.stack([tf.cast(seed, tf.int64), 0])
+    return tf.random.stateless_normal([num, latent_dim], pair)
+
+
+def interpolated(points: np.ndarray, steps: int) -> np.ndarray:
+    """The way from each point to the next.
+
+    Args:
+        points: `(n, latent_dim)`.
+        steps: Points of each way, both ends included.
+
+    Returns:
+        `((n - 1) * steps, latent_dim)`.
+    """
+    ways = np.linspace(points[:-1], points[1:], steps, axis=1)
+    return ways.reshape(-1, points.shape[1])
+
+
+def quantiles(side: int) -> np.ndarray:
+    """Points `(side * side, 2)` that cut the standard normal of the plane into equal shares."""
+    quantiles = [NormalDist().inv_cdf((n + 0.5) / side) for n in range(side)]
+    x, y = np.meshgrid(quantiles, quantiles[::-1])
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def sampler(decoder: keras.Model) -> Endpoint:
+    """The endpoint `sample`: `num` and `seed` to `image`.
+
+    Args:
+        decoder: `latent` `(batch, latent_dim)` to a dict with an `image`.
+
+    Returns:
+        An endpoint of two whole numbers that draws `num` images. It refuses more than 10,000 at
+        once.
+    """
+    latent_dim = decoder.input_shape[-1]
+
+    def sample(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        allowed = tf.debugging.Assert(
+            (num >= 1) & (num <= LARGEST_REQUEST),
+            [f"num must be in 1..{LARGEST_REQUEST:,}. Received:", num],
+        )
+        with tf.control_dependencies([allowed]):
+            drawn = decoder(latents(num, latent_dim, seed), training=False)
+        return {"image": drawn["image"]}
+
+    return Endpoint(
+        sample, [tf.TensorSpec((), tf.int32, "num"), tf.TensorSpec((), tf.int64, "seed")]
+    )
+
+
+class SamplesEachEpoch(keras.callbacks.Callback):
+    """Keeps a picture of the same samples after every epoch, and makes an animation of them.
+
+    Args:
+        draw: Gives the images as the model makes them now, `(n, height, width, channels)`.
+        folder: The run's folder: pictures go to `samples/`, the animation to `figures/`.
+    """
+
+    def __init__(self, draw: Callable[[], np.ndarray], folder: Path) -> None:
+        super().__init__()
+        self.draw = draw
+        self.frames, self.animation = folder / "samples", folder / "figures" / "training.gif"
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.frames.mkdir(exist_ok=True)
+        write_picture(tiled(self.draw()), self.frames / f"epoch-{epoch + 1:05}.png")
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        paths = sorted(self.frames.glob("epoch-*.png"))
+        if not paths:
+            return
+        chosen = np.unique(np.linspace(0, len(paths) - 1, FRAMES).round().astype(int))
+        first, *others = (PIL.Image.open(paths[index]) for index in chosen)
+        self.animation.parent.mkdir(exist_ok=True)
+        first.save(
+            self.animation,
+            save_all=True,
+            append_images=others,
+            duration=round(1000 * SECONDS_PER_FRAME),
+            loop=0,
+        )
