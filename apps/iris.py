@@ -17,7 +17,16 @@ from pydantic.dataclasses import dataclass
 from suite import App, InputError, Run, figures, tables
 from suite.app import Metrics, evaluate_on_test
 from suite.cli import main
-from suite.data import Data, Split, batches, collect, epoch_steps, shuffled_batches, supervised
+from suite.data import (
+    Data,
+    Split,
+    batches,
+    collect,
+    epoch_steps,
+    shuffled_batches,
+    steps_per_execution,
+    supervised,
+)
 from suite.export import Export, classifier
 from suite.knobs import (
     Activation,
@@ -103,6 +112,11 @@ def whiten(split: Split) -> dict[str, np.ndarray]:
     return {"mean": inputs.mean(axis=0), "whitening": axes / np.sqrt(variances) @ axes.T}
 
 
+def affine(mean: np.ndarray, whitening: np.ndarray) -> list[np.ndarray]:
+    """Kernel and bias of the layer that subtracts the mean and then whitens."""
+    return [whitening, -mean @ whitening]
+
+
 @validate_call(config={"arbitrary_types_allowed": True})
 def build_model(
     num_features: PositiveInt = 4,
@@ -134,12 +148,12 @@ def build_model(
     Raises:
         ValueError: An argument is out of range.
     """
-    matrix = np.eye(num_features) if whitening is None else whitening
-    offset = np.zeros(num_features) if mean is None else -mean @ matrix
+    mean = np.zeros(num_features) if mean is None else mean
+    whitening = np.eye(num_features) if whitening is None else whitening
     features = keras.Input((num_features,), name="features")
     whitened = layers.Dense(num_features, trainable=False, name="whiten")
     x = whitened(features)
-    whitened.set_weights([matrix, offset])
+    whitened.set_weights(affine(mean, whitening))
     x = layers.GaussianNoise(noise)(x)
     x = layers.Dense(units, activation)(x)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
@@ -186,17 +200,14 @@ def cross_validate(model: keras.Model, rows: Split, config: Config) -> list[floa
     most = rows.num_examples - rows.num_examples // config.folds
     steps = epoch_steps(most, config.batch_size)
     fresh = compile_model(keras.models.clone_model(model), config, config.epochs * steps)
-    fresh.steps_per_execution = max(n for n in range(1, 101) if steps % n == 0)
+    fresh.steps_per_execution = steps_per_execution(steps, most=100)
     fresh.optimizer.build(fresh.trainable_variables)
     initial = fresh.get_weights()
     accuracies = []
     for training, held_out in splitter.split(rows.inputs, rows.labels):
         split = rows.rows(training)
         fresh.set_weights(initial)
-        white = whiten(split)
-        fresh.get_layer("whiten").set_weights(
-            [white["whitening"], -white["mean"] @ white["whitening"]]
-        )
+        fresh.get_layer("whiten").set_weights(affine(**whiten(split)))
         for variable in fresh.optimizer.variables:
             variable.assign(keras.ops.zeros_like(variable))
         fresh.fit(

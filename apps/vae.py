@@ -28,7 +28,7 @@ from suite.variational import Likelihood, VariationalAutoencoder, evaluate_evide
 
 Network = Literal["convolutional", "mlp"]
 LatentDim = Annotated[int, Field(ge=1, le=4096)]
-NumSamples = Annotated[int, Field(ge=1, le=100_000)]
+Stages = Annotated[tuple[Filters, ...], Field(min_length=1, max_length=8)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +47,21 @@ class Config:
         beta: Weight of the Kullback-Leibler divergence.
         beta_warmup: Share of the steps in which that weight rises from zero.
         free_bits: Nats of each latent unit that cost nothing.
-        nll_samples: The same in the evaluation.
+        nll_samples: Samples of the posterior for each image in the evaluation.
         validation_split: Share of the training images held out to watch the training.
     """
 
-    epochs: Epochs = 24
+    epochs: Epochs = 20
     batch_size: BatchSize = 100
     learning_rate: LearningRate = 3e-3
     warmup: Share = 0.1
     likelihood: Likelihood = "bernoulli"
     objective: Literal["elbo", "iwae"] = "elbo"
-    num_samples: NumSamples = 1
+    num_samples: Annotated[int, Field(ge=1, le=1000)] = 1
     beta: Annotated[float, Field(ge=0, le=1000)] = 1.0
     beta_warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
     free_bits: Annotated[float, Field(ge=0, le=100)] = 0.0
-    nll_samples: NumSamples = 100
+    nll_samples: Annotated[int, Field(ge=1, le=100_000)] = 100
     validation_split: Share = 0.1
 
 
@@ -81,7 +81,7 @@ def build_encoder(
     *,
     latent_dim: LatentDim = 32,
     network: Network = "convolutional",
-    filters: tuple[Filters, ...] = (16, 32),
+    filters: Stages = (16, 32),
     units: tuple[Units, ...] = (128,),
     activation: Activation = "silu",
 ) -> keras.Model:
@@ -114,7 +114,7 @@ def build_decoder(
     *,
     latent_dim: LatentDim = 32,
     network: Network = "convolutional",
-    filters: tuple[Filters, ...] = (16, 32),
+    filters: Stages = (16, 32),
     units: tuple[Units, ...] = (128,),
     activation: Activation = "silu",
 ) -> keras.Model:
@@ -130,7 +130,7 @@ def build_decoder(
     latent = x = keras.Input((latent_dim,), name="latent")
     for size in reversed(units):
         x = layers.Dense(size, activation=activation)(x)
-    if network == "convolutional" and filters:
+    if network == "convolutional":
         halved = [-(-side // 2 ** len(filters)) for side in (height, width)]
         x = layers.Dense(math.prod(halved) * filters[-1], activation=activation)(x)
         x = layers.Reshape((*halved, filters[-1]))(x)
@@ -151,7 +151,7 @@ def build_model(
     *,
     latent_dim: LatentDim = 32,
     network: Network = "convolutional",
-    filters: tuple[Filters, ...] = (16, 32),
+    filters: Stages = (16, 32),
     units: tuple[Units, ...] = (128,),
     activation: Activation = "silu",
 ) -> keras.Model:
@@ -186,9 +186,7 @@ def build_model(
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """The model as it is trained: on the bound, under Adam with a one-cycle learning rate."""
     if config.objective == "iwae" and config.free_bits:
-        raise InputError(
-            f"`free_bits` must be 0 where the objective is iwae. Received: {config.free_bits}"
-        )
+        raise InputError(f"`free_bits` must be 0 with objective iwae. Received: {config.free_bits}")
     trained = VariationalAutoencoder(
         model,
         likelihood=config.likelihood,
@@ -207,7 +205,7 @@ def callbacks(model: keras.Model, config: Config, folder: Path) -> list[keras.ca
     """Keeps samples of every epoch."""
     decoder = model.get_layer("decoder")
     same = latents(64, decoder.input_shape[-1], seed=0)
-    return [SamplesEachEpoch(lambda: decoder.predict_on_batch(same)["image"], folder)]
+    return [SamplesEachEpoch(lambda: ops.convert_to_numpy(decoder(same)["image"]), folder)]
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.Model | Endpoint]:
@@ -231,14 +229,15 @@ def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
     means = encoder.predict(shown, verbose=0)["mean"]
 
     def drawn(points: np.ndarray) -> np.ndarray:
-        return decoder.predict(points, verbose=0)["image"]
+        return ops.convert_to_numpy(decoder(points)["image"])
 
-    few = [np.flatnonzero(labels == label)[0] for label in np.unique(labels)]
+    few = np.unique(labels, return_index=True)[1]
+    way = interpolated(means[[*few, few[0]]], 10)
     rows = {"image": shown[few], "reconstruction": drawn(means[few])}
     pictures = {
         "reconstructions": figures.image_rows(rows),
         "samples": figures.image_grid(drawn(latents(100, means.shape[1], seed=0))),
-        "interpolation": figures.image_grid(drawn(interpolated(means[few], 10)), columns=10),
+        "interpolation": figures.image_grid(drawn(way), columns=10),
     }
     if means.shape[1] == 2:
         names = data.description["class_names"]

@@ -93,6 +93,7 @@ def ours(seed: int) -> dict[str, float]:
 
     from apps.mnist_cnn import app
     from suite.data import collect
+    from suite.fused import fused_batch_normalization
     from suite.training import compiled
 
     config, architecture = app.recipe("fast")
@@ -102,14 +103,15 @@ def ours(seed: int) -> dict[str, float]:
     model = compiled(app, config, run, architecture, data)
     test = collect(data.test)
     clock, watch = keras_clock(model, test.inputs, test.labels, data.steps_per_epoch)
-    model.fit(
-        data.train(0),
-        steps_per_epoch=data.steps_per_epoch,
-        epochs=config.epochs,
-        callbacks=[watch],
-        shuffle=False,
-        verbose=0,
-    )
+    with fused_batch_normalization(model):
+        model.fit(
+            data.train(0),
+            steps_per_epoch=data.steps_per_epoch,
+            epochs=config.epochs,
+            callbacks=[watch],
+            shuffle=False,
+            verbose=0,
+        )
     return clock.result()
 
 

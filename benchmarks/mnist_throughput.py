@@ -34,6 +34,7 @@ def ours(precision: str) -> float:
     import keras
 
     from apps.mnist_cnn import app
+    from suite.fused import fused_batch_normalization
     from suite.training import compiled
 
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
@@ -45,13 +46,14 @@ def ours(precision: str) -> float:
     ticking = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
     )
-    model.fit(
-        data.train(0),
-        steps_per_epoch=WARM_UP + STEPS - (WARM_UP + STEPS) % model.steps_per_execution,
-        callbacks=[ticking],
-        shuffle=False,
-        verbose=0,
-    )
+    with fused_batch_normalization(model):
+        model.fit(
+            data.train(0),
+            steps_per_epoch=WARM_UP + STEPS - (WARM_UP + STEPS) % model.steps_per_execution,
+            callbacks=[ticking],
+            shuffle=False,
+            verbose=0,
+        )
     first = next(end for end in ends if end[0] + 1 >= WARM_UP)
     return (ends[-1][0] - first[0]) * BATCH / (ends[-1][1] - first[1])
 

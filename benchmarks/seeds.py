@@ -20,19 +20,18 @@ import cyclopts
 from benchmarks.results import publish
 
 
-def main(app: str, /, *words: str, recipe: str | None = None, seeds: int = 3) -> None:
+def main(app: str, /, *, recipe: str | None = None, seeds: int = 3) -> None:
     """Runs an application once for each seed.
 
     Args:
         app: Its name.
-        words: Further words for its command line, after `--`.
         recipe: Named recipe; by default the app's own.
         seeds: Number of seeds, counted from 0.
     """
     rows = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed), *words]
+            command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed)]
             command += ["--recipe", recipe] if recipe else []
             command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
             subprocess.run(command, check=True)

@@ -19,6 +19,9 @@ from suite.export import Export
 from suite.run import Run
 from suite.training import Trained, train
 
+# What `--data` calls the sources that are no paths.
+BUILT_IN = ("tfds", "embedded", "synthetic")
+
 
 def main(app: App) -> None:
     """Runs an app from `sys.argv`, and ends the process with its exit code."""
@@ -104,8 +107,8 @@ def _command_line(app: App) -> cyclopts.App:
         _speak(quiet=False)
         metadata = export.metadata(app.name)
         config = app.config(**metadata["config"])
-        kind, _, name = metadata["source"].partition(":")
-        source = data or (kind if name else metadata["source"])
+        kind = metadata["source"].partition(":")[0]
+        source = data or (kind if kind in BUILT_IN else metadata["source"])
         examples = app.data(config, Run(data=source, data_dir=data_dir))
         for what in ("class_names", "feature_names"):
             found, wanted = examples.description.get(what), metadata.get(what)

@@ -134,6 +134,16 @@ def epoch_steps(num_examples: int, batch_size: int) -> int:
     return one_pass * math.ceil(LEAST_STEPS / one_pass)
 
 
+def steps_per_execution(steps: int, most: int = 32) -> int:
+    """How many steps one call should run, so that none runs past the end of an epoch.
+
+    Args:
+        steps: Steps of an epoch.
+        most: Is not exceeded.
+    """
+    return max(n for n in range(1, most + 1) if steps % n == 0)
+
+
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """Splits off a share of every class: `(rest, held out)`, the same ones every time.
 

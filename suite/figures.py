@@ -138,6 +138,7 @@ def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
     grid = np.concatenate(list(rows.values()))
     columns = len(grid) // len(rows)
     figure = image_grid(grid, columns)
+    figure.set_figwidth(figure.get_figwidth() + 1.5)  # for the names
     [axes] = figure.axes
     height = grid.shape[1]
     axes.axis("on")
@@ -177,8 +178,9 @@ def plane(points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], ti
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab10"]
-    for label, name in enumerate(class_names[:CLASS_LIMIT]):
-        axes.scatter(*points[labels == label].T, s=3, color=colours(label % 10), label=name)
+    for label, name in enumerate(class_names):
+        shown = name if label < CLASS_LIMIT else None
+        axes.scatter(*points[labels == label].T, s=3, color=colours(label % 10), label=shown)
     axes.set(title=title, aspect="equal")
     figure.legend(loc="outside right center", frameon=False, markerscale=4)
     return figure

@@ -71,8 +71,8 @@ def interpolated(points: np.ndarray, steps: int) -> np.ndarray:
 
 def quantiles(side: int) -> np.ndarray:
     """Points `(side * side, 2)` that cut the standard normal of the plane into equal shares."""
-    quantiles = [NormalDist().inv_cdf((n + 0.5) / side) for n in range(side)]
-    x, y = np.meshgrid(quantiles, quantiles[::-1])
+    marks = [NormalDist().inv_cdf((n + 0.5) / side) for n in range(side)]
+    x, y = np.meshgrid(marks, marks[::-1])
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
@@ -117,19 +117,14 @@ class SamplesEachEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.frames.mkdir(exist_ok=True)
-        write_picture(tiled(self.draw()), self.frames / f"epoch-{epoch + 1:05}.png")
+        write_picture(tiled(self.draw()), self.frames / f"epoch-{epoch + 1:07}.png")
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         paths = sorted(self.frames.glob("epoch-*.png"))
         if not paths:
             return
         chosen = np.unique(np.linspace(0, len(paths) - 1, FRAMES).round().astype(int))
-        first, *others = (PIL.Image.open(paths[index]) for index in chosen)
+        frames = np.stack([np.asarray(PIL.Image.open(paths[index])) for index in chosen])
         self.animation.parent.mkdir(exist_ok=True)
-        first.save(
-            self.animation,
-            save_all=True,
-            append_images=others,
-            duration=round(1000 * SECONDS_PER_FRAME),
-            loop=0,
-        )
+        duration = round(1000 * SECONDS_PER_FRAME)
+        write_picture(frames[..., None], self.animation, duration=duration, loop=0)

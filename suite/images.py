@@ -127,13 +127,35 @@ def writable_picture(path: Path) -> None:
         raise InputError(
             f"an image file must end in one of: {', '.join(sorted(ENDINGS))}. Received: {path}"
         )
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    try:
+        usable = not path.is_dir() and os.access(path.parent, os.W_OK)
+    except OSError:  # a name that is too long
+        usable = False
+    if not usable:
         raise InputError(f"an image file must be writable. Received: {path}")
 
 
-def write_picture(grey: np.ndarray, path: Path) -> None:
-    """Writes grey values `(height, width, 1)` in 0..255 to an image file."""
-    PIL.Image.fromarray(np.rint(grey[..., 0]).astype(np.uint8)).save(path)
+def write_picture(grey: np.ndarray, path: Path, **options: Any) -> None:
+    """Writes grey values to an image file, whole or not at all.
+
+    Args:
+        grey: `(height, width, 1)` in 0..255; or several of them, for an animation.
+        path: Its ending says the format.
+        options: Of the format, as Pillow has them.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    frames = np.rint(grey[..., 0]).astype(np.uint8).reshape(-1, *grey.shape[-3:-1])
+    first, *others = map(PIL.Image.fromarray, frames)
+    several = {"save_all": True, "append_images": others} if others else {}
+    partial = path.with_name(f".part{path.suffix}")
+    try:
+        first.save(partial, **several, **options)
+        partial.replace(path)
+    except (OSError, ValueError, OverflowError) as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"an image file must be writable. Received: {path}: {error}") from None
 
 
 def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:

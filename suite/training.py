@@ -16,10 +16,11 @@ from suite import figures, report
 from suite.app import App
 from suite.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
 from suite.checkpoint import Progress, StopSignals, TrainingState
-from suite.data import Data
+from suite.data import Data, steps_per_execution
 from suite.distribute import strategy
 from suite.errors import InputError, Interrupted, sentence
 from suite.export import export
+from suite.fused import fused_batch_normalization
 from suite.run import (
     RUNS,
     Run,
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 # Taken when the last heavy import is done; the first began with the process.
 SECONDS_TO_IMPORT = report.process_seconds()
-STEPS_PER_EXECUTION = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,9 +171,7 @@ def compiled(
         raise InputError(f"the model must fit into memory. Received: {given}") from error
     model = app.compile(built, config, config.epochs * data.steps_per_epoch)
     model.jit_compile = run.jit
-    # One call runs several steps, but never past the end of an epoch.
-    steps = range(1, STEPS_PER_EXECUTION + 1)
-    model.steps_per_execution = max(n for n in steps if data.steps_per_epoch % n == 0)
+    model.steps_per_execution = steps_per_execution(data.steps_per_epoch)
     return model
 
 
@@ -231,7 +229,7 @@ def _fit(
     if start.stopped:
         parts = []
     try:
-        with signals:
+        with signals, fused_batch_normalization(model):
             for first, last, done in parts:
                 model.fit(
                     data.train(first * data.steps_per_epoch + done),

@@ -88,48 +88,55 @@ class VariationalAutoencoder(keras.Model):
         training: bool = True,
     ) -> tf.Tensor:
         seen = observed(x, self.likelihood, self._seed())
-        posterior = self.posterior(seen)
+        posterior = self.posterior(seen, training)
         latents = posterior.sample(self.num_samples, seed=self._seed())
-        reconstruction = self.log_likelihood(seen, latents)
-        divergence = tf.reduce_mean(tfd.kl_divergence(posterior, standard_normal()), axis=0)
-        self.rate.update_state(tf.reduce_sum(divergence))
-        self.distortion.update_state(-tf.reduce_mean(reconstruction))
+        reconstruction = self.log_likelihood(seen, latents, training)
+        divergence = tfd.kl_divergence(posterior, standard_normal())
+        self.rate.update_state(tf.reduce_sum(divergence, axis=1))
+        self.distortion.update_state(-tf.reduce_mean(reconstruction, axis=0))
+        # The bound that validation watches is that of the end.
+        beta = self._beta() if training else self.beta
         if self.importance_weighted:
-            ratios = log_ratios(posterior, latents)
-            bound = log_mean_exp(reconstruction + self._weight() * ratios)
+            bound = log_mean_exp(reconstruction + beta * log_ratios(posterior, latents))
         else:
-            held_open = tf.maximum(divergence, self.free_bits)
-            bound = tf.reduce_mean(reconstruction, axis=0)
-            bound -= self._weight() * tf.reduce_sum(held_open)
+            held_open = tf.maximum(tf.reduce_mean(divergence, axis=0), self.free_bits)
+            bound = tf.reduce_mean(reconstruction, axis=0) - beta * tf.reduce_sum(held_open)
         # Through the compiled loss, so that Keras averages it and scales it across replicas.
         return super().compute_loss(x, bound, bound, sample_weight, training)
 
-    def posterior(self, seen: tf.Tensor) -> tfd.Normal:
+    def posterior(self, seen: tf.Tensor, training: bool = False) -> tfd.Normal:
         """What the encoder says of images as the likelihood sees them: `(batch, latent_dim)`."""
-        said = self.encoder(255 * seen)
+        said = self.encoder(255 * seen, training=training)
         return tfd.Normal(said["mean"], tf.exp(said["log_variance"] / 2))
 
-    def log_likelihood(self, seen: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
+    def log_likelihood(
+        self, seen: tf.Tensor, latents: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         """Of images `(batch, ...)` under latents `(samples, batch, latent_dim)`.
 
         Returns:
             `(samples, batch)`.
         """
         samples = tf.shape(latents)[0]
-        logits = self.decoder(tf.reshape(latents, [-1, latents.shape[-1]]))["logits"]
-        logits = tf.cast(logits, tf.float32)
+        flat = tf.reshape(latents, [-1, latents.shape[-1]])
+        logits = tf.cast(self.decoder(flat, training=training)["logits"], tf.float32)
         logits = tf.reshape(logits, tf.concat([[samples], tf.shape(seen)], 0))
         each = LIKELIHOODS[self.likelihood](logits=logits).log_prob(seen)
         return tf.reduce_sum(each, axis=[2, 3, 4])
 
-    def _weight(self) -> tf.Tensor | float:
+    def _beta(self) -> tf.Tensor | float:
         if not self.beta_warmup:
             return self.beta
         steps = tf.cast(self.optimizer.iterations, tf.float32)
         return self.beta * tf.minimum(steps / self.beta_warmup, 1)
 
     def _seed(self) -> tf.Tensor:
-        return tf.cast(self.noise.next(), tf.int32)
+        seed = tf.cast(self.noise.next(), tf.int32)
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return seed
+        # Every replica counts its own seeds, all of them the same.
+        return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
 
 
 def negative(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -200,7 +207,8 @@ def evidence(
         return tfp.math.log_add_exp(total, weights), likelihood + tf.reduce_sum(found, axis=0)
 
     zero = tf.zeros(posterior.batch_shape_tensor()[:1])
-    total, likelihood = tf.foldl(more, tf.range(num_samples // at_once), (zero - np.inf, zero))
+    steps = tf.range(num_samples // at_once)
+    total, likelihood = tf.foldl(more, steps, (zero - np.inf, zero), parallel_iterations=1)
     return total - tf.math.log(float(num_samples)), likelihood / num_samples
 
 
@@ -233,7 +241,7 @@ def evaluate_evidence(
             functools.partial(model.log_likelihood, seen),
             num_samples,
             noise,
-            at_once=DECODED_AT_ONCE // batch_size,
+            at_once=max(1, DECODED_AT_ONCE // batch_size),
         )
         rate = tf.reduce_sum(tfd.kl_divergence(posterior, standard_normal()), axis=1)
         return log_evidence, rate, log_likelihood, posterior.mean()

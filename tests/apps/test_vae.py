@@ -109,6 +109,18 @@ def test_it_learns_draws_and_answers(capsys):
     assert f"{metrics['test_nll']:.4f}" in now and f"{metrics['test_nll']:.4f}" in at_export
 
 
+def test_pictures_of_a_single_class_will_do():
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    labels = np.zeros(40, int)
+    np.savez("ones.npz", x_train=pictures, y_train=labels, x_test=pictures[:5], y_test=labels[:5])
+    config = app.config(epochs=1, batch_size=8, nll_samples=1)
+
+    trained = train(app, config, Run(data="ones.npz", quiet=True), SMALL)
+
+    assert (trained.folder / "figures" / "interpolation.png").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -120,8 +132,11 @@ def test_it_learns_draws_and_answers(capsys):
         (["--beta", "-1"], "beta"),
         (["--objective", "iwae", "--free-bits", "1"], "free_bits"),
         (["--filters", "0"], "--filters"),
-        (["sample", "--num", "0"], "num"),
-        (["sample", "--num", "1000000"], "num"),
+        (["--num-samples", "100000"], "num_samples"),
+        (["--filters", *["8"] * 9], "--filters"),
+        (["sample", "--num", "0"], "`num`"),
+        (["sample", "--num", "1000000"], "`num`"),
+        (["sample", "--output", f"{'x' * 300}.png"], "must be writable"),
         (["sample", "--output", "grid.txt"], "must end in"),
         (["sample"], "an exported model is needed"),
         (["reconstruct"], "one image file or more"),

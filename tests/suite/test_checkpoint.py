@@ -11,6 +11,7 @@ import pytest
 
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
+from apps.vae import app as vae
 from suite import InputError, Interrupted, Run, train
 from suite.checkpoint import StopSignals, TrainingState
 
@@ -43,6 +44,12 @@ CASES = {
     "at the end of an epoch": (iris, {"batch_size": 32}, {"epoch": 0}),
     "at the very end": (iris, {"batch_size": 32}, {"epoch": 1}),
     "with dropout and augmentation": (mnist_cnn, {"batch_size": 32}, {"batch": 25}),
+    "with noise of its own": (vae, {"batch_size": 32, "nll_samples": 1}, {"batch": 25}),
+}
+SMALL = {
+    "iris": {},
+    "mnist_cnn": {"filters": (4, 8), "dropout": 0.2},
+    "vae": {"filters": (4,), "units": (8,)},
 }
 
 
@@ -50,7 +57,7 @@ CASES = {
 def test_resumed_run_equals_the_uninterrupted_one(case, tmp_path):
     app, recipe, when = CASES[case]
     config = dataclasses.replace(app.config(), epochs=2, **recipe)
-    knobs = {"filters": (4, 8), "dropout": 0.2} if app is mnist_cnn else {}
+    knobs = SMALL[app.name]
     base = Run(data="embedded", quiet=True, seed=5)
     quiet = with_callback(app, SignalAt())
 

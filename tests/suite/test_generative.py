@@ -85,6 +85,7 @@ def test_samples_are_drawn_by_the_newest_export_into_one_picture(decode, tmp_pat
         ("samples.txt", "must end in one of"),
         ("samples", "must end in one of"),
         ("nowhere/samples.png", "must be writable"),
+        (f"{'x' * 300}.png", "must be writable"),
         ("folder.png", "must be writable"),
     ],
 )
@@ -103,7 +104,7 @@ def test_every_epoch_adds_a_frame(tmp_path):
         callback.on_epoch_end(epoch)
     callback.on_train_end()
 
-    assert len(list((tmp_path / "samples").iterdir())) == 3
+    assert len(list((tmp_path / "samples").iterdir())) == 3  # nothing half-written beside them
     with PIL.Image.open(tmp_path / "figures" / "training.gif") as animation:
         assert animation.n_frames == 3
 
