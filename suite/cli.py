@@ -17,10 +17,8 @@ from suite.app import App
 from suite.errors import Diverged, InputError, Interrupted, sentence
 from suite.export import Export
 from suite.run import Run
+from suite.sources import asked_for
 from suite.training import Trained, train
-
-# What `--data` calls the sources that are no paths.
-BUILT_IN = ("tfds", "embedded", "synthetic")
 
 
 def main(app: App) -> None:
@@ -107,8 +105,7 @@ def _command_line(app: App) -> cyclopts.App:
         _speak(quiet=False)
         metadata = export.metadata(app.name)
         config = app.config(**metadata["config"])
-        kind = metadata["source"].partition(":")[0]
-        source = data or (kind if kind in BUILT_IN else metadata["source"])
+        source = data or asked_for(metadata["source"])
         examples = app.data(config, Run(data=source, data_dir=data_dir))
         for what in ("class_names", "feature_names"):
             found, wanted = examples.description.get(what), metadata.get(what)

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 HOST = "storage.googleapis.com"
 SECONDS_TO_ANSWER = 2.5
 
+# The sources that are no paths, as `--data` calls them and as their full names begin.
+BUILT_IN = ("tfds", "embedded", "synthetic")
+
 
 def load(
     run: "Run",
@@ -160,3 +163,9 @@ def _download(tfds_name: str, data_dir: Path) -> Path | None:
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def asked_for(source: str) -> str:
+    """What `--data` calls a source that a run or an export names."""
+    kind = source.partition(":")[0]
+    return kind if kind in BUILT_IN else source

@@ -18,11 +18,12 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    """Every test works in an empty folder, without data prepared elsewhere."""
+    """Every test works in an empty folder, without data prepared elsewhere, and in float32."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no_data"))
     keras.utils.set_random_seed(0)
     yield tmp_path
+    keras.config.set_dtype_policy("float32")
     logging.getLogger("suite").handlers.clear()
 
 

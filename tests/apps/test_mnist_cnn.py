@@ -38,12 +38,8 @@ def test_accurate_recipe_is_small():
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_logits_stay_float32_under_mixed_precision(precision):
-    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
-    try:
-        model = build_model(filters=(4,))
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = build_model(filters=(4,))
 
     assert model.output.dtype == "float32"
 

@@ -39,12 +39,8 @@ def test_reconstructions_are_grey_values():
 @pytest.mark.parametrize("network", ["convolutional", "mlp"])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_what_is_said_of_probabilities_stays_float32(precision, network):
-    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
-    try:
-        model = build_model(network=network, **SMALL)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = build_model(network=network, **SMALL)
 
     outputs = [
         *model.get_layer("encoder").outputs,

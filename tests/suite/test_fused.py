@@ -57,12 +57,8 @@ def test_it_trains_alike_and_leaves_the_model_as_it_was():
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_it_trains_in_mixed_precision(precision):
-    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
-    try:
-        model = network()
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = network()
     inputs, targets = data()
 
     with fused_batch_normalization(model):

@@ -196,12 +196,8 @@ def test_replicas_draw_noise_of_their_own():
     ("precision", "jit"), [("mixed_bfloat16", False), ("mixed_float16", False), ("float32", True)]
 )
 def test_it_learns_in_mixed_precision_and_compiled(precision, jit):
-    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
-    try:
-        model = autoencoder()
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = autoencoder()
     model.compile(keras.optimizers.Adam(0.05), loss=negative, jit_compile=jit)
 
     losses = model.fit(some_images(), epochs=20, verbose=0).history["loss"]
