@@ -5,6 +5,7 @@ again from there. Trained on a bound of the log likelihood of images drawn anew,
 white, each time they are seen; judged by importance sampling on images kept for the test.
 """
 
+import functools
 import math
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,19 +17,16 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt, validate_call
 from pydantic.dataclasses import dataclass
 
-from suite import App, InputError, Run, figures, images
+from suite import App, InputError, Run, fidelity, figures, generative, images
 from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Endpoint, Export
-from suite.generative import Samples, SamplesEachEpoch, interpolated, latents, quantiles, sampler
-from suite.knobs import Activation, BatchSize, Epochs, Filters, LearningRate, Share, Units
+from suite.knobs import Activation, BatchSize, Epochs, LatentDim, LearningRate, Share, Stages, Units
 from suite.schedules import OneCycle
 from suite.variational import Likelihood, VariationalAutoencoder, evaluate_evidence, negative
 
 Network = Literal["convolutional", "mlp"]
-LatentDim = Annotated[int, Field(ge=1, le=4096)]
-Stages = Annotated[tuple[Filters, ...], Field(min_length=1, max_length=8)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,25 +199,32 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     return trained
 
 
-def callbacks(model: keras.Model, config: Config, folder: Path) -> list[keras.callbacks.Callback]:
+def callbacks(
+    model: keras.Model, config: Config, data: Data, folder: Path
+) -> list[keras.callbacks.Callback]:
     """Keeps samples of every epoch."""
-    decoder = model.get_layer("decoder")
-    same = latents(64, decoder.input_shape[-1], seed=0)
-    return [SamplesEachEpoch(lambda: ops.convert_to_numpy(decoder(same)["image"]), folder)]
+    return [generative.SamplesEachEpoch(model.get_layer("decoder"), folder)]
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.Model | Endpoint]:
     """`serve`: `image` to `reconstruction`; `encode`; `decode`; `sample`."""
     encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
     serve = keras.Model(model.input, {"reconstruction": model.output}, name=model.name)
-    return {"serve": serve, "encode": encoder, "decode": decoder, "sample": sampler(decoder)}
+    return {
+        "serve": serve,
+        "encode": encoder,
+        "decode": decoder,
+        "sample": generative.sampler(decoder),
+    }
 
 
 def evaluate(model: keras.Model, data: Data, config: Config) -> Metrics:
-    """Log likelihood and its parts on the test images, in nats."""
-    found = evaluate_evidence(model, collect(data.test).inputs, config.nll_samples)
+    """Log likelihood of the test images and its parts, in nats; and how good samples look."""
+    shown = collect(data.test).inputs
+    found = evaluate_evidence(model, shown, config.nll_samples)
+    drawn = fidelity.judge(model.get_layer("decoder"), shown, data.training.inputs)
     metrics = {f"test_{name}": value for name, value in found.items()}
-    return {**metrics, "nll_samples": float(config.nll_samples)}
+    return {**metrics, "nll_samples": float(config.nll_samples), **drawn}
 
 
 def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
@@ -227,28 +232,20 @@ def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
     shown, labels = collect(data.test)
     encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
     means = encoder.predict(shown, verbose=0)["mean"]
-
-    def drawn(points: np.ndarray) -> np.ndarray:
-        return ops.convert_to_numpy(decoder(points)["image"])
-
+    drawn = functools.partial(generative.decoded, decoder)
     few = np.unique(labels, return_index=True)[1]
-    way = interpolated(means[[*few, few[0]]], 10)
+    way = generative.interpolated(means[[*few, few[0]]], 10)
     rows = {"image": shown[few], "reconstruction": drawn(means[few])}
     pictures = {
         "reconstructions": figures.image_rows(rows),
-        "samples": figures.image_grid(drawn(latents(100, means.shape[1], seed=0))),
+        "samples": figures.image_grid(drawn(generative.latents(100, means.shape[1], seed=0))),
         "interpolation": figures.image_grid(drawn(way), columns=10),
     }
     if means.shape[1] == 2:
         names = data.description["class_names"]
         pictures["latents"] = figures.plane(means, labels, names, "means of the posterior")
-        pictures["manifold"] = figures.image_grid(drawn(quantiles(20)))
+        pictures["manifold"] = figures.image_grid(drawn(generative.quantiles(20)))
     return pictures
-
-
-def sample(*, samples: Samples = Samples(), export: Export = Export()) -> None:
-    """Draw new digits."""
-    samples.save(app.name, export)
 
 
 def reconstruct(
@@ -269,6 +266,8 @@ def reconstruct(
     print(f"{output}: {len(read)} above, reconstructed below")
 
 
+LONG = {"batch_size": 200, "nll_samples": 5000}
+
 app = App(
     name="vae",
     config=Config,
@@ -279,18 +278,18 @@ app = App(
     endpoints=endpoints,
     evaluate=evaluate,
     figures=draw,
-    commands={"sample": sample, "reconstruct": reconstruct},
+    commands=generative.commands("vae", "decode") | {"reconstruct": reconstruct},
     try_next="sample --num 64 --seed 0 --output samples.png",
     recipes={
         "best": {
+            **LONG,
             "epochs": 90,
-            "batch_size": 200,
             "objective": "iwae",
             "num_samples": 4,
             "filters": (24, 48),
             "units": (256,),
         },
-        "mlp": {"epochs": 400, "batch_size": 200, "network": "mlp", "units": (512, 512)},
+        "mlp": {**LONG, "epochs": 400, "network": "mlp", "units": (512, 512)},
     },
 )
 

@@ -10,14 +10,12 @@ is a process of its own; they take turns.
 """
 
 import json
-import statistics
-import subprocess
-import sys
 import time
 
 import cyclopts
 
 from benchmarks.results import publish
+from benchmarks.turns import rates, ratio
 from suite import Run
 from suite.images import load_digits
 
@@ -101,33 +99,15 @@ def main(*, repeats: int = 3, contestant: str | None = None) -> None:
         who, precision, *mode = contestant.split()
         print(json.dumps(ours(precision) if who == "ours" else pytorch(precision, *mode)))
         return
-    rates = {name: [] for names in CONTESTANTS.values() for name in names}
-    for _ in range(repeats):
-        for name in rates:
-            words = ["-m", "benchmarks.mnist_throughput", "--contestant", name]
-            done = subprocess.run(
-                [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True
-            )
-            rates[name].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"{name}: {rates[name][-1]:,.0f} images/s")
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    ratios = {
-        f"ratio_{precision}": medians[own] / max(medians[peer] for peer in peers)
-        for precision, (own, *peers) in CONTESTANTS.items()
-    }
+    rows = rates(
+        "benchmarks.mnist_throughput", [n for names in CONTESTANTS.values() for n in names], repeats
+    )
     publish(
         "mnist_throughput",
-        [
-            {
-                "contestant": name,
-                "images_per_second": medians[name],
-                "all": [round(r) for r in all_],
-            }
-            for name, all_ in rates.items()
-        ],
+        rows,
         batch_size=BATCH,
         filters=FILTERS,
-        **ratios,
+        **{f"ratio_{p}": ratio(rows, own, peers) for p, (own, *peers) in CONTESTANTS.items()},
     )
 
 

@@ -14,19 +14,20 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cyclopts
 
 from benchmarks.results import publish
 
 
-def main(app: str, /, *, recipe: str | None = None, seeds: int = 3) -> None:
+def measured(
+    app: str, recipe: str | None, seeds: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Runs an application once for each seed.
 
-    Args:
-        app: Its name.
-        recipe: Named recipe; by default the app's own.
-        seeds: Number of seeds, counted from 0.
+    Returns:
+        A row for each: metrics, the last validation metrics and seconds; and the last report.
     """
     rows = []
     for seed in range(seeds):
@@ -48,6 +49,18 @@ def main(app: str, /, *, recipe: str | None = None, seeds: int = 3) -> None:
                 "other_seconds": seconds["import"] + seconds["total"] - seconds["fit"],
             }
         )
+    return rows, report
+
+
+def main(app: str, /, *, recipe: str | None = None, seeds: int = 3) -> None:
+    """Measures a recipe.
+
+    Args:
+        app: Name of the application.
+        recipe: Named recipe; by default the app's own.
+        seeds: Number of seeds, counted from 0.
+    """
+    rows, report = measured(app, recipe, seeds)
     columns = {name: [row[name] for row in rows] for name in report["metrics"]}
     publish(
         f"seeds_{app}_{recipe or 'default'}",

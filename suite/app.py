@@ -6,13 +6,14 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from suite.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from suite.data import Data
@@ -22,7 +23,9 @@ Metrics = dict[str, float]
 Settings = tuple[Any, dict[str, Any]]
 
 
-def no_callbacks(model: keras.Model, config: Any, folder: Path) -> list[keras.callbacks.Callback]:
+def no_callbacks(
+    model: keras.Model, config: Any, data: "Data", folder: Path
+) -> list[keras.callbacks.Callback]:
     """The callbacks of an app that needs none of its own."""
     return []
 
@@ -30,6 +33,12 @@ def no_callbacks(model: keras.Model, config: Any, folder: Path) -> list[keras.ca
 def serve_only(model: keras.Model) -> dict[str, keras.Model]:
     """The endpoints of an app whose model is served just as it was built."""
     return {"serve": model}
+
+
+def first_of_test(model: keras.Model, data: "Data") -> "np.ndarray":
+    """A few inputs of the test split."""
+    inputs, _ = next(iter(data.test.unbatch().batch(64).as_numpy_iterator()))
+    return inputs
 
 
 def evaluate_on_test(model: keras.Model, data: "Data", config: Any) -> Metrics:
@@ -65,10 +74,13 @@ class App:
             are keyword-only and become flags.
         compile: `compile(model, config, steps) -> keras.Model`, compiled for a training of
             `steps` optimizer steps; may wrap the model in a subclass with its own step.
-        callbacks: `callbacks(model, config, folder)`: what is special to this app; may write to
-            the run's folder. The standard bundle comes from the suite.
+        callbacks: `callbacks(model, config, data, folder)`: what is special to this app; may
+            write to the run's folder, and add to the logs of an epoch. The standard bundle comes
+            from the suite.
         endpoints: `endpoints(model)`: the signatures of the export, a model each, or an
             `Endpoint` where the inputs are no batches. Inputs and outputs keep their names.
+        example: `example(model, data)`: a batch for the endpoint `serve`, by which the export is
+            checked and a server warmed up.
         evaluate: `evaluate(model, data, config)`: the headline metrics on the test split.
         findings: `findings(model)`: what else the report and the export should say of the trained
             model, by name: a certificate, say.
@@ -77,6 +89,7 @@ class App:
         try_next: What to type after the app's name once there is an export.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `--recipe`.
         monitor: The validation metric that chooses the epoch to keep; None keeps the last.
+        monitor_mode: Whether less or more of it is better; of its own metrics Keras knows.
     """
 
     name: str
@@ -84,8 +97,9 @@ class App:
     data: Callable[..., "Data"]
     build: Callable[..., keras.Model]
     compile: Callable[[keras.Model, Any, int], keras.Model]
-    callbacks: Callable[[keras.Model, Any, Path], Sequence[keras.callbacks.Callback]] = no_callbacks
+    callbacks: Callable[..., Sequence[keras.callbacks.Callback]] = no_callbacks
     endpoints: Callable[[keras.Model], Mapping[str, "keras.Model | Endpoint"]] = serve_only
+    example: Callable[[keras.Model, "Data"], "np.ndarray"] = first_of_test
     evaluate: Callable[[keras.Model, "Data", Any], Metrics] = evaluate_on_test
     findings: Callable[[keras.Model], Mapping[str, Any]] = no_findings
     figures: Callable[[keras.Model, "Data", Any], Mapping[str, "Figure"]] = no_figures
@@ -93,6 +107,7 @@ class App:
     try_next: str = "evaluate"
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     monitor: str | None = None
+    monitor_mode: Literal["min", "max", "auto"] = "auto"
 
     def architecture_knobs(self) -> dict[str, inspect.Parameter]:
         """The keyword-only parameters of `build`, by name."""

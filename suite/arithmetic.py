@@ -55,6 +55,7 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     return Data(
         train=train,
         steps_per_epoch=LEAST_STEPS,
+        examples_per_step=batch_size,
         validation=batches(validation),
         test=batches(test, 2**14),
         model_arguments={},

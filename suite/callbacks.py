@@ -123,7 +123,7 @@ class LogFile(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the training with a sentence as soon as the loss is no finite number."""
+    """Ends the training with a sentence as soon as a loss or metric is no finite number."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._epoch_step = batch
@@ -132,12 +132,12 @@ class StopOnNaN(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss became {loss} in epoch {self._epoch + 1}, between its steps "
-                f"{self._epoch_step + 1} and {batch + 1}; try a smaller --learning-rate"
-            )
+        for name, value in (logs or {}).items():
+            if not math.isfinite(float(value)):
+                raise Diverged(
+                    f"the {name} became {float(value)} in epoch {self._epoch + 1}, between its "
+                    f"steps {self._epoch_step + 1} and {batch + 1}; try a smaller --learning-rate"
+                )
 
 
 class Throughput(keras.callbacks.Callback):

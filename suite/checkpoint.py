@@ -185,14 +185,19 @@ class TrainingState(keras.callbacks.Callback):
         manager.save(int(newest.rpartition("-")[2]) + 1 if newest else 1)
 
     def _checkpoint(self) -> tf.train.Checkpoint:
-        model, optimizer = self.model, self.model.optimizer
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
+        model = self.model
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        # A model may have more than one, for parts of it.
+        optimizers = [
+            each for each in vars(model).values() if isinstance(each, keras.optimizers.Optimizer)
+        ]
         return tf.train.Checkpoint(
             model=_values(model.variables),
-            optimizer=_values(optimizer.variables),
+            optimizers=[_values(optimizer.variables) for optimizer in optimizers],
             metrics=_values(model.metrics_variables),
             progress=self._saved,
+            **({"python": model.python_state} if hasattr(model, "python_state") else {}),
         )
 
 

@@ -68,19 +68,23 @@ class Data:
         train: `train(step)`: the batches from that global step on, epoch after epoch, without
             end.
         steps_per_epoch: Batches of one epoch.
-        validation: One pass over the validation split.
-        test: One pass over the test split.
+        examples_per_step: Examples of one batch, on average.
+        validation: One pass over the validation split; None where `fit` has nothing to evaluate.
+        test: One pass over the test split; None where the app evaluates by other means.
         model_arguments: What the data decides about the model: arguments of the app's `build`.
         description: Source, fingerprint and counts, for the report.
+        training: The training examples, where all of them are in memory.
         unsplit: The source's training examples before any were held out, for cross-validation.
     """
 
     train: Callable[[int], tf.data.Dataset]
     steps_per_epoch: int
-    validation: tf.data.Dataset
-    test: tf.data.Dataset
+    examples_per_step: float
+    validation: tf.data.Dataset | None
+    test: tf.data.Dataset | None
     model_arguments: Mapping[str, Any]
     description: Mapping[str, Any]
+    training: Split | None = None
     unsplit: Split | None = None
 
 
@@ -111,9 +115,11 @@ def supervised(
     return Data(
         train=shuffled_batches(train, batch_size, seed=seed, augment=augment),
         steps_per_epoch=epoch_steps(train.num_examples, batch_size),
+        examples_per_step=train.num_examples / math.ceil(train.num_examples / batch_size),
         validation=batches(validation),
         test=batches(test),
         model_arguments=model_arguments(train) if model_arguments else {},
+        training=train,
         unsplit=examples.train,
         description={
             "source": examples.source,

@@ -1,5 +1,6 @@
 """Where the work is placed. No app knows of it."""
 
+import keras
 import tensorflow as tf
 
 from suite.errors import InputError
@@ -34,3 +35,12 @@ def strategy(name: str) -> tf.distribute.Strategy:
     # Collectives of several strategies in one process get in each other's way on CPU devices.
     reduction = None if gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy([device.name for device in devices], reduction)
+
+
+def seed_of_replica(seeds: keras.random.SeedGenerator) -> tf.Tensor:
+    """The next seed, another one on every replica; all of them count their seeds alike."""
+    seed = tf.cast(seeds.next(), tf.int32)
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return seed
+    return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)

@@ -8,7 +8,7 @@ class InputError(ValueError):
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """A training can come to nothing: a loss is no finite number, or one network has won."""
 
 
 class Interrupted(BaseException):

@@ -91,15 +91,16 @@ def export(
     try:
         made = aside / "version"
         archive = keras.export.ExportArchive()
-        archive.track(model)
+        # Without the optimizer, the loss and what else only training needs.
+        plain = keras.Model(model.input, model.output, name=model.name)
+        archive.track(plain)
         for name, endpoint in endpoints.items():
             function, inputs = _batched(endpoint) if isinstance(endpoint, keras.Model) else endpoint
             archive.add_endpoint(name, function, input_signature=list(inputs))
         archive.write_out(str(made), verbose=False)
         (made / "assets.extra").mkdir()
         difference = _difference(made, endpoints["serve"], example)
-        # Without the optimizer and the loss, which would need the project to load.
-        keras.Model(model.input, model.output, name=model.name).save(made / KERAS_MODEL)
+        plain.save(made / KERAS_MODEL)
         (made / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
         _write_warmup(made / WARMUP, folder.name, endpoints["serve"], example[:1])
         return _move_into_place(made, folder), difference
@@ -178,14 +179,21 @@ class Export:
         Raises:
             InputError: The version cannot be loaded.
         """
+        return call(self.signature(app_name, signature), inputs)
+
+    def signature(self, app_name: str, name: str = "serve") -> Any:
+        """A signature of the version, a function of named tensors.
+
+        Raises:
+            InputError: The version cannot be loaded.
+        """
         folder = self.folder(app_name)
         try:
-            function = tf.saved_model.load(str(folder)).signatures[signature]
+            return tf.saved_model.load(str(folder)).signatures[name]
         except DAMAGE:
             raise InputError(
                 f"an exported model must be whole. Received: {folder}, damaged"
             ) from None
-        return _call(function, inputs)
 
     def keras_model(self, app_name: str) -> keras.Model:
         """The version as a Keras model.
@@ -217,7 +225,8 @@ def _batched(model: keras.Model) -> Endpoint:
     )
 
 
-def _call(function: Any, inputs: np.ndarray | Mapping[str, Any]) -> dict[str, np.ndarray]:
+def call(function: Any, inputs: np.ndarray | Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of a signature by name, of inputs by name, or of just the one that there is."""
     specs = function.structured_input_signature[1]
     if not isinstance(inputs, Mapping):
         inputs = dict.fromkeys(specs, inputs)
@@ -226,7 +235,7 @@ def _call(function: Any, inputs: np.ndarray | Mapping[str, Any]) -> dict[str, np
 
 
 def _difference(folder: Path, endpoint: keras.Model, example: np.ndarray) -> float:
-    reloaded = _call(tf.saved_model.load(str(folder)).signatures["serve"], example)
+    reloaded = call(tf.saved_model.load(str(folder)).signatures["serve"], example)
     expected = endpoint.predict_on_batch(example)
     return max(
         float(np.max(np.abs(reloaded[name].astype(np.float64) - expected[name])))

@@ -33,16 +33,23 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """Every logged metric against the epoch, training and validation in one panel.
 
+    Where there is a `<name>_std`, it is drawn as the spread of `<name>`.
+
     Args:
         history: Values by metric and epoch, as `keras.callbacks.History` holds them.
     """
-    names = [n for n in history if not n.startswith("val_") and n != "learning_rate"]
+    spreads = {name for name in history if name.removesuffix("_std") in history.keys() - {name}}
+    drawn = [name for name in history if name != "learning_rate" and name not in spreads]
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in drawn))
     figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             if key in history:
                 epochs = np.arange(1, len(history[key]) + 1)
                 axes.plot(epochs, history[key], marker="o", markersize=3, label=label)
+                if f"{key}_std" in spreads:
+                    spread = np.stack([-1, 1])[:, None] * history[f"{key}_std"]
+                    axes.fill_between(epochs, *(history[key] + spread), alpha=0.2)
         axes.set(xlabel="epoch", title=name)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         axes.legend(frameon=False)
@@ -183,6 +190,26 @@ def plane(points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], ti
         axes.scatter(*points[labels == label].T, s=3, color=colours(label % 10), label=shown)
     axes.set(title=title, aspect="equal")
     figure.legend(loc="outside right center", frameon=False, markerscale=4)
+    return figure
+
+
+def lines(series: Mapping[str, np.ndarray], xlabel: str) -> Figure:
+    """Values in their order, a panel for each name.
+
+    Args:
+        series: By name, `(n, lines)`.
+        xlabel: What the order is.
+    """
+    figure = Figure(figsize=(6, 2.2 * len(series)), layout="constrained")
+    panels = figure.subplots(len(series), 1, sharex=True, squeeze=False).flat
+    for axes, (name, values) in zip(panels, series.items(), strict=True):
+        axes.plot(values, linewidth=1)
+        axes.set(ylabel=name)
+        if values.shape[1] > 1:
+            axes.legend(
+                range(values.shape[1]), frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+            )
+    axes.set(xlabel=xlabel)
     return figure
 
 

@@ -23,7 +23,8 @@ def fused_batch_normalization(model: keras.Model) -> Iterator[None]:
     Args:
         model: Is as it was afterwards.
     """
-    chosen = [layer for layer in _all_layers(model) if _suits(layer)]
+    # `model.layers` would leave out what a subclass of a functional model has added.
+    chosen = [layer for layer in model._flatten_layers() if _suits(layer)]
     for layer in chosen:
         layer.call = MethodType(_fused_call, layer)
     try:
@@ -56,13 +57,6 @@ def _fused_call(
     variance = variance * (count - 1) / count
     self.moving_variance.assign(self.momentum * self.moving_variance + moved * variance)
     return tf.cast(outputs, self.compute_dtype)
-
-
-def _all_layers(model: keras.Model) -> Iterator[layers.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
 
 
 def _suits(layer: layers.Layer) -> bool:

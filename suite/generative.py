@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from suite.export import Endpoint, Export
+from suite.export import Endpoint, Export, call
 from suite.images import tiled, writable_picture, write_picture
 from suite.knobs import Seed
 
@@ -49,10 +49,79 @@ class Samples:
         print(f"{self.output}: {self.num} samples, seed {self.seed}")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """Which ways through the latent space to draw, and where to.
+
+    Args:
+        num: Number of ways, one below the other.
+        steps: Images of each.
+        seed: Decides where they begin and end.
+        output: Image file that gets all of them.
+    """
+
+    num: Annotated[int, Field(ge=1, le=100)] = 8
+    steps: Annotated[int, Field(ge=2, le=100)] = 10
+    seed: Seed = 0
+    output: Path = Path("interpolation.png")
+
+    def save(self, app_name: str, export: Export, signature: str) -> None:
+        """Draws the ways with an exported model's endpoint `latent` to `image`.
+
+        Raises:
+            InputError: The file cannot be written, or there is no such export.
+        """
+        writable_picture(self.output)
+        decode = export.signature(app_name, signature)
+        latent_dim = decode.structured_input_signature[1]["latent"].shape[-1]
+        ends = latents(2 * self.num, latent_dim, self.seed).numpy().reshape(self.num, 2, -1)
+        points = np.concatenate([interpolated(pair, self.steps) for pair in ends])
+        drawn = call(decode, points)["image"]
+        write_picture(tiled(drawn, self.steps), self.output)
+        print(f"{self.output}: {self.num} ways, seed {self.seed}")
+
+
+def commands(app_name: str, decode: str) -> dict[str, Callable[..., None]]:
+    """The commands `sample` and `interpolate`.
+
+    Args:
+        app_name: Whose exports draw.
+        decode: The endpoint that makes an `image` of a `latent`.
+    """
+
+    def sample(
+        *,
+        samples: Samples = Samples(),  # noqa: B008
+        export: Export = Export(),
+    ) -> None:
+        """Draw new images."""
+        samples.save(app_name, export)
+
+    def interpolate(
+        *,
+        interpolation: Interpolation = Interpolation(),  # noqa: B008
+        export: Export = Export(),
+    ) -> None:
+        """Draw images that turn into one another."""
+        interpolation.save(app_name, export, decode)
+
+    return {"sample": sample, "interpolate": interpolate}
+
+
 def latents(num: int | tf.Tensor, latent_dim: int, seed: int | tf.Tensor) -> tf.Tensor:
     """The same draws from the standard normal for the same seed, `(num, latent_dim)`."""
     pair = tf.stack([tf.cast(seed, tf.int64), 0])
     return tf.random.stateless_normal([num, latent_dim], pair)
+
+
+def decoded(decoder: keras.Model, points: np.ndarray) -> np.ndarray:
+    """The images `(n, height, width, channels)` at latents `(n, latent_dim)`."""
+    parts = [
+        keras.ops.convert_to_numpy(decoder(points[n : n + 1000])["image"])
+        for n in range(0, len(points), 1000)
+    ]
+    return np.concatenate(parts)
 
 
 def interpolated(points: np.ndarray, steps: int) -> np.ndarray:
@@ -106,18 +175,20 @@ class SamplesEachEpoch(keras.callbacks.Callback):
     """Keeps a picture of the same samples after every epoch, and makes an animation of them.
 
     Args:
-        draw: Gives the images as the model makes them now, `(n, height, width, channels)`.
+        decoder: `latent` `(batch, latent_dim)` to a dict with an `image`.
         folder: The run's folder: pictures go to `samples/`, the animation to `figures/`.
     """
 
-    def __init__(self, draw: Callable[[], np.ndarray], folder: Path) -> None:
+    def __init__(self, decoder: keras.Model, folder: Path) -> None:
         super().__init__()
-        self.draw = draw
+        self.decoder, self.points = decoder, latents(64, decoder.input_shape[-1], seed=0)
         self.frames, self.animation = folder / "samples", folder / "figures" / "training.gif"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.frames.mkdir(exist_ok=True)
-        write_picture(tiled(self.draw()), self.frames / f"epoch-{epoch + 1:07}.png")
+        write_picture(
+            tiled(decoded(self.decoder, self.points)), self.frames / f"epoch-{epoch + 1:07}.png"
+        )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         paths = sorted(self.frames.glob("epoch-*.png"))

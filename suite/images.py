@@ -135,18 +135,20 @@ def writable_picture(path: Path) -> None:
         raise InputError(f"an image file must be writable. Received: {path}")
 
 
-def write_picture(grey: np.ndarray, path: Path, **options: Any) -> None:
-    """Writes grey values to an image file, whole or not at all.
+def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
+    """Writes pixels to an image file, whole or not at all.
 
     Args:
-        grey: `(height, width, 1)` in 0..255; or several of them, for an animation.
+        pixels: `(height, width, 1)`, grey values in 0..255, or `(height, width, 3)`, red, green and
+            blue; or several of them, for an animation.
         path: Its ending says the format.
         options: Of the format, as Pillow has them.
 
     Raises:
         InputError: It cannot be written.
     """
-    frames = np.rint(grey[..., 0]).astype(np.uint8).reshape(-1, *grey.shape[-3:-1])
+    pixels = np.rint(pixels).astype(np.uint8).reshape(-1, *pixels.shape[-3:])
+    frames = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     first, *others = map(PIL.Image.fromarray, frames)
     several = {"save_all": True, "append_images": others} if others else {}
     partial = path.with_name(f".part{path.suffix}")

@@ -15,6 +15,8 @@ Units = Annotated[int, Field(ge=1, le=65_536)]
 Filters = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Stages = Annotated[tuple[Filters, ...], Field(min_length=1, max_length=8)]
+LatentDim = Annotated[int, Field(ge=1, le=4096)]
 NumClasses = Annotated[int, Field(ge=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Activation = Literal[

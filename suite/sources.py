@@ -24,7 +24,7 @@ HOST = "storage.googleapis.com"
 SECONDS_TO_ANSWER = 2.5
 
 # The sources that are no paths, as `--data` calls them and as their full names begin.
-BUILT_IN = ("tfds", "embedded", "synthetic")
+BUILT_IN = ("tfds", "embedded", "synthetic", "gymnasium")
 
 
 def load(

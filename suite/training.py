@@ -2,14 +2,12 @@
 
 import dataclasses
 import logging
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from suite import figures, report
@@ -122,7 +120,7 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         drawn |= app.figures(model, data, config)
         figures.save(drawn, folder / "figures")
     with watch.part("export"):
-        example = _example(data.test)
+        example = app.example(model, data)
         described = {
             "app": app.name,
             "config": plain(config),
@@ -142,7 +140,7 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         "data": plain(data.description),
         "metrics": metrics,
         **findings,
-        "parameters": model.count_params(),
+        "parameters": keras.Model(model.input, model.output).count_params(),
         "examples_per_second": rate,
         "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
         "versions": versions(),
@@ -170,6 +168,8 @@ def compiled(
         given = ", ".join(f"{name}={value}" for name, value in architecture.items())
         raise InputError(f"the model must fit into memory. Received: {given}") from error
     model = app.compile(built, config, config.epochs * data.steps_per_epoch)
+    if run.jit and not model.supports_jit:
+        raise InputError(f"--jit must be left out: {app.name} cannot be compiled. Received: --jit")
     model.jit_compile = run.jit
     model.steps_per_execution = steps_per_execution(data.steps_per_epoch)
     return model
@@ -184,13 +184,15 @@ def _fit(
         The history, and the examples trained on in a second.
     """
     best = folder / "best.weights.h5"
-    examples = data.description["train"]
-    throughput = Throughput(examples / math.ceil(examples / config.batch_size))
-    monitor = app.monitor or "val_loss"
+    throughput = Throughput(data.examples_per_step)
     keep_best = keras.callbacks.ModelCheckpoint(
-        best, monitor=monitor, save_best_only=True, save_weights_only=True
+        best,
+        monitor=app.monitor or "val_loss",
+        mode=app.monitor_mode,
+        save_best_only=True,
+        save_weights_only=True,
     )
-    own = list(app.callbacks(model, config, folder))
+    own = list(app.callbacks(model, config, data, folder))
     signals = StopSignals()
     state = TrainingState(folder / "checkpoints", [keep_best, *own], signals)
     start = state.find()
@@ -208,10 +210,10 @@ def _fit(
         [
             StopOnNaN(),
             throughput,
+            *own,  # what they log, the others see
             *bar,
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
             keep_best,
-            *own,
             state,
             log_file,
         ],
@@ -220,7 +222,7 @@ def _fit(
         epochs=config.epochs,
         steps=data.steps_per_epoch,
     )
-    if start.step:
+    if start.step and data.validation is not None:
         # Makes the running metrics, so that the state finds where to put their values.
         model.evaluate(data.validation.take(1), verbose=0)
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
@@ -261,12 +263,6 @@ def _fit(
         model.load_weights(best)
     rows = state.progress.rows
     return {name: [row[name] for row in rows] for name in rows[0]}, throughput.examples_per_second
-
-
-def _example(test: tf.data.Dataset) -> np.ndarray:
-    """A few inputs of the test split."""
-    inputs, _ = next(iter(test.unbatch().batch(64).as_numpy_iterator()))
-    return inputs
 
 
 def _counts(data: Data) -> str:

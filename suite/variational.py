@@ -15,6 +15,8 @@ import tensorflow_probability as tfp
 from rich.console import Console
 from rich.progress import track
 
+from suite.distribute import seed_of_replica
+
 tfd = tfp.distributions
 
 # The noise of an evaluation is the same for every model, so that models can be compared.
@@ -87,9 +89,9 @@ class VariationalAutoencoder(keras.Model):
         sample_weight: tf.Tensor = None,
         training: bool = True,
     ) -> tf.Tensor:
-        seen = observed(x, self.likelihood, self._seed())
+        seen = observed(x, self.likelihood, seed_of_replica(self.noise))
         posterior = self.posterior(seen, training)
-        latents = posterior.sample(self.num_samples, seed=self._seed())
+        latents = posterior.sample(self.num_samples, seed=seed_of_replica(self.noise))
         reconstruction = self.log_likelihood(seen, latents, training)
         divergence = tfd.kl_divergence(posterior, standard_normal())
         self.rate.update_state(tf.reduce_sum(divergence, axis=1))
@@ -129,14 +131,6 @@ class VariationalAutoencoder(keras.Model):
             return self.beta
         steps = tf.cast(self.optimizer.iterations, tf.float32)
         return self.beta * tf.minimum(steps / self.beta_warmup, 1)
-
-    def _seed(self) -> tf.Tensor:
-        seed = tf.cast(self.noise.next(), tf.int32)
-        replica = tf.distribute.get_replica_context()
-        if replica is None or replica.num_replicas_in_sync == 1:
-            return seed
-        # Every replica counts its own seeds, all of them the same.
-        return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
 
 
 def negative(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:

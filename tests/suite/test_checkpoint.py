@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from apps.dcgan import app as dcgan
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from apps.vae import app as vae
@@ -36,7 +37,7 @@ class SignalAt(keras.callbacks.Callback):
 
 
 def with_callback(app, callback):
-    return dataclasses.replace(app, callbacks=lambda model, config, folder: [callback])
+    return dataclasses.replace(app, callbacks=lambda *given: [*app.callbacks(*given), callback])
 
 
 CASES = {
@@ -44,11 +45,17 @@ CASES = {
     "at the end of an epoch": (iris, {"batch_size": 32}, {"epoch": 0}),
     "at the very end": (iris, {"batch_size": 32}, {"epoch": 1}),
     "with dropout and augmentation": (mnist_cnn, {"batch_size": 32}, {"batch": 25}),
+    "of two networks and an average": (
+        dcgan,
+        {"batch_size": 32, "discriminator_steps": 2},
+        {"batch": 25},
+    ),
     "with noise of its own": (vae, {"batch_size": 32, "nll_samples": 1}, {"batch": 25}),
 }
 SMALL = {
     "iris": {},
     "mnist_cnn": {"filters": (4, 8), "dropout": 0.2},
+    "dcgan": {"filters": (4, 8), "latent_dim": 8},
     "vae": {"filters": (4,), "units": (8,)},
 }
 
@@ -71,10 +78,10 @@ def test_resumed_run_equals_the_uninterrupted_one(case, tmp_path):
     assert stopped.value.signal_number == signal.SIGINT
     for a, b in zip(whole.model.variables, resumed.model.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(
-        whole.model.optimizer.variables, resumed.model.optimizer.variables, strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    for name in ("optimizer", "discriminator_optimizer"):
+        one, other = (getattr(run.model, name, None) for run in (whole, resumed))
+        for a, b in zip(*([] if one is None else (one.variables, other.variables)), strict=True):
+            np.testing.assert_array_equal(a, b)
     assert whole.history == resumed.history
     assert whole.report["metrics"] == resumed.report["metrics"]
     logs = [(t.folder / "log.csv").read_bytes() for t in (whole, resumed)]

@@ -1,10 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from suite import InputError
 from suite.data import Split, shuffled_batches
-from suite.distribute import strategy
+from suite.distribute import seed_of_replica, strategy
 
 
 def test_auto_is_one_device_without_gpus():
@@ -35,3 +36,18 @@ def test_replicas_share_a_batch_and_see_every_example_once():
 
     assert all(len(left) == len(right) == 4 for left, right in shares)
     assert sorted(x for share in shares for local in share for x in local) == list(range(24))
+
+
+def test_replicas_draw_seeds_of_their_own():
+    placement = strategy("mirrored")
+    with placement.scope():
+        seeds = keras.random.SeedGenerator(0)
+
+    drawn = [
+        np.stack(
+            placement.experimental_local_results(placement.run(seed_of_replica, args=(seeds,)))
+        )
+        for _ in range(2)
+    ]
+
+    assert len(np.unique(np.concatenate(drawn), axis=0)) == 4

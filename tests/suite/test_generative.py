@@ -96,11 +96,11 @@ def test_a_file_that_cannot_be_written_is_refused_first(tmp_path, output, messag
         Samples(output=tmp_path / output).save("drawer", Export(export_dir=tmp_path))
 
 
-def test_every_epoch_adds_a_frame(tmp_path):
-    shades = iter((0, 100, 200))
-    callback = SamplesEachEpoch(lambda: np.full((4, 8, 8, 1), next(shades)), tmp_path)
+def test_every_epoch_adds_a_frame(decode, tmp_path):
+    callback = SamplesEachEpoch(decode, tmp_path)
 
     for epoch in range(3):
+        decode.set_weights([weights + epoch for weights in decode.get_weights()])
         callback.on_epoch_end(epoch)
     callback.on_train_end()
 
@@ -109,7 +109,7 @@ def test_every_epoch_adds_a_frame(tmp_path):
         assert animation.n_frames == 3
 
 
-def test_no_epoch_no_animation(tmp_path):
-    SamplesEachEpoch(lambda: None, tmp_path).on_train_end()
+def test_no_epoch_no_animation(decode, tmp_path):
+    SamplesEachEpoch(decode, tmp_path).on_train_end()
 
     assert not list(tmp_path.iterdir())

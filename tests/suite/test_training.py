@@ -100,7 +100,7 @@ def test_monitored_metric_chooses_the_epoch():
     app = dataclasses.replace(
         iris,
         compile=compile_negative,
-        callbacks=lambda model, config, folder: [Note()],
+        callbacks=lambda model, config, data, folder: [Note()],
         monitor="val_negative",
     )
     trained = train(app, iris.config(epochs=3), QUICK)

@@ -180,18 +180,6 @@ def test_replicas_take_the_step_of_one_device():
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
 
 
-def test_replicas_draw_noise_of_their_own():
-    placement = strategy("mirrored")
-    with placement.scope():
-        model = autoencoder()
-
-    seeds = [
-        np.stack(placement.experimental_local_results(placement.run(model._seed))) for _ in range(2)
-    ]
-
-    assert len(np.unique(np.concatenate(seeds), axis=0)) == 4
-
-
 @pytest.mark.parametrize(
     ("precision", "jit"), [("mixed_bfloat16", False), ("mixed_float16", False), ("float32", True)]
 )

@@ -1,0 +1,114 @@
+"""How soon is CartPole solved, here and by Stable-Baselines3?
+
+    pip install '.[benchmark]'
+    python -m benchmarks.a2c
+    python -m benchmarks.a2c --recipe efficient     # few steps instead of few seconds
+
+Solved is a mean return of 475 over 100 episodes without exploring, which are looked at from time
+to time while the clock stands still: ours after each epoch, the peer after each 2,500 steps. The
+clock starts with the first step of an environment. The peer is Stable-Baselines3's A2C with the
+settings that its zoo found for CartPole (8 environments, no reward for entropy), stopped at
+500,000 steps. Each seed is a process of its own; both take turns.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+
+from benchmarks.results import publish
+
+MOST_STEPS, STEPS_BETWEEN_LOOKS, SOLVED_AT = 500_000, 2_500, 475
+
+
+def peer(seed: int) -> dict[str, Any]:
+    """Stable-Baselines3's A2C."""
+    from stable_baselines3 import A2C
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from suite.environments import EPISODES, Environments, returns_of
+
+    model = A2C("MlpPolicy", make_vec_env("CartPole-v1", 8, seed), ent_coef=0.0, seed=seed)
+    watched = Environments("CartPole-v1", EPISODES)
+    seconds, steps, mean = 0.0, 0, 0.0
+    while mean < SOLVED_AT and steps < MOST_STEPS:
+        started = time.perf_counter()
+        model.learn(STEPS_BETWEEN_LOOKS, reset_num_timesteps=False)
+        seconds += time.perf_counter() - started
+        steps = model.num_timesteps
+        returns = returns_of(lambda seen: model.predict(seen, deterministic=True)[0], watched, seed)
+        mean = float(returns.mean())
+    return {
+        "steps_per_second": steps / seconds,
+        "seconds_to_solve": seconds if mean >= SOLVED_AT else None,
+        "steps_to_solve": steps if mean >= SOLVED_AT else None,
+    }
+
+
+def ours(seed: int, recipe: str | None) -> dict[str, Any]:
+    """The application, whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "apps.a2c", "--seed", str(seed), "--quiet"]
+        command += ["--recipe", recipe] if recipe else []
+        command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - started
+        found = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
+    return {
+        "steps_per_second": found["env_steps_per_second"],
+        "seconds_to_solve": found.get("seconds_to_solve"),
+        "steps_to_solve": found.get("env_steps_to_solve"),
+        "return_at_the_end": found["eval_return_mean"],
+        "seconds_of_the_process": seconds,
+    }
+
+
+def main(*, seeds: int = 10, recipe: str | None = None, only: int | None = None) -> None:
+    """Measures both, in turns.
+
+    Args:
+        seeds: Number of seeds, counted from 0.
+        recipe: Of ours; by default the application's own.
+        only: Measure the peer with this seed, and print what was found as JSON.
+    """
+    if only is not None:
+        print(json.dumps(peer(only)))
+        return
+    rows = []
+    for seed in range(seeds):
+        rows.append({"contestant": "ours", "seed": seed, **ours(seed, recipe)})
+        command = [sys.executable, "-m", "benchmarks.a2c", "--only", str(seed)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        nothing = {"return_at_the_end": None, "seconds_of_the_process": None}
+        rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found, **nothing})
+        print(*rows[-2:], sep="\n")
+    own, other = (
+        {
+            name: [row[name] for row in rows if row["contestant"] == who]
+            for name in ("steps_per_second", "seconds_to_solve", "steps_to_solve")
+        }
+        for who in ("ours", "Stable-Baselines3")
+    )
+
+    def median(values: list[float | None]) -> float:
+        return statistics.median(float("inf") if value is None else value for value in values)
+
+    publish(
+        f"a2c_{recipe}" if recipe else "a2c",
+        rows,
+        **{f"ratio_of_{name}": median(own[name]) / median(other[name]) for name in own},
+        solved=sum(value is not None for value in own["seconds_to_solve"]),
+        solved_by_the_peer=sum(value is not None for value in other["seconds_to_solve"]),
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,138 @@
+"""How many images a second does the DCGAN train on, here and in PyTorch?
+
+    pip install '.[benchmark]'
+    python -m benchmarks.dcgan_throughput
+
+The same two networks, losses, batches from memory and moving average, Adam for each network, both
+learning from the same generated images. PyTorch keeps channels last, uses its fused optimizers,
+and is measured eager and compiled; the better one counts. Each measurement is a process of its
+own; they take turns.
+"""
+
+import json
+import time
+
+import cyclopts
+
+from benchmarks.results import publish
+from benchmarks.turns import rates, ratio
+from suite import Run
+from suite.images import load_digits
+
+OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
+BATCH, LATENT_DIM, FILTERS = 60, 64, (32, 64)
+WARM_UP, STEPS = 60, 450
+
+
+def ours() -> float:
+    """`fit`, as the application calls it."""
+    import keras
+
+    from apps.dcgan import app
+    from suite.fused import fused_batch_normalization
+    from suite.training import compiled
+
+    config, run = app.config(batch_size=BATCH), Run()
+    data = app.data(config, run)
+    model = compiled(app, config, run, {"filters": FILTERS, "latent_dim": LATENT_DIM}, data)
+    ends = []
+    ticking = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
+    )
+    steps = WARM_UP + STEPS
+    with fused_batch_normalization(model):
+        model.fit(
+            data.train(0),
+            steps_per_epoch=steps - steps % model.steps_per_execution,
+            callbacks=[ticking],
+            shuffle=False,
+            verbose=0,
+        )
+    first = next(end for end in ends if end[0] + 1 >= WARM_UP)
+    return (ends[-1][0] - first[0]) * BATCH / (ends[-1][1] - first[1])
+
+
+def pytorch(mode: str) -> float:
+    """A plain training loop."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import softplus
+
+    few, many = FILTERS
+    generator = nn.Sequential(
+        nn.ConvTranspose2d(LATENT_DIM, many, 7, bias=False),
+        nn.BatchNorm2d(many),
+        nn.ReLU(),
+        nn.ConvTranspose2d(many, few, 4, 2, padding=1, bias=False),
+        nn.BatchNorm2d(few),
+        nn.ReLU(),
+        nn.ConvTranspose2d(few, 1, 4, 2, padding=1),
+        nn.Tanh(),
+    ).to(memory_format=torch.channels_last)
+    discriminator = nn.Sequential(
+        nn.Conv2d(1, few, 4, 2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(few, many, 4, 2, padding=1, bias=False),
+        nn.BatchNorm2d(many),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(many, 1, 7),
+    ).to(memory_format=torch.channels_last)
+    average = [weight.detach().clone() for weight in generator.parameters()]
+    optimizers = [
+        torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999), fused=True)
+        for network in (generator, discriminator)
+    ]
+    draw, tell = (
+        torch.compile(network) if mode == "compiled" else network
+        for network in (generator, discriminator)
+    )
+    images = torch.tensor(load_digits(Run()).train.inputs).permute(0, 3, 1, 2)
+    images = images.float().contiguous(memory_format=torch.channels_last)
+    order = torch.randperm(len(images))
+
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            started = time.perf_counter()
+        rows = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)]
+        real = images[rows] / 127.5 - 1
+        fake = draw(torch.randn(BATCH, LATENT_DIM, 1, 1))
+        # One pass through the discriminator for both losses: gradients are taken apart.
+        real_score, fake_score = tell(real).flatten(), tell(fake).flatten()
+        of_real = 0.9 * softplus(-real_score) + 0.1 * softplus(real_score)
+        discriminator_loss = (of_real + softplus(fake_score)).mean()
+        generator_loss = softplus(-fake_score).mean()
+        own = list(generator.parameters())
+        found = torch.autograd.grad(generator_loss, own, retain_graph=True)
+        others = list(discriminator.parameters())
+        found += torch.autograd.grad(discriminator_loss, others)
+        for weight, gradient in zip(own + others, found, strict=True):
+            weight.grad = gradient
+        for optimizer in optimizers:
+            optimizer.step()
+        torch._foreach_lerp_(average, [weight.detach() for weight in own], 0.001)
+    return STEPS * BATCH / (time.perf_counter() - started)
+
+
+def main(*, repeats: int = 3, contestant: str | None = None) -> None:
+    """Measures all, in turns.
+
+    Args:
+        repeats: Measurements of each.
+        contestant: Measure this one once, and print its rate as JSON.
+    """
+    if contestant:
+        print(json.dumps(ours() if contestant == OURS else pytorch(contestant.split()[1])))
+        return
+    rows = rates("benchmarks.dcgan_throughput", CONTESTANTS, repeats)
+    publish(
+        "dcgan_throughput",
+        rows,
+        batch_size=BATCH,
+        filters=FILTERS,
+        latent_dim=LATENT_DIM,
+        ratio=ratio(rows, OURS, PEERS),
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from apps.dcgan import app, build_discriminator, build_generator, build_model
+from suite import Run, cli, gan, train
+
+SMALL = {"filters": (8, 16), "latent_dim": 8}
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (30, 17, 3)])
+@pytest.mark.parametrize("filters", [(4,), (4, 8, 16)])
+def test_generator_and_discriminator_fit_together(shape, filters):
+    generator = build_generator(shape, latent_dim=5, filters=filters)
+    discriminator = build_discriminator(shape, filters=filters)
+
+    assert generator.input_shape == (None, 5)
+    assert generator.output["image"].shape == discriminator.input_shape == (None, *shape)
+    assert discriminator.output_shape == (None, 1)
+    assert build_model(shape, latent_dim=5, filters=filters).output_shape == (None, 1)
+
+
+def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
+    model = build_model()
+
+    kinds = {type(layer).__name__ for layer in model._flatten_layers()}
+    assert {"Conv2D", "Conv2DTranspose", "BatchNormalization", "LeakyReLU"} <= kinds
+    assert not {kind for kind in kinds if "Pool" in kind or "Dense" in kind}
+
+
+def test_drawn_images_are_grey_values():
+    latent = np.random.default_rng(0).normal(size=(20, 8))
+
+    drawn = keras.ops.convert_to_numpy(build_generator(**SMALL)(latent)["image"])
+
+    assert drawn.shape == (20, 28, 28, 1)
+    assert 0 <= drawn.min() < drawn.max() <= 255
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_images_and_scores_stay_float32(precision):
+    keras.config.set_dtype_policy(precision)
+    model = build_model(**SMALL)
+
+    assert model.output.dtype == "float32"
+    assert model.get_layer("generator").output["image"].dtype == "float32"
+
+
+def test_it_learns_draws_and_answers(capsys):
+    config = app.config(epochs=3, batch_size=16, discriminator_steps=2)
+
+    trained = train(app, config, Run(data="embedded", quiet=True), SMALL)
+
+    distances = trained.history["val_frechet_distance"]
+    assert distances[-1] < distances[0] / 2
+    metrics = trained.report["metrics"]
+    assert metrics["frechet_distance"] > metrics["frechet_distance_of_train"]
+    pictures = {path.name for path in (trained.folder / "figures").iterdir()}
+    assert pictures == {
+        "arithmetic.png", "interpolation.png", "learning_curves.png", "nearest.png",
+        "samples.png", "training.gif",
+    }  # fmt: skip
+
+    signatures = tf.saved_model.load(str(trained.saved_model)).signatures
+    drawn = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
+    assert drawn.shape == (3, 28, 28, 1)
+    assert signatures["discriminate"](image=drawn)["score"].shape == (3,)
+    assert signatures["serve"](latent=tf.zeros((2, 8)))["image"].shape == (2, 28, 28, 1)
+
+    assert cli.run(app, ["sample", "--num", "10", "--output", "grid.png"]) == 0
+    assert cli.run(app, ["interpolate", "--num", "3", "--steps", "5"]) == 0
+    for name, size in (("grid.png", (4 * 28, 3 * 28)), ("interpolation.png", (5 * 28, 3 * 28))):
+        with PIL.Image.open(name) as picture:
+            assert picture.size == size
+
+    capsys.readouterr()
+    assert cli.run(app, ["evaluate"]) == 0
+    now, at_export = capsys.readouterr().out.split("At export")
+    said = f"{metrics['frechet_distance']:.4f}"
+    assert said in now and said in at_export
+
+
+def test_a_lost_game_is_given_up_with_a_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(gan, "WON", 0.6)
+    words = ["--data", "embedded", "--quiet", "--epochs", "1", "--filters", "8", "16"]
+
+    code = cli.run(app, [*words, "--learning-rate", "1e-7"])
+
+    said = capsys.readouterr().err
+    assert code == 1
+    assert "won epoch 1 outright" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--latent-dim", "0"], "--latent-dim"),
+        (["--loss", "wishful"], "loss"),
+        (["--loss", "hinge"], "label_smoothing"),
+        (["--discriminator-steps", "0"], "discriminator_steps"),
+        (["--label-smoothing", "1"], "label_smoothing"),
+        (["--ema-momentum", "1"], "ema_momentum"),
+        (["--filters", "0"], "--filters"),
+        (["--filters", *["8"] * 9], "--filters"),
+        (["sample", "--num", "0"], "`num`"),
+        (["sample", "--num", "1000000"], "`num`"),
+        (["sample", "--output", "grid.txt"], "must end in"),
+        (["sample"], "an exported model is needed"),
+        (["interpolate", "--steps", "1"], "`steps`"),
+        (["interpolate", "--num", "101"], "`num`"),
+        (["interpolate"], "an exported model is needed"),
+        (["--data", "empty.npz"], "empty.npz"),
+    ],
+)
+def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
+    (tmp_path / "empty.npz").touch()
+    before = sorted(tmp_path.rglob("*"))
+
+    code = cli.run(app, [*words, "--quiet"] if words[0].startswith("--") else words)
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert message in said and said.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
