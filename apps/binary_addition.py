@@ -166,7 +166,9 @@ def exact(y_true: Any, y_pred: Any) -> Any:
     return ops.all((y_true > 0.5) == (y_pred > 0), axis=-1)
 
 
-def callbacks(model: keras.Model, config: Config, folder: Path) -> list[keras.callbacks.Callback]:
+def callbacks(
+    model: keras.Model, config: Config, data: Data, folder: Path
+) -> list[keras.callbacks.Callback]:
     """Ends the training with the proof."""
     return [StopWhenCertified(network(model), ADDER)] if config.bound_weight else []
 
