@@ -51,7 +51,7 @@ class Config:
             else plays one copy after the other, as `sync`; `async` gives each a process.
     """
 
-    epochs: Epochs = 20
+    epochs: Epochs = 30
     environment: str = "CartPole-v1"
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 128
     rollout_length: Annotated[int, Field(ge=1, le=65_536)] = 8
@@ -59,7 +59,7 @@ class Config:
     learning_rate: LearningRate = 3e-3
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
-    entropy_weight: Weight = 0.0
+    entropy_weight: Weight = 0.01
     value_weight: Weight = 0.5
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 0.1
@@ -279,9 +279,11 @@ app = App(
     try_next="play --output cartpole.gif",
     recipes={
         "efficient": {
+            "epochs": 20,
             "num_envs": 16,
             "steps_per_epoch": 20,
             "learning_rate": 2e-3,
+            "entropy_weight": 0.0,
             "reward_scale": 0.03,
         },
     },
