@@ -5,6 +5,7 @@ that figures of different runs and machines can be compared. They cannot be comp
 that other classifiers give, least of all with those of the Inception network.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -40,11 +41,18 @@ class Seen(NamedTuple):
     probabilities: np.ndarray
 
 
-class Gaussian(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
     """The normal distribution with the moments of some features."""
 
     mean: np.ndarray
     covariance: np.ndarray
+
+    @functools.cached_property
+    def root(self) -> np.ndarray:
+        """The symmetric root of the covariance."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
 def judge(decoder: keras.Model, test: np.ndarray, train: np.ndarray) -> dict[str, float]:
@@ -118,15 +126,16 @@ def gaussian(features: np.ndarray) -> Gaussian:
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """The squared 2-Wasserstein distance of two normal distributions.
 
+    Keeps the root of the first one's covariance for the next time.
+
     Reference:
         Heusel et al., 2017, GANs Trained by a Two Time-Scale Update Rule Converge to a Local
         Nash Equilibrium, https://arxiv.org/abs/1706.08500
     """
     # tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), which is symmetric, so that its root is real even
     # where a covariance has no full rank.
-    values, vectors = np.linalg.eigh(one.covariance)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    shared = np.sqrt(np.linalg.eigvalsh(root @ other.covariance @ root).clip(0)).sum()
+    product = one.root @ other.covariance @ one.root
+    shared = np.sqrt(np.linalg.eigvalsh(product).clip(0)).sum()
     traces = np.trace(one.covariance) + np.trace(other.covariance)
     return float(((one.mean - other.mean) ** 2).sum() + traces - 2 * shared)
 
