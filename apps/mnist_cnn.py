@@ -210,7 +210,8 @@ app = App(
             "zoom": 0.0,
         },
         "accurate": {
-            "epochs": 24,
+            "epochs": 50,
+            "validation_split": 0.05,
             "cropping": 2,
             "filters": (32, 64, 96, 96),
         },
