@@ -210,10 +210,11 @@ app = App(
             "zoom": 0.0,
         },
         "accurate": {
-            "epochs": 50,
+            "epochs": 40,
             "validation_split": 0.05,
             "cropping": 2,
             "filters": (32, 64, 96, 96),
+            "dropout": 0.25,
         },
     },
 )
