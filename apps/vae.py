@@ -266,7 +266,7 @@ def reconstruct(
     print(f"{output}: {len(read)} above, reconstructed below")
 
 
-LONG = {"batch_size": 200, "nll_samples": 5000}
+LONG = {"batch_size": 200, "objective": "iwae", "num_samples": 4, "nll_samples": 5000}
 
 app = App(
     name="vae",
@@ -281,15 +281,8 @@ app = App(
     commands=generative.commands("vae", "decode") | {"reconstruct": reconstruct},
     try_next="sample --num 64 --seed 0 --output samples.png",
     recipes={
-        "best": {
-            **LONG,
-            "epochs": 90,
-            "objective": "iwae",
-            "num_samples": 4,
-            "filters": (24, 48),
-            "units": (256,),
-        },
-        "mlp": {**LONG, "epochs": 400, "network": "mlp", "units": (512, 512)},
+        "best": {**LONG, "epochs": 70, "filters": (24, 48), "units": (256,)},
+        "mlp": {**LONG, "epochs": 200, "network": "mlp", "units": (512, 512)},
     },
 )
 
