@@ -66,6 +66,7 @@ def ours(seed: int, recipe: str | None) -> dict[str, Any]:
         "seconds_to_solve": found.get("seconds_to_solve"),
         "steps_to_solve": found.get("env_steps_to_solve"),
         "return_at_the_end": found["eval_return_mean"],
+        "env_steps": found["env_steps"],
         "seconds_of_the_process": seconds,
     }
 
@@ -87,7 +88,7 @@ def main(*, seeds: int = 10, recipe: str | None = None, only: int | None = None)
         command = [sys.executable, "-m", "benchmarks.a2c", "--only", str(seed)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
-        nothing = {"return_at_the_end": None, "seconds_of_the_process": None}
+        nothing = {"return_at_the_end": None, "env_steps": None, "seconds_of_the_process": None}
         rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found, **nothing})
         print(*rows[-2:], sep="\n")
     own, other = (

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from suite.data import LEAST_STEPS, Data, Split, batches, fingerprint
+from suite.data import (
+    LEAST_STEPS,
+    Data,
+    Shard,
+    Split,
+    batches,
+    fingerprint,
+    refuse_uneven_shards,
+)
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,9 +56,11 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return training_batch(batch_size, longest, chains, tf.stack([step, seed]))
 
-    def train(step: int) -> tf.data.Dataset:
-        numbers = tf.data.Dataset.range(step, np.iinfo(np.int64).max)
-        return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
+        refuse_uneven_shards("batch_size", batch_size, shard)
+        numbers = tf.data.Dataset.counter(step)
+        made = shard.of(numbers.map(batch, tf.data.AUTOTUNE, deterministic=True))
+        return made.prefetch(tf.data.AUTOTUNE)
 
     return Data(
         train=train,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import keras
 import tensorflow as tf
 
+from suite.distribute import any_worker, average_statistics
 from suite.errors import InputError, Interrupted
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,14 @@ class _SavedProgress(tf.train.experimental.PythonState):
 
 
 class StopSignals:
-    """While entered, notes the first SIGINT or SIGTERM; the second has its usual effect."""
+    """While entered, notes the first SIGINT or SIGTERM; the second has its usual effect.
 
-    def __init__(self) -> None:
+    Args:
+        placement: A signal that came to one worker stops all of them, after the same step.
+    """
+
+    def __init__(self, placement: tf.distribute.Strategy | None = None) -> None:
+        self.placement = placement or tf.distribute.get_strategy()
         self.received: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -71,6 +77,21 @@ class StopSignals:
         trace: TracebackType | None,
     ) -> None:
         self._restore()
+
+    def came(self) -> bool:
+        """Whether a signal came, to this worker or to another; all must ask."""
+        if any_worker(self.placement, self.received is not None):
+            self.received = self.received or signal.SIGTERM
+        return self.received is not None
+
+    def check(self) -> None:
+        """Ends the training if a signal came.
+
+        Raises:
+            Interrupted: One did.
+        """
+        if self.came():
+            raise Interrupted("stopped, state saved", self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
@@ -110,15 +131,18 @@ class TrainingState(keras.callbacks.Callback):
         self._path: str | None = None
         self._saved = _SavedProgress()
 
-    def find(self) -> Progress:
+    def find(self, folder: Path | None = None) -> Progress:
         """Looks for a saved state, which the first epoch will then restore; else starts at 0.
 
         Every byte is read, so that a damaged state is noticed here, and the one before it taken.
 
+        Args:
+            folder: Where to look; by default where states are saved to.
+
         Raises:
             InputError: There are saved states, and all are damaged.
         """
-        states = tf.train.get_checkpoint_state(str(self.folder))
+        states = tf.train.get_checkpoint_state(str(folder or self.folder))
         paths = list(states.all_model_checkpoint_paths) if states else []
         for path in reversed(paths):
             try:
@@ -166,18 +190,21 @@ class TrainingState(keras.callbacks.Callback):
         self._first_step = self.progress.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.signals.received is not None:
+        if self.signals.came():
             self._save(self.progress._replace(step=self._first_step + batch + 1))
-            raise Interrupted("stopped, state saved", self.signals.received)
+            self.signals.check()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        average_statistics(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
         rows = (*self.progress.rows, row)
         self._save(Progress(epoch + 1, 0, rows, stopped=bool(self.model.stop_training)))
-        if self.signals.received is not None:
-            raise Interrupted("stopped, state saved", self.signals.received)
+        self.signals.check()
 
     def _save(self, progress: Progress) -> None:
+        average_statistics(self.model)
         counters = tuple(_counters(companion) for companion in self.companions)
         self.progress = self._saved.value = progress._replace(callbacks=counters)
         manager = tf.train.CheckpointManager(self._checkpoint(), str(self.folder), max_to_keep=2)
@@ -187,7 +214,8 @@ class TrainingState(keras.callbacks.Callback):
     def _checkpoint(self) -> tf.train.Checkpoint:
         model = self.model
         if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+            with model.distribute_strategy.scope():
+                model.optimizer.build(model.trainable_variables)
         # A model may have more than one, for parts of it.
         optimizers = [
             each for each in vars(model).values() if isinstance(each, keras.optimizers.Optimizer)

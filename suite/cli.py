@@ -88,7 +88,9 @@ def _command_line(app: App) -> cyclopts.App:
         """
         _speak(run.quiet)
         knobs = dataclasses.asdict(architecture)
-        print(_summary(app, train(app, config, run, _changed(knobs, app))))
+        trained = train(app, config, run, _changed(knobs, app))
+        if trained.report:
+            print(_summary(app, trained))
 
     def evaluate(
         *,

@@ -21,7 +21,45 @@ LEAST_STEPS = 100
 # The held-out examples are the same for every seed, so that seeds can be compared.
 SPLIT_SEED = 0
 
-Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+class Augmentation(NamedTuple):
+    """A random distortion of examples.
+
+    Args:
+        distort: `distort(inputs, draws)` distorts a batch in the graph, by `draws`
+            `(num_draws, batch)`, each even in -1..1.
+        num_draws: Random numbers of an example.
+    """
+
+    distort: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    num_draws: int
+
+
+class Shard(NamedTuple):
+    """A replica's part of every batch.
+
+    Args:
+        index: Number of the replica.
+        count: Number of replicas.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def bounds(self, num: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Its first row of `num`, and the one after its last."""
+        return num * self.index // self.count, num * (self.index + 1) // self.count
+
+    def of(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Its rows of every batch."""
+        if self.count == 1:
+            return dataset
+
+        def rows(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            first, end = self.bounds(tf.shape(batch[0])[0])
+            return tuple(values[first:end] for values in batch)
+
+        return dataset.map(rows)
 
 
 class Split(NamedTuple):
@@ -65,8 +103,8 @@ class Data:
     """What `fit` and `evaluate` are fed, and where it came from.
 
     Args:
-        train: `train(step)`: the batches from that global step on, epoch after epoch, without
-            end.
+        train: `train(step, shard)`: the batches from that global step on, epoch after epoch,
+            without end; of each the part of one replica, by default all of it.
         steps_per_epoch: Batches of one epoch.
         examples_per_step: Examples of one batch, on average.
         validation: One pass over the validation split; None where `fit` has nothing to evaluate.
@@ -77,7 +115,7 @@ class Data:
         unsplit: The source's training examples before any were held out, for cross-validation.
     """
 
-    train: Callable[[int], tf.data.Dataset]
+    train: Callable[..., tf.data.Dataset]
     steps_per_epoch: int
     examples_per_step: float
     validation: tf.data.Dataset | None
@@ -95,7 +133,7 @@ def supervised(
     validation_split: float,
     seed: int,
     model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
-    augment: Augment | None = None,
+    augment: Augmentation | None = None,
 ) -> Data:
     """Splits labelled examples and makes their pipelines.
 
@@ -105,8 +143,7 @@ def supervised(
         validation_split: Share of the training examples that is held out.
         seed: Decides order and augmentation, not the splits.
         model_arguments: What the training split decides about the model, if anything.
-        augment: `augment(inputs, seed)` distorts one batch in the graph; `seed` is a pair of
-            integers, another one for each step.
+        augment: Distorts the training examples, anew each time they are seen.
     """
     train, test = examples.train, examples.test
     if test is None:
@@ -175,13 +212,14 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
 
 def shuffled_batches(
-    split: Split, batch_size: int, *, seed: int, augment: Augment | None = None
-) -> Callable[[int], tf.data.Dataset]:
+    split: Split, batch_size: int, *, seed: int, augment: Augmentation | None = None
+) -> Callable[..., tf.data.Dataset]:
     """The training pipeline: see `Data.train`.
 
     The examples stay where they are; a stateless permutation of their indices is made anew for
     each epoch (`tf.random.experimental.index_shuffle`). The last batch of an epoch may be
-    smaller.
+    smaller. Where the shards of a batch differ in size, each comes with weights, by which the
+    average over the replicas is that over the examples.
     """
     inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
     count = split.num_examples
@@ -189,29 +227,65 @@ def shuffled_batches(
     # Order and augmentation draw from streams of their own.
     order_seed, augment_seed = np.random.SeedSequence(seed).generate_state(2) // 2
 
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def batch(step: tf.Tensor, shard: Shard) -> tuple[tf.Tensor, ...]:
         epoch, position = step // steps, step % steps
-        first = position * batch_size
-        rows = tf.range(first, tf.minimum(first + batch_size, count))
+        begin = position * batch_size
+        num = tf.minimum(begin + batch_size, count) - begin
+        first, end = shard.bounds(num)
+        weight = tf.cast((end - first) * shard.count / num, tf.float32)
+        end = tf.maximum(
+            end, first + 1
+        )  # nothing has no average: one example, which weighs nothing
         rows = tf.random.experimental.index_shuffle(
-            rows, seed=tf.stack([tf.cast(epoch, tf.int32), int(order_seed)]), max_index=count - 1
+            tf.range(begin + first, begin + end),
+            seed=tf.stack([tf.cast(epoch, tf.int32), int(order_seed)]),
+            max_index=count - 1,
         )
         batch_inputs = tf.gather(inputs, rows)
         if augment is not None:
             pair = tf.stack([tf.cast(step, tf.int32), int(augment_seed)])
-            batch_inputs = augment(batch_inputs, pair)
-        return batch_inputs, tf.gather(labels, rows)
+            # Those of the whole batch, so that its shards are distorted as it is.
+            draws = tf.random.stateless_uniform((augment.num_draws, num), pair, -1.0, 1.0)
+            batch_inputs = augment.distort(batch_inputs, draws[:, first:end])
+        found = batch_inputs, tf.gather(labels, rows)
+        if batch_size % shard.count == 0 and count % batch_size % shard.count == 0:
+            return found
+        return *found, tf.fill([end - first], weight)
 
-    def train(step: int) -> tf.data.Dataset:
-        numbers = tf.data.Dataset.range(step, np.iinfo(np.int64).max)
-        return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
+        if batch_size < shard.count:
+            raise InputError(
+                f"`batch_size` must be at least the number of replicas, {shard.count}. Received: "
+                f"{batch_size}"
+            )
+        numbers = tf.data.Dataset.counter(step)
+        made = numbers.map(lambda n: batch(n, shard), tf.data.AUTOTUNE, deterministic=True)
+        return made.prefetch(tf.data.AUTOTUNE)
 
     return train
 
 
-def batches(split: Split, batch_size: int = 1000) -> tf.data.Dataset:
-    """One pass over the examples in their own order."""
+def refuse_uneven_shards(name: str, num: int, shard: Shard) -> None:
+    """Refuses what the replicas cannot share evenly.
+
+    Raises:
+        InputError: It is no multiple of their number.
+    """
+    if num % shard.count:
+        raise InputError(
+            f"`{name}` must be a multiple of the number of replicas, {shard.count}. Received: {num}"
+        )
+
+
+def batches(split: Split, most: int = 1000) -> tf.data.Dataset:
+    """One pass over the examples in their own order, in batches of nearly the same size.
+
+    Args:
+        split: The examples.
+        most: Is not exceeded by any batch.
+    """
     dataset = tf.data.Dataset.from_tensor_slices(tuple(split))
+    batch_size = math.ceil(split.num_examples / math.ceil(split.num_examples / most))
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 

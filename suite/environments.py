@@ -11,7 +11,7 @@ import tensorflow as tf
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from suite.data import Data, Split, fingerprint
+from suite.data import Data, Shard, Split, fingerprint, refuse_uneven_shards
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def load_episodes(
 ) -> Data:
     """What decides how episodes begin: experience itself is made while a model trains.
 
-    Batches hold the seeds of the environments `(num_envs,)` and, as often, the number of the step.
+    Batches hold the seeds of the environments `(num_envs,)`.
 
     Args:
         run: Says `data` and `seed`.
@@ -180,13 +180,13 @@ def load_episodes(
     found.close()
     seed = int(np.random.SeedSequence(run.seed).generate_state(1)[0] // 2)
 
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor]:
         pair = tf.stack([step, tf.cast(seed, tf.int64)])
-        seeds = tf.random.stateless_uniform([num_envs], pair, 0, 2**31 - 1, tf.int64)
-        return seeds, tf.fill([num_envs], step)
+        return (tf.random.stateless_uniform([num_envs], pair, 0, 2**31 - 1, tf.int64),)
 
-    def train(step: int) -> tf.data.Dataset:
-        return tf.data.Dataset.range(step, np.iinfo(np.int64).max).map(batch)
+    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
+        refuse_uneven_shards("num_envs", num_envs, shard)
+        return shard.of(tf.data.Dataset.counter(step).map(batch))
 
     described = np.frombuffer(repr((name, found.spaces)).encode(), np.uint8)
     return Data(

@@ -127,11 +127,13 @@ class GenerativeAdversarialNetwork(keras.Model):
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        # All alike: that of this replica.
+        weight = 1.0 if weights is None else weights[0]
         *early, last = _parts(tf.cast(images, tf.float32), self.discriminator_steps)
         for part in early:
-            self._learn(part, generator=False)
-        self._learn(last)
+            self._learn(part, weight, generator=False)
+        self._learn(last, weight)
         self._average()
         return {name: mean.result() for name, mean in self.means.items()}
 
@@ -143,7 +145,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         )
         return {name: mean.result() for name, mean in self.means.items()}
 
-    def _learn(self, images: tf.Tensor, generator: bool = True) -> None:
+    def _learn(self, images: tf.Tensor, weight: tf.Tensor | float, generator: bool = True) -> None:
         latent = self._latents(tf.shape(images)[0])
         with tf.GradientTape(persistent=True) as tape:
             fake = self.learner(latent, training=True)["image"]
@@ -152,9 +154,9 @@ class GenerativeAdversarialNetwork(keras.Model):
             fake_scores = self.discriminator(fake, training=True)
             generator_loss, discriminator_loss = self._judged(real_scores, fake_scores)
             # Gradients are summed over the replicas.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = self.discriminator_optimizer.scale_loss(discriminator_loss / replicas)
-            scaled_for_generator = self.optimizer.scale_loss(generator_loss / replicas)
+            share = weight / tf.distribute.get_strategy().num_replicas_in_sync
+            scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)
+            scaled_for_generator = self.optimizer.scale_loss(generator_loss * share)
         weights = self.discriminator.trainable_variables
         gradients = tape.gradient(scaled, [weight.value for weight in weights])
         if generator:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras import ops
 
 from suite import sources
-from suite.data import Examples, Split
+from suite.data import Augmentation, Examples, Split
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def load_digits(run: "Run") -> Examples:
     )
 
 
-def augmenter(rotation: float, shift: float, zoom: float) -> Any:
-    """A stateless random affine distortion for `suite.data.shuffled_batches`.
+def augmenter(rotation: float, shift: float, zoom: float) -> Augmentation | None:
+    """A random affine distortion.
 
     Args:
         rotation: Largest rotation, in degrees.
@@ -54,18 +54,18 @@ def augmenter(rotation: float, shift: float, zoom: float) -> Any:
         zoom: Largest relative change of width and of height.
 
     Returns:
-        `augment(images, seed) -> images`, or None where there is nothing to distort.
+        None where there is nothing to distort.
     """
     if not (rotation or shift or zoom):
         return None
-    return functools.partial(_distort, rotation=rotation, shift=shift, zoom=zoom)
+    distort = functools.partial(_distort, rotation=rotation, shift=shift, zoom=zoom)
+    return Augmentation(distort, num_draws=5)
 
 
 def _distort(
-    images: tf.Tensor, seed: tf.Tensor, *, rotation: float, shift: float, zoom: float
+    images: tf.Tensor, draws: tf.Tensor, *, rotation: float, shift: float, zoom: float
 ) -> tf.Tensor:
-    count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
-    draws = tf.unstack(tf.random.stateless_uniform((5, count), seed, -1.0, 1.0))
+    height, width = images.shape[1:3]
     angle = draws[0] * math.radians(rotation)
     wide, high = 1 + draws[1] * zoom, 1 + draws[2] * zoom
     # Rows of the map from output to input pixels, about the centre of the image.

@@ -5,6 +5,7 @@ through `tf.numpy_function`, and learns from it. What an algorithm makes of a ro
 """
 
 import base64
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from suite.distribute import seed_of_replica
+from suite.distribute import gathered, seed_of_replica, worker_number
 from suite.environments import Environments, film, returns_of
 from suite.errors import InputError
 from suite.export import Export, call
@@ -173,7 +174,7 @@ class Player(keras.Model):
         self.supports_jit = False  # environments cannot be compiled
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        seeds, _ = data
+        (seeds,) = data
         environments = self._own_environments()
 
         def begin(seed: np.ndarray) -> None:
@@ -214,27 +215,35 @@ class Player(keras.Model):
     def _own_environments(self) -> Environments:
         """Those of this replica, which are made when its step is first traced."""
         context = tf.distribute.get_replica_context()
-        number = int(tf.get_static_value(context.replica_id_in_sync_group))
+        number = 0
+        if context.num_replicas_in_sync > 1:
+            number = int(tf.get_static_value(context.replica_id_in_sync_group))
+            number %= len(context.strategy.extended.worker_devices)  # of those in this process
+        wanted = self.num_envs // context.num_replicas_in_sync
         while len(self.played) <= number:
-            self.played.append(self.make(self.num_envs // context.num_replicas_in_sync))
+            self.played.append(self.make(wanted))
+        if self.played[number].num_envs != wanted:  # was played by more replicas, or fewer
+            self.played[number] = self.make(wanted)
         return self.played[number]
 
 
 class _PickledEnvironments(tf.train.experimental.PythonState):
-    """Lets environments travel in a checkpoint."""
+    """Lets the environments of all workers travel in a checkpoint."""
 
     def __init__(self, played: list[Environments]) -> None:
-        self.played = played
+        self.played, self.placement = played, tf.distribute.get_strategy()
 
     def serialize(self) -> str:
         try:
-            return base64.b64encode(cloudpickle.dumps(list(self.played))).decode()
+            own = base64.b64encode(cloudpickle.dumps(list(self.played))).decode()
         except Exception:  # whatever an environment may raise: a process or a window, say
-            return ""
+            own = ""
+        return json.dumps(gathered(self.placement, own))
 
     def deserialize(self, string: str) -> None:
-        if string:
-            self.played[:] = cloudpickle.loads(base64.b64decode(string))
+        of_workers = dict(enumerate(json.loads(string)))
+        if own := of_workers.get(worker_number(self.placement)):
+            self.played[:] = cloudpickle.loads(base64.b64decode(own))
 
 
 class _Mean(keras.losses.Loss):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from suite.distribute import Placement
 from suite.errors import InputError
 from suite.knobs import Seed
 
@@ -35,7 +36,8 @@ class Run:
         run_dir: Folder for logs, checkpoints, figures and report. Defaults to
             `runs/<app>/<time>`.
         resume: Go on from the last saved state of `run_dir`, or of the app's newest run.
-        strategy: Placement: `auto` mirrors the model where several GPUs are visible.
+        strategy: Placement: `mirrored` over the devices of this host, `multi_worker` over the
+            hosts of a cluster, `tpu`, or `one_device`; `auto` finds out what there is.
         precision: Dtype policy of the layers.
         jit: Compile the training step with XLA.
         export_dir: Folder that gets `<app>/<version>/`, a SavedModel each time.
@@ -48,7 +50,7 @@ class Run:
     deterministic: bool = False
     run_dir: Path | None = None
     resume: bool = False
-    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    strategy: Placement = "auto"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit: bool = False
     export_dir: Path = Path("saved_models")

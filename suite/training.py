@@ -1,9 +1,13 @@
 """The order of events of a training, from the seed to the report."""
 
+import contextlib
 import dataclasses
+import functools
 import logging
+import math
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,19 @@ from suite.app import App
 from suite.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
 from suite.checkpoint import Progress, StopSignals, TrainingState
 from suite.data import Data, steps_per_execution
-from suite.distribute import strategy
+from suite.distribute import (
+    is_chief,
+    many_hosts,
+    refuse_disagreement,
+    spread,
+    spread_passes,
+    strategy,
+    while_others_wait,
+)
 from suite.errors import InputError, Interrupted, sentence
 from suite.export import export
 from suite.fused import fused_batch_normalization
+from suite.multi_worker import fit_on_replicas
 from suite.run import (
     RUNS,
     Run,
@@ -44,16 +57,16 @@ class Trained:
     Args:
         model: The trained model.
         history: Metric values by name, one for each epoch.
-        report: What `report.json` says.
+        report: What `report.json` says; empty on every worker but the chief.
         folder: The run's folder.
-        saved_model: The exported version.
+        saved_model: The exported version; None on every worker but the chief.
     """
 
     model: keras.Model
     history: Mapping[str, list[float]]
     report: Mapping[str, Any]
     folder: Path
-    saved_model: Path
+    saved_model: Path | None
 
 
 def train(
@@ -85,9 +98,9 @@ def train(
 def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Trained:
     watch = report.Stopwatch()
     writable(run.export_dir / app.name, "--export-dir")
-    folder = None
+    begun = None
     if run.resume:
-        folder, (config, architecture), run = reopen(app, config, architecture, run)
+        begun, (config, architecture), run = reopen(app, config, architecture, run)
     elif run.run_dir is not None:
         refuse_folder_in_use(run.run_dir)
     else:
@@ -98,58 +111,76 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
     if run.deterministic:
         tf.config.experimental.enable_op_determinism()
     placement = strategy(run.strategy)
+    if placement.num_replicas_in_sync > 1 and run.precision == "mixed_float16":
+        # Keras asks one replica alone whether a gradient has overflown.
+        raise InputError(
+            "--precision must be float32 or mixed_bfloat16 on several replicas. Received: "
+            "mixed_float16"
+        )
 
     with watch.part("data"):
         data = app.data(config, run)
+        spread(functools.partial(data.train, 0), placement)  # refuses what cannot be spread
+    build = functools.partial(compiled, app, config, run, architecture, data)
     with watch.part("build"), placement.scope():
-        model = compiled(app, config, run, architecture, data)
-    log.info("%s on %s", app.name, _counts(data))
+        model = build()
 
     fingerprint = data.description["fingerprint"]
-    if folder is None:
-        folder = new_folder(app, config, architecture, run, fingerprint)
-    else:
-        refuse_other_data(folder, fingerprint)
-    with watch.part("fit"):
-        history, rate = _fit(app, model, config, run, data, folder)
-    with watch.part("evaluate"):
-        metrics = app.evaluate(model, data, config)
-        findings = plain(app.findings(model))
-    with watch.part("figures"):
-        drawn = {"learning_curves": figures.learning_curves(history)}
-        drawn |= app.figures(model, data, config)
-        figures.save(drawn, folder / "figures")
-    with watch.part("export"):
-        example = app.example(model, data)
-        described = {
+    refuse_disagreement(
+        placement, data=fingerprint, config=plain(config), architecture=plain(architecture)
+    )
+    if begun is not None:
+        refuse_other_data(begun, fingerprint)
+    with contextlib.ExitStack() as stack:
+        if is_chief(placement):
+            log.info("%s on %s", app.name, _counts(data))
+            folder = begun or new_folder(app, config, architecture, run, fingerprint)
+        else:  # what another worker writes is the same, and nobody's business
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with watch.part("fit"):
+            model, history, rate = _fit(
+                app, model, build, config, run, data, placement, folder, begun or folder
+            )
+        trained = functools.partial(Trained, model=model, history=history, folder=folder)
+        stack.enter_context(while_others_wait(placement))
+        if not is_chief(placement):
+            return trained(report={}, saved_model=None)
+        with watch.part("evaluate"):
+            metrics = app.evaluate(model, data, config)
+            findings = plain(app.findings(model))
+        with watch.part("figures"):
+            drawn = {"learning_curves": figures.learning_curves(history)}
+            drawn |= app.figures(model, data, config)
+            figures.save(drawn, folder / "figures")
+        with watch.part("export"):
+            example = app.example(model, data)
+            described = {
+                "app": app.name,
+                "config": plain(config),
+                "metrics": metrics,
+                **plain(data.description),
+                **findings,
+            }
+            saved_model, difference = export(
+                run.export_dir / app.name, model, app.endpoints(model), example, described
+            )
+        account = {
             "app": app.name,
             "config": plain(config),
+            "architecture": plain(architecture),
+            "run": plain(run),
+            "data": plain(data.description),
             "metrics": metrics,
-            **plain(data.description),
             **findings,
+            "parameters": keras.Model(model.input, model.output).count_params(),
+            "replicas": placement.num_replicas_in_sync,
+            "examples_per_second": rate,
+            "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
+            "versions": versions(),
+            "saved_model": {"path": str(saved_model), "reload_difference": difference},
         }
-        saved_model, difference = export(
-            run.export_dir / app.name, model, app.endpoints(model), example, described
-        )
-
-    account = {
-        "app": app.name,
-        "config": plain(config),
-        "architecture": plain(architecture),
-        "run": plain(run),
-        "data": plain(data.description),
-        "metrics": metrics,
-        **findings,
-        "parameters": keras.Model(model.input, model.output).count_params(),
-        "examples_per_second": rate,
-        "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
-        "versions": versions(),
-        "saved_model": {"path": str(saved_model), "reload_difference": difference},
-    }
-    report.write(folder, account, sys.modules[app.build.__module__].__doc__ or app.name)
-    return Trained(
-        model=model, history=history, report=account, folder=folder, saved_model=saved_model
-    )
+        report.write(folder, account, sys.modules[app.build.__module__].__doc__ or app.name)
+        return trained(report=account, saved_model=saved_model)
 
 
 def compiled(
@@ -176,12 +207,31 @@ def compiled(
 
 
 def _fit(
-    app: App, model: keras.Model, config: Any, run: Run, data: Data, folder: Path
-) -> tuple[dict[str, list[float]], float | None]:
+    app: App,
+    model: keras.Model,
+    build: Callable[[], keras.Model],
+    config: Any,
+    run: Run,
+    data: Data,
+    placement: tf.distribute.Strategy,
+    folder: Path,
+    begun: Path,
+) -> tuple[keras.Model, dict[str, list[float]], float | None]:
     """Trains from the saved state, or from the beginning, to the end.
 
+    Args:
+        app: The application.
+        model: Built and compiled where it is placed.
+        build: Makes another one.
+        config: The recipe.
+        run: How and where.
+        data: What to train on.
+        placement: Where the model is.
+        folder: Gets what is written.
+        begun: Holds the saved state.
+
     Returns:
-        The history, and the examples trained on in a second.
+        The trained model, on one device; the history; and the examples trained on in a second.
     """
     best = folder / "best.weights.h5"
     throughput = Throughput(data.examples_per_step)
@@ -193,19 +243,21 @@ def _fit(
         save_weights_only=True,
     )
     own = list(app.callbacks(model, config, data, folder))
-    signals = StopSignals()
+    signals = StopSignals(placement)
     state = TrainingState(folder / "checkpoints", [keep_best, *own], signals)
-    start = state.find()
+    start = state.find(begun / "checkpoints")
+    refuse_disagreement(placement, state=start)
     # Written after the state: where there is a log, there was a state.
     log_file = LogFile(folder / "log.csv", start.rows)
     if run.resume and start == Progress():
-        if log_file.path.exists():
+        if (begun / log_file.path.name).exists():
             raise InputError(
-                f"--resume needs the saved state of the run. Received: {folder / 'checkpoints'}, "
+                f"--resume needs the saved state of the run. Received: {begun / 'checkpoints'}, "
                 "from which it is gone"
             )
         log.warning("%s was stopped before its first epoch was over: it begins anew.", folder)
-    bar = [] if run.quiet else [ProgressBar(config.epochs, data.steps_per_epoch)]
+    silent = run.quiet or not is_chief(placement)
+    bar = [] if silent else [ProgressBar(config.epochs, data.steps_per_epoch)]
     callbacks = Callbacks(
         [
             StopOnNaN(),
@@ -222,20 +274,34 @@ def _fit(
         epochs=config.epochs,
         steps=data.steps_per_epoch,
     )
-    if start.step and data.validation is not None:
-        # Makes the running metrics, so that the state finds where to put their values.
-        model.evaluate(data.validation.take(1), verbose=0)
+    validation = validation_steps = None
+    if data.validation is not None:
+        validation, validation_steps = spread_passes(data.validation, placement)
+    # No execution may run past the end of an epoch, of what is left of one, or of a validation.
+    together = math.gcd(data.steps_per_epoch, start.step, validation_steps or 0)
+    model.steps_per_execution = steps_per_execution(together)
+    if many_hosts(placement) and not model.supports_jit:
+        # Of steps that ask Python, as those do that cannot be compiled, TensorFlow fails to put
+        # several together.
+        model.steps_per_execution = 1
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
     parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
     parts += [(start.epoch + len(parts), config.epochs, 0)]
     if start.stopped:
         parts = []
     try:
-        with signals, fused_batch_normalization(model):
+        with signals, fused_batch_normalization(model), fit_on_replicas():
+            if start.step and validation is not None:
+                # Makes the running metrics, so that the state finds where to put their values.
+                model.evaluate(validation, steps=1, verbose=0)
             for first, last, done in parts:
                 model.fit(
-                    data.train(first * data.steps_per_epoch + done),
-                    validation_data=data.validation,
+                    spread(
+                        functools.partial(data.train, first * data.steps_per_epoch + done),
+                        placement,
+                    ),
+                    validation_data=validation,
+                    validation_steps=validation_steps,
                     initial_epoch=first,
                     epochs=last,
                     steps_per_epoch=data.steps_per_epoch - done,
@@ -245,13 +311,13 @@ def _fit(
                 )
                 if model.stop_training:
                     break
-            if signals.received is not None:
-                raise Interrupted("stopped, state saved", signals.received)
+            signals.check()
     except Interrupted as interrupted:
         done = state.progress
+        how = f"python -m apps.{app.name} --resume --run-dir {folder}"
         raise Interrupted(
-            f"stopped in epoch {done.epoch + 1} after {done.step} steps; go on with "
-            f"python -m apps.{app.name} --resume --run-dir {folder}",
+            f"stopped in epoch {done.epoch + 1} after {done.step} steps; "
+            + (f"go on with {how}" if is_chief(placement) else "the chief says how to go on"),
             interrupted.signal_number,
         ) from None
     finally:
@@ -259,10 +325,16 @@ def _fit(
     # Where nothing was left to train, no epoch has restored the state.
     state.set_model(model)
     state.restore()
+    if placement.num_replicas_in_sync > 1:
+        spread_out, model = model, build()
+        model.set_weights(spread_out.get_weights())
+        for callback in own:
+            callback.set_model(model)
     if app.monitor and best.exists():
         model.load_weights(best)
     rows = state.progress.rows
-    return {name: [row[name] for row in rows] for name in rows[0]}, throughput.examples_per_second
+    history = {name: [row[name] for row in rows] for name in rows[0]}
+    return model, history, throughput.examples_per_second
 
 
 def _counts(data: Data) -> str:

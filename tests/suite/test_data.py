@@ -45,7 +45,7 @@ def test_augmentation_follows_from_seed_and_step():
 def test_no_distortion_leaves_the_image():
     image = tf.constant(np.random.default_rng(0).integers(0, 255, (2, 28, 28, 1)), tf.uint8)
 
-    same = augmenter(1e-9, 0, 0)(image, tf.constant([1, 2]))
+    same = augmenter(1e-9, 0, 0).distort(image, tf.ones((5, 2)))
 
     np.testing.assert_allclose(same, tf.cast(image, tf.float32), atol=1e-2)
 
@@ -54,7 +54,8 @@ def test_shift_moves_by_at_most_that_many_pixels():
     image = np.zeros((64, 28, 28, 1), np.uint8)
     image[:, 14, 14] = 255
 
-    moved = augmenter(0, 3, 0)(tf.constant(image), tf.constant([1, 2])).numpy()[..., 0]
+    draws = tf.random.stateless_uniform((5, 64), [1, 2], -1, 1)
+    moved = augmenter(0, 3, 0).distort(tf.constant(image), draws).numpy()[..., 0]
     rows = (moved.sum(2) * np.arange(28)).sum(1) / moved.sum((1, 2))
 
     assert np.abs(rows - 14).max() <= 3

@@ -1,15 +1,32 @@
+import functools
+import json
+import socket
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite import InputError
-from suite.data import Split, shuffled_batches
-from suite.distribute import seed_of_replica, strategy
+from suite import InputError, Run
+from suite.data import Shard, Split, batches, shuffled_batches
+from suite.distribute import _cluster, is_chief, seed_of_replica, spread, spread_passes, strategy
+from suite.environments import load_episodes
+from suite.images import augmenter
+from suite.multi_worker import fit_on_replicas
+
+
+def numbered(count):
+    return Split(np.arange(count, dtype="float32")[:, None], np.zeros(count, "int32"))
+
+
+def cluster(job="worker", index=0, **jobs):
+    jobs = jobs or {"worker": ["localhost:1", "localhost:2"]}
+    return json.dumps({"cluster": jobs, "task": {"type": job, "index": index}})
 
 
 def test_auto_is_one_device_without_gpus():
     assert strategy("auto").num_replicas_in_sync == 1
+    assert is_chief(strategy("auto"))
 
 
 def test_mirrored_takes_all_logical_devices():
@@ -24,18 +41,150 @@ def test_mirrored_needs_two_devices(monkeypatch):
         strategy("mirrored")
 
 
-def test_replicas_share_a_batch_and_see_every_example_once():
-    rows = Split(np.arange(24, dtype="float32")[:, None], np.zeros(24, "int32"))
-    dataset = shuffled_batches(rows, 8, seed=0)(0).take(3)
+def test_a_tpu_must_be_there():
+    with pytest.raises(InputError, match="--strategy tpu needs a TPU"):
+        strategy("tpu")
+
+
+def test_a_cluster_must_be_described(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+    with pytest.raises(InputError, match=r"needs a cluster.*python -m suite\.cluster"):
+        strategy("multi_worker")
+
+
+@pytest.mark.parametrize("name", ["auto", "multi_worker"])
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ("{", r"must be JSON like .* Received: \{"),
+        ("[]", "must be JSON like"),
+        ('{"cluster": {"worker": ["localhost:1"]}}', "must be JSON like"),
+        ('{"cluster": {"worker": 7}, "task": {"type": "worker", "index": 0}}', "must be JSON like"),
+        (cluster(worker=["localhost"]), "host:port. Received: localhost"),
+        (cluster(worker=["localhost:1", "b:65536"]), "host:port. Received: b:65536"),
+        (cluster(worker=["localhost:1", "localhost:1"]), "every worker once"),
+        (cluster(worker=["a:1"], ps=["b:1"]), "chief and worker only. Received: ps"),
+        (cluster(index=2), "one of worker 0 to 1. Received: worker 2"),
+        (cluster(index=-1), "one of worker 0 to 1. Received: worker -1"),
+        (cluster(index="0"), "one of worker 0 to 1. Received: worker 0"),
+        (cluster(job="chief"), "one of worker 0 to 1. Received: chief 0"),
+    ],
+)
+def test_a_cluster_described_wrongly_is_refused(name, described, message, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", described)
+
+    with pytest.raises(InputError, match=message):
+        strategy(name)
+
+
+def test_slurm_says_who_works_together(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[9-10],other")
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2(x2),1")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "5")
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    monkeypatch.setenv("TF_CONFIG", "")
+
+    resolver = _cluster()
+
+    assert resolver.cluster_spec().as_dict() == {
+        "worker": ["node9:8888", "node9:8889", "node10:8888", "node10:8889", "other:8888"]
+    }
+    assert (resolver.task_type, resolver.task_id) == ("worker", 3)
+
+
+def test_a_port_in_use_is_refused(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("TF_CONFIG", cluster(worker=[f"localhost:{port}", "localhost:1"]))
+
+        with pytest.raises(InputError, match=f"must be free. Received: localhost:{port}"):
+            strategy("multi_worker")
+
+
+@pytest.mark.parametrize("size", [24, 23, 25])
+def test_replicas_share_a_batch_and_see_every_example_once(size):
     placement = strategy("mirrored")
+    make = shuffled_batches(numbered(size), 8, seed=0)
+    steps = -(-size // 8)
+    spread_out = spread(functools.partial(make, 0), placement)
+    seen = []
 
-    shares = [
-        [np.asarray(local)[:, 0].tolist() for local in placement.experimental_local_results(x)]
-        for x, _ in placement.experimental_distribute_dataset(dataset)
-    ]
+    for whole, batch in zip(make(0).take(steps), spread_out, strict=False):
+        inputs, _, *weights = (
+            [np.asarray(part) for part in placement.experimental_local_results(each)]
+            for each in batch
+        )
+        [weights] = weights or [[np.ones(len(part)) for part in inputs]]
+        seen += [x for xs, ws in zip(inputs, weights, strict=True) for x in xs[ws > 0, 0]]
+        average = np.mean([np.mean(xs[:, 0] * ws) for xs, ws in zip(inputs, weights, strict=True)])
+        assert average == pytest.approx(np.mean(whole[0]))
 
-    assert all(len(left) == len(right) == 4 for left, right in shares)
-    assert sorted(x for share in shares for local in share for x in local) == list(range(24))
+    assert sorted(seen) == list(range(size))
+
+
+def test_shards_of_a_batch_are_distorted_as_the_batch_is():
+    images = np.random.default_rng(0).integers(0, 255, (14, 28, 28, 1), dtype=np.uint8)
+    make = shuffled_batches(
+        Split(images, np.zeros(14, "int32")), 8, seed=0, augment=augmenter(10, 2, 0.1)
+    )
+
+    for step in range(2):
+        whole, _ = next(iter(make(step)))
+        parts = [next(iter(make(step, Shard(index, 3))))[0] for index in range(3)]
+        np.testing.assert_allclose(tf.concat(parts, 0), whole, atol=1e-3)
+
+
+def test_uneven_batches_teach_replicas_what_they_teach_one_device():
+    random = np.random.default_rng(0)
+    examples = Split(random.normal(size=(23, 3)).astype("f4"), random.normal(size=23).astype("f4"))
+    weights = []
+    for name in ("one_device", "mirrored"):
+        placement = strategy(name)
+        keras.utils.set_random_seed(0)
+        with placement.scope():
+            model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(0.1), "mse")
+        make = functools.partial(shuffled_batches(examples, 5, seed=0), 0)
+        with fit_on_replicas():
+            model.fit(spread(make, placement), steps_per_epoch=10, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
+def test_evaluation_is_that_of_one_device():
+    """Of batches that two replicas can't share evenly."""
+    examples = Split(np.arange(9, dtype="f4")[:, None], np.arange(9, dtype="f4") ** 2)
+    found = []
+    for name in ("one_device", "mirrored"):
+        placement = strategy(name)
+        keras.utils.set_random_seed(0)
+        with placement.scope():
+            model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse", metrics=["mae"])
+        dataset, steps = spread_passes(batches(examples, 5), placement)
+        with fit_on_replicas():
+            found.append([model.evaluate(dataset, steps=steps, verbose=0) for _ in range(2)])
+
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_a_batch_smaller_than_the_replicas_is_refused():
+    make = shuffled_batches(numbered(24), 1, seed=0)
+
+    with pytest.raises(InputError, match=r"number of replicas, 2\. Received: 1"):
+        spread(functools.partial(make, 0), strategy("mirrored"))
+
+
+def test_environments_must_be_shared_evenly():
+    data = load_episodes(Run(), "CartPole-v1", 5, rollout_length=2, steps_per_epoch=3)
+
+    with pytest.raises(InputError, match=r"multiple of the number of replicas, 2\. Received: 5"):
+        spread(functools.partial(data.train, 0), strategy("mirrored"))
 
 
 def test_replicas_draw_seeds_of_their_own():
@@ -51,3 +200,13 @@ def test_replicas_draw_seeds_of_their_own():
     ]
 
     assert len(np.unique(np.concatenate(drawn), axis=0)) == 4
+
+
+def test_help_for_replicas_leaves_others_alone():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    with fit_on_replicas():
+        loss = model.fit(np.ones((4, 1)), np.ones(4), verbose=0).history["loss"]
+
+    assert np.isfinite(loss).all()

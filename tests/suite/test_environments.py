@@ -76,7 +76,6 @@ def test_another_seed_begins_other_episodes():
     one, again, other = seeds(1), seeds(1), seeds(2)
 
     assert (one[0] == again[0]).numpy().all() and (one[0] != other[0]).numpy().any()
-    assert one[1].numpy().tolist() == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def walker(name="Corridor-v0", num_envs=2):
 
 def ticks(num_envs=2):
     def batch(step):
-        return tf.range(num_envs, dtype=tf.int64) + 10 * step, tf.fill([num_envs], step)
+        return (tf.range(num_envs, dtype=tf.int64) + 10 * step,)
 
     return tf.data.Dataset.range(1000).map(batch)
 

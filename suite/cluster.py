@@ -1,0 +1,180 @@
+"""A cluster on this machine: several workers that train one model together.
+
+    python -m suite.cluster --workers 2 -- python -m apps.mnist_cnn --epochs 2
+
+Every worker is a process of its own that runs the command, told by `TF_CONFIG` who the others
+are. When one fails, all are stopped; no process is left behind.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import FrameType
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from suite.errors import InputError, sentence
+
+SECONDS_TO_FOLLOW = 5.0  # that the others have to end by themselves when one has
+PR_SET_PDEATHSIG = 1
+
+
+def run(command: Sequence[str], workers: int) -> int:
+    """Runs a command on every worker, and waits for all.
+
+    Args:
+        command: Words of the command line.
+        workers: How many.
+
+    Returns:
+        The exit code: 0, or that of the worker that failed first.
+    """
+    environments = _environments(workers)
+    processes: list[subprocess.Popen[str]] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.signal(number, forward))
+        stack.callback(_end, processes)
+        for number, environment in enumerate(environments):
+            processes.append(_begun(command, number, environment))
+        speakers = [
+            threading.Thread(target=_repeat, args=(number, process), daemon=True)
+            for number, process in enumerate(processes)
+            if process.stdout
+        ]
+        for speaker in speakers:
+            speaker.start()
+        failed = _first_failed(processes)
+        if failed is not None:
+            _give_time_to_follow(processes)
+        _end(processes)
+        for speaker in speakers:
+            speaker.join()
+    if failed is None:
+        return 0
+    code = processes[failed].returncode
+    what = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    print(f"worker {failed} ended {what}: all were stopped", file=sys.stderr)
+    return 128 - code if code < 0 else code
+
+
+def _environments(workers: int) -> list[dict[str, str]]:
+    """What every worker is told of the others, and of itself."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(workers)]
+        for each in held:
+            each.bind(("localhost", 0))
+        addresses = [f"localhost:{each.getsockname()[1]}" for each in held]
+    cluster = {"cluster": {"worker": addresses}}
+    tasks = [{"type": "worker", "index": number} for number in range(workers)]
+    return [{**os.environ, "TF_CONFIG": json.dumps({**cluster, "task": task})} for task in tasks]
+
+
+def _begun(
+    command: Sequence[str], number: int, environment: dict[str, str]
+) -> subprocess.Popen[str]:
+    # On a terminal the first worker, who has the progress bar, speaks for itself.
+    speaks = None if number == 0 and sys.stdout.isatty() else subprocess.PIPE
+    parent = os.getpid()
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=speaks,
+        stderr=speaks and subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a Ctrl-C comes through here
+        preexec_fn=lambda: _die_with(parent),
+    )
+
+
+def _die_with(parent: int) -> None:
+    """Lets the kernel end this process with its parent, even where that is killed (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _repeat(number: int, process: subprocess.Popen[str]) -> None:
+    for line in process.stdout:
+        print(f"[worker {number}] {line}", end="", flush=True)
+
+
+def _first_failed(processes: Sequence[subprocess.Popen[Any]]) -> int | None:
+    """Waits until one has failed, or all are done."""
+    while True:
+        codes = [process.poll() for process in processes]
+        for number, code in enumerate(codes):
+            if code:
+                return number
+        if None not in codes:
+            return None
+        time.sleep(0.1)
+
+
+def _give_time_to_follow(processes: Sequence[subprocess.Popen[Any]]) -> None:
+    until = time.monotonic() + SECONDS_TO_FOLLOW
+    while time.monotonic() < until and any(process.poll() is None for process in processes):
+        time.sleep(0.1)
+
+
+def _end(processes: Sequence[subprocess.Popen[Any]]) -> None:
+    """Ends those that still run; a worker that waits for another hears no polite signal."""
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def main(
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 2,
+) -> int:
+    """Run a command on every worker of a cluster on this machine.
+
+    Args:
+        command: What to run, after `--`.
+        workers: Number of processes.
+    """
+    if not command or shutil.which(command[0]) is None:
+        raise InputError(
+            "a program must follow, such as -- python -m apps.mnist_cnn. Received: "
+            f"{' '.join(command) or 'nothing'}"
+        )
+    return run(command, workers)
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Runs from the words of a command line, and gives the exit code: 2 for bad input."""
+    command_line = cyclopts.App(name="python -m suite.cluster", version_flags=[])
+    command_line.default(main)
+    try:
+        return command_line(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except (cyclopts.CycloptsError, InputError) as error:
+        print(sentence(error), file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(answer(sys.argv[1:]))

@@ -1,0 +1,105 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+WHO = "import json, os; task = json.loads(os.environ['TF_CONFIG'])['task']['index']; "
+
+
+def words(script, workers=2):
+    own = [sys.executable, "-m", "suite.cluster", "--workers", str(workers)]
+    return [*own, "--", sys.executable, "-uc", WHO + script]
+
+
+def lives(process):
+    """Whether there is one of that number; the dead wait in `/proc` to be asked for."""
+    status = Path("/proc", str(process), "stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def run(script, workers=2):
+    return subprocess.run(
+        words(script, workers), env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_every_worker_knows_its_number_and_its_lines_begin_with_it():
+    done = run("print('this is', task)", workers=3)
+
+    assert done.returncode == 0
+    assert sorted(done.stdout.splitlines()) == [f"[worker {n}] this is {n}" for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "how"),
+    [
+        ("raise SystemExit(7)", 7, "with exit code 7"),
+        ("os.kill(os.getpid(), 9)", 137, "by SIGKILL"),
+    ],
+)
+def test_one_that_fails_ends_all(end, code, how, tmp_path):
+    done = run(
+        f"import time; open(f'{{task}}.{{os.getpid()}}', 'w')\nif task: {end}\ntime.sleep(100)"
+    )
+
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1] == f"worker 1 ended {how}: all were stopped"
+    assert not any(lives(path.suffix[1:]) for path in tmp_path.iterdir())
+
+
+def test_a_signal_reaches_all():
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (print('heard'), sys.exit(130)))\n"
+        "print('ready'); time.sleep(100)"
+    )
+    begun = subprocess.Popen(words(script), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    lines = [begun.stdout.readline() for _ in range(2)]
+    begun.send_signal(signal.SIGINT)
+    rest, _ = begun.communicate(timeout=30)
+
+    assert sorted(lines) == ["[worker 0] ready\n", "[worker 1] ready\n"]
+    assert sorted(rest.splitlines()) == ["[worker 0] heard", "[worker 1] heard"]
+    assert begun.returncode == 130
+
+
+def test_none_outlives_a_launcher_that_is_killed(tmp_path):
+    begun = subprocess.Popen(
+        words("import time; print(os.getpid()); time.sleep(100)"),
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    children = [begun.stdout.readline().split()[-1] for _ in range(2)]
+    begun.kill()
+    begun.communicate()
+    until = time.monotonic() + 10
+    while any(map(lives, children)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--workers", "2"], "a program must follow, such as -- python -m apps.mnist_cnn. Rec"),
+        (["--", "no_such_program"], "a program must follow"),
+        (["--workers", "0", "--", "true"], "Must be >= 1."),
+    ],
+)
+def test_bad_input_is_one_sentence(given, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "suite.cluster", *given],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
