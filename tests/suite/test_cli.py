@@ -90,7 +90,7 @@ BAD = [
     ("mnist_cnn", "--filters 8 0", "`--filters` should be greater than or equal to 1. Received: 0"),
     ("mnist_cnn", "--data embedded --filters 1 2 3 4 5", "at most 4 stages"),
     ("mnist_cnn", "--activation no", 'Invalid value "no" for --activation. Choose from: "relu", '),
-    ("mnist_cnn", "--strategy anything", "'one_device' or 'mirrored'. Received: anything"),
+    ("mnist_cnn", "--strategy anything", "'multi_worker' or 'tpu'. Received: anything"),
     ("mnist_cnn", "--data nowhere", "a path that exists. Received: nowhere"),
     ("mnist_cnn", "--data tfds", "or a network to download it. Received: neither"),
     ("mnist_cnn", "--data empty.npz", "Received: empty.npz, which cannot be read"),
