@@ -210,11 +210,9 @@ app = App(
             "zoom": 0.0,
         },
         "accurate": {
-            "epochs": 40,
-            "validation_split": 0.05,
+            "epochs": 24,
             "cropping": 2,
             "filters": (32, 64, 96, 96),
-            "dropout": 0.25,
         },
     },
 )
