@@ -280,9 +280,8 @@ def _fit(
     # No execution may run past the end of an epoch, of what is left of one, or of a validation.
     together = math.gcd(data.steps_per_epoch, start.step, validation_steps or 0)
     model.steps_per_execution = steps_per_execution(together)
-    if many_hosts(placement) and not model.supports_jit:
-        # Of steps that ask Python, as those do that cannot be compiled, TensorFlow fails to put
-        # several together.
+    if many_hosts(placement):
+        # TensorFlow cannot put several steps together that the hosts do at the same time.
         model.steps_per_execution = 1
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
     parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
