@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "3", "--deterministic"]
+# So that steps could be put together, two and two, both of training and of validation.
+QUICK += ["--batch-size", "60", "--validation-split", "0.75"]
 
 
 def cluster(*command, workers=2):
