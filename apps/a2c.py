@@ -27,6 +27,14 @@ from suite.rl import GreedyReturns, Player, Rollout, advantages, commands, distr
 
 TEST_SEED, WATCHING_SEED = 1_000_003, 2_000_003
 Weight = Annotated[float, Field(ge=0, le=1000)]
+FEW_COPIES = {  # makes more of each step
+    "epochs": 20,
+    "num_envs": 16,
+    "steps_per_epoch": 400,
+    "learning_rate": 1e-3,
+    "entropy_weight": 0.0,
+    "reward_scale": 0.03,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,14 +286,10 @@ app = App(
     commands=commands("a2c"),
     try_next="play --output cartpole.gif",
     recipes={
-        "efficient": {
-            "epochs": 20,
-            "num_envs": 16,
-            "steps_per_epoch": 20,
-            "learning_rate": 2e-3,
-            "entropy_weight": 0.0,
-            "reward_scale": 0.03,
-        },
+        "efficient": FEW_COPIES | {"steps_per_epoch": 20, "learning_rate": 2e-3},
+        "acrobot": FEW_COPIES | {"environment": "Acrobot-v1", "epochs": 10, "entropy_weight": 1e-3},
+        "pendulum": FEW_COPIES
+        | {"environment": "Pendulum-v1", "discount": 0.9, "gae_lambda": 0.9, "reward_scale": 0.01},
     },
     monitor="val_return",
     monitor_mode="max",

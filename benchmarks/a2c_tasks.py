@@ -1,0 +1,107 @@
+"""What returns do other tasks end with, here and by Stable-Baselines3?
+
+    pip install '.[benchmark]'
+    python -m benchmarks.a2c_tasks
+    python -m benchmarks.a2c_tasks --task pendulum --seeds 1
+
+Ours is the application's recipe of that name. The peer is Stable-Baselines3's A2C with the settings
+and the steps of its zoo (https://github.com/DLR-RM/rl-baselines3-zoo). Both are judged once, at the
+end, by the mean return of 100 episodes without exploring. Each seed is a process of its own.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any, Literal
+
+import cyclopts
+
+from benchmarks.a2c import ours
+from benchmarks.results import publish
+
+Task = Literal["acrobot", "pendulum"]
+
+ENVIRONMENTS = {"acrobot": "Acrobot-v1", "pendulum": "Pendulum-v1"}
+# Of the zoo: number of environments, steps, and arguments of `A2C`; observations and rewards are
+# normalised in both.
+ZOO: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "acrobot": (16, 500_000, {"ent_coef": 0.0}),
+    "pendulum": (
+        8,
+        1_000_000,
+        {
+            "ent_coef": 0.0,
+            "n_steps": 8,
+            "gae_lambda": 0.9,
+            "vf_coef": 0.4,
+            "learning_rate": lambda remaining: 7e-4 * remaining,
+            "use_sde": True,
+            "policy_kwargs": {"log_std_init": -2, "ortho_init": False},
+        },
+    ),
+}
+
+
+def peer(task: Task, seed: int) -> dict[str, Any]:
+    """Stable-Baselines3's A2C."""
+    from stable_baselines3 import A2C
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    from suite.environments import EPISODES, Environments, returns_of
+
+    num_envs, steps, settings = ZOO[task]
+    played = VecNormalize(
+        make_vec_env(ENVIRONMENTS[task], num_envs, seed), gamma=settings.get("gamma", 0.99)
+    )
+    model = A2C("MlpPolicy", played, seed=seed, **settings)
+    model.learn(steps)
+    watched = Environments(ENVIRONMENTS[task], EPISODES)
+    bounds = watched.spaces.action_bounds
+
+    def act(seen: Any) -> Any:
+        actions = model.predict(played.normalize_obs(seen), deterministic=True)[0]
+        return actions if bounds is None else actions / bounds[1]  # which are symmetric here
+
+    return {"return_at_the_end": float(returns_of(act, watched, seed).mean()), "env_steps": steps}
+
+
+def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -> None:
+    """Measures both.
+
+    Args:
+        task: Measure this one only.
+        seeds: Number of seeds, counted from 0.
+        only: Measure the peer with this seed, and print what was found as JSON.
+    """
+    if only is not None:
+        print(json.dumps(peer(task, only)))
+        return
+    for each in [task] if task else ENVIRONMENTS:
+        rows = []
+        for seed in range(seeds):
+            own = ours(seed, each)
+            own = {name: own[name] for name in ("return_at_the_end", "env_steps")}
+            rows.append({"contestant": "ours", "seed": seed, **own})
+            words = ["-m", "benchmarks.a2c_tasks", "--task", each, "--only", str(seed)]
+            done = subprocess.run(
+                [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True
+            )
+            found = json.loads(done.stdout.splitlines()[-1])
+            rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found})
+            print(*rows[-2:], sep="\n")
+        returns = {
+            who: [row["return_at_the_end"] for row in rows if row["contestant"] == who]
+            for who in ("ours", "Stable-Baselines3")
+        }
+        publish(
+            f"a2c_{each}",
+            rows,
+            environment=ENVIRONMENTS[each],
+            **{f"return_mean_of_{who}": statistics.mean(found) for who, found in returns.items()},
+        )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
