@@ -20,8 +20,8 @@ from suite import Run
 from suite.images import load_digits
 
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
-BATCH, LATENT_DIM, FILTERS = 60, 64, (32, 64)
-WARM_UP, STEPS = 60, 450
+BATCH, LATENT_DIM = 16, 64
+WARM_UP, STEPS = 60, 1500
 
 
 def ours() -> float:
@@ -34,7 +34,7 @@ def ours() -> float:
 
     config, run = app.config(batch_size=BATCH), Run()
     data = app.data(config, run)
-    model = compiled(app, config, run, {"filters": FILTERS, "latent_dim": LATENT_DIM}, data)
+    model = compiled(app, config, run, {"latent_dim": LATENT_DIM}, data)
     ends = []
     ticking = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
@@ -58,24 +58,27 @@ def pytorch(mode: str) -> float:
     from torch import nn
     from torch.nn.functional import softplus
 
-    few, many = FILTERS
+    def normalized(convolution: nn.Module) -> list[nn.Module]:
+        return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()]
+
     generator = nn.Sequential(
-        nn.ConvTranspose2d(LATENT_DIM, many, 7, bias=False),
-        nn.BatchNorm2d(many),
-        nn.ReLU(),
-        nn.ConvTranspose2d(many, few, 4, 2, padding=1, bias=False),
-        nn.BatchNorm2d(few),
-        nn.ReLU(),
-        nn.ConvTranspose2d(few, 1, 4, 2, padding=1),
+        *normalized(nn.ConvTranspose2d(LATENT_DIM, 128, 7, bias=False)),
+        *normalized(nn.Conv2d(128, 128, 3, padding=1, bias=False)),
+        *normalized(nn.ConvTranspose2d(128, 64, 4, 2, padding=1, bias=False)),
+        nn.ConvTranspose2d(64, 1, 4, 2, padding=1),
         nn.Tanh(),
     ).to(memory_format=torch.channels_last)
     discriminator = nn.Sequential(
-        nn.Conv2d(1, few, 4, 2, padding=1),
+        nn.Conv2d(1, 32, 4, 2, padding=1),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(few, many, 4, 2, padding=1, bias=False),
-        nn.BatchNorm2d(many),
+        nn.Conv2d(32, 64, 4, 2, padding=1, bias=False),
+        nn.BatchNorm2d(64),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(many, 1, 7),
+        nn.ZeroPad2d((1, 2, 1, 2)),  # of 7 makes 4, as "same" does
+        nn.Conv2d(64, 128, 4, 2, bias=False),
+        nn.BatchNorm2d(128),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(128, 1, 4),
     ).to(memory_format=torch.channels_last)
     average = [weight.detach().clone() for weight in generator.parameters()]
     optimizers = [
@@ -128,7 +131,6 @@ def main(*, repeats: int = 3, contestant: str | None = None) -> None:
         "dcgan_throughput",
         rows,
         batch_size=BATCH,
-        filters=FILTERS,
         latent_dim=LATENT_DIM,
         ratio=ratio(rows, OURS, PEERS),
     )

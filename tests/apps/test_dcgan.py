@@ -7,11 +7,12 @@ import tensorflow as tf
 from apps.dcgan import app, build_discriminator, build_generator, build_model
 from suite import Run, cli, gan, train
 
-SMALL = {"filters": (8, 16), "latent_dim": 8}
+SMALL = {"generator_filters": (16, 8), "discriminator_filters": (8, 16), "latent_dim": 8}
+QUICK = ["--generator-filters", "16", "8", "--discriminator-filters", "8", "16"]
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (30, 17, 3)])
-@pytest.mark.parametrize("filters", [(4,), (4, 8, 16)])
+@pytest.mark.parametrize("filters", [(4,), (16, 8, 4)])
 def test_generator_and_discriminator_fit_together(shape, filters):
     generator = build_generator(shape, latent_dim=5, filters=filters)
     discriminator = build_discriminator(shape, filters=filters)
@@ -19,7 +20,10 @@ def test_generator_and_discriminator_fit_together(shape, filters):
     assert generator.input_shape == (None, 5)
     assert generator.output["image"].shape == discriminator.input_shape == (None, *shape)
     assert discriminator.output_shape == (None, 1)
-    assert build_model(shape, latent_dim=5, filters=filters).output_shape == (None, 1)
+    whole = build_model(
+        shape, latent_dim=5, generator_filters=filters, discriminator_filters=filters[::-1]
+    )
+    assert whole.output_shape == (None, 1)
 
 
 def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
@@ -33,7 +37,9 @@ def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
 def test_drawn_images_are_grey_values():
     latent = np.random.default_rng(0).normal(size=(20, 8))
 
-    drawn = keras.ops.convert_to_numpy(build_generator(**SMALL)(latent)["image"])
+    drawn = keras.ops.convert_to_numpy(
+        build_generator(latent_dim=8, filters=(16, 8))(latent)["image"]
+    )
 
     assert drawn.shape == (20, 28, 28, 1)
     assert 0 <= drawn.min() < drawn.max() <= 255
@@ -84,7 +90,7 @@ def test_it_learns_draws_and_answers(capsys):
 
 def test_a_lost_game_is_given_up_with_a_sentence(capsys, monkeypatch):
     monkeypatch.setattr(gan, "WON", 0.6)
-    words = ["--data", "embedded", "--quiet", "--epochs", "1", "--filters", "8", "16"]
+    words = ["--data", "embedded", "--quiet", "--epochs", "1", *QUICK]
 
     code = cli.run(app, [*words, "--learning-rate", "1e-7"])
 
@@ -102,8 +108,8 @@ def test_a_lost_game_is_given_up_with_a_sentence(capsys, monkeypatch):
         (["--discriminator-steps", "0"], "discriminator_steps"),
         (["--label-smoothing", "1"], "label_smoothing"),
         (["--ema-momentum", "1"], "ema_momentum"),
-        (["--filters", "0"], "--filters"),
-        (["--filters", *["8"] * 9], "--filters"),
+        (["--generator-filters", "0"], "--generator-filters"),
+        (["--discriminator-filters", *["8"] * 9], "--discriminator-filters"),
         (["sample", "--num", "0"], "`num`"),
         (["sample", "--num", "1000000"], "`num`"),
         (["sample", "--output", "grid.txt"], "must end in"),
