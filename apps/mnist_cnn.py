@@ -210,9 +210,8 @@ app = App(
             "zoom": 0.0,
         },
         "accurate": {
-            "epochs": 24,
-            "cropping": 2,
-            "filters": (32, 64, 96, 96),
+            "epochs": 36,
+            "filters": (32, 64, 64, 128),
         },
     },
 )
