@@ -210,8 +210,9 @@ app = App(
             "zoom": 0.0,
         },
         "accurate": {
-            "epochs": 36,
+            "epochs": 29,
             "filters": (32, 64, 64, 128),
+            "dropout": 0.15,
         },
     },
 )
