@@ -20,7 +20,7 @@ from suite import Run
 from suite.images import load_digits
 
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
-BATCH, LATENT_DIM = 16, 64
+BATCH, LATENT_DIM, NUM_CODES = 16, 64, 16
 WARM_UP, STEPS = 60, 1500
 
 
@@ -34,7 +34,7 @@ def ours() -> float:
 
     config, run = app.config(batch_size=BATCH), Run()
     data = app.data(config, run)
-    model = compiled(app, config, run, {"latent_dim": LATENT_DIM}, data)
+    model = compiled(app, config, run, {"latent_dim": LATENT_DIM, "num_codes": NUM_CODES}, data)
     ends = []
     ticking = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
@@ -56,13 +56,13 @@ def pytorch(mode: str) -> float:
     """A plain training loop."""
     import torch
     from torch import nn
-    from torch.nn.functional import softplus
+    from torch.nn.functional import one_hot, softplus
 
     def normalized(convolution: nn.Module) -> list[nn.Module]:
         return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()]
 
     generator = nn.Sequential(
-        *normalized(nn.ConvTranspose2d(LATENT_DIM, 128, 7, bias=False)),
+        *normalized(nn.ConvTranspose2d(LATENT_DIM + NUM_CODES, 128, 7, bias=False)),
         *normalized(nn.Conv2d(128, 128, 3, padding=1, bias=False)),
         *normalized(nn.ConvTranspose2d(128, 64, 4, 2, padding=1, bias=False)),
         nn.ConvTranspose2d(64, 1, 4, 2, padding=1),
@@ -98,7 +98,9 @@ def pytorch(mode: str) -> float:
             started = time.perf_counter()
         rows = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)]
         real = images[rows] / 127.5 - 1
-        fake = draw(torch.randn(BATCH, LATENT_DIM, 1, 1))
+        latent = torch.randn(BATCH, LATENT_DIM)
+        code = 4.0 * one_hot(latent[:, :NUM_CODES].argmax(1), NUM_CODES)
+        fake = draw(torch.cat([latent, code], 1)[:, :, None, None])
         # One pass through the discriminator for both losses: gradients are taken apart.
         real_score, fake_score = tell(real).flatten(), tell(fake).flatten()
         of_real = 0.9 * softplus(-real_score) + 0.1 * softplus(real_score)

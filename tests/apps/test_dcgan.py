@@ -26,6 +26,21 @@ def test_generator_and_discriminator_fit_together(shape, filters):
     assert whole.output_shape == (None, 1)
 
 
+def test_the_largest_of_the_first_numbers_is_told():
+    """A tiny step that makes another one the largest is a leap for the generator."""
+    with_codes, without = (
+        build_generator(latent_dim=4, num_codes=num, filters=(8,)) for num in (2, 0)
+    )
+    latent = np.float32([[1e-4, 0, 0, 0], [0, 1e-4, 0, 0], [0, 1e-4, 9, 0], [0, 1e-4, 9 + 1e-4, 0]])
+
+    def leap(generator, one, other):
+        drawn = keras.ops.convert_to_numpy(generator(latent)["image"])
+        return np.abs(drawn[one] - drawn[other]).max()
+
+    assert leap(with_codes, 0, 1) > 100 * leap(with_codes, 2, 3)
+    assert leap(without, 0, 1) < 0.1
+
+
 def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
     model = build_model()
 
