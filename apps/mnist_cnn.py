@@ -79,7 +79,6 @@ def build_model(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     num_classes: NumClasses = 10,
     *,
-    cropping: Annotated[int, Field(ge=0, le=1000)] = 0,
     filters: Annotated[tuple[Filters, ...], Field(min_length=1)] = (24, 48, 96),
     activation: Activation = "relu",
     dropout: Rate = 0.1,
@@ -89,7 +88,6 @@ def build_model(
     Args:
         input_shape: `(height, width, channels)`; values are scaled from 0..255 inside.
         num_classes: Number of logits.
-        cropping: Pixels cut off at each border first; in MNIST most of them are empty.
         filters: Filters of the convolutions in order; equal neighbours form a stage, and each
             stage halves height and width.
         activation: Keras's name of the activation.
@@ -109,12 +107,7 @@ def build_model(
         Differs from the paper: pools before it normalises.
     """
     stages = [list(stage) for _, stage in groupby(filters)]
-    height, width = (side - 2 * cropping for side in input_shape[:2])
-    if min(height, width) < 1:
-        raise ValueError(
-            f"`cropping` must leave something of images of {input_shape[0]} x {input_shape[1]}. "
-            f"Received: {cropping}"
-        )
+    height, width, _ = input_shape
     if min(height, width) < 2 ** len(stages):
         raise ValueError(
             f"`filters` must form at most {min(height, width).bit_length() - 1} stages for "
@@ -122,8 +115,6 @@ def build_model(
         )
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 255)(image)
-    if cropping:
-        x = layers.Cropping2D(cropping)(x)
     for stage in stages:
         for number, width in enumerate(stage, start=1):
             x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)

@@ -206,7 +206,7 @@ def test_recipe_sets_knobs_and_flags_override_it(capsys):
     assert report["architecture"]["filters"] == [4, 8]
     assert report["config"]["epochs"] == 1
     accurate = mnist_cnn.recipes["accurate"]
-    assert report["architecture"]["cropping"] == accurate["cropping"]
+    assert report["architecture"]["dropout"] == accurate["dropout"]
     config, architecture = mnist_cnn.recipe("accurate")
     assert config.epochs == accurate["epochs"]
     assert architecture["filters"] == accurate["filters"]
