@@ -201,7 +201,7 @@ app = App(
             "zoom": 0.0,
         },
         "accurate": {
-            "epochs": 29,
+            "epochs": 27,
             "filters": (32, 64, 64, 128),
             "dropout": 0.15,
         },
