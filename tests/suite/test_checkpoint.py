@@ -54,8 +54,8 @@ CASES = {
 }
 SMALL = {
     "iris": {},
-    "mnist_cnn": {"filters": (4, 8), "dropout": 0.2},
-    "dcgan": {"filters": (4, 8), "latent_dim": 8},
+    "mnist_cnn": {"generator_filters": (8, 4), "discriminator_filters": (4, 8), "dropout": 0.2},
+    "dcgan": {"generator_filters": (8, 4), "discriminator_filters": (4, 8), "latent_dim": 8},
     "vae": {"filters": (4,), "units": (8,)},
 }
 
