@@ -54,7 +54,7 @@ CASES = {
 }
 SMALL = {
     "iris": {},
-    "mnist_cnn": {"generator_filters": (8, 4), "discriminator_filters": (4, 8), "dropout": 0.2},
+    "mnist_cnn": {"filters": (4, 8), "dropout": 0.2},
     "dcgan": {"generator_filters": (8, 4), "discriminator_filters": (4, 8), "latent_dim": 8},
     "vae": {"filters": (4,), "units": (8,)},
 }
