@@ -54,6 +54,7 @@ class Config:
         value_weight: Weight of the critic's loss.
         clip_norm: Largest norm of all gradients together.
         reward_scale: Rewards are multiplied with it to learn from, not in what is reported.
+        scale_observations: Whether their bounds are made -1 and 1; not where most are far inside.
         normalize_advantages: Whether those of a rollout are made to have mean 0 and deviation 1.
         vectorization: `auto` takes the environment's own vectorised version where it has one, and
             else plays one copy after the other, as `sync`; `async` gives each a process.
@@ -71,6 +72,7 @@ class Config:
     value_weight: Weight = 0.5
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    scale_observations: bool = True
     normalize_advantages: bool = False
     vectorization: Vectorization = "auto"
 
@@ -83,6 +85,7 @@ def load_data(config: Config, run: Run) -> Data:
         config.num_envs,
         rollout_length=config.rollout_length,
         steps_per_epoch=config.steps_per_epoch,
+        scale_observations=config.scale_observations,
     )
 
 
@@ -123,15 +126,11 @@ def build_model(
         https://arxiv.org/abs/1602.01783
         Differs from the paper: the copies of the environment are played in step.
     """
-    if observation_scale is not None and len(observation_scale) != observation_dim:
-        raise ValueError(
-            f"`observation_scale` must have {observation_dim} numbers. Received: "
-            f"{observation_scale}"
-        )
+    scale = observation_scale or (1.0,) * observation_dim
+    if len(scale) != observation_dim:
+        raise ValueError(f"`observation_scale` must be {observation_dim} values. Received: {scale}")
     observation = keras.Input((observation_dim,), name="observation")
-    scaled = observation
-    if observation_scale is not None:
-        scaled = layers.Rescaling(list(observation_scale))(observation)
+    scaled = layers.Rescaling(list(scale))(observation)
 
     def torso() -> keras.KerasTensor:
         x = scaled
@@ -287,7 +286,8 @@ app = App(
     try_next="play --output cartpole.gif",
     recipes={
         "efficient": FEW_COPIES | {"steps_per_epoch": 20, "learning_rate": 2e-3},
-        "acrobot": FEW_COPIES | {"environment": "Acrobot-v1", "epochs": 10, "entropy_weight": 1e-3},
+        "acrobot": FEW_COPIES
+        | {"environment": "Acrobot-v1", "epochs": 10, "scale_observations": False},
         "pendulum": FEW_COPIES
         | {"environment": "Pendulum-v1", "discount": 0.9, "gae_lambda": 0.9, "reward_scale": 0.01},
     },

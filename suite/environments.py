@@ -155,7 +155,13 @@ def _spaces(vector: VectorEnv) -> Spaces:
 
 
 def load_episodes(
-    run: "Run", name: str, num_envs: int, *, rollout_length: int, steps_per_epoch: int
+    run: "Run",
+    name: str,
+    num_envs: int,
+    *,
+    rollout_length: int,
+    steps_per_epoch: int,
+    scale_observations: bool = True,
 ) -> Data:
     """What decides how episodes begin: experience itself is made while a model trains.
 
@@ -167,6 +173,7 @@ def load_episodes(
         num_envs: Number of copies, over all replicas.
         rollout_length: Steps in each of them between two updates.
         steps_per_epoch: Updates of an epoch.
+        scale_observations: Whether a model should scale them to their bounds.
 
     Raises:
         InputError: There is no such environment, or it is of no use here; or another source is
@@ -188,6 +195,9 @@ def load_episodes(
         refuse_uneven_shards("num_envs", num_envs, shard)
         return shard.of(tf.data.Dataset.counter(step).map(batch))
 
+    arguments = found.spaces._asdict()
+    if not scale_observations:
+        del arguments["observation_scale"]
     described = np.frombuffer(repr((name, found.spaces)).encode(), np.uint8)
     return Data(
         train=train,
@@ -195,7 +205,7 @@ def load_episodes(
         examples_per_step=num_envs * rollout_length,
         validation=None,
         test=None,
-        model_arguments=found.spaces._asdict(),
+        model_arguments=arguments,
         description={
             "source": f"gymnasium:{name}",
             "fingerprint": fingerprint(Split(described, described)),

@@ -78,6 +78,15 @@ def test_another_seed_begins_other_episodes():
     assert (one[0] == again[0]).numpy().all() and (one[0] != other[0]).numpy().any()
 
 
+def test_observations_may_be_left_as_they_are():
+    def scale(**options):
+        data = load_episodes(Run(), "Acrobot-v1", 4, rollout_length=2, steps_per_epoch=3, **options)
+        return data.model_arguments.get("observation_scale")
+
+    assert scale()[-1] < 0.1
+    assert scale(scale_observations=False) is None
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
