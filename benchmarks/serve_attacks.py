@@ -1,0 +1,259 @@
+"""Does a server stand bad requests, and answer each with a clear refusal?
+
+    pip install '.[serve]'
+    python -m benchmarks.serve_attacks
+
+Ten thousand requests of which each has something wrong with it: names, methods, signatures, shapes,
+types, ragged or deeply nested lists, sizes, JSON, UTF-8. Each must get a code from 400 to 499 and
+`{"error": "one line"}`. Meanwhile another client asks for what is right, and must get it.
+"""
+
+import http.client
+import json
+import random
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import cyclopts
+import numpy as np
+
+from benchmarks.results import publish
+from benchmarks.serve import PORT, RPC_PORT, exported, running
+
+PREDICT = "/v1/models/mnist_cnn:predict"
+LARGEST = 2**20  # bytes that the server takes
+NO_NUMBERS = ["a", None, True, {}, {"b64": 3}, "\ud7ff", ""]
+
+
+class Attack(NamedTuple):
+    """A request that has something wrong with it.
+
+    Args:
+        kind: What.
+        method: Of HTTP.
+        path: Quoted.
+        body: Sent with it.
+    """
+
+    kind: str
+    method: str
+    path: str
+    body: bytes
+
+
+def attack(chance: random.Random) -> Attack:
+    """Another one each time."""
+    kind = chance.choice(sorted(MAKERS))
+    made = MAKERS[kind](chance)
+    return made if isinstance(made, Attack) else Attack(kind, "POST", PREDICT, made)
+
+
+def _image(depth: int = 3) -> Any:
+    return [[[0]] * 28] * 28 if depth == 3 else 0
+
+
+def _said(body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+def _path(chance: random.Random) -> Attack:
+    junk = "".join(chance.choices("abc/.:%é\u4e2d \x00-1", k=chance.randint(1, 30)))
+    start = chance.choice(["/v1/models/", "/v1/models/mnist_cnn/versions/9", "/v1/", PREDICT])
+    return Attack("path", "POST", start + "!" + quote(junk, safe="/:."), _said({"instances": [1]}))
+
+
+def _method(chance: random.Random) -> Attack:
+    method = chance.choice(["PUT", "DELETE", "PATCH", "OPTIONS"])
+    return Attack("method", method, PREDICT, _said({"instances": [_image()]}))
+
+
+def _keys(chance: random.Random) -> bytes:
+    good = [_image()]
+    return _said(
+        chance.choice(
+            [
+                {},
+                [],
+                "instances",
+                {"instances": good, "inputs": good},
+                {"instances": good, f"x{chance.random()}": 1},
+                {"instances": good, "signature_name": chance.choice(["none", 3, None, "", [1]])},
+                {"instances": [{"picture": _image()}]},
+                {"inputs": {"image": good, "more": good}},
+                {"instances": []},
+                {"instances": {}},
+            ]
+        )
+    )
+
+
+def _shape(chance: random.Random) -> bytes:
+    shape = [28, 28, 28, 1]
+    while shape[1:] == [28, 28, 1]:
+        shape = [chance.randint(0, 30) for _ in range(chance.randint(0, 5))]
+    if np.prod(shape, dtype=float) > 100_000:
+        shape = shape[:2]
+    return _said({chance.choice(["instances", "inputs"]): np.zeros(shape).tolist()})
+
+
+def _types(chance: random.Random) -> bytes:
+    image = np.zeros((28, 28, 1)).tolist()
+    for _ in range(chance.randint(1, 5)):
+        image[chance.randrange(28)][chance.randrange(28)][0] = chance.choice(NO_NUMBERS)
+    return _said({"instances": [image]})
+
+
+def _ragged(chance: random.Random) -> bytes:
+    image = np.zeros((28, 28, 1)).tolist()
+    row = image[chance.randrange(28)]
+    chance.choice([row.pop, lambda: row.append([0]), lambda: row[3].append(1), row[5].pop])()
+    return _said({"instances": [image]})
+
+
+def _moved(chance: random.Random) -> bytes:
+    """As many numbers as there should be, but not where."""
+    image = np.zeros((28, 28, 1)).tolist()
+    image[chance.randrange(14)].append(image[14 + chance.randrange(14)].pop())
+    return _said({"instances": [image]})
+
+
+def _deep(chance: random.Random) -> bytes:
+    depth = chance.choice([5, 33, 65, 500, 1000, 1025, 50_000])
+    return b'{"instances": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
+
+
+def _large(chance: random.Random) -> bytes:
+    return b" " * (LARGEST + chance.randint(1, LARGEST)) + _said({"instances": [_image()]})
+
+
+def _torn(chance: random.Random) -> bytes:
+    whole = _said({"instances": [_image()]})
+    return whole[: chance.randrange(len(whole))]
+
+
+def _bytes(chance: random.Random) -> bytes:
+    return chance.randbytes(chance.randint(0, 300))
+
+
+def _text(chance: random.Random) -> bytes:
+    whole = bytearray(_said({"instances": [_image()], "signature_name": "serve"}))
+    whole[chance.randrange(len(whole) - 8, len(whole) - 3)] = chance.randint(0x80, 0xFF)
+    return bytes(whole)
+
+
+def _tree(chance: random.Random, depth: int = 4) -> Any:
+    if depth == 0 or chance.random() < 0.2:
+        return chance.choice([*NO_NUMBERS, 1.5, 10**40, -(2**63)])
+    items = [_tree(chance, depth - 1) for _ in range(chance.randint(0, 4))]
+    return items if chance.random() < 0.5 else {f"k{n}": item for n, item in enumerate(items)}
+
+
+def _nonsense(chance: random.Random) -> bytes:
+    return _said({chance.choice(["instances", "inputs", "signature_name"]): _tree(chance)})
+
+
+MAKERS = {
+    "path": _path, "method": _method, "keys": _keys, "shape": _shape, "types": _types,
+    "ragged": _ragged, "moved": _moved, "deep": _deep, "large": _large, "torn": _torn,
+    "bytes": _bytes, "UTF-8": _text, "nonsense": _nonsense,
+}  # fmt: skip
+
+
+def answered(host: str, port: int, asked: Attack) -> tuple[int, bytes]:
+    """Status and body of the answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request(asked.method, asked.path, asked.body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def refused(status: int, body: bytes) -> bool:
+    """Whether that is a clear refusal."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return False
+    one_line = said.keys() == {"error"} and said["error"] and "\n" not in said["error"]
+    return 400 <= status < 500 and bool(one_line)
+
+
+def attacked(host: str, port: int, count: int, seed: int = 0) -> dict[str, Any]:
+    """Sends bad requests, and good ones beside them.
+
+    Returns:
+        `refused` and `sent` by kind; `wrong`, what was not refused clearly; `good` and
+        `good_failed`, the number of good requests.
+    """
+    chance, sent, clear, wrong = random.Random(seed), Counter(), Counter(), []
+    good, over = Counter(), threading.Event()
+
+    def ask_well() -> None:
+        right = Attack("good", "POST", PREDICT, _said({"instances": [_image()]}))
+        while not over.is_set():
+            status, body = answered(host, port, right)
+            found = json.loads(body).get("predictions", [{}])[0].get("probabilities", [])
+            good["failed" if status != 200 or len(found) != 10 else "right"] += 1
+
+    beside = threading.Thread(target=ask_well)
+    beside.start()
+    try:
+        for _ in range(count):
+            asked = attack(chance)
+            status, body = answered(host, port, asked)
+            sent[asked.kind] += 1
+            if refused(status, body):
+                clear[asked.kind] += 1
+            else:
+                wrong.append((asked.kind, asked.path, asked.body[:200], status, body[:200]))
+    finally:
+        over.set()
+        beside.join()
+    return {
+        "sent": sent,
+        "refused": clear,
+        "wrong": wrong,
+        "good": good["right"],
+        "good_failed": good["failed"],
+    }
+
+
+def main(*, count: int = 10_000, seed: int = 0) -> None:
+    """Attacks a server.
+
+    Args:
+        count: Of bad requests.
+        seed: Decides them.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "saved_models"
+        exported(folder)
+        words = ["suite.serve", str(folder), "--port", str(PORT), "--grpc-port", str(RPC_PORT)]
+        words += ["--max-request-mib", str(LARGEST // 2**20)]
+        right = _said({"instances": [_image()]})
+        with running(words, f"http://127.0.0.1:{PORT}{PREDICT}", right):
+            found = attacked("127.0.0.1", PORT, count, seed)
+    rows = [
+        {"kind": kind, "sent": found["sent"][kind], "refused": found["refused"][kind]}
+        for kind in sorted(MAKERS)
+    ]
+    for each in found["wrong"][:20]:
+        print(each)
+    publish(
+        "serve_attacks",
+        rows,
+        sent=count,
+        refused=sum(found["refused"].values()),
+        good_requests_beside=found["good"],
+        good_requests_failed=found["good_failed"],
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

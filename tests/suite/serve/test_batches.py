@@ -1,0 +1,126 @@
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from suite.serve.batches import Batcher, Limits
+from suite.serve.status import Kind, RequestError
+
+
+class Slow:
+    """Squares, but not before it is let go; notes how many examples it was given."""
+
+    def __init__(self):
+        self.sizes, self.may_go = [], threading.Event()
+
+    def __call__(self, inputs):
+        self.sizes.append(len(inputs["x"]))
+        self.may_go.wait(10)
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return {"y": inputs["x"] ** 2}
+
+
+def asked(function, questions, limits=Limits()):  # noqa: B008
+    """The answers, or errors, to questions of which all but the first wait together."""
+
+    async def ask():
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(function, limits, executor)
+            tasks = [asyncio.create_task(batcher({"x": np.array(q)})) for q in questions]
+            while not function.sizes:
+                await asyncio.sleep(0.001)
+            function.may_go.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    return asyncio.run(ask())
+
+
+def test_each_gets_its_own_and_those_that_wait_go_together():
+    slow = Slow()
+    questions = [[0], [1], [2, 3], [4]]
+
+    answers = asked(slow, questions)
+
+    assert [answer["y"].tolist() for answer in answers] == [[0], [1], [4, 9], [16]]
+    assert sum(slow.sizes) == 5
+    assert len(slow.sizes) <= 2
+
+
+def test_a_batch_is_no_larger_than_it_may_be():
+    slow = Slow()
+
+    asked(slow, [[0]] * 7, Limits(batch_size=3))
+
+    assert slow.sizes == [3, 3, 1]
+
+
+def test_a_request_larger_than_a_batch_goes_alone():
+    slow = Slow()
+
+    answers = asked(slow, [[0], [1] * 5, [2]], Limits(batch_size=3))
+
+    assert slow.sizes == [1, 5, 1]
+    assert answers[1]["y"].tolist() == [1] * 5
+
+
+def test_only_equal_shapes_go_together():
+    slow = Slow()
+
+    answers = asked(slow, [[[1, 2]], [[3, 4]], [[5]], [[6]]])
+
+    assert [answer["y"].tolist() for answer in answers] == [[[1, 4]], [[9, 16]], [[25]], [[36]]]
+    assert slow.sizes == [2, 2]
+
+
+def test_one_that_fails_does_not_harm_the_others():
+    answers = asked(Slow(), [[1], [-1], [2]])
+
+    assert isinstance(answers[1], ValueError)
+    assert [answers[n]["y"].tolist() for n in (0, 2)] == [[1], [4]]
+
+
+def test_a_full_queue_says_so():
+    answers = asked(Slow(), [[n] for n in range(5)], Limits(queue=3))
+
+    refused = [answer for answer in answers if isinstance(answer, RequestError)]
+    assert len(refused) == 2
+    assert all(each.kind is Kind.UNAVAILABLE for each in refused)
+
+
+def test_an_idle_model_waits_as_long_as_it_is_told():
+    slow = Slow()
+    slow.may_go.set()
+
+    async def ask():
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(slow, Limits(patience=0.5), executor)
+            first = asyncio.create_task(batcher({"x": np.array([1])}))
+            await asyncio.sleep(0.05)
+            await asyncio.gather(first, batcher({"x": np.array([2])}))
+
+    asyncio.run(ask())
+
+    assert slow.sizes == [2]
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_client_that_went_away_takes_nobody_along(gone):
+    slow = Slow()
+
+    async def ask():
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(slow, Limits(batch_size=1), executor)
+            tasks = [asyncio.create_task(batcher({"x": np.array([n])})) for n in range(3)]
+            while not slow.sizes:
+                await asyncio.sleep(0.001)
+            tasks[gone].cancel()
+            slow.may_go.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(ask())
+
+    left = [n for n in range(3) if n != gone]
+    assert [answers[n]["y"].tolist() for n in left] == [[n * n] for n in left]

@@ -1,0 +1,304 @@
+"""Both ways in, asked by clients that know nothing of the suite."""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import requests
+import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from suite.app import app_names
+from suite.export import versions
+from tests.suite.serve.conftest import serve, stop
+
+SIZES = {None: 3}  # of axes that may have any
+
+
+@pytest.fixture(scope="module")
+def channel(server):
+    with grpc.insecure_channel(server.rpc) as opened:
+        yield opened
+
+
+def request_of(model, signature="serving_default", inputs=None, **spec):
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name, made.model_spec.signature_name = model, signature
+    for name, value in (inputs or {}).items():
+        made.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    for name, value in spec.items():
+        setattr(made.model_spec, name, value)
+    return made
+
+
+def signatures():
+    # The names that the apps promise; read from a loaded model in the test itself.
+    return app_names()
+
+
+@pytest.mark.parametrize("name", signatures())
+def test_rest_grpc_and_the_model_itself_agree_on_every_signature(name, server, channel):
+    predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+    loaded = tf.saved_model.load(str(server.folder / name / "1"))
+    random = np.random.default_rng(0)
+    for signature, function in loaded.signatures.items():
+        inputs = {}
+        for spec in function.structured_input_signature[1].values():
+            shape = [SIZES.get(size, size) for size in spec.shape]
+            drawn = random.integers(1, 4, shape)
+            inputs[spec.name] = drawn.astype(spec.dtype.as_numpy_dtype)
+        expected = function(**{key: tf.constant(value) for key, value in inputs.items()})
+
+        body = {key: value.tolist() for key, value in inputs.items()}
+        said = server.post(f"{name}:predict", signature_name=signature, inputs=body).json()
+        columns = said["outputs"]
+        if len(expected) == 1:
+            columns = dict.fromkeys(expected, columns)
+        answered = predict(request_of(name, signature, inputs)).outputs
+
+        assert columns.keys() == answered.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(columns[key], value, rtol=1e-5, atol=1e-5)
+            exact = tf.make_ndarray(answered[key])
+            np.testing.assert_allclose(exact, value, rtol=1e-5, atol=1e-5)
+            assert exact.dtype == value.dtype
+
+
+def test_curl_gets_the_same(server):
+    body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]})
+    url = f"{server.url}/v1/models/iris:predict"
+
+    said = subprocess.run(["curl", "-sd", body, url], capture_output=True, check=True).stdout
+
+    assert json.loads(said) == requests.post(url, data=body, timeout=60).json()
+    assert json.loads(said)["predictions"][0].keys() == {"logits", "probabilities", "label"}
+
+
+def test_status_of_a_model_and_of_a_version(server, channel):
+    wanted = {"version": "1", "state": "AVAILABLE"}
+    said = server.get("iris").json()["model_version_status"]
+
+    assert said == [{**wanted, "status": {"error_code": "OK", "error_message": ""}}]
+    assert server.get("iris/versions/1").json()["model_version_status"] == said
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = "iris"
+    status = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked)
+    [one] = MessageToDict(status, preserving_proto_field_name=True)["model_version_status"]
+    assert {key: one[key] for key in wanted} == wanted
+
+
+def test_metadata_is_what_the_export_says(server, channel):
+    said = server.get("iris/metadata").json()
+
+    assert said["model_spec"] == {"name": "iris", "signature_name": "", "version": "1"}
+    default = said["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert default["inputs"]["features"]["dtype"] == "DT_FLOAT"
+    sizes = [dim["size"] for dim in default["inputs"]["features"]["tensor_shape"]["dim"]]
+    assert sizes == ["-1", "4"]
+    assert default["method_name"] == "tensorflow/serving/predict"
+
+    asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    asked.model_spec.name = "iris"
+    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(asked)
+    found = get_model_metadata_pb2.SignatureDefMap()
+    answer.metadata["signature_def"].Unpack(found)
+    assert found.signature_def["serving_default"].inputs["features"].dtype == tf.float32
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "words"),
+    [
+        ("POST", "iris:predict", "{", 400, "must be JSON"),
+        ("POST", "iris:predict", '{"instances": [[1, 2]]}', 400, "the shape (any, 4)"),
+        ("POST", "iris:predict", '{"instances": [1], "inputs": 1}', 400, "either"),
+        ("POST", "iris:predict", '{"signature_name": "x", "inputs": 1}', 400, "one of: serve"),
+        ("POST", "rose:predict", '{"instances": [1]}', 404, "Servable not found"),
+        ("POST", "iris/versions/9:predict", '{"instances": [1]}', 404, "Specific(9)"),
+        ("POST", "iris/versions/x:predict", '{"instances": [1]}', 400, "must be a number"),
+        ("POST", "iris/labels/best:predict", '{"instances": [1]}', 400, "label: best"),
+        ("GET", "rose", "", 404, "Could not find any versions of model rose"),
+        ("GET", "iris/versions/9", "", 404, "version 9"),
+        ("GET", "iris:predict", "", 404, "model iris:predict"),
+        ("DELETE", "iris", "", 400, "Malformed request: DELETE"),
+        ("POST", "iris:classify", "{}", 400, "Malformed request: POST"),
+        (
+            "POST",
+            "vae:predict",
+            '{"signature_name": "sample", "inputs": {"num": 0, "seed": 1}}',
+            400,
+            "[num must be in 1..10,000. Received:] [0]",
+        ),
+    ],
+)
+def test_bad_requests_get_one_sentence_in_tensorflow_serving_s_form(
+    method, path, body, code, words, server
+):
+    said = requests.request(method, f"{server.url}/v1/models/{path}", data=body, timeout=60)
+
+    assert said.status_code == code
+    assert said.json().keys() == {"error"}
+    assert words in said.json()["error"]
+    assert "\n" not in said.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "words"),
+    [
+        (request_of("rose"), grpc.StatusCode.NOT_FOUND, "Latest(rose)"),
+        (request_of("iris"), grpc.StatusCode.INVALID_ARGUMENT, "named features"),
+        (
+            request_of("iris", inputs={"features": [[1, 2, 3, 4]]}),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "must be float32. Received: int32",
+        ),
+        (
+            request_of("iris", inputs={"features": [[1.0]]}),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "the shape (any, 4)",
+        ),
+        (request_of("iris", "x"), grpc.StatusCode.INVALID_ARGUMENT, "one of: serve"),
+        (request_of("iris", version_label="x"), grpc.StatusCode.INVALID_ARGUMENT, "label: x"),
+    ],
+)
+def test_bad_calls_get_one_sentence(request_, code, words, channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request_)
+
+    assert caught.value.code() is code
+    assert words in caught.value.details()
+
+
+def test_only_outputs_that_are_asked_for_come(channel):
+    asked = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
+    asked.output_filter.append("label")
+
+    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked)
+
+    assert list(answer.outputs) == ["label"]
+    assert answer.model_spec.version.value == 1
+
+
+def test_health_and_numbers(server):
+    base = server.url
+    server.post("iris:predict", instances=[[1, 2, 3, 4]])
+
+    assert requests.get(f"{base}/healthz", timeout=60).json() == {"status": "alive"}
+    assert requests.get(f"{base}/readyz", timeout=60).json() == {"models": app_names()}
+    numbers = requests.get(f"{base}/metrics", timeout=60).text
+    assert 'suite_requests_total{code="OK",model="iris",way="rest"}' in numbers
+    assert 'suite_request_seconds_bucket{le="' in numbers
+
+
+def test_what_is_promised_of_access_and_size(copied, tmp_path):
+    secret = tmp_path / "token"
+    secret.write_text("open sesame\n")
+    words = ["--token-file", str(secret), "--max-request-mib", "1", "--label", "iris/best=1"]
+    server = serve(copied, *words)
+    try:
+        assert server.get("iris").status_code == 401
+        assert requests.get(f"{server.url}/metrics", timeout=60).status_code == 401
+        assert requests.get(f"{server.url}/readyz", timeout=60).status_code == 200
+        assert "Playground" in requests.get(f"{server.url}/", timeout=60).text
+        bearer = {"Authorization": "Bearer open sesame"}
+        url = f"{server.url}/v1/models/iris/labels/best:predict"
+        good = {"instances": [[1, 2, 3, 4]]}
+        assert requests.post(url, json=good, headers=bearer, timeout=60).status_code == 200
+        large = requests.post(url, data=b" " * 2**20 + b"{}", headers=bearer, timeout=60)
+        assert large.status_code == 413
+        with grpc.insecure_channel(server.rpc) as channel:
+            predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            asked = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
+            with pytest.raises(grpc.RpcError) as caught:
+                predict(asked)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert predict(asked, metadata=[("authorization", "Bearer open sesame")]).outputs
+    finally:
+        assert stop(server) == 0
+
+
+def test_exports_come_and_go_while_nobody_is_refused(copied):
+    server = serve(copied)
+    failed, served, done = [], 0, threading.Event()
+
+    def ask():
+        nonlocal served
+        with requests.Session() as session:
+            url = f"{server.url}/v1/models/iris:predict"
+            while not done.is_set():
+                said = session.post(url, json={"instances": [[1, 2, 3, 4]]}, timeout=60)
+                served += 1
+                if said.status_code != 200:
+                    failed.append(said.text)
+
+    def until(state):
+        while True:
+            found = server.get("iris").json().get("model_version_status", [])
+            if [(one["version"], one["state"]) for one in found] == state:
+                return
+            time.sleep(0.1)
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    try:
+        for thread in asking:
+            thread.start()
+        for number in (2, 3):
+            aside = copied / "aside"
+            shutil.copytree(copied / "iris" / "1", aside)
+            aside.rename(copied / "iris" / str(number))
+        until([("3", "AVAILABLE"), ("2", "AVAILABLE"), ("1", "AVAILABLE")])
+        shutil.rmtree(copied / "iris" / "1")
+        shutil.rmtree(copied / "iris" / "2")
+        until([("3", "AVAILABLE")])
+
+        # One that is copied slowly is broken at first.
+        half = copied / "iris" / "4"
+        half.mkdir()
+        (half / "saved_model.pb").write_bytes(b"half")
+        until([("4", "END"), ("3", "AVAILABLE")])
+        assert (
+            server.get("iris/versions/4").json()["model_version_status"][0]["status"]["error_code"]
+            == "DATA_LOSS"
+        )
+        shutil.copytree(copied / "iris" / "3", half, dirs_exist_ok=True)
+        until([("4", "AVAILABLE"), ("3", "AVAILABLE")])
+        assert server.get("iris/metadata").json()["model_spec"]["version"] == "4"
+        assert server.post("iris/versions/3:predict", instances=[[1, 2, 3, 4]]).ok
+    finally:
+        done.set()
+        for thread in asking:
+            thread.join()
+        assert stop(server) == 0
+    assert versions(copied / "iris") == [3, 4]
+    assert served > 100
+    assert not failed
+
+
+def test_what_is_in_flight_is_finished_at_the_end(exported, tmp_path):
+    shutil.copytree(exported / "dcgan", tmp_path / "models" / "dcgan")
+    server = serve(tmp_path / "models")
+    answers = []
+
+    def ask():
+        body = {"num": 1000, "seed": 0}
+        said = server.post("dcgan:predict", signature_name="sample", inputs=body)
+        answers.append(len(said.json()["outputs"]))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(0.2)
+
+    assert stop(server) == 0
+    asking.join()
+    assert answers == [1000]

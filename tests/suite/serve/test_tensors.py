@@ -1,0 +1,214 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from suite.serve.status import RequestError
+from suite.serve.tensors import _numbers, _parsed, arrays, read, write
+
+ONE = {"x": tf.TensorSpec((None, 2), tf.float32, "x")}
+TWO = {"a": tf.TensorSpec((None,), tf.int64, "a"), "b": tf.TensorSpec((None, 2), tf.float32, "b")}
+SCALARS = {"num": tf.TensorSpec((), tf.int32, "num")}
+TEXT = {"text": tf.TensorSpec((None,), tf.string, "text")}
+
+
+def inputs(body, specs):
+    return arrays(read(json.dumps(body).encode()), specs)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": [[1, 2], [3, 4]]},
+        {"instances": [{"x": [1, 2]}, {"x": [3, 4]}]},
+        {"inputs": [[1, 2], [3, 4]]},
+        {"inputs": {"x": [[1, 2], [3, 4]]}},
+    ],
+)
+def test_one_input_comes_in_four_ways(body):
+    found = inputs(body, ONE)
+
+    assert found["x"].dtype == np.float32
+    np.testing.assert_array_equal(found["x"], [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": [{"a": 1, "b": [0.5, 1]}, {"b": [2, 3], "a": 2}]},
+        {"inputs": {"b": [[0.5, 1], [2, 3]], "a": [1, 2]}},
+    ],
+)
+def test_several_inputs_come_by_name(body):
+    found = inputs(body, TWO)
+
+    assert found["a"].tolist() == [1, 2]
+    assert found["a"].dtype == np.int64
+    assert found["b"].tolist() == [[0.5, 1], [2, 3]]
+
+
+def test_a_number_alone_is_an_input():
+    assert inputs({"inputs": {"num": 7}}, SCALARS)["num"] == 7
+
+
+def test_strings_are_text_or_base64():
+    raw = bytes(range(256))
+    body = {"instances": ["é", {"b64": base64.b64encode(raw).decode()}]}
+
+    assert inputs(body, TEXT)["text"].tolist() == ["é".encode(), raw]
+
+
+def test_numbers_that_are_none_go_both_ways():
+    found = arrays(read(b'{"inputs": [[NaN, Infinity], [-Infinity, 0]]}'), ONE)["x"]
+
+    assert np.isnan(found[0, 0])
+    assert found[1, 0] == -np.inf
+    said = write({"y": found}, read(b'{"inputs": 0}'))
+    assert said == b'{"outputs": [[NaN, Infinity], [-Infinity, 0.0]]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ([1], "a JSON object"),
+        ({}, "either instances or inputs"),
+        ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "either instances or inputs"),
+        ({"instances": [[1, 2]], "instance": 1}, "Received: ['instance']"),
+        ({"instances": []}, "an entry for each example"),
+        ({"instances": {"x": [1, 2]}}, "an entry for each example"),
+        ({"signature_name": 3, "inputs": 1}, "signature_name must be a string"),
+        ({"inputs": [[1, 2], [3]]}, "equal lengths"),
+        ({"inputs": [[1, "2"]]}, "must be float32"),
+        ({"inputs": [[1, None]]}, "must be float32"),
+        ({"inputs": [[True, False]]}, "must be float32"),
+        ({"inputs": [1, 2]}, "the shape (any, 2). Received: (2,)"),
+        ({"inputs": {"y": [[1, 2]]}}, "named x. Received: ['y']"),
+        ({"instances": [{"x": [1, 2]}, [3, 4]]}, "an object with x, or the value alone"),
+        ({"instances": [{"x": [1, 2]}, {"y": [3, 4]}]}, "an object with x"),
+    ],
+)
+def test_what_is_wrong_is_said(body, words):
+    with pytest.raises(RequestError) as caught:
+        inputs(body, ONE)
+
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "specs", "words"),
+    [
+        ({"inputs": {"num": 2**31}}, SCALARS, "from -2147483648 to 2147483647"),
+        ({"inputs": {"num": 1.5}}, SCALARS, "must be int32"),
+        ({"inputs": {"num": 2**70}}, SCALARS, "must be int32"),
+        ({"instances": [1, 2]}, SCALARS, "shape ()"),
+        ({"instances": [1]}, TEXT, "strings must be text"),
+        ({"instances": [{"b64": "?"}]}, TEXT, "strings must be text"),
+        ({"inputs": {"a": [1]}}, TWO, "named a, b"),
+        ({"inputs": [[1, 2]]}, TWO, "named a, b"),
+    ],
+)
+def test_what_is_wrong_of_other_types_is_said(body, specs, words):
+    with pytest.raises(RequestError) as caught:
+        inputs(body, specs)
+
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"{", b'{"inputs": NaN', b"[" * 100_000, b'{"inputs": "\xc3"}']
+)
+def test_what_is_no_json_is_said(body):
+    with pytest.raises(RequestError, match="must be JSON"):
+        read(body)
+
+
+def test_answers_go_as_the_question_came():
+    outputs = {"label": np.int64([1, 0]), "probabilities": np.float32([[0.25, 0.75], [1, 0]])}
+    rows = [
+        {"label": 1, "probabilities": [0.25, 0.75]},
+        {"label": 0, "probabilities": [1, 0]},
+    ]
+
+    by_row = json.loads(write(outputs, read(b'{"instances": [0, 0]}')))
+    together = json.loads(write(outputs, read(b'{"inputs": [0, 0]}')))
+
+    assert by_row == {"predictions": rows}
+    assert together == {"outputs": {name: each.tolist() for name, each in outputs.items()}}
+
+
+def test_an_answer_alone_has_no_name():
+    outputs = {"sum": np.int64([3, 4])}
+
+    assert json.loads(write(outputs, read(b'{"instances": [0, 0]}'))) == {"predictions": [3, 4]}
+    assert json.loads(write(outputs, read(b'{"inputs": [0, 0]}'))) == {"outputs": [3, 4]}
+
+
+def test_answers_that_are_not_one_by_one_are_not_given_so():
+    with pytest.raises(RequestError, match="use inputs"):
+        write({"sum": np.int64([3])}, read(b'{"instances": [0, 0]}'))
+
+
+def test_float32_comes_back_as_it_went():
+    values = np.random.default_rng(0).normal(size=1000).astype("float32")
+
+    said = json.loads(write({"y": values}, read(b'{"inputs": 0}')))
+
+    np.testing.assert_array_equal(np.float32(said["outputs"]), values)
+
+
+def test_bytes_are_text_or_base64():
+    outputs = {"text": np.array([b"\xff", "é".encode()], object)}
+
+    said = json.loads(write(outputs, read(b'{"inputs": 0}')))
+
+    assert said == {"outputs": [{"b64": "/w=="}, "é"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [[1, 2], [3, 4]]}',
+        '{"instances": [[1.5, -2e3], [3, 4E-1]]}',
+        '{ "signature_name" : "serve" , "inputs" : [ [ 1 , 2 ] , [ 3 , 4 ] ] }',
+        '{"inputs": [[[1]], [[2]]]}',
+        '{"inputs": [1]}',
+        '{"inputs": [9007199254740993, -9223372036854775808]}',
+    ],
+)
+def test_plain_numbers_are_read_at_once_as_anything_is(body):
+    fast, slow = _numbers(body.encode()), _parsed(body.encode())
+
+    assert fast.keys() == slow.keys()
+    for name, value in slow.items():
+        both = np.asarray(fast[name]), np.asarray(value)
+        np.testing.assert_array_equal(*both)
+        assert both[0].dtype == both[1].dtype
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"inputs": [[1, 2], [3]]}',
+        '{"inputs": [[1, 2, 3], [4], [5, 6]]}',
+        '{"inputs": [[1], 2]}',
+        '{"inputs": [[1, [2]], [3, 4]]}',
+        '{"inputs": [1, "2"]}',
+        '{"inputs": [1, true]}',
+        '{"inputs": [1, null]}',
+        '{"inputs": [1, NaN]}',
+        '{"inputs": []}',
+        '{"inputs": [[]]}',
+        '{"inputs": 1}',
+        '{"inputs": [18446744073709551616]}',
+        '{"inputs": {"x": [1]}}',
+        '{"inputs": [1], "instances": [1]}',
+        '{"inputs": [1], "inputs": [2]}',
+        '{"inputs": [1], "a": [2]}',
+        "[1]",
+        '{"inputs": [1',
+    ],
+)
+def test_all_others_are_left_to_be_read_slowly(body):
+    assert _numbers(body.encode()) is None
