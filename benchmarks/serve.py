@@ -32,7 +32,7 @@ from benchmarks.results import publish
 
 PORT, RPC_PORT = 8511, 8512
 SECONDS_TO_BEGIN, SECONDS_TO_END = 180, 30
-BATCH = 32
+BATCH, TURNS = 32, 3
 
 
 class Server(NamedTuple):
@@ -103,41 +103,44 @@ def asked(url: str, body: Path, clients: int, seconds: float) -> dict[str, float
 
 
 def overheads(version: Path, images: np.ndarray, seconds: float) -> dict[str, float]:
-    """Seconds of a batch in process, by gRPC and by REST, in turns: medians, and the overheads."""
+    """Milliseconds of a batch in a process of its own, by gRPC and by REST, and the overheads."""
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    function = tf.saved_model.load(str(version)).signatures["serve"]
-    image = images.astype(np.float32)
-    body = json.dumps({"instances": images.tolist()}).encode()
     message = predict_pb2.PredictRequest()
     message.model_spec.name = "mnist_cnn"
-    message.inputs["image"].CopyFrom(tf.make_tensor_proto(image))
+    message.inputs["image"].CopyFrom(tf.make_tensor_proto(images.astype(np.float32)))
     predict = prediction_service_pb2_grpc.PredictionServiceStub(
         grpc.insecure_channel(f"127.0.0.1:{RPC_PORT}")
     ).Predict
+    body = json.dumps({"instances": images.tolist()}).encode()
     rest = http.client.HTTPConnection("127.0.0.1", PORT)
 
     def by_rest() -> bytes:
         rest.request("POST", PREDICT, body)
         return rest.getresponse().read()
 
-    ways: dict[str, Callable[[], Any]] = {
-        "in process": lambda: {k: v.numpy() for k, v in function(image=tf.constant(image)).items()},
-        "gRPC": lambda: predict(message),
-        "REST": by_rest,
+    def in_process() -> float:
+        words = [sys.executable, "-m", "benchmarks.servers.network", str(version)]
+        words += ["--batch", str(len(images)), "--seconds", str(seconds / TURNS)]
+        return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+    def median(call: Callable[[], Any]) -> float:
+        took, until = [], time.perf_counter() + seconds / TURNS
+        while (begun := time.perf_counter()) < until:
+            call()
+            took.append(time.perf_counter() - begun)
+        return 1000 * statistics.median(took)
+
+    ways: dict[str, Callable[[], float]] = {
+        "in process": in_process,
+        "gRPC": lambda: median(lambda: predict(message)),
+        "REST": lambda: median(by_rest),
     }
-    took: dict[str, list[float]] = {way: [] for way in ways}
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        for way, call in ways.items():
-            for _ in range(10):
-                begun = time.perf_counter()
-                call()
-                took[way].append(time.perf_counter() - begun)
-    medians = {way: statistics.median(each) for way, each in took.items()}
-    return {f"ms of {BATCH} {way}": 1000 * median for way, median in medians.items()} | {
+    turns = [{way: measure() for way, measure in ways.items()} for _ in range(TURNS)]
+    medians = {way: statistics.median(turn[way] for turn in turns) for way in ways}
+    return {f"milliseconds {way}": found for way, found in medians.items()} | {
         f"overhead of {way}": medians[way] / medians["in process"] - 1 for way in ("gRPC", "REST")
     }
 

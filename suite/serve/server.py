@@ -16,7 +16,7 @@ from suite.serve.models import Models
 from suite.serve.monitor import Monitor
 from suite.serve.rest import application
 
-SECONDS_TO_FINISH = 30
+SECONDS_TO_FINISH, SECONDS_KEPT_OPEN = 30, 75
 
 
 def serve(
@@ -60,6 +60,7 @@ async def _serve(
             access_log=False,
             log_level="warning",
             lifespan="off",
+            timeout_keep_alive=SECONDS_KEPT_OPEN,
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
         )
     )

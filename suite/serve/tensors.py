@@ -174,11 +174,10 @@ def _numbers(body: bytes) -> dict[str, Any] | None:
             return None
         whole = all(mark not in body[begin:end] for mark in (b".", b"e", b"E"))
         flat = document[name].as_buffer(of_type="i" if whole else "d")
-        found = {key: document[key] for key in keys if key != name}
+        numbers = np.frombuffer(flat, np.int64 if whole else np.float64).reshape(shape)
+        return {key: document[key] for key in keys} | {name: numbers}
     except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):
         return None
-    numbers = np.frombuffer(flat, np.int64 if whole else np.float64)
-    return {**found, name: numbers.reshape(shape)}
 
 
 def _regular(lists: bytes, shape: Sequence[int]) -> bool:

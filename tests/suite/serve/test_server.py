@@ -43,27 +43,31 @@ def request_of(model, signature="serving_default", inputs=None, **spec):
     return made
 
 
-def signatures():
-    # The names that the apps promise; read from a loaded model in the test itself.
-    return app_names()
+def example(spec):
+    """Something that fits an input."""
+    shape = [SIZES.get(size, size) for size in spec.shape]
+    return np.random.default_rng(0).integers(1, 4, shape).astype(spec.dtype.as_numpy_dtype)
 
 
-@pytest.mark.parametrize("name", signatures())
-def test_rest_grpc_and_the_model_itself_agree_on_every_signature(name, server, channel):
+def curl(server, path, body):
+    words = ["curl", "-s", "-d", "@-", f"{server.url}/v1/models/{path}"]
+    done = subprocess.run(words, input=json.dumps(body), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", app_names())
+def test_clients_and_the_model_itself_agree_on_every_signature(name, server, channel):
     predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
     loaded = tf.saved_model.load(str(server.folder / name / "1"))
-    random = np.random.default_rng(0)
     for signature, function in loaded.signatures.items():
-        inputs = {}
-        for spec in function.structured_input_signature[1].values():
-            shape = [SIZES.get(size, size) for size in spec.shape]
-            drawn = random.integers(1, 4, shape)
-            inputs[spec.name] = drawn.astype(spec.dtype.as_numpy_dtype)
+        specs = function.structured_input_signature[1].values()
+        inputs = {spec.name: example(spec) for spec in specs}
         expected = function(**{key: tf.constant(value) for key, value in inputs.items()})
 
-        body = {key: value.tolist() for key, value in inputs.items()}
-        said = server.post(f"{name}:predict", signature_name=signature, inputs=body).json()
-        columns = said["outputs"]
+        lists = {key: value.tolist() for key, value in inputs.items()}
+        body = {"signature_name": signature, "inputs": lists}
+        columns = server.post(f"{name}:predict", **body).json()["outputs"]
+        assert curl(server, f"{name}:predict", body)["outputs"] == columns
         if len(expected) == 1:
             columns = dict.fromkeys(expected, columns)
         answered = predict(request_of(name, signature, inputs)).outputs
@@ -76,14 +80,25 @@ def test_rest_grpc_and_the_model_itself_agree_on_every_signature(name, server, c
             assert exact.dtype == value.dtype
 
 
-def test_curl_gets_the_same(server):
-    body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]})
-    url = f"{server.url}/v1/models/iris:predict"
+@pytest.mark.parametrize("name", app_names())
+def test_a_client_made_for_another_server_agrees(name, server):
+    ovmsclient = pytest.importorskip("ovmsclient", reason="ovmsclient is not installed")
+    function = tf.saved_model.load(str(server.folder / name / "1")).signatures["serving_default"]
+    [spec] = function.structured_input_signature[1].values()
+    inputs = {spec.name: example(spec)}
+    expected = function(**{spec.name: tf.constant(inputs[spec.name])})
 
-    said = subprocess.run(["curl", "-sd", body, url], capture_output=True, check=True).stdout
+    for made, address in (
+        (ovmsclient.make_grpc_client, server.rpc),
+        (ovmsclient.make_http_client, server.url.removeprefix("http://")),
+    ):
+        client = made(address)
+        said = client.predict(inputs=inputs, model_name=name)
+        columns = said if isinstance(said, dict) else dict.fromkeys(expected, said)
 
-    assert json.loads(said) == requests.post(url, data=body, timeout=60).json()
-    assert json.loads(said)["predictions"][0].keys() == {"logits", "probabilities", "label"}
+        assert client.get_model_status(name)[1]["state"] == "AVAILABLE"
+        for key, value in expected.items():
+            np.testing.assert_allclose(columns[key], value, rtol=1e-5, atol=1e-5)
 
 
 def test_status_of_a_model_and_of_a_version(server, channel):

@@ -200,6 +200,8 @@ def test_plain_numbers_are_read_at_once_as_anything_is(body):
         '{"inputs": [1, NaN]}',
         '{"inputs": []}',
         '{"inputs": [[]]}',
+        '{"inputs": [[1], []]}',
+        '{"inputs": ' + "[" * 65 + "1" + "]" * 65 + "}",
         '{"inputs": 1}',
         '{"inputs": [18446744073709551616]}',
         '{"inputs": {"x": [1]}}',
