@@ -14,13 +14,16 @@ import time
 
 import cyclopts
 
+from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
 from benchmarks.turns import rates, ratio
 from suite import Run
 from suite.images import load_digits
 
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
-BATCH, LATENT_DIM, NUM_CODES = 16, 64, 16
+CONFIG, KNOBS = app.config(), app.architecture_knobs()
+BATCH, LATENT_DIM = CONFIG.batch_size, KNOBS["latent_dim"].default
+NUM_CODES = KNOBS["num_codes"].default
 WARM_UP, STEPS = 60, 1500
 
 
@@ -28,13 +31,12 @@ def ours() -> float:
     """`fit`, as the application calls it."""
     import keras
 
-    from apps.dcgan import app
     from suite.fused import fused_batch_normalization
     from suite.training import compiled
 
-    config, run = app.config(batch_size=BATCH), Run()
-    data = app.data(config, run)
-    model = compiled(app, config, run, {"latent_dim": LATENT_DIM, "num_codes": NUM_CODES}, data)
+    run = Run()
+    data = app.data(CONFIG, run)
+    model = compiled(app, CONFIG, run, {}, data)
     ends = []
     ticking = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
@@ -81,9 +83,9 @@ def pytorch(mode: str) -> float:
         nn.Conv2d(128, 1, 4),
     ).to(memory_format=torch.channels_last)
     average = [weight.detach().clone() for weight in generator.parameters()]
+    settings = {"lr": CONFIG.learning_rate, "betas": (CONFIG.beta_1, 0.999), "fused": True}
     optimizers = [
-        torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999), fused=True)
-        for network in (generator, discriminator)
+        torch.optim.Adam(network.parameters(), **settings) for network in (generator, discriminator)
     ]
     draw, tell = (
         torch.compile(network) if mode == "compiled" else network
@@ -99,11 +101,12 @@ def pytorch(mode: str) -> float:
         rows = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)]
         real = images[rows] / 127.5 - 1
         latent = torch.randn(BATCH, LATENT_DIM)
-        code = 4.0 * one_hot(latent[:, :NUM_CODES].argmax(1), NUM_CODES)
+        code = CODE_SCALE * one_hot(latent[:, :NUM_CODES].argmax(1), NUM_CODES)
         fake = draw(torch.cat([latent, code], 1)[:, :, None, None])
         # One pass through the discriminator for both losses: gradients are taken apart.
         real_score, fake_score = tell(real).flatten(), tell(fake).flatten()
-        of_real = 0.9 * softplus(-real_score) + 0.1 * softplus(real_score)
+        doubt = CONFIG.label_smoothing
+        of_real = (1 - doubt) * softplus(-real_score) + doubt * softplus(real_score)
         discriminator_loss = (of_real + softplus(fake_score)).mean()
         generator_loss = softplus(-fake_score).mean()
         own = list(generator.parameters())
@@ -114,7 +117,7 @@ def pytorch(mode: str) -> float:
             weight.grad = gradient
         for optimizer in optimizers:
             optimizer.step()
-        torch._foreach_lerp_(average, [weight.detach() for weight in own], 0.001)
+        torch._foreach_lerp_(average, [weight.detach() for weight in own], 1 - CONFIG.ema_momentum)
     return STEPS * BATCH / (time.perf_counter() - started)
 
 

@@ -49,7 +49,7 @@ def main(
         grpc_port: Of gRPC.
         max_batch_size: Most examples that are put together for one call of a model.
         batch_timeout_ms: How long an idle model waits for more, in milliseconds.
-        max_queue: Most requests that wait; further ones are answered with 503.
+        max_queue: Most requests for a signature at a time; further ones are answered with 503.
         max_request_mib: Largest request, in MiB.
         timeout_seconds: That a request may take.
         token_file: Holds the bearer token that requests must have.

@@ -8,19 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from suite.serve.status import Kind, RequestError
-
 Arrays = Mapping[str, np.ndarray]
 Function = Callable[[Arrays], dict[str, np.ndarray]]
 
 
 class Limits(NamedTuple):
-    """How requests are put together.
+    """How many requests are taken, and how they are put together.
 
     Args:
         batch_size: Most examples in a call, where no single request has more.
         patience: Seconds that an idle model waits for more requests.
-        queue: Most requests that wait; further ones are refused.
+        queue: Most requests for a signature at a time; further ones are refused.
     """
 
     batch_size: int = 64
@@ -52,16 +50,7 @@ class Batcher:
         self._calling: asyncio.Task[None] | None = None
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The outputs for these inputs.
-
-        Raises:
-            RequestError: Too many requests are waiting.
-        """
-        if len(self._waiting) >= self._limits.queue:
-            raise RequestError(
-                f"{self._limits.queue} requests are waiting already: try again later",
-                Kind.UNAVAILABLE,
-            )
+        """The outputs for these inputs."""
         answer = asyncio.get_running_loop().create_future()
         count = len(next(iter(inputs.values())))
         shapes = tuple(each.shape[1:] for each in inputs.values())

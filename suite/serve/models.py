@@ -42,7 +42,7 @@ class Signature:
     ) -> None:
         self.function, self._model = function, model
         self.inputs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
-        self._executor = executor
+        self._executor, self._most, self._asked = executor, limits.queue, 0
         self._batcher = Batcher(self._call, limits, executor) if self._takes_batches() else None
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -51,7 +51,12 @@ class Signature:
         Raises:
             RequestError: What the model says against its inputs, or there are too many requests.
         """
+        if self._asked >= self._most:
+            raise RequestError(
+                f"{self._most} requests are waiting already: try again later", Kind.UNAVAILABLE
+            )
         together = self._batcher is not None and len({len(each) for each in inputs.values()}) == 1
+        self._asked += 1
         try:
             if together:
                 return await self._batcher(inputs)
@@ -59,6 +64,8 @@ class Signature:
             return await loop.run_in_executor(self._executor, self._call, inputs)
         except (tf.errors.InvalidArgumentError, ValueError) as error:
             raise RequestError(f"the model refuses: {_reason(error)}") from error
+        finally:
+            self._asked -= 1
 
     def _call(self, inputs: Arrays) -> dict[str, np.ndarray]:
         tensors = {

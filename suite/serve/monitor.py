@@ -6,13 +6,19 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from suite.serve.models import Models
 from suite.serve.status import RequestError
 
 
 class Monitor:
-    """Counts requests, and how long they take."""
+    """Counts requests, and how long they take.
 
-    def __init__(self) -> None:
+    Args:
+        models: Whose names are kept; clients must not be able to make some up.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "suite_requests", "Requests answered", ("model", "way", "code"), registry=self.registry
@@ -29,12 +35,11 @@ class Monitor:
             yield
         except RequestError as error:
             code = error.kind.name
-            if error.kind.http == 404:
-                model = ""  # clients must not be able to make up names that are kept
             raise
         except BaseException:
             code = "INTERNAL"
             raise
         finally:
+            model = model if model in self._models.names else ""
             self._requests.labels(model, way, code).inc()
             self._seconds.labels(model).observe(time.perf_counter() - started)

@@ -51,7 +51,7 @@ def serve(
             async with models.watched():
                 yield
 
-        return application(models, access, Monitor(), lifespan=lifespan)
+        return application(models, access, Monitor(models), lifespan=lifespan)
 
     asked_to_end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

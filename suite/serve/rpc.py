@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import Message
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -21,7 +22,7 @@ from tensorflow_serving.apis import (
 from suite.serve.access import Access
 from suite.serve.models import Models
 from suite.serve.monitor import Monitor
-from suite.serve.status import RequestError
+from suite.serve.status import Kind, RequestError
 from suite.serve.tensors import fitting
 
 
@@ -78,7 +79,9 @@ class _Predictions(_Service, prediction_service_pb2_grpc.PredictionServiceServic
             version = await self.models.version(*_asked(spec))
             name = spec.signature_name or "serving_default"
             signature = version.signature(name)
-            outputs = await signature(_arrays(request.inputs, signature.inputs))
+            outputs = await signature(
+                _arrays(request.inputs, signature.inputs, self.access.body_size)
+            )
             answer = predict_pb2.PredictResponse()
             answer.model_spec.CopyFrom(model_pb2.ModelSpec(name=spec.name, signature_name=name))
             answer.model_spec.version.value = version.number
@@ -136,18 +139,25 @@ def _asked(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
     return spec.name, number, spec.version_label if spec.HasField("version_label") else None
 
 
-def _arrays(inputs: Any, specs: dict[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
+def _arrays(inputs: Any, specs: dict[str, tf.TensorSpec], most: int) -> dict[str, np.ndarray]:
     if inputs.keys() != specs.keys():
         raise RequestError(
             f"the inputs must be named {', '.join(specs)}. Received: {', '.join(sorted(inputs))}"
         )
-    found = {}
-    for name, spec in specs.items():
-        if inputs[name].dtype != spec.dtype.as_datatype_enum:
-            given = tf.dtypes.as_dtype(inputs[name].dtype).name
-            raise RequestError(f"{name} must be {spec.dtype.name}. Received: {given}")
-        try:
-            found[name] = fitting(tf.make_ndarray(inputs[name]), spec)
-        except (TypeError, ValueError) as error:
-            raise RequestError(f"{name} must be a whole tensor. Received: {error}") from None
-    return found
+    return {name: _array(inputs[name], spec, most) for name, spec in specs.items()}
+
+
+def _array(proto: TensorProto, spec: tf.TensorSpec, most: int) -> np.ndarray:
+    try:
+        given, shape = tf.dtypes.as_dtype(proto.dtype), tf.TensorShape(proto.tensor_shape)
+        if given != spec.dtype:
+            raise RequestError(f"{spec.name} must be {spec.dtype.name}. Received: {given.name}")
+        # A tensor of one value may say in a few bytes that it is of any size.
+        if shape.num_elements() * given.size > most:
+            raise RequestError(
+                f"{spec.name} must have at most {most} bytes. Received: the shape {shape}",
+                Kind.TOO_LARGE,
+            )
+        return fitting(tf.make_ndarray(proto), spec)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{spec.name} must be a whole tensor. Received: {error}") from None

@@ -48,7 +48,7 @@ def serve(
 async def _serve(
     models: Models, access: Access, listening: socket.socket, grpc_address: str
 ) -> None:
-    monitor = Monitor()
+    monitor = Monitor(models)
     of_rpc = rpc.server(models, access, monitor)
     try:
         grpc_port = of_rpc.add_insecure_port(grpc_address)

@@ -110,7 +110,9 @@ def array(value: Any, spec: tf.TensorSpec) -> np.ndarray:
         ) from None
     wanted = np.dtype(dtype.as_numpy_dtype)
     kind = "f" if dtype.is_floating else wanted.kind
-    if found.size and found.dtype.kind not in MAY_STAND_FOR.get(kind, ""):
+    fits = found.dtype.kind in MAY_STAND_FOR.get(kind, "")
+    # Among numbers NumPy would take true for 1.
+    if found.size and not (fits and (kind == "b" or not _holds_truth(value))):
         raise RequestError(f"{spec.name} must be {dtype.name}. Received: {_shown(value)}")
     if kind in "iu" and found.size:
         limits = np.iinfo(wanted)
@@ -220,6 +222,13 @@ def _columns(rows: Any, names: list[str]) -> Any:
             + (", or the value alone" if len(names) == 1 else "")
         )
     return {name: [row[name] for row in rows] for name in names}
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether true or false is somewhere in these lists."""
+    if isinstance(value, list):
+        return any(map(_holds_truth, value))
+    return isinstance(value, bool)
 
 
 def _bytes_of(value: Any) -> Any:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from suite.serve.batches import Batcher, Limits
-from suite.serve.status import Kind, RequestError
 
 
 class Slow:
@@ -80,14 +79,6 @@ def test_one_that_fails_does_not_harm_the_others():
 
     assert isinstance(answers[1], ValueError)
     assert [answers[n]["y"].tolist() for n in (0, 2)] == [[1], [4]]
-
-
-def test_a_full_queue_says_so():
-    answers = asked(Slow(), [[n] for n in range(5)], Limits(queue=3))
-
-    refused = [answer for answer in answers if isinstance(answer, RequestError)]
-    assert len(refused) == 2
-    assert all(each.kind is Kind.UNAVAILABLE for each in refused)
 
 
 def test_an_idle_model_waits_as_long_as_it_is_told():

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -195,6 +196,32 @@ def test_bad_calls_get_one_sentence(request_, code, words, channel):
     assert words in caught.value.details()
 
 
+@pytest.mark.parametrize(
+    ("fields", "code", "words"),
+    [
+        ({"dtype": 999}, grpc.StatusCode.INVALID_ARGUMENT, "a whole tensor"),
+        ({"dtype": 1, "sizes": [-1, 4]}, grpc.StatusCode.INVALID_ARGUMENT, "a whole tensor"),
+        ({"dtype": 1, "content": b"abc"}, grpc.StatusCode.INVALID_ARGUMENT, "a whole tensor"),
+        ({"dtype": 1, "sizes": [10**9, 4]}, grpc.StatusCode.RESOURCE_EXHAUSTED, "at most"),
+    ],
+)
+def test_tensors_that_are_none_are_refused(fields, code, words, channel):
+    asked = request_of("iris")
+    proto = asked.inputs["features"]
+    proto.dtype = fields["dtype"]
+    for size in fields.get("sizes", [1, 4]):
+        proto.tensor_shape.dim.add(size=size)
+    proto.tensor_content = fields.get("content", b"")
+    if "content" not in fields:
+        proto.float_val.append(1.0)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked)
+
+    assert caught.value.code() is code
+    assert words in caught.value.details()
+
+
 def test_only_outputs_that_are_asked_for_come(channel):
     asked = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
     asked.output_filter.append("label")
@@ -214,6 +241,9 @@ def test_health_and_numbers(server):
     numbers = requests.get(f"{base}/metrics", timeout=60).text
     assert 'suite_requests_total{code="OK",model="iris",way="rest"}' in numbers
     assert 'suite_request_seconds_bucket{le="' in numbers
+
+    server.post("made_up/labels/x:predict", instances=[1])
+    assert "made_up" not in requests.get(f"{base}/metrics", timeout=60).text
 
 
 def test_what_is_promised_of_access_and_size(copied, tmp_path):
@@ -298,6 +328,36 @@ def test_exports_come_and_go_while_nobody_is_refused(copied):
     assert versions(copied / "iris") == [3, 4]
     assert served > 100
     assert not failed
+
+
+def test_more_than_may_wait_are_told_to_come_again(exported, tmp_path):
+    shutil.copytree(exported / "dcgan", tmp_path / "models" / "dcgan")
+    server = serve(tmp_path / "models", "--max-queue", "1")
+    body = {"signature_name": "sample", "inputs": {"num": 500, "seed": 0}}
+    try:
+        with ThreadPoolExecutor(4) as clients:
+            tasks = [clients.submit(server.post, "dcgan:predict", **body) for _ in range(4)]
+            answers = [task.result() for task in tasks]
+    finally:
+        assert stop(server) == 0
+
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert 1 <= len(refused) < 4
+    assert all(answer.headers["Retry-After"] == "1" for answer in refused)
+    assert all(answer.ok for answer in answers if answer not in refused)
+
+
+def test_a_request_that_takes_too_long_is_told_so(exported, tmp_path):
+    shutil.copytree(exported / "dcgan", tmp_path / "models" / "dcgan")
+    server = serve(tmp_path / "models", "--timeout-seconds", "0.05")
+    try:
+        body = {"num": 2000, "seed": 0}
+        said = server.post("dcgan:predict", signature_name="sample", inputs=body)
+    finally:
+        assert stop(server) == 0
+
+    assert said.status_code == 504
+    assert said.json() == {"error": "no answer within 0.05 seconds"}
 
 
 def test_what_is_in_flight_is_finished_at_the_end(exported, tmp_path):

@@ -83,6 +83,7 @@ def test_numbers_that_are_none_go_both_ways():
         ({"inputs": [[1, "2"]]}, "must be float32"),
         ({"inputs": [[1, None]]}, "must be float32"),
         ({"inputs": [[True, False]]}, "must be float32"),
+        ({"inputs": [[1.5, True]]}, "must be float32"),
         ({"inputs": [1, 2]}, "the shape (any, 2). Received: (2,)"),
         ({"inputs": {"y": [[1, 2]]}}, "named x. Received: ['y']"),
         ({"instances": [{"x": [1, 2]}, [3, 4]]}, "an object with x, or the value alone"),
