@@ -158,10 +158,10 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def _number(version: str) -> int:
+def _number(version: str) -> int | None:
     if not (version.isascii() and version.isdecimal() and len(version) < 19):
         raise RequestError(f"the version must be a number. Received: {version}")
-    return int(version)
+    return int(version) or None  # some clients say 0 for the newest one
 
 
 def _status(states: Mapping[int, tuple[int, str]]) -> Any:

@@ -134,9 +134,12 @@ class _States(_Service, model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _asked(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
-    """Name, number and label."""
-    number = spec.version.value if spec.HasField("version") else None
-    return spec.name, number, spec.version_label if spec.HasField("version_label") else None
+    """Name, number and label; some clients say 0 for the newest version."""
+    return (
+        spec.name,
+        spec.version.value or None,
+        spec.version_label if spec.HasField("version_label") else None,
+    )
 
 
 def _arrays(inputs: Any, specs: dict[str, tf.TensorSpec], most: int) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def browser():
     if not CHROMIUM:
         pytest.skip("Chromium is not installed")
+    playwright.expect.set_options(timeout=30_000)
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened
@@ -136,7 +137,7 @@ def test_the_policy_plays_and_can_be_pushed(server, visit):
     section.locator("canvas").press("ArrowLeft")
     section.locator("canvas").click(position={"x": 10, "y": 10})
     # An untrained policy, pushed about, lets the pole fall.
-    playwright.expect(section.locator("output")).to_contain_text("It fell after", timeout=30_000)
+    playwright.expect(section.locator("output")).to_contain_text("It fell after")
     section.get_by_role("button", name="Stop").click()
     playwright.expect(section.get_by_role("button", name="Play")).to_be_visible()
 
