@@ -3,6 +3,7 @@ import { latest, predict } from "./api.js";
 const REACH = 2.5, STEP = 0.05; // standard deviations at the rim; share of the plane for a key
 
 export function begin(section, signatures, say) {
+  section.append(document.getElementById("latent").content.cloneNode(true));
   const plane = section.querySelector(".plane");
   const dot = plane.firstElementChild;
   const canvas = section.querySelector("canvas");
