@@ -53,9 +53,6 @@ def serve(
 
         return application(models, access, Monitor(models), lifespan=lifespan)
 
-    asked_to_end = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked_to_end.set())
     host, port = address
     ray.init(log_to_driver=False, configure_logging=False)
     ray_serve.start(http_options={"host": host, "port": port})
@@ -68,6 +65,9 @@ def serve(
     )
     try:
         ray_serve.run(replicated.bind())
+        asked_to_end = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):  # not before: Ray has handlers of its own
+            signal.signal(number, lambda *_: asked_to_end.set())
         print(f"REST and the playground on http://{host}:{port}, {replicas} replicas", flush=True)
         asked_to_end.wait()
     finally:

@@ -17,12 +17,13 @@ def test_replicas_answer_as_one_process_does(exported, server, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
     words = [str(exported), "--engine", "ray", "--replicas", "1", "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "suite.serve", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=(tmp_path / "said").open("w"),
-        stderr=subprocess.STDOUT,
-    )
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "suite.serve", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
     url, until = f"http://127.0.0.1:{port}", time.monotonic() + 180
     try:
         while "REST and the playground" not in (tmp_path / "said").read_text():
