@@ -87,6 +87,8 @@ def pytorch(mode: str) -> float:
     optimizers = [
         torch.optim.Adam(network.parameters(), **settings) for network in (generator, discriminator)
     ]
+    # Gradients are taken twice from one pass, so that its buffers may not be given away.
+    torch._functorch.config.donated_buffer = False
     draw, tell = (
         torch.compile(network) if mode == "compiled" else network
         for network in (generator, discriminator)
