@@ -22,9 +22,8 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.serve import PORT, RPC_PORT, exported, running
+from benchmarks.serve import PORT, PREDICT, RPC_PORT, exported, running
 
-PREDICT = "/v1/models/mnist_cnn:predict"
 LARGEST = 2**20  # bytes that the server takes
 NO_NUMBERS = ["a", None, True, {}, {"b64": 3}, "\ud7ff", ""]
 
@@ -52,8 +51,8 @@ def attack(chance: random.Random) -> Attack:
     return made if isinstance(made, Attack) else Attack(kind, "POST", PREDICT, made)
 
 
-def _image(depth: int = 3) -> Any:
-    return [[[0]] * 28] * 28 if depth == 3 else 0
+def _image() -> Any:
+    return [[[0]] * 28] * 28
 
 
 def _said(body: Any) -> bytes:
