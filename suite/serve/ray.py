@@ -56,7 +56,7 @@ def serve(
     host, port = address
     ray.init(log_to_driver=False, configure_logging=False)
     ray_serve.start(http_options={"host": host, "port": port})
-    # No more at a time than may wait in a replica: Ray answers further ones with 503.
+    # As many at a time as a signature takes; Ray lets further ones wait for a replica.
     replicated = ray_serve.deployment(
         ray_serve.ingress(built)(),
         name="suite",
