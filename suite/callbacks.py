@@ -1,6 +1,7 @@
-"""What every `fit` carries: progress, logs, the best weights, a stop on NaN."""
+"""What every `fit` carries: progress, logs, a stop on NaN."""
 
 import csv
+import io
 import logging
 import math
 import statistics
@@ -14,6 +15,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 from suite.errors import Diverged
+from suite.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +116,11 @@ class LogFile(keras.callbacks.Callback):
     def _write(self) -> None:
         if not self._rows:
             return
-        partial = self.path.with_suffix(".part")
-        with partial.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["epoch", *self._rows[0]])
-            writer.writerows([n, *row.values()] for n, row in enumerate(self._rows, start=1))
-        partial.replace(self.path)
+        lines = io.StringIO()
+        writer = csv.writer(lines)
+        writer.writerow(["epoch", *self._rows[0]])
+        writer.writerows([n, *row.values()] for n, row in enumerate(self._rows, start=1))
+        write_whole(self.path, lines.getvalue())
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import math
+import re
+import shutil
 import signal
 import threading
 from collections.abc import Sequence
@@ -14,9 +17,11 @@ import tensorflow as tf
 
 from suite.distribute import any_worker, average_statistics
 from suite.errors import InputError, Interrupted
+from suite.files import unwritable
 
 log = logging.getLogger(__name__)
 
+STATE = re.compile(r"(.*/ckpt-\d+)\.(index|data-)")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
 
 
@@ -108,12 +113,13 @@ class TrainingState(keras.callbacks.Callback):
     """Saves all that a training needs to go on: after each epoch, and when a signal comes.
 
     Weights, optimizer, seeds and running metrics are saved together with the epoch, the step,
-    the logs so far and the counters of the other callbacks (the best value, the patience). Comes
-    last of all callbacks, so that it sees what they have noted.
+    the logs so far and what the other callbacks count and keep (the best value, the patience, the
+    best weights). Comes last of all callbacks, so that it sees what they have noted.
 
     Args:
         folder: Where the checkpoints lie; the last two are kept.
-        companions: The callbacks whose counters are part of the state.
+        companions: The callbacks whose counters are part of the state, and the best weights
+            where one of them is a `keras.callbacks.EarlyStopping` that keeps them.
         signals: Asked after each step whether to stop.
     """
 
@@ -126,6 +132,11 @@ class TrainingState(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.companions = companions
+        self._keepers = [
+            each
+            for each in companions
+            if isinstance(each, keras.callbacks.EarlyStopping) and each.restore_best_weights
+        ]
         self.signals = signals or StopSignals()
         self.progress = Progress()
         self._path: str | None = None
@@ -142,8 +153,7 @@ class TrainingState(keras.callbacks.Callback):
         Raises:
             InputError: There are saved states, and all are damaged.
         """
-        states = tf.train.get_checkpoint_state(str(folder or self.folder))
-        paths = list(states.all_model_checkpoint_paths) if states else []
+        paths = _states(folder or self.folder)
         for path in reversed(paths):
             try:
                 reader = tf.train.load_checkpoint(path)
@@ -171,7 +181,8 @@ class TrainingState(keras.callbacks.Callback):
         if self._path is None:
             return
         try:
-            status = self._checkpoint().restore(self._path)
+            checkpoint = self._checkpoint()
+            status = checkpoint.restore(self._path)
             status.assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.OpError):
             raise InputError(
@@ -181,6 +192,8 @@ class TrainingState(keras.callbacks.Callback):
         self.progress = self._saved.value
         for companion, counters in zip(self.companions, self.progress.callbacks, strict=True):
             vars(companion).update(counters)
+        for keeper, weights in zip(self._keepers, checkpoint.best, strict=True):
+            keeper.best_weights = [each.numpy() for each in weights]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Not at the beginning of the training: `fit` resets the running metrics just before this.
@@ -207,9 +220,17 @@ class TrainingState(keras.callbacks.Callback):
         average_statistics(self.model)
         counters = tuple(_counters(companion) for companion in self.companions)
         self.progress = self._saved.value = progress._replace(callbacks=counters)
-        manager = tf.train.CheckpointManager(self._checkpoint(), str(self.folder), max_to_keep=2)
-        newest = manager.latest_checkpoint
-        manager.save(int(newest.rpartition("-")[2]) + 1 if newest else 1)
+        checkpoint, states = self._checkpoint(), _states(self.folder)
+        number = _number(states[-1]) + 1 if states else 1
+        manager = tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=2)
+        try:
+            manager.save(number)
+        except (OSError, tf.errors.OpError) as error:
+            path = self.folder / f"ckpt-{number}"
+            shutil.rmtree(f"{path}_temp", ignore_errors=True)
+            variables = [*self.model.variables, *self.model.optimizer.variables]
+            size = sum(each.value.dtype.size * math.prod(each.shape) for each in variables)
+            raise unwritable(path, size, error) from error
 
     def _checkpoint(self) -> tf.train.Checkpoint:
         model = self.model
@@ -224,9 +245,24 @@ class TrainingState(keras.callbacks.Callback):
             model=_values(model.variables),
             optimizers=[_values(optimizer.variables) for optimizer in optimizers],
             metrics=_values(model.metrics_variables),
+            best=[
+                [tf.Variable(weights) for weights in keeper.best_weights or model.get_weights()]
+                for keeper in self._keepers
+            ],
             progress=self._saved,
             **({"python": model.python_state} if hasattr(model, "python_state") else {}),
         )
+
+
+def _states(folder: Path) -> list[str]:
+    """Where saved states lie, or what is left of them, oldest first."""
+    # Not by TensorFlow's list of them, which may be damaged, too.
+    found = (STATE.match(str(path)) for path in folder.glob("ckpt-*.*"))
+    return sorted({match[1] for match in found if match}, key=_number)
+
+
+def _number(state: str) -> int:
+    return int(state.rpartition("-")[2])
 
 
 def _values(variables: Sequence[keras.Variable]) -> list[tf.Variable]:

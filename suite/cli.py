@@ -14,7 +14,7 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App
-from suite.errors import Diverged, InputError, Interrupted, sentence
+from suite.errors import Diverged, InputError, Interrupted, Unwritable, sentence
 from suite.export import Export
 from suite.run import Run
 from suite.sources import asked_for
@@ -30,8 +30,8 @@ def run(app: App, arguments: Sequence[str]) -> int:
     """Runs an app from the words of a command line.
 
     Returns:
-        The exit code: 0; 1 where the training diverged; 2 for bad input; 130 or 143 where a
-        signal stopped it.
+        The exit code: 0; 1 where the training diverged or a disk is full; 2 for bad input; 130 or
+        143 where a signal stopped it.
     """
     command_line = _command_line(app)
     try:
@@ -48,6 +48,8 @@ def run(app: App, arguments: Sequence[str]) -> int:
     except InputError as error:
         return _complain(sentence(error), 2)
     except Diverged as error:
+        return _complain(sentence(error), 1)
+    except Unwritable as error:
         return _complain(sentence(error), 1)
     except Interrupted as error:
         return _complain(sentence(error), 128 + error.signal_number)

@@ -11,6 +11,10 @@ class Diverged(RuntimeError):
     """A training can come to nothing: a loss is no finite number, or one network has won."""
 
 
+class Unwritable(OSError):
+    """A disk is full, or will not be written to, in the middle of it all: says what and why."""
+
+
 class Interrupted(BaseException):
     """A signal asked the training to stop, and its state was saved.
 

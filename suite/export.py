@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from keras import ops
 from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 
-from suite.errors import InputError
+from suite.errors import InputError, Unwritable
+from suite.files import refuse_damage, unwritable, write_checksums, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ KERAS_MODEL = "assets.extra/model.keras"
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+CHECKSUMS = "assets.extra/SHA256SUMS"
+ASIDE = ".export-"
+LONGEST = 3600  # seconds that an export may take
 
 
 class Endpoint(NamedTuple):
@@ -85,9 +90,13 @@ def export(
     Returns:
         The version's folder, and the largest absolute difference between the outputs of the
         reloaded `serve` signature and of the Keras model on `example`.
+
+    Raises:
+        Unwritable: The version cannot be written; no half of it is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    _clear_away(folder)
+    aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder))
     try:
         made = aside / "version"
         archive = keras.export.ExportArchive()
@@ -101,11 +110,24 @@ def export(
         (made / "assets.extra").mkdir()
         difference = _difference(made, endpoints["serve"], example)
         plain.save(made / KERAS_MODEL)
-        (made / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+        write_whole(made / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
         _write_warmup(made / WARMUP, folder.name, endpoints["serve"], example[:1])
+        write_checksums(made / CHECKSUMS, made)
         return _move_into_place(made, folder), difference
+    except Unwritable:
+        raise
+    except (OSError, tf.errors.OpError) as error:
+        size = 2 * sum(weights.nbytes for weights in model.get_weights())
+        raise unwritable(folder, size, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear_away(folder: Path) -> None:
+    """Removes what exports have left that were killed."""
+    for aside in folder.glob(f"{ASIDE}*"):
+        if time.time() - aside.stat().st_mtime > LONGEST:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def versions(folder: Path) -> list[int]:
@@ -188,6 +210,7 @@ class Export:
             InputError: The version cannot be loaded.
         """
         folder = self.folder(app_name)
+        refuse_damage(folder / CHECKSUMS, folder)
         try:
             return tf.saved_model.load(str(folder)).signatures[name]
         except DAMAGE:
@@ -201,7 +224,9 @@ class Export:
         Raises:
             InputError: The version cannot be loaded.
         """
-        path = self.folder(app_name) / KERAS_MODEL
+        folder = self.folder(app_name)
+        refuse_damage(folder / CHECKSUMS, folder)
+        path = folder / KERAS_MODEL
         try:
             return keras.models.load_model(path, compile=False, safe_mode=True)
         except DAMAGE:

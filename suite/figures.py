@@ -1,5 +1,6 @@
 """Pictures that more than one app draws. All of them are Matplotlib figures, made off screen."""
 
+import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from suite.files import write_whole
 from suite.images import tiled
 
 CLASS_LIMIT = 30  # more are drawn without their counts
@@ -21,11 +23,12 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
-        path = folder / f"{name}.png"
+        path, content = folder / f"{name}.png", io.BytesIO()
         with warnings.catch_warnings():
             # A name may be in a script that the font lacks: drawn as boxes, it is still a figure.
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
-            figure.savefig(path, dpi=120, bbox_inches="tight")
+            figure.savefig(content, dpi=120, bbox_inches="tight")
+        write_whole(path, content.getvalue())
         paths.append(path)
     return paths
 

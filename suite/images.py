@@ -5,6 +5,7 @@ bright on a dark ground, as in MNIST.
 """
 
 import functools
+import io
 import math
 import os
 import warnings
@@ -22,6 +23,7 @@ from keras import ops
 from suite import sources
 from suite.data import Augmentation, Examples, Split
 from suite.errors import InputError
+from suite.files import write_whole
 
 if TYPE_CHECKING:
     from suite.run import Run
@@ -145,19 +147,21 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
         options: Of the format, as Pillow has them.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The format cannot hold the image.
+        Unwritable: It cannot be written.
     """
     pixels = np.rint(pixels).astype(np.uint8).reshape(-1, *pixels.shape[-3:])
     frames = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     first, *others = map(PIL.Image.fromarray, frames)
     several = {"save_all": True, "append_images": others} if others else {}
-    partial = path.with_name(f".part{path.suffix}")
+    content = io.BytesIO()
     try:
-        first.save(partial, **several, **options)
-        partial.replace(path)
+        first.save(
+            content, PIL.Image.registered_extensions()[path.suffix.lower()], **several, **options
+        )
     except (OSError, ValueError, OverflowError) as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"an image file must be writable. Received: {path}: {error}") from None
+        raise InputError(f"an image file must hold the image. Received: {path}: {error}") from None
+    write_whole(path, content.getvalue())
 
 
 def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from suite.files import write_whole
+
 
 class Stopwatch:
     """Seconds of the named parts of a run."""
@@ -43,14 +45,8 @@ def write(folder: Path, report: Mapping[str, Any], summary: str) -> None:
         report: Everything about the run.
         summary: What the app is, in its own words.
     """
-    _write_whole(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    _write_whole(folder / "REPORT.md", _model_card(folder, report, summary))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    partial.replace(path)
+    write_whole(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / "REPORT.md", _model_card(folder, report, summary))
 
 
 def _model_card(folder: Path, report: Mapping[str, Any], summary: str) -> str:

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from suite.distribute import Placement
 from suite.errors import InputError
+from suite.files import claimed, write_whole
 from suite.knobs import Seed
 
 if TYPE_CHECKING:
@@ -94,15 +96,40 @@ def writable(folder: Path, flag: str) -> None:
         ) from None
 
 
-def new_folder(
-    app: "App", config: Any, architecture: dict[str, Any], run: Run, fingerprint: str
-) -> Path:
-    """Makes the folder of a new run and writes down there what made it."""
-    if run.run_dir is not None:
-        folder = run.run_dir
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = _timed_folder(RUNS / app.name)
+def new_folder(app: "App", run: Run) -> Path:
+    """Makes the folder of a new run."""
+    if run.run_dir is None:
+        return _timed_folder(RUNS / app.name)
+    run.run_dir.mkdir(parents=True, exist_ok=True)
+    return run.run_dir
+
+
+def claim(folder: Path, stack: ExitStack) -> None:
+    """Keeps other runs out of the folder, until the end.
+
+    Raises:
+        InputError: One is in it.
+    """
+    if not stack.enter_context(claimed(folder)):
+        raise InputError(
+            f"--run-dir must be of no run that is under way. Received: {folder}, where one is"
+        )
+
+
+def write_record(
+    folder: Path,
+    app: "App",
+    config: Any,
+    architecture: dict[str, Any],
+    run: Run,
+    fingerprint: str,
+) -> None:
+    """Writes down what makes a new run.
+
+    Raises:
+        InputError: Another run has come and gone since its folder was found empty.
+    """
+    refuse_folder_in_use(folder)
     record = {
         "app": app.name,
         "config": plain(config),
@@ -111,10 +138,7 @@ def new_folder(
         "fingerprint": fingerprint,
         "versions": versions(),
     }
-    partial = folder / (RECORD + ".part")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.replace(folder / RECORD)
-    return folder
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _timed_folder(parent: Path) -> Path:

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from suite.distribute import (
     strategy,
     while_others_wait,
 )
-from suite.errors import InputError, Interrupted, sentence
+from suite.errors import InputError, Interrupted, Unwritable, sentence
 from suite.export import export
 from suite.fused import fused_batch_normalization
 from suite.multi_worker import fit_on_replicas
 from suite.run import (
     RUNS,
     Run,
+    claim,
     new_folder,
     plain,
     refuse_folder_in_use,
@@ -42,6 +43,7 @@ from suite.run import (
     reopen,
     versions,
     writable,
+    write_record,
 )
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ def train(
         InputError: Something that was given cannot be used. Nothing was written.
         Diverged: The loss is no longer a finite number.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
+        Unwritable: The disk is full, say; the last state is saved.
     """
     policy = keras.config.dtype_policy()
     try:
@@ -134,7 +137,11 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
     with contextlib.ExitStack() as stack:
         if is_chief(placement):
             log.info("%s on %s", app.name, _counts(data))
-            folder = begun or new_folder(app, config, architecture, run, fingerprint)
+            folder = begun or new_folder(app, run)
+            claim(folder, stack)
+            if not begun:
+                write_record(folder, app, config, architecture, run, fingerprint)
+            stack.enter_context(_resumable(app, folder))
         else:  # what another worker writes is the same, and nobody's business
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with watch.part("fit"):
@@ -233,18 +240,15 @@ def _fit(
     Returns:
         The trained model, on one device; the history; and the examples trained on in a second.
     """
-    best = folder / "best.weights.h5"
     throughput = Throughput(data.examples_per_step)
-    keep_best = keras.callbacks.ModelCheckpoint(
-        best,
-        monitor=app.monitor or "val_loss",
-        mode=app.monitor_mode,
-        save_best_only=True,
-        save_weights_only=True,
-    )
+    keep_best = [
+        keras.callbacks.EarlyStopping(
+            app.monitor, mode=app.monitor_mode, patience=config.epochs, restore_best_weights=True
+        )
+    ] * bool(app.monitor)
     own = list(app.callbacks(model, config, data, folder))
     signals = StopSignals(placement)
-    state = TrainingState(folder / "checkpoints", [keep_best, *own], signals)
+    state = TrainingState(folder / "checkpoints", [*keep_best, *own], signals)
     start = state.find(begun / "checkpoints")
     refuse_disagreement(placement, state=start)
     # Written after the state: where there is a log, there was a state.
@@ -265,7 +269,7 @@ def _fit(
             *own,  # what they log, the others see
             *bar,
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-            keep_best,
+            *keep_best,
             state,
             log_file,
         ],
@@ -313,10 +317,9 @@ def _fit(
             signals.check()
     except Interrupted as interrupted:
         done = state.progress
-        how = f"python -m apps.{app.name} --resume --run-dir {folder}"
+        how = _go_on(app, folder) if is_chief(placement) else "the chief says how to go on"
         raise Interrupted(
-            f"stopped in epoch {done.epoch + 1} after {done.step} steps; "
-            + (f"go on with {how}" if is_chief(placement) else "the chief says how to go on"),
+            f"stopped in epoch {done.epoch + 1} after {done.step} steps; {how}",
             interrupted.signal_number,
         ) from None
     finally:
@@ -329,11 +332,24 @@ def _fit(
         model.set_weights(spread_out.get_weights())
         for callback in own:
             callback.set_model(model)
-    if app.monitor and best.exists():
-        model.load_weights(best)
+    for kept in keep_best:
+        model.set_weights(kept.best_weights)
     rows = state.progress.rows
     history = {name: [row[name] for row in rows] for name in rows[0]}
     return model, history, throughput.examples_per_second
+
+
+@contextlib.contextmanager
+def _resumable(app: App, folder: Path) -> Iterator[None]:
+    """Says how to go on where a disk is full."""
+    try:
+        yield
+    except Unwritable as error:
+        raise Unwritable(f"{error}; once it can be written, {_go_on(app, folder)}") from error
+
+
+def _go_on(app: App, folder: Path) -> str:
+    return f"go on with python -m apps.{app.name} --resume --run-dir {folder}"
 
 
 def _counts(data: Data) -> str:

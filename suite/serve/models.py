@@ -17,7 +17,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from suite.export import WARMUP, versions
+from suite.export import CHECKSUMS, WARMUP, versions
+from suite.files import refuse_damage
 from suite.serve.batches import Arrays, Batcher, Limits
 from suite.serve.status import Kind, RequestError
 
@@ -201,6 +202,7 @@ class Model:
 
     def _load(self, number: int) -> Version:
         folder = self.folder / str(number)
+        refuse_damage(folder / CHECKSUMS, folder)
         definitions = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         loaded = tf.saved_model.load(str(folder))
         signatures = {

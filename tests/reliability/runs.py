@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import load_app
+from suite.checkpoint import PROGRESS
 from suite.export import versions
 
 ROOT = Path(__file__).parents[2]
@@ -77,45 +78,45 @@ class SmallRun:
         """Files of the saved states."""
         return set((self.run_dir / "checkpoints").glob("*"))
 
-    def outcome(self) -> dict[str, np.ndarray | bytes]:
-        """Every number that the training has left behind, but seconds."""
+    def outcome(self) -> dict[str, bytes]:
+        """Every number that the training has left behind, but for what a clock decides."""
         saved = self.exports / self.name / str(versions(self.exports / self.name)[-1])
         exported = _variables(str(saved / "variables" / "variables"))
-        report = json.loads((self.run_dir / "report.json").read_text())
+        state = _variables(tf.train.latest_checkpoint(str(self.run_dir / "checkpoints")))
+        epoch, step, rows, *_ = json.loads(state[PROGRESS])
+        metrics = json.loads((self.run_dir / "report.json").read_text())["metrics"]
         return {
-            **_variables(tf.train.latest_checkpoint(str(self.run_dir / "checkpoints"))),
+            # What callbacks count, and Python's own objects, hold times.
+            **{name: each for name, each in state.items() if not name.endswith("/py_state")},
+            "progress": json.dumps([epoch, step, rows]).encode(),
             # Keras gives them no order.
-            "export": b"".join(sorted(v.tobytes() for v in exported.values())),
+            "export": b"".join(sorted(exported.values())),
             "log": (self.run_dir / "log.csv").read_bytes(),
-            "metrics": json.dumps(report["metrics"]).encode(),
+            "metrics": json.dumps({k: metrics[k] for k in metrics if "second" not in k}).encode(),
         }
 
 
-def _variables(prefix: str) -> dict[str, np.ndarray]:
+def _variables(prefix: str) -> dict[str, bytes]:
     reader = tf.train.load_checkpoint(prefix)
     # The graph of Python objects names them in an order that means nothing.
     names = reader.get_variable_to_shape_map().keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
-    return {name: np.asarray(reader.get_tensor(name)) for name in names}
+    tensors = {name: reader.get_tensor(name) for name in names}
+    return {
+        name: each if isinstance(each, bytes) else np.asarray(each).tobytes()
+        for name, each in tensors.items()
+    }
 
 
-def differences(one: dict[str, np.ndarray | bytes], other: dict[str, np.ndarray | bytes]) -> list:
-    """Names of what is not the same, bit by bit."""
-    return sorted(
-        {*one.keys() ^ other.keys()}
-        | {name for name in one.keys() & other.keys() if not _same(one[name], other[name])}
-    )
-
-
-def _same(one: np.ndarray | bytes, other: np.ndarray | bytes) -> bool:
-    if isinstance(one, bytes):
-        return one == other
-    return one.shape == other.shape and one.tobytes() == other.tobytes()
+def differences(one: SmallRun, other: SmallRun) -> list[str]:
+    """Names of what two trainings have not left alike, bit by bit."""
+    a, b = one.outcome(), other.outcome()
+    return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
 
 
 # What to wait for, and how long at most from then on, so that a signal comes in the middle of it.
 MOMENTS: dict[str, tuple[Callable[[SmallRun], object], float]] = {
     "a step": (lambda run: (run.run_dir / "run.json").exists(), 5.0),
-    "a checkpoint": (lambda run: frozenset(run.states), 0.03),
+    "a checkpoint": (lambda run: run.states, 0.03),
     "a figure": (lambda run: (run.run_dir / "figures").exists(), 1.0),
     "the export": (lambda run: list(run.exports.glob("*/.export-*")), 0.5),
     "the report": (lambda run: versions(run.exports / run.name), 0.03),

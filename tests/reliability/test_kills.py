@@ -35,7 +35,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
 
     record_property("tried", len(CHAINS[chain]))
     assert "Traceback" not in run.output
-    assert differences(run.outcome(), undisturbed(name).outcome()) == []
+    assert differences(run, undisturbed(name)) == []
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(name, number, undisturbed,
     assert process.returncode == 128 + number, run.output
     assert "--resume" in run.output.splitlines()[-1]
     assert run.finish("--resume") == 0, run.output
-    assert differences(run.outcome(), undisturbed(name).outcome()) == []
+    assert differences(run, undisturbed(name)) == []

@@ -133,7 +133,6 @@ def test_a_run_s_folder_holds_everything(tmp_path):
         "figures",
         "checkpoints",
         "tensorboard",
-        "best.weights.h5",
     }
     report = json.loads((trained.folder / "report.json").read_text())
     assert report["data"]["train"] + report["data"]["validation"] + report["data"]["test"] == 150

@@ -1,0 +1,108 @@
+"""Files that are whole or not there, and folders that one process has to itself."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from suite.errors import InputError, Unwritable
+
+# What file systems and TensorFlow say where they cannot lock folders.
+CANNOT_LOCK = {errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes a file aside and renames it, so that a reader never sees half of it.
+
+    Raises:
+        Unwritable: It cannot be written. What was there before is still there.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise unwritable(path, len(content), error) from error
+
+
+def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
+    """What to raise where something cannot be written.
+
+    Args:
+        path: What.
+        size: About how many bytes it has.
+        error: What the system, TensorFlow or HDF5 says.
+    """
+    number = getattr(error, "errno", None)
+    # TensorFlow's begins with the name of a file of its own.
+    reason = os.strerror(number) if number else str(error).rpartition("; ")[2].partition(" [Op")[0]
+    free = shutil.disk_usage(path.parent).free
+    return Unwritable(
+        f"{path} cannot be written: {reason}; it needs about {_megabytes(size)}, and "
+        f"{_megabytes(free)} are free"
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Whether a folder is this process's alone; then until the end.
+
+    The claim goes with the process, however it ends. On file systems that cannot lock folders
+    everyone gets it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            yield error.errno in CANNOT_LOCK
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def write_checksums(path: Path, folder: Path) -> None:
+    """Writes down the SHA-256 of every file of a folder, as `sha256sum --check` reads it.
+
+    Args:
+        path: The file to write to.
+        folder: What its names are relative to.
+    """
+    files = sorted(each for each in folder.rglob("*") if each.is_file() and each != path)
+    lines = (f"{_sha256(each)}  {each.relative_to(folder)}\n" for each in files)
+    write_whole(path, "".join(lines))
+
+
+def refuse_damage(path: Path, folder: Path) -> None:
+    """Compares the files of a folder with what was written down; without that they pass.
+
+    Raises:
+        InputError: One is missing or has changed.
+    """
+    if not path.exists():
+        return
+    try:
+        for line in path.read_text().splitlines():
+            checksum, name = line.split("  ", 1)
+            if checksum != _sha256(folder / name):
+                raise ValueError(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"every file under {folder} must be as {path.name} says. Received: {error}"
+        ) from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
