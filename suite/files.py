@@ -92,15 +92,14 @@ def refuse_damage(path: Path, folder: Path) -> None:
     """
     if not path.exists():
         return
+    name = path.name
     try:
         for line in path.read_text().splitlines():
             checksum, name = line.split("  ", 1)
             if checksum != _sha256(folder / name):
                 raise ValueError(name)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"every file under {folder} must be as {path.name} says. Received: {error}"
-        ) from None
+    except (OSError, ValueError):
+        raise InputError(f"{folder} must be whole. Received: {name}, damaged or missing") from None
 
 
 def _sha256(path: Path) -> str:

@@ -36,18 +36,3 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
     record_property("tried", len(CHAINS[chain]))
     assert "Traceback" not in run.output
     assert differences(run, undisturbed(name)) == []
-
-
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)]
-)
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(name, number, undisturbed, tmp_path):
-    run = SmallRun(name, tmp_path / "stopped")
-    process = run.start()
-
-    disturb(run, process, "a checkpoint", random.Random(name), number)
-
-    assert process.returncode == 128 + number, run.output
-    assert "--resume" in run.output.splitlines()[-1]
-    assert run.finish("--resume") == 0, run.output
-    assert differences(run, undisturbed(name)) == []

@@ -9,7 +9,10 @@ from suite import InputError, Run, run
 
 def recorded(**changes):
     config, architecture = app.config(epochs=2), {"units": 8}
-    return run.new_folder(app, config, architecture, Run(seed=3, **changes), "abc")
+    settings = Run(seed=3, **changes)
+    folder = run.new_folder(app, settings)
+    run.write_record(folder, app, config, architecture, settings, "abc")
+    return folder
 
 
 def test_new_folders_never_meet():
