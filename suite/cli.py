@@ -59,7 +59,9 @@ def run(app: App, arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str, exit_code: int) -> int:
-    print(message, file=sys.stderr)
+    # What came in must not speak to the terminal.
+    plain = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print("".join(plain), file=sys.stderr)
     return exit_code
 
 

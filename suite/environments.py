@@ -3,16 +3,17 @@
 import difflib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from suite.data import Data, Shard, Split, fingerprint, refuse_uneven_shards
 from suite.errors import InputError
+from suite.snapshot import Opaque, restored, snapshot
 
 if TYPE_CHECKING:
     from suite.run import Run
@@ -95,6 +96,25 @@ class Environments:
             self._returns * self._ended,
             self._lengths * self._ended,
         )
+
+    def state(self) -> Any:
+        """All that decides what comes next, as JSON can hold it.
+
+        Raises:
+            Opaque: They play in processes of their own, or it cannot be seen from Python.
+        """
+        if isinstance(self._vector, AsyncVectorEnv):
+            raise Opaque("processes")
+        return snapshot(self)
+
+    def restore(self, state: Any) -> None:
+        """Goes on from a state.
+
+        Raises:
+            Exception: It is no state of such environments, and may be anything.
+        """
+        self.reset(0)  # makes what environments make only then
+        restored(self, state)
 
     def close(self) -> None:
         """Ends the processes of asynchronous environments."""

@@ -4,14 +4,13 @@ A step of the training is one call into the graph: it plays a rollout, the envir
 through `tf.numpy_function`, and learns from it. What an algorithm makes of a rollout is its own.
 """
 
-import base64
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cloudpickle
 import keras
 import numpy as np
 import tensorflow as tf
@@ -23,6 +22,9 @@ from suite.errors import InputError
 from suite.export import Export, call
 from suite.images import writable_picture, write_picture
 from suite.knobs import Seed
+from suite.snapshot import Opaque
+
+log = logging.getLogger(__name__)
 
 tfd = tfp.distributions
 
@@ -141,7 +143,7 @@ class Player(keras.Model):
 
     A subclass says in `examples` what there is to learn from a rollout, and in `compute_loss` how.
     Batches come from `suite.environments.load_episodes`; the first one decides how the episodes
-    begin. The environments are part of the saved state of a training, where they can be pickled;
+    begin. The environments are part of the saved state of a training, where that can be seen;
     else episodes begin anew after a resume.
 
     Args:
@@ -166,7 +168,7 @@ class Player(keras.Model):
         self.rollout_length = rollout_length
         self.noise = keras.random.SeedGenerator(seed)
         self.played: list[Environments] = []
-        self.python_state = _PickledEnvironments(self.played)
+        self.python_state = _SavedEnvironments(self.played, make, num_envs)
         self.episode_return = keras.metrics.Mean("episode_return")
         self.episode_length = keras.metrics.Mean("episode_length")
         # Averages, and scales across replicas, as Keras does with a compiled loss.
@@ -227,23 +229,35 @@ class Player(keras.Model):
         return self.played[number]
 
 
-class _PickledEnvironments(tf.train.experimental.PythonState):
+class _SavedEnvironments(tf.train.experimental.PythonState):
     """Lets the environments of all workers travel in a checkpoint."""
 
-    def __init__(self, played: list[Environments]) -> None:
-        self.played, self.placement = played, tf.distribute.get_strategy()
+    def __init__(
+        self, played: list[Environments], make: Callable[[int], Environments], most: int
+    ) -> None:
+        self.played, self.make, self.most = played, make, most
+        self.placement = tf.distribute.get_strategy()
 
     def serialize(self) -> str:
         try:
-            own = base64.b64encode(cloudpickle.dumps(list(self.played))).decode()
-        except Exception:  # whatever an environment may raise: a process or a window, say
+            own = json.dumps([[each.num_envs, each.state()] for each in self.played])
+        except Opaque:
             own = ""
         return json.dumps(gathered(self.placement, own))
 
     def deserialize(self, string: str) -> None:
         of_workers = dict(enumerate(json.loads(string)))
-        if own := of_workers.get(worker_number(self.placement)):
-            self.played[:] = cloudpickle.loads(base64.b64decode(own))
+        own = of_workers.get(worker_number(self.placement))
+        if not own:
+            return
+        try:
+            for number, (num_envs, state) in enumerate(json.loads(own)):
+                if len(self.played) <= number or self.played[number].num_envs != num_envs:
+                    self.played[number:] = [self.make(min(num_envs, self.most))]
+                self.played[number].restore(state)
+        except Exception as error:  # whatever an environment makes of it
+            self.played.clear()
+            log.warning("The environments begin anew: their state is of no use (%s).", error)
 
 
 class _Mean(keras.losses.Loss):

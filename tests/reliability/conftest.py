@@ -5,7 +5,7 @@ from suite.app import app_names
 from tests.reliability.runs import SmallRun
 
 QUICK_APPS = ("iris",)  # the tests with the others are marked `full`
-hypothesis.settings.register_profile("default", max_examples=100, deadline=10_000)
+hypothesis.settings.register_profile("default", max_examples=50, deadline=10_000)
 hypothesis.settings.register_profile("full", max_examples=2000, deadline=10_000)
 hypothesis.settings.load_profile("default")
 

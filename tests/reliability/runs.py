@@ -45,6 +45,7 @@ class SmallRun:
     def __init__(self, name: str, folder: Path, seed: int = 7) -> None:
         self.name, self.folder = name, folder
         self.run_dir, self.exports = folder / "run", folder / "exports"
+        self.printed = folder / "output.txt"
         app = load_app(name)
         knobs = {*vars(app.config()), *app.architecture_knobs()}
         self.words = ["--data", "embedded", "--deterministic", "--seed", str(seed)]
@@ -52,10 +53,10 @@ class SmallRun:
             self.words += [f"--{knob.replace('_', '-')}", *map(str, SMALL[knob])]
 
     def start(self, *words: str, **options: object) -> subprocess.Popen:
-        """Starts a process that trains; its output goes to `output.txt`."""
+        """Starts a process that trains."""
         self.folder.mkdir(exist_ok=True)
         where = ["--run-dir", str(self.run_dir), "--export-dir", str(self.exports)]
-        with (self.folder / "output.txt").open("a") as output:
+        with self.printed.open("a") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", f"apps.{self.name}", *self.words, *where, *words],
                 stdout=output,
@@ -71,7 +72,7 @@ class SmallRun:
     @property
     def output(self) -> str:
         """All that its processes have printed."""
-        return (self.folder / "output.txt").read_text()
+        return self.printed.read_text()
 
     @property
     def states(self) -> set[Path]:

@@ -1,0 +1,75 @@
+"""Two at once: neither gets in the other's way."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from suite.export import Export, versions
+from suite.serve.batches import Limits
+from suite.serve.models import Models
+from tests.reliability.runs import SmallRun, differences
+
+
+@pytest.mark.parametrize("again", [1, *(pytest.param(n, marks=pytest.mark.full) for n in (2, 3))])
+def test_two_runs_in_one_folder(again, name, undisturbed, tmp_path):
+    """One of them trains as if it were alone; the other is refused."""
+    one, other = (SmallRun(name, tmp_path / "shared") for _ in range(2))
+    other.printed = tmp_path / "other.txt"
+    one.folder.mkdir()
+    processes = [one.start(), other.start()]
+
+    codes = sorted(process.wait() for process in processes)
+
+    assert codes == [0, 2], one.output + other.output
+    assert "--run-dir must be" in one.output + other.output
+    assert "Traceback" not in one.output + other.output
+    assert versions(one.exports / name) == [1]
+    assert differences(one, undisturbed(name)) == []
+
+
+@pytest.mark.full
+def test_resuming_what_is_still_running(name, undisturbed, tmp_path):
+    run, other = (SmallRun(name, tmp_path / "shared") for _ in range(2))
+    other.printed = tmp_path / "other.txt"
+    process = run.start()
+    while not (run.run_dir / "run.json").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGSTOP)  # so that it is still there when the other comes
+
+    code = other.finish("--resume")
+    process.send_signal(signal.SIGCONT)
+
+    assert code == 2 and "no run that is under way" in other.output
+    assert process.wait() == 0
+    assert differences(run, undisturbed(name)) == []
+
+
+@pytest.mark.full
+def test_two_exports_at_once_while_a_server_looks(name, undisturbed, tmp_path):
+    """Both arrive, and the server never finds less than a whole version."""
+    runs = [SmallRun(name, tmp_path / str(n)) for n in range(2)]
+    for run in runs:
+        run.exports = tmp_path / "exports"
+    processes = [run.start() for run in runs]
+
+    async def look():
+        models, seen = Models(tmp_path / "exports", Limits()), set()
+        while any(process.poll() is None for process in processes):
+            await models.refresh()
+            if name in models.names:
+                seen.add((await models.version(name)).number)
+            await asyncio.sleep(0.001)
+        await models.refresh()
+        return seen | {(await models.version(name)).number}, models
+
+    seen, models = asyncio.run(look())
+
+    assert [process.wait() for process in processes] == [0, 0]
+    assert versions(tmp_path / "exports" / name) == [1, 2] and 2 in seen
+    assert not any(text for _, text in models.states(name).values())
+    assert not list((tmp_path / "exports" / name).glob(".*"))
+    for number in (1, 2):
+        Export(export_dir=tmp_path / "exports", version=number).keras_model(name)
+    assert differences(runs[0], undisturbed(name)) == []
