@@ -22,6 +22,7 @@ from suite.files import unwritable
 log = logging.getLogger(__name__)
 
 STATE = re.compile(r"(.*/ckpt-\d+)\.(index|data-)")
+OF_MODEL = re.compile(r"model/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
 
 
@@ -180,10 +181,16 @@ class TrainingState(keras.callbacks.Callback):
         """
         if self._path is None:
             return
+        checkpoint = self._checkpoint()
         try:
-            checkpoint = self._checkpoint()
-            status = checkpoint.restore(self._path)
-            status.assert_existing_objects_matched().expect_partial()
+            # Compared first: of values that find no place TensorFlow complains at length.
+            shapes = tf.train.load_checkpoint(self._path).get_variable_to_shape_map()
+            saved = [shape for name, shape in shapes.items() if OF_MODEL.fullmatch(name)]
+            own = [list(weights.shape) for weights in self.model.variables]
+            if sorted(saved) != sorted(own):
+                raise ValueError(saved)
+            status = checkpoint.restore(self._path).expect_partial()
+            status.assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError):
             raise InputError(
                 f"the saved state {self._path} is damaged or of another model"

@@ -27,6 +27,12 @@ from suite.training import compiled
 # Files are made anew for each case, in the test's own folder.
 fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
+
+@pytest.fixture(autouse=True)
+def cases(record_property):
+    record_property("tried", settings().max_examples)
+
+
 ANYTHING = st.one_of(
     st.text(max_size=40),
     st.integers().map(str),
