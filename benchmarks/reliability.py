@@ -42,9 +42,9 @@ def main(*, processes: int = 2) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.xml")
         words = ["-m", "full or not full", "--hypothesis-profile", "full", "--dist", "load"]
+        words += ["-n", str(processes), "--junitxml", str(results)]
         subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/reliability", *words]
-            + ["-n", str(processes), "--junitxml", str(results)],
+            [sys.executable, "-m", "pytest", "tests/reliability", *words],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )

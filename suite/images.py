@@ -38,6 +38,7 @@ INK_SIZE = 20  # MNIST fits the ink into 20 x 20 and centres it by its mass
 DIGITS = tuple("0123456789")
 FAINTEST = 32  # grey values by which ink differs from its ground
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow reads many more, seldom tried ones
 
 
 def load_digits(run: "Run") -> Examples:
@@ -202,7 +203,7 @@ def _read_grey(path: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(path) as image:
+            with PIL.Image.open(path, formats=FORMATS) as image:
                 rgba = PIL.ImageOps.exif_transpose(image).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "bomb" in str(error) else "not a readable image"

@@ -50,7 +50,7 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        path = request.url.path
+        path = request.scope["path"]
         # As TensorFlow Serving says it, of whatever is wrong with a path or a method.
         code = HTTPStatus.BAD_REQUEST if path.startswith("/v1/") else error.status_code
         return JSONResponse({"error": f"Malformed request: {request.method} {path}"}, code)

@@ -22,6 +22,7 @@ CHAINS = [
 def test_killed_and_resumed_it_ends_with_the_same_bytes(
     name, chain, undisturbed, tmp_path, record_property
 ):
+    record_property("tried", len(CHAINS[chain]))
     chance = random.Random(f"{name} {chain}")
     run = SmallRun(name, tmp_path / "killed")
     words = []
@@ -33,6 +34,5 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
 
     assert run.finish("--resume") == 0, run.output
 
-    record_property("tried", len(CHAINS[chain]))
     assert "Traceback" not in run.output
     assert differences(run, undisturbed(name)) == []
