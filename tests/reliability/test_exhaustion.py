@@ -8,7 +8,7 @@ import pytest
 
 from tests.reliability.runs import SmallRun, differences
 
-SHARES = [0.1, 0.3, 0.5, 0.7, 0.9]  # of the room that is needed
+SHARES = [0.1, 0.2, 0.3, 0.45, 0.6]  # of the room that is needed
 
 
 @pytest.fixture
