@@ -204,7 +204,7 @@ def reopen(
         )
     try:
         same = {name: recorded_run[name] for name in SAME_RUN}
-        settings = app.config(**recorded_config), dict(recorded_architecture)
+        settings = app.config(**recorded_config), {**recorded_architecture}
         again = dataclasses.replace(run, **same)
     except (ValueError, KeyError, TypeError):
         raise damaged from None

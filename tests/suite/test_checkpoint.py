@@ -145,6 +145,30 @@ def test_counters_of_companions_are_part_of_the_state(tmp_path):
     assert fresh.best == best
 
 
+def test_best_weights_are_part_of_the_state(tmp_path):
+    def keeping():
+        return keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
+
+    best, model = keeping(), compiled(1)
+    state = TrainingState(tmp_path, [best])
+    ones = np.ones((4, 2)), np.ones((4, 1))
+    model.fit(*ones, epochs=1, verbose=0, callbacks=[best, state])
+    # Afterwards it only gets worse.
+    model.optimizer.learning_rate = -1.0
+    model.fit(*ones, epochs=3, initial_epoch=1, verbose=0, callbacks=[best, state])
+    kept = best.best_weights
+
+    fresh = keeping()
+    again = TrainingState(tmp_path, [fresh])
+    again.find()
+    again.set_model(compiled(1))
+    again.restore()
+
+    assert any((a != b).any() for a, b in zip(kept, again.model.get_weights(), strict=True))
+    for a, b in zip(kept, fresh.best_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_state_of_another_model_is_refused(tmp_path):
     fit(compiled(1), TrainingState(tmp_path))
     state = TrainingState(tmp_path)

@@ -63,6 +63,16 @@ def test_reopening_with_the_same_knobs_is_fine():
     run.reopen(app, app.config(epochs=2), {"units": 8}, Run(seed=3))
 
 
+@pytest.mark.parametrize("part", ["config", "architecture", "run"])
+@pytest.mark.parametrize("value", [[[None, None]], None, 1])
+def test_record_of_another_form_is_refused(part, value):
+    path = recorded() / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        run.reopen(app, app.config(), {}, Run())
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
