@@ -44,13 +44,8 @@ def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
     reason = os.strerror(number) if number else str(error).rpartition("; ")[2].partition(" [Op")[0]
     free = shutil.disk_usage(path.parent).free
     return Unwritable(
-        f"{path} cannot be written: {reason}; it needs about {_megabytes(size)}, and "
-        f"{_megabytes(free)} are free"
+        f"{path} cannot be written: {reason}; it needs about {size:,} bytes, and {free:,} are free"
     )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB"
 
 
 @contextmanager
