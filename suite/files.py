@@ -11,7 +11,7 @@ from pathlib import Path
 
 from suite.errors import InputError, Unwritable
 
-# What file systems and TensorFlow say where they cannot lock folders.
+# What file systems say that cannot lock folders.
 CANNOT_LOCK = {errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 
 
@@ -27,8 +27,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise unwritable(path, len(content), error) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
