@@ -150,12 +150,8 @@ class TrainingState(keras.callbacks.Callback):
 
         Args:
             folder: Where to look; by default where states are saved to.
-
-        Raises:
-            InputError: There are saved states, and all are damaged.
         """
-        paths = _states(folder or self.folder)
-        for path in reversed(paths):
+        for path in reversed(_states(folder or self.folder)):
             try:
                 reader = tf.train.load_checkpoint(path)
                 stored = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
@@ -164,11 +160,7 @@ class TrainingState(keras.callbacks.Callback):
                 log.warning("The saved state %s is damaged.", path)
             else:
                 self._path = path
-                return self.progress
-        if paths:
-            raise InputError(
-                f"--resume needs a saved state that is whole. Received: {paths[-1]}, damaged"
-            )
+                break
         return self.progress
 
     def restore(self) -> None:
@@ -210,8 +202,10 @@ class TrainingState(keras.callbacks.Callback):
         self._first_step = self.progress.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.signals.came():
-            self._save(self.progress._replace(step=self._first_step + batch + 1))
+        done = self._first_step + batch + 1
+        # After the last step the end of the epoch saves: nothing would be left of it to resume.
+        if self.signals.came() and done != self.params.get("steps"):
+            self._save(self.progress._replace(step=done))
             self.signals.check()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -235,6 +229,8 @@ class TrainingState(keras.callbacks.Callback):
         except (OSError, tf.errors.OpError) as error:
             path = self.folder / f"ckpt-{number}"
             shutil.rmtree(f"{path}_temp", ignore_errors=True)
+            for part in self.folder.glob(f"{path.name}.*"):
+                part.unlink()
             variables = [*self.model.variables, *self.model.optimizer.variables]
             size = sum(each.value.dtype.size * math.prod(each.shape) for each in variables)
             raise unwritable(path, size, error) from error

@@ -256,8 +256,8 @@ def _fit(
     if run.resume and start == Progress():
         if (begun / log_file.path.name).exists():
             raise InputError(
-                f"--resume needs the saved state of the run. Received: {begun / 'checkpoints'}, "
-                "from which it is gone"
+                "--resume needs a saved state that is whole. Received: "
+                f"{begun / 'checkpoints'}, without one"
             )
         log.warning("%s was stopped before its first epoch was over: it begins anew.", folder)
     silent = run.quiet or not is_chief(placement)
