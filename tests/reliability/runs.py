@@ -114,14 +114,19 @@ def differences(one: SmallRun, other: SmallRun) -> list[str]:
     return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
 
 
-# What to wait for, and how long at most from then on, so that a signal comes in the middle of it.
+# What changes when something begins, and how long to wait at most from then on, so that a signal
+# comes in the middle of it.
 MOMENTS: dict[str, tuple[Callable[[SmallRun], object], float]] = {
-    "a step": (lambda run: (run.run_dir / "run.json").exists(), 5.0),
+    "a step": (lambda run: set((run.run_dir / "tensorboard").rglob("events*")), 3.0),
     "a checkpoint": (lambda run: run.states, 0.03),
-    "a figure": (lambda run: (run.run_dir / "figures").exists(), 1.0),
-    "the export": (lambda run: list(run.exports.glob("*/.export-*")), 0.5),
+    "a figure": (lambda run: _times(run.run_dir / "figures"), 0.5),
+    "the export": (lambda run: set(run.exports.glob("*/.export-*")), 0.5),
     "the report": (lambda run: versions(run.exports / run.name), 0.03),
 }
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
 
 
 def disturb(
@@ -129,7 +134,7 @@ def disturb(
 ) -> None:
     """Sends a signal at a random time while something is going on, and waits for the end."""
     about, longest = MOMENTS[moment]
-    before = about(run) if moment != "a step" else False
+    before = about(run)
     while process.poll() is None and about(run) == before:
         time.sleep(0.0005)
     time.sleep(chance.uniform(0, longest))
