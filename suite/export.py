@@ -1,5 +1,6 @@
 """SavedModel versions under `<export_dir>/<app>/<n>/`: writing them whole, and reading them."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -126,8 +127,9 @@ def export(
 def _clear_away(folder: Path) -> None:
     """Removes what exports have left that were killed."""
     for aside in folder.glob(f"{ASIDE}*"):
-        if time.time() - aside.stat().st_mtime > LONGEST:
-            shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another export has just ended
+            if time.time() - aside.stat().st_mtime > LONGEST:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def versions(folder: Path) -> list[int]:

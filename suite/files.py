@@ -60,10 +60,10 @@ def claimed(folder: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
         except OSError as error:
-            yield error.errno in CANNOT_LOCK
-        else:
-            yield True
+            alone = error.errno in CANNOT_LOCK
+        yield alone
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_failed_export_leaves_nothing(monkeypatch):
         write(Path("models/app"))
 
     assert list(Path("models/app").iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_cleared_away():
+    old, new = Path("models/app/.export-old"), Path("models/app/.export-new")
+    for aside in (old, new):
+        (aside / "version").mkdir(parents=True)
+    os.utime(old, (0, 0))
+
+    write(Path("models/app"))
+
+    assert sorted(path.name for path in Path("models/app").iterdir()) == [".export-new", "1"]
 
 
 def test_versions_written_at_once_all_arrive():
