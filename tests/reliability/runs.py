@@ -67,7 +67,7 @@ class SmallRun:
 
     def finish(self, *words: str, **options: object) -> int:
         """Trains in a process to the end, and returns its exit code."""
-        return self.start(*words, **options).wait(LONGEST)
+        return ended(self.start(*words, **options))
 
     @property
     def output(self) -> str:
@@ -139,4 +139,13 @@ def disturb(
         time.sleep(0.0005)
     time.sleep(chance.uniform(0, longest))
     process.send_signal(number)
-    process.wait(LONGEST)
+    ended(process)
+
+
+def ended(process: subprocess.Popen) -> int:
+    """Waits for a process, and returns its exit code; one that hangs is not left behind."""
+    try:
+        return process.wait(LONGEST)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as st_numpy
 from apps.iris import app as iris
 from suite import InputError, Run, cli, train
 from suite.app import app_names, load_app
-from suite.checkpoint import TrainingState
+from suite.checkpoint import Progress, TrainingState
 from suite.errors import sentence
 from suite.images import load_digits, read_picture
 from suite.run import refuse_other_data, reopen
@@ -259,10 +259,6 @@ def test_saved_states(data, iris_run, tmp_path):
         (tmp_path / "states" / file).write_bytes(content)
     state = TrainingState(tmp_path / "states")
 
-    try:
-        found = state.find()
-    except InputError as error:
-        assert "whole" in str(error)
-    else:
-        original = TrainingState(iris_run / "checkpoints")
-        assert found == original.find()
+    found = state.find()
+
+    assert found in (Progress(), TrainingState(iris_run / "checkpoints").find())
