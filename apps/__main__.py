@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from suite.app import app_names
@@ -11,7 +10,7 @@ from suite.export import versions
 
 def describe(name: str) -> str:
     """The first line of an app's docstring, read without importing it."""
-    source = Path(find_spec(f"apps.{name}").origin).read_text()
+    source = Path(__file__).with_name(f"{name}.py").read_text()
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 

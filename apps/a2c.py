@@ -7,7 +7,7 @@ Gymnasium environment with vectors or numbers to see and numbers or a choice to 
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -199,8 +199,8 @@ class ActorCritic(Player):
     def compute_loss(
         self,
         x: tf.Tensor = None,
-        y: dict[str, tf.Tensor] | None = None,
-        y_pred: dict[str, tf.Tensor] | None = None,
+        y: Any = None,
+        y_pred: Any = None,
         sample_weight: tf.Tensor = None,
         training: bool = True,
     ) -> tf.Tensor:
@@ -279,7 +279,7 @@ app = App(
     compile=compile_model,
     callbacks=callbacks,
     endpoints=endpoints,
-    example=lambda model, data: np.eye(*model.input_shape[1:], dtype="float32"),
+    example=lambda model, data: np.eye(model.input_shape[-1], dtype="float32"),
     evaluate=evaluate,
     figures=draw,
     commands=commands("a2c"),

@@ -30,13 +30,18 @@ from suite.automata import (
 from suite.cli import main
 from suite.data import Data, collect
 from suite.export import Export
-from suite.intervals import MONOTONE
+from suite.intervals import Monotone
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair
 ADDER = Automaton(PAIRS, next_state=ONES // 2, output=ONES % 2)
-CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+Cell = Literal["simple_rnn", "lstm", "gru"]
+CELLS: dict[Cell, type[layers.RNN]] = {
+    "simple_rnn": layers.SimpleRNN,
+    "lstm": layers.LSTM,
+    "gru": layers.GRU,
+}
 CURVE_EPOCHS = 20  # of 20 steps each
 LONG_PAIRS = {1024: 10_000, 100_000: 20}  # how many to test, by bits
 
@@ -84,9 +89,9 @@ def load_data(config: Config, run: Run) -> Data:
 @validate_call
 def build_model(
     *,
-    cell: Literal["simple_rnn", "lstm", "gru"] = "simple_rnn",
+    cell: Cell = "simple_rnn",
     units: Units = 16,
-    activation: Literal[MONOTONE] = "tanh",
+    activation: Monotone = "tanh",
     kernel_initializer: Initializer = "glorot_uniform",
     recurrent_initializer: Initializer = "orthogonal",
     dropout: Rate = 0.0,

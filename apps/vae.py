@@ -8,7 +8,7 @@ white, each time they are seen; judged by importance sampling on images kept for
 import functools
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -174,9 +174,9 @@ def build_model(
     Reference:
         Kingma and Welling, 2013, Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
     """
-    knobs = {"latent_dim": latent_dim, "network": network, "filters": filters, "units": units}
-    encoder = build_encoder(input_shape, activation=activation, **knobs)
-    decoder = build_decoder(input_shape, activation=activation, **knobs)
+    knobs: dict[str, Any] = {"latent_dim": latent_dim, "network": network, "filters": filters}
+    knobs |= {"units": units, "activation": activation}
+    encoder, decoder = build_encoder(input_shape, **knobs), build_decoder(input_shape, **knobs)
     image = keras.Input(input_shape, name="image")
     return keras.Model(image, decoder(encoder(image)["mean"])["image"], name="vae")
 

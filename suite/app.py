@@ -37,7 +37,8 @@ def serve_only(model: keras.Model) -> dict[str, keras.Model]:
 
 def first_of_test(model: keras.Model, data: "Data") -> "np.ndarray":
     """A few inputs of the test split."""
-    inputs, _ = next(iter(data.test.unbatch().batch(64).as_numpy_iterator()))
+    test: Any = data.test
+    inputs, _ = next(iter(test.unbatch().batch(64).as_numpy_iterator()))
     return inputs
 
 

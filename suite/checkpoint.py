@@ -96,7 +96,7 @@ class StopSignals:
         Raises:
             Interrupted: One did.
         """
-        if self.came():
+        if self.came() and self.received is not None:
             raise Interrupted("stopped, state saved", self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -73,16 +73,19 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _command_line(app: App) -> cyclopts.App:
-    architecture = _architecture(app)
-    recipe_names = Literal[tuple(app.recipes) or ("default",)]
+    config_type: Any = app.config
+    architecture_type: Any = _architecture(app)
+    # Types made at run time, which only the parser can check.
+    recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
 
     def train_app(
         *,
         recipe: Annotated[
-            recipe_names | None, Parameter(group=_group("Recipe", 1), parse=bool(app.recipes))
+            recipe_names | None,
+            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
         ] = None,
-        config: Annotated[app.config, _flat("Recipe", 1)] = app.config(),  # noqa: B008
-        architecture: Annotated[architecture, _flat("Architecture", 2)] = architecture(),  # noqa: B008
+        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
         run: Annotated[Run, _flat("Run", 3)] = Run(),
     ) -> None:
         """Train, evaluate, draw and export.
@@ -129,7 +132,7 @@ def _command_line(app: App) -> cyclopts.App:
         help_format="markdown",
         version_flags=[],
         suppress_keyboard_interrupt=False,
-        default_parameter=Parameter(consume_multiple=True, negative=""),
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=(), negative_none=()),
         config=functools.partial(_fill_in_recipe, app.recipes),
     )
     command_line.default(train_app)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 from typing import Annotated, Any
@@ -50,13 +50,13 @@ def run(command: Sequence[str], workers: int) -> int:
                 process.send_signal(number)
 
     with ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, number, signal.signal(number, forward))
+        for each in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, each, signal.signal(each, forward))
         stack.callback(_end, processes)
         for number, environment in enumerate(environments):
             processes.append(_begun(command, number, environment))
         speakers = [
-            threading.Thread(target=_repeat, args=(number, process), daemon=True)
+            threading.Thread(target=_repeat, args=(number, process.stdout), daemon=True)
             for number, process in enumerate(processes)
             if process.stdout
         ]
@@ -114,8 +114,8 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _repeat(number: int, process: subprocess.Popen[str]) -> None:
-    for line in process.stdout:
+def _repeat(number: int, lines: Iterable[str]) -> None:
+    for line in lines:
         print(f"[worker {number}] {line}", end="", flush=True)
 
 

@@ -35,7 +35,8 @@ class Augmentation(NamedTuple):
     num_draws: int
 
 
-class Shard(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Shard:
     """A replica's part of every batch.
 
     Args:
@@ -78,6 +79,9 @@ class Split(NamedTuple):
         return Split(self.inputs[index], self.labels[index])
 
 
+NO_EXAMPLES = Split(np.empty(0), np.empty(0))
+
+
 class Examples(NamedTuple):
     """A labelled dataset as a source gives it.
 
@@ -111,7 +115,7 @@ class Data:
         test: One pass over the test split; None where the app evaluates by other means.
         model_arguments: What the data decides about the model: arguments of the app's `build`.
         description: Source, fingerprint and counts, for the report.
-        training: The training examples, where all of them are in memory.
+        training: The training examples, where all of them are in memory; else none.
         unsplit: The source's training examples before any were held out, for cross-validation.
     """
 
@@ -122,8 +126,8 @@ class Data:
     test: tf.data.Dataset | None
     model_arguments: Mapping[str, Any]
     description: Mapping[str, Any]
-    training: Split | None = None
-    unsplit: Split | None = None
+    training: Split = NO_EXAMPLES
+    unsplit: Split = NO_EXAMPLES
 
 
 def supervised(
@@ -252,7 +256,7 @@ def shuffled_batches(
             return found
         return *found, tf.fill([end - first], weight)
 
-    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
+    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:
         if batch_size < shard.count:
             raise InputError(
                 f"`batch_size` must be at least the number of replicas, {shard.count}. Received: "

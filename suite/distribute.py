@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from suite.errors import InputError, sentence
 
 Placement = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 FIRST_PORT = 8888  # of the workers on a host, where Slurm says who they are
-Resolver = tf.distribute.cluster_resolver.ClusterResolver
+Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
 
 def strategy(name: Placement) -> tf.distribute.Strategy:
@@ -39,9 +39,10 @@ def strategy(name: Placement) -> tf.distribute.Strategy:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:  # the GPU is in use already: its setting stands
             break
-    if name == "auto":
-        several = "mirrored" if len(gpus) > 1 else "one_device"
-        name = "multi_worker" if _in_cluster() else several
+    if name == "auto" and _in_cluster():
+        name = "multi_worker"
+    elif name == "auto" and len(gpus) > 1:
+        name = "mirrored"
     match name:
         case "multi_worker":
             return tf.distribute.MultiWorkerMirroredStrategy(_cluster())

@@ -124,7 +124,7 @@ class Environments:
         space = self._vector.single_action_space
         if isinstance(space, spaces.Discrete):
             return actions.astype(space.dtype) + space.start
-        low, high = self.spaces.action_bounds
+        low, high = self.spaces.action_bounds or (space.low, space.high)
         middle, reach = np.add(low, high) / 2, np.subtract(high, low) / 2
         inside = middle + reach * np.clip(actions, -1, 1)
         return inside.reshape(self.num_envs, *space.shape).astype(space.dtype)
@@ -170,8 +170,8 @@ def _spaces(vector: VectorEnv) -> Spaces:
             f"`environment` must have Discrete actions, or a bounded Box of them. Received: "
             f"{wanted} of {vector.spec.id}"
         )
-    bounds = tuple(tuple(map(float, side.ravel())) for side in (wanted.low, wanted.high))
-    return Spaces(len(scale), scale, len(bounds[0]), bounds)
+    low, high = (tuple(map(float, side.ravel())) for side in (wanted.low, wanted.high))
+    return Spaces(len(scale), scale, len(low), (low, high))
 
 
 def load_episodes(
@@ -275,7 +275,7 @@ def film(name: str, act: Callable[[np.ndarray], np.ndarray], seed: int) -> tuple
         observation, _ = environment.reset(seed=seed)
         frames, total, over = [environment.render()], 0.0, False
         while not over:
-            action = np.asarray(act(_flat(space, np.asarray(observation)[None]))[0])
+            action: Any = np.asarray(act(_flat(space, np.asarray(observation)[None]))[0])
             action = action.astype(wanted.dtype).reshape(wanted.shape)
             if isinstance(wanted, spaces.Discrete):
                 action = int(action + wanted.start)

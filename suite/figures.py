@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,7 +15,7 @@ from suite.images import tiled
 
 CLASS_LIMIT = 30  # more are drawn without their counts
 # Names of classes and features are text, not formulas.
-AS_TEXT = {"text.parse_math": False}
+AS_TEXT: Any = {"text.parse_math": False}
 LARGEST_SIDE = 16  # inches
 
 
@@ -190,7 +191,8 @@ def plane(points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], ti
     colours = matplotlib.colormaps["tab10"]
     for label, name in enumerate(class_names):
         shown = name if label < CLASS_LIMIT else None
-        axes.scatter(*points[labels == label].T, s=3, color=colours(label % 10), label=shown)
+        x, y = points[labels == label].T
+        axes.scatter(x, y, s=3, color=colours(label % 10), label=shown)
     axes.set(title=title, aspect="equal")
     figure.legend(loc="outside right center", frameon=False, markerscale=4)
     return figure
@@ -260,7 +262,7 @@ def decision_regions(
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")
     count = len(class_names)
-    few = matplotlib.colormaps["tab10"].colors[:count]
+    few = matplotlib.colormaps["tab10"](range(count))
     colours = few if count <= 10 else matplotlib.colormaps["turbo"](np.linspace(0, 1, count))
     palette = matplotlib.colors.ListedColormap(colours)
     scale = {"cmap": palette, "vmin": -0.5, "vmax": len(class_names) - 0.5}
@@ -306,7 +308,8 @@ def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
     for path in plane.reshape(*states.shape[:2], 2)[:: max(1, len(states) // 8)]:
         axes.plot(*path.T, color="gray", linewidth=0.3, alpha=0.6)
     for label, name in enumerate(names):
-        axes.scatter(*plane[labels.ravel() == label].T, s=6, label=name)
+        x, y = plane[labels.ravel() == label].T
+        axes.scatter(x, y, s=6, label=name)
     axes.set(xlabel="first component", ylabel="second component", title="Hidden states")
     axes.legend(frameon=False)
     return figure

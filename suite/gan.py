@@ -196,7 +196,7 @@ class GenerativeAdversarialNetwork(keras.Model):
 class StopWhenDiscriminatorWins(keras.callbacks.Callback):
     """Ends a training in which the discriminator was sure of everything for a whole epoch."""
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         real, fake = logs["real_probability"], logs["fake_probability"]
         if real > WON and fake < 1 - WON:
             raise Diverged(

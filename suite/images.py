@@ -112,12 +112,13 @@ def read_picture(path: Path) -> np.ndarray:
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = INK_SIZE / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
-    small = PIL.Image.fromarray(ink.astype(np.uint8)).resize(
+    shrunk = PIL.Image.fromarray(ink.astype(np.uint8)).resize(
         (width, height), PIL.Image.Resampling.LANCZOS
     )
-    if not np.any(small):
+    small = np.asarray(shrunk)
+    if not small.any():
         raise InputError(f"{path} must show something drawn. Received: nothing but specks")
-    return _centred(np.asarray(small))[..., None]
+    return _centred(small)[..., None]
 
 
 def writable_picture(path: Path) -> None:

@@ -14,7 +14,7 @@ Reference:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from keras import layers, ops
 
@@ -22,7 +22,7 @@ FLOAT32_ROUNDOFF = 2.0**-24
 ROUNDOFFS = {"float32": FLOAT32_ROUNDOFF, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 # How far from the mathematical function an activation may be, in units of roundoff.
 ACTIVATION_ERROR = 64
-MONOTONE = ("tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign")
+Monotone = Literal["tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign"]
 
 Tensor = Any
 
@@ -102,8 +102,8 @@ def activated(x: Interval, activation: Callable[[Tensor], Tensor], roundoff: flo
         ValueError: The activation is not known to be monotone.
     """
     name = getattr(activation, "__name__", str(activation))
-    if name not in MONOTONE:
-        raise ValueError(f"`activation` must be one of {', '.join(MONOTONE)}. Received: {name}")
+    if name not in (known := get_args(Monotone)):
+        raise ValueError(f"`activation` must be one of {', '.join(known)}. Received: {name}")
     exact = x.each(activation)
     return exact.widened(ACTIVATION_ERROR * roundoff * (1 + exact.magnitude))
 

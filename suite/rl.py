@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from suite.distribute import gathered, seed_of_replica, worker_number
 from suite.environments import Environments, film, returns_of
@@ -26,7 +26,6 @@ from suite.snapshot import Opaque
 
 log = logging.getLogger(__name__)
 
-tfd = tfp.distributions
 
 Outputs = Mapping[str, tf.Tensor]
 MILLISECONDS_PER_FRAME = 40
@@ -154,6 +153,8 @@ class Player(keras.Model):
         seed: Of the actions.
     """
 
+    train_function: Any
+
     def __init__(
         self,
         model: keras.Model,
@@ -179,7 +180,7 @@ class Player(keras.Model):
         (seeds,) = data
         environments = self._own_environments()
 
-        def begin(seed: np.ndarray) -> None:
+        def begin(seed: int) -> None:
             if environments.observations is None:
                 environments.reset(seed)
 
@@ -292,7 +293,7 @@ class GreedyReturns(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._steps, self._ended = batch + 1, time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         begun = max([self._begun, *(played.begun for played in self.model.played)])
         self.seconds += self._ended - begun
         self.env_steps += self._steps * self.model.num_envs * self.model.rollout_length

@@ -97,11 +97,11 @@ def restored(made: Any, saved: Any) -> Any:
                 return made._make(items)
             return items if kind == "list" else tuple(items)
         case "dict":
-            others = made if isinstance(made, dict) else {}
+            known = made if isinstance(made, dict) else {}
             keys = [restored(None, key) for key, _ in content]
             values = [each for _, each in content]
             pairs = zip(keys, values, strict=True)
-            return {key: restored(others.get(key), each) for key, each in pairs}
+            return {key: restored(known.get(key), each) for key, each in pairs}
         case "random":
             made.bit_generator.state = restored(None, content)
             return made

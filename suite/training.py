@@ -316,10 +316,10 @@ def _fit(
                     break
             signals.check()
     except Interrupted as interrupted:
-        done = state.progress
+        stopped = state.progress
         how = _go_on(app, folder) if is_chief(placement) else "the chief says how to go on"
         raise Interrupted(
-            f"stopped in epoch {done.epoch + 1} after {done.step} steps; {how}",
+            f"stopped in epoch {stopped.epoch + 1} after {stopped.step} steps; {how}",
             interrupted.signal_number,
         ) from None
     finally:

@@ -5,19 +5,18 @@ nats per image.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from rich.console import Console
 from rich.progress import track
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import math as tfm
 
 from suite.distribute import seed_of_replica
-
-tfd = tfp.distributions
 
 # The noise of an evaluation is the same for every model, so that models can be compared.
 EVALUATION_SEED = 0
@@ -198,7 +197,7 @@ def evidence(
         found = log_likelihood(latents)
         weights = tf.reduce_logsumexp(found + log_ratios(posterior, latents), axis=0)
         total, likelihood = sums
-        return tfp.math.log_add_exp(total, weights), likelihood + tf.reduce_sum(found, axis=0)
+        return tfm.log_add_exp(total, weights), likelihood + tf.reduce_sum(found, axis=0)
 
     zero = tf.zeros(posterior.batch_shape_tensor()[:1])
     steps = tf.range(num_samples // at_once)
@@ -240,7 +239,7 @@ def evaluate_evidence(
         rate = tf.reduce_sum(tfd.kl_divergence(posterior, standard_normal()), axis=1)
         return log_evidence, rate, log_likelihood, posterior.mean()
 
-    starts = range(0, len(images), batch_size)
+    starts: Iterable[int] = range(0, len(images), batch_size)
     if (console := Console()).is_terminal:
         starts = track(starts, "evaluating", console=console, transient=True)
     found: list[Any] = [

@@ -28,7 +28,7 @@ class Limits(NamedTuple):
 
 class _Waiting(NamedTuple):
     inputs: Arrays
-    count: int
+    num_examples: int
     shapes: tuple[tuple[int, ...], ...]
     answer: asyncio.Future[dict[str, np.ndarray]]
 
@@ -71,7 +71,7 @@ class Batcher:
             self._calling = None
 
     def _examples(self) -> int:
-        return sum(each.count for each in self._waiting)
+        return sum(each.num_examples for each in self._waiting)
 
     def _taken(self) -> list[_Waiting]:
         """The next ones, oldest first, as many as fit together."""
@@ -79,12 +79,12 @@ class Batcher:
         room = self._limits.batch_size
         while self._waiting:
             each = self._waiting[0]
-            if taken and (each.count > room or each.shapes != taken[0].shapes):
+            if taken and (each.num_examples > room or each.shapes != taken[0].shapes):
                 break
             self._waiting.popleft()
             if not each.answer.done():  # its client may have gone
                 taken.append(each)
-                room -= each.count
+                room -= each.num_examples
         return taken
 
     async def _answer(self, taken: list[_Waiting]) -> None:
@@ -102,7 +102,7 @@ class Batcher:
             return
         begin = 0
         for each in taken:
-            end = begin + each.count
+            end = begin + each.num_examples
             if not each.answer.done():
                 each.answer.set_result({name: own[begin:end] for name, own in outputs.items()})
             begin = end

@@ -56,10 +56,9 @@ class Signature:
             raise RequestError(
                 f"{self._most} requests are waiting already: try again later", Kind.UNAVAILABLE
             )
-        together = self._batcher is not None and len({len(each) for each in inputs.values()}) == 1
         self._asked += 1
         try:
-            if together:
+            if self._batcher and len({len(each) for each in inputs.values()}) == 1:
                 return await self._batcher(inputs)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, self._call, inputs)

@@ -163,7 +163,7 @@ def _numbers(body: bytes) -> dict[str, Any] | None:
     It is read without a Python object for every number, of which there are thousands in an image.
     """
     try:
-        document = simdjson.Parser().parse(body)
+        document: Any = simdjson.Parser().parse(body)
         keys = list(document.keys())
         [name] = {"instances", "inputs"} & set(keys)
         value = document[name]
