@@ -1,0 +1,272 @@
+"""README and docs hold what they say: their tables, numbers, links, commands and Python."""
+
+import dataclasses
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import cyclopts
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+from markdown_it import MarkdownIt
+from sklearn.datasets import load_digits
+
+from apps import mnist_cnn
+from benchmarks import table
+from suite import cli, train
+from suite.app import app_names, load_app, no_figures
+from suite.images import INK_SIZE
+from suite.serve.__main__ import main as serve
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*table.documents(), ROOT / "CONTRIBUTING.md"]
+# What is typed in Japanese is what is typed in English, which a test makes sure of.
+ENGLISH = [path for path in DOCUMENTS if not path.stem.endswith(".ja")]
+MARKDOWN = MarkdownIt().enable("table")
+
+
+def shown(path):
+    return str(path.relative_to(ROOT))
+
+
+def code(document, language):
+    """The blocks of code of a language; indented ones are for the shell."""
+    for token in MARKDOWN.parse(document.read_text()):
+        if token.type in ("fence", "code_block") and token.info == language:
+            yield token.content
+
+
+def commands(document):
+    """What is to be typed, line by line, without the comments."""
+    for block in code(document, ""):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in line.split(" && "):
+                if re.match(r"(python -m [\w.]+( |$)|pip install|srun)", command):
+                    yield shlex.split(command, comments=True)
+
+
+# --- tables and numbers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", table.documents(), ids=shown)
+def test_tables_are_those_of_the_results(document):
+    assert document.read_text() == table.filled_in(document), "python -m benchmarks --no-measure"
+
+
+@pytest.mark.parametrize("line", table.LINES, ids=lambda line: line["question"]["en"][:40])
+def test_every_row_has_its_record_and_its_command(line):
+    record, words = table.record(line["result"]), shlex.split(line["command"])
+
+    assert record["machine"]["processor"] and record["versions"]["tensorflow"] and record["date"]
+    assert words[:2] == ["python", "-m"] and importlib.util.find_spec(words[2])
+    assert record["benchmark"] == line["result"]
+
+
+def test_every_topic_stands_on_a_page():
+    written = "".join(path.read_text() for path in ROOT.glob("docs/**/*.md"))
+
+    assert {name for _, name, _ in table.BLOCK.findall(written)} == {*table.TOPICS, "scaling"}
+    assert set(app_names()) < set(table.TOPICS)
+
+
+def test_other_numbers_of_the_readme_are_facts():
+    required = ConfigParser(interpolation=None)
+    required.read(ROOT / "setup.cfg")
+    ports = serve.__kwdefaults__
+    mnist = 70_000 - 10_000  # as it is published, less the test images
+    held_out = round(mnist * mnist_cnn.Config().validation_split)
+    facts = {
+        required["options"]["python_requires"].lstrip(">="),
+        f"{len(load_digits().target):,}",
+        f"{mnist - held_out:,}",
+        f"{held_out:,}",
+        "10,000",
+        str(INK_SIZE),
+        str(ports["port"]),
+        str(ports["grpc_port"]),
+        *("0", "255"),  # grey values
+    }
+    for document in ROOT.glob("README*.md"):
+        prose = ""
+        for token in MARKDOWN.parse(table.BLOCK.sub("", document.read_text())):
+            for child in token.children or ():
+                prose += child.content + "\n" if child.type == "text" else "\n"
+        prose = prose.replace("Keras 3", "").replace("A2C", "")
+        assert set(re.findall(r"\d[\d,.]*\d|\d", prose)) <= facts
+
+
+# --- both languages, and links --------------------------------------------------------------
+
+
+def test_the_japanese_readme_is_built_like_the_english_one():
+    english, japanese = (
+        [
+            (token.type, token.tag, token.content if token.type == "fence" else "")
+            for token in MARKDOWN.parse((ROOT / name).read_text())
+        ]
+        for name in ("README.md", "README.ja.md")
+    )
+
+    assert english == japanese
+    typed = [list(commands(ROOT / name)) for name in ("README.md", "README.ja.md")]
+    assert typed[0] == typed[1]
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "SECURITY.md"], ids=shown)
+def test_links_lead_to_files(document):
+    targets = [
+        (child.attrs.get("href") or child.attrs.get("src")).partition("#")[0]
+        for token in MARKDOWN.parse(document.read_text())
+        for child in token.children or ()
+        if child.type in ("link_open", "image")
+    ]
+    near = [target for target in targets if target and not target.startswith("http")]
+
+    assert [target for target in near if not (document.parent / target).exists()] == []
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a reader stands: with data of his own, and soon with exports."""
+    where = tmp_path_factory.mktemp("reader")
+    (where / "docs").mkdir()
+    shutil.copytree(ROOT / "docs" / "pictures", where / "docs" / "pictures")
+    digits = load_digits()
+    images = np.kron(digits.images, np.ones((3, 3))).astype("uint8") * 15
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    np.savez(
+        where / "digits.npz",
+        **{"x_train": images[:200], "y_train": digits.target[:200]},
+        **{"x_test": images[200:300], "y_test": digits.target[200:300]},
+    )
+    for number, image in enumerate(images[:60]):
+        path = where / "letters" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(image).save(path)
+    rows = [f"{n % 7},{n % 5},{'oak' if n % 7 > 3 else 'ash'}" for n in range(60)]
+    (where / "trees.csv").write_text("\n".join(["height,width,kind", *rows]))
+    return where
+
+
+def in_short(app):
+    """The same application, of two steps and without pictures."""
+
+    def data(config, run):
+        return dataclasses.replace(app.data(config, run), steps_per_epoch=2)
+
+    return dataclasses.replace(app, data=data, figures=no_figures)
+
+
+def begin(app, config, run, knobs):
+    """What a training begins with: data, and a model that is ready for them."""
+    data = app.data(config, run)
+    model = app.compile(app.build(**data.model_arguments, **knobs), config, 1)
+    return cli.Trained(model=model, history={}, report={}, folder=Path(), saved_model=None)
+
+
+def run(words, whole):
+    """Runs `python -m apps.<name> ...` here, on data that is always there."""
+
+    def short(app, config, run, knobs):
+        if run.data == "auto":
+            run = dataclasses.replace(run, data="embedded")
+        run = dataclasses.replace(run, quiet=True, run_dir=None, export_dir=Path("saved_models"))
+        if whole:
+            few = {name: 1 for name in ("epochs", "nll_samples") if name in vars(config)}
+            return train(in_short(app), dataclasses.replace(config, **few), run, knobs)
+        return begin(app, config, run, knobs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "train", short)
+        patch.setattr("suite.fidelity.NUM_WATCHED", 50)
+        return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
+
+
+APPS = [
+    pytest.param(document, words, id=f"{shown(document)}: {shlex.join(words)}")
+    for document in ENGLISH
+    for words in commands(document)
+    if words[2].startswith("apps.")
+]
+
+
+@pytest.fixture(scope="module")
+def exports(folder):
+    """Every application as its bare command leaves it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in app_names():
+            assert run(["python", "-m", f"apps.{name}"], whole=True) == 0
+            keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize(("document", "words"), APPS)
+def test_apps_run_as_written(document, words, folder, exports, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    if "play" in words:
+        pytest.importorskip("pygame", reason="drawing needs the extra `render`")
+
+    try:
+        assert run(words, whole="--resume" in words) == 0, capsys.readouterr().err
+    except SystemExit as end:  # --help
+        assert end.code in (0, None)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("document", "words"), APPS)
+def test_apps_train_as_written(document, words, folder, exports, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+
+    assert run(words, whole=True) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+def test_other_commands_are_well_formed(document):
+    extras = ConfigParser(interpolation=None)
+    extras.read(ROOT / "setup.cfg")
+    for words in commands(document):
+        match words:
+            case ["pip", "install", *what]:
+                for extra in re.findall(r"\[([\w,]+)\]", what[-1]):
+                    assert set(extra.split(",")) <= set(extras["options.extras_require"])
+            case ["python", "-m", "suite.serve", *flags]:
+                cyclopts.App(default_command=serve).parse_args(flags, exit_on_error=False)
+            case ["python", "-m", "suite.cluster", *_] | ["srun", *_]:
+                assert words[words.index("-m", 3) :][1].removeprefix("apps.") in app_names()
+            case ["python", "-m", module, *_]:
+                assert importlib.util.find_spec(module), module
+
+
+def test_the_list_of_applications(folder):
+    listed = subprocess.run(
+        [sys.executable, "-m", "apps"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert all(name in listed.stdout for name in app_names())
+
+
+# --- Python ---------------------------------------------------------------------------------
+
+BLOCKS = [
+    pytest.param(block, id=f"{shown(document)}: {block.splitlines()[0]}")
+    for document in ENGLISH
+    for block in code(document, "python")
+    # A server's clients are tried beside a server, the new application as one.
+    if "localhost" not in block and "main(app)" not in block
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_runs_as_written(block, folder, exports, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    exec(compile(block, "README", "exec"), {"__name__": "readme"})
