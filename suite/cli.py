@@ -41,27 +41,23 @@ def run(app: App, arguments: Sequence[str]) -> int:
     except cyclopts.UnusedCliTokensError as error:
         known = ", ".join(name for name in command_line if not name.startswith("-"))
         wrong = " ".join(error.unused_tokens or ())
-        return _complain(f"a command must be one of: {known}; or none. Received: {wrong}", 2)
+        must = f"a command must be one of: {known}; or none. Received: {wrong}"
+        return _complain(InputError(must), 2)
     except cyclopts.CycloptsError as error:
-        name = error.argument.name if error.argument else "value"
-        return _complain(sentence(_cause(error), name), 2)
+        return _complain(_cause(error), 2, error.argument.name if error.argument else "value")
     except InputError as error:
-        return _complain(sentence(error), 2)
-    except Diverged as error:
-        return _complain(sentence(error), 1)
-    except Unwritable as error:
-        return _complain(sentence(error), 1)
+        return _complain(error, 2)
+    except (Diverged, Unwritable) as error:
+        return _complain(error, 1)
     except Interrupted as error:
-        return _complain(sentence(error), 128 + error.signal_number)
+        return _complain(error, 128 + error.signal_number)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        return _complain(KeyboardInterrupt("interrupted"), 130)
     return 0
 
 
-def _complain(message: str, exit_code: int) -> int:
-    # What came in must not speak to the terminal.
-    plain = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    print("".join(plain), file=sys.stderr)
+def _complain(error: BaseException, exit_code: int, name: str = "value") -> int:
+    print(sentence(error, name), file=sys.stderr)
     return exit_code
 
 

@@ -27,7 +27,7 @@ class Interrupted(BaseException):
 
 
 def sentence(error: BaseException, name: str = "value") -> str:
-    """One line for one error, whoever raised it.
+    """One line for one error, whoever raised it. What came in cannot speak to the terminal.
 
     Args:
         error: What was raised.
@@ -37,5 +37,7 @@ def sentence(error: BaseException, name: str = "value") -> str:
         first = error.errors(include_url=False)[0]
         names = [part for part in first["loc"] if isinstance(part, str)]
         wish = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        return f"`{'.'.join(names) or name}` {wish}. Received: {first['input']}"
-    return " ".join(str(error).split())
+        said = f"`{'.'.join(names) or name}` {wish}. Received: {first['input']}"
+    else:
+        said = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
