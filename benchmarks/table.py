@@ -73,12 +73,15 @@ def found(name: str) -> dict[str, Any]:
 
 def measured(lines: Sequence[dict[str, Any]], language: Language) -> str:
     """A Markdown table of some lines."""
-    rows = []
+    rows: list[tuple[str, ...]] = [HEADINGS[language]]
     for line in lines:
         values, peers = found(line["result"]), line.get("peers", {"en": ""})
         words = line["question"][language], line["ours"], peers.get(language, peers["en"])
-        rows.append([*(each.format_map(values) for each in words), f"`{line['command']}`"])
-    return _table(HEADINGS[language], rows)
+        question, ours, others = (each.format_map(values) for each in words)
+        rows.append((question, ours, others, f"`{line['command']}`"))
+    if not any("peers" in line for line in lines):
+        rows = [(question, ours, command) for question, ours, _, command in rows]
+    return _table(rows)
 
 
 def scaling() -> str:
@@ -86,7 +89,7 @@ def scaling() -> str:
     predicted = record("distribute")["predicted_efficiency"]
     counts = list(next(iter(predicted.values())))
     rows = [[name, *(f"{each[count]:.2f}" for count in counts)] for name, each in predicted.items()]
-    return _table(["A step on one GPU", *(f"N = {int(count):,}" for count in counts)], rows)
+    return _table([["A step on one GPU", *(f"N = {int(count):,}" for count in counts)], *rows])
 
 
 def block(name: str, language: Language) -> str:
@@ -111,6 +114,7 @@ def filled_in(document: Path) -> str:
     )
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    headings, *others = rows
+    lines = [headings, ["---"] * len(headings), *others]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
