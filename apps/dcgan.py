@@ -1,23 +1,22 @@
 """Digits drawn by a deep convolutional generative adversarial network, with figures of merit.
 
 A generator draws images from noise and a discriminator tells them from real ones; each learns
-from the other. Convolutions with strides take the place of pooling, and nothing hidden is fully
-connected. How good the digits are is judged against images kept for the test, in the eyes of a
-classifier that never changes.
+from the other, kind by kind. Convolutions with strides take the place of pooling. How good the
+digits are is judged against images kept for the test, by a classifier that never changes.
 """
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt, validate_call
+from pydantic import Field, PositiveFloat, PositiveInt, validate_call
 from pydantic.dataclasses import dataclass
 
-from suite import App, Run, fidelity, figures, generative, images
+from suite import App, Run, clusters, fidelity, figures, generative, images
 from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data, collect, supervised
@@ -36,6 +35,8 @@ class Config:
 
     Args:
         epochs: Passes over the training split.
+        num_codes: Kinds of images that are found before, without looking at the labels; generator
+            and discriminator are told of each image's. 0 to leave them out.
         batch_size: Images per step of the generator, over all replicas.
         learning_rate: Of the generator, at the peak of the one-cycle schedule.
         discriminator_learning_rate: Of the discriminator, likewise.
@@ -49,7 +50,8 @@ class Config:
         validation_split: Share of the training images held out to watch the training.
     """
 
-    epochs: Epochs = 12
+    epochs: Epochs = 9
+    num_codes: Codes = 128
     batch_size: BatchSize = 16
     learning_rate: LearningRate = 1e-3
     discriminator_learning_rate: LearningRate = 1e-3
@@ -63,21 +65,26 @@ class Config:
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """MNIST images `(28, 28, 1)` with grey values in 0..255; the labels are of no use."""
+    """MNIST images `(28, 28, 1)` with grey values in 0..255, labelled by what they look like."""
+    codes: dict[str, Any] = {
+        "relabel": functools.partial(clusters.kinds, num=config.num_codes, seed=run.seed),
+        "model_arguments": lambda train: {"code_shares": clusters.shares(train)},
+    }
     return supervised(
         images.load_digits(run),
         batch_size=config.batch_size,
         validation_split=config.validation_split,
         seed=run.seed,
+        **(codes if config.num_codes else {}),
     )
 
 
 @validate_call
 def build_generator(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    code_shares: tuple[PositiveFloat, ...] = (),
     *,
     latent_dim: LatentDim = 64,
-    num_codes: Codes = 16,
     filters: Stages = (128, 64),
 ) -> keras.Model:
     """Builds the generator: noise in, grey values out.
@@ -85,17 +92,18 @@ def build_generator(
     Arguments and errors are those of `build_model`, whose `generator_filters` are `filters`.
 
     Returns:
-        A functional model, `latent` `(batch, latent_dim)` to a dict of `image`
-        `(batch, height, width, channels)`, grey values in 0..255, float32.
+        A functional model, `latent` `(batch, latent_dim + num_codes)` to a dict of `image`
+        `(batch, height, width, channels)`, grey values in 0..255, float32, and the `code`
+        `(batch,)`, if any.
     """
     height, width, channels = input_shape
     smallest = [-(-side // 2 ** len(filters)) for side in (height, width)]
-    latent = keras.Input((latent_dim,), name="latent")
-    x = latent
-    if num_codes:
-        first = latent[:, :num_codes]
-        code = ops.one_hot(ops.argmax(first, axis=-1), first.shape[-1])
-        x = layers.Concatenate()([latent, CODE_SCALE * code])
+    latent = keras.Input((latent_dim + len(code_shares),), name="latent")
+    drawn, x = {}, latent
+    if code_shares:
+        drawn["code"] = code = generative.code(latent[:, latent_dim:], code_shares)
+        told = CODE_SCALE * ops.one_hot(code, len(code_shares))
+        x = layers.Concatenate()([latent[:, :latent_dim], told])
     x = layers.Reshape((1, 1, x.shape[-1]))(x)
     x = _normalized(layers.Conv2DTranspose(filters[0], smallest, use_bias=False)(x))
     for size in filters[1:]:
@@ -103,8 +111,8 @@ def build_generator(
         x = _normalized(layers.Conv2DTranspose(size, 4, 2, padding="same", use_bias=False)(x))
     x = layers.Conv2DTranspose(channels, 4, 2, padding="same", dtype="float32")(x)
     x = layers.Activation("tanh", dtype="float32")(x[:, :height, :width])
-    image = layers.Rescaling(255 / 2, offset=255 / 2, dtype="float32")(x)
-    return keras.Model(latent, {"image": image}, name="generator")
+    drawn["image"] = layers.Rescaling(255 / 2, offset=255 / 2, dtype="float32")(x)
+    return keras.Model(latent, drawn, name="generator")
 
 
 def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -114,6 +122,7 @@ def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
 @validate_call
 def build_discriminator(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    num_codes: Codes = 0,
     *,
     filters: Stages = (32, 64, 128),
 ) -> keras.Model:
@@ -123,7 +132,7 @@ def build_discriminator(
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, grey values in 0..255, to
-        scores `(batch, 1)`, logits of being real, float32.
+        scores `(batch, 1)`, or `(batch, num_codes)`, logits of being real, float32.
     """
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(2 / 255, offset=-1)(image)
@@ -132,16 +141,18 @@ def build_discriminator(
         if stage:
             x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.LeakyReLU(0.2)(x)
-    x = layers.Conv2D(1, x.shape[1:3], dtype="float32")(x)
-    return keras.Model(image, layers.Flatten(dtype="float32")(x), name="discriminator")
+    # What all kinds have in common, and what is special to each.
+    parts = [layers.Conv2D(n, x.shape[1:3], dtype="float32")(x) for n in (1, num_codes) if n]
+    scores = layers.Flatten(dtype="float32")(sum(parts[1:], parts[0]))
+    return keras.Model(image, scores, name="discriminator")
 
 
 @validate_call
 def build_model(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    code_shares: tuple[PositiveFloat, ...] = (),
     *,
     latent_dim: LatentDim = 64,
-    num_codes: Codes = 16,
     generator_filters: Stages = (128, 64),
     discriminator_filters: Stages = (32, 64, 128),
 ) -> keras.Model:
@@ -149,9 +160,9 @@ def build_model(
 
     Args:
         input_shape: `(height, width, channels)` of an image.
+        code_shares: How frequent each kind of image is. The latents have a dimension more for each,
+            which choose the kind, so that between different ones there need be no way.
         latent_dim: Dimensions of the noise.
-        num_codes: The generator is also told which of the first so many dimensions is the largest,
-            so that between digits of different kinds there need be no way; 0 to leave it out.
         generator_filters: Filters of the generator's transposed convolutions but the last, each of
             which doubles height and width, except the first, whose input is a point.
         discriminator_filters: Filters of the discriminator's convolutions, each of which halves
@@ -159,7 +170,8 @@ def build_model(
 
     Returns:
         A functional model of two layers, `generator` and `discriminator`: `latent`
-        `(batch, latent_dim)` to scores `(batch, 1)`, logits of being real, float32.
+        `(batch, latent_dim + num_codes)` to scores `(batch, 1)`, or `(batch, num_codes)`, logits of
+        being real, float32.
 
     Raises:
         ValueError: An argument is out of range.
@@ -169,14 +181,18 @@ def build_model(
         Convolutional Generative Adversarial Networks, https://arxiv.org/abs/1511.06434
         Khayatkhoei, Singh and Elgammal, 2018, Disconnected Manifold Learning for Generative
         Adversarial Networks, https://arxiv.org/abs/1806.00880, on why codes help
+        Liu et al., 2020, Diverse Image Generation via Self-Conditioned GANs,
+        https://arxiv.org/abs/2006.10728, on codes from clusters
         Differs from the former: smaller, with 4 x 4 kernels, which the strides divide, and with
         another convolution in the generator before each that doubles, which helped.
     """
     generator = build_generator(
-        input_shape, latent_dim=latent_dim, num_codes=num_codes, filters=generator_filters
+        input_shape, code_shares, latent_dim=latent_dim, filters=generator_filters
     )
-    discriminator = build_discriminator(input_shape, filters=discriminator_filters)
-    latent = keras.Input((latent_dim,), name="latent")
+    discriminator = build_discriminator(
+        input_shape, len(code_shares), filters=discriminator_filters
+    )
+    latent = keras.Input(generator.input_shape[1:], name="latent")
     return keras.Model(latent, discriminator(generator(latent)["image"]), name="dcgan")
 
 
@@ -221,7 +237,7 @@ def noise(model: keras.Model, num: int) -> np.ndarray:
 def endpoints(model: keras.Model) -> dict[str, keras.Model | Endpoint]:
     """`serve`: `latent` to `image`; `sample`: `num` and `seed` to `image`; `discriminate`."""
     generator, discriminator = model.get_layer("generator"), model.get_layer("discriminator")
-    score = {"score": ops.squeeze(discriminator.output, axis=-1)}
+    score = {"score": ops.max(discriminator.output, axis=-1)}  # as what it looks most like
     return {
         "serve": generator,
         "sample": generative.sampler(generator),

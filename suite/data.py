@@ -136,6 +136,7 @@ def supervised(
     batch_size: int,
     validation_split: float,
     seed: int,
+    relabel: Callable[[Split], Callable[[np.ndarray], np.ndarray]] | None = None,
     model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
     augment: Augmentation | None = None,
 ) -> Data:
@@ -146,6 +147,8 @@ def supervised(
         batch_size: Examples per step, over all replicas.
         validation_split: Share of the training examples that is held out.
         seed: Decides order and augmentation, not the splits.
+        relabel: Learns from the training split what labels examples instead, by their inputs, in
+            training and validation.
         model_arguments: What the training split decides about the model, if anything.
         augment: Distorts the training examples, anew each time they are seen.
     """
@@ -153,6 +156,9 @@ def supervised(
     if test is None:
         train, test = hold_out(train, 0.2)
     train, validation = hold_out(train, validation_split)
+    if relabel:
+        label = relabel(train)
+        train, validation = (Split(each.inputs, label(each.inputs)) for each in (train, validation))
     return Data(
         train=shuffled_batches(train, batch_size, seed=seed, augment=augment),
         steps_per_epoch=epoch_steps(train.num_examples, batch_size),

@@ -3,7 +3,8 @@
 What makes a variant (its networks, its losses, how often which of the two learns) is handed in.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -62,7 +63,9 @@ class GenerativeAdversarialNetwork(keras.Model):
     Args:
         model: Made of layers named `generator`, from latents `(batch, latent_dim)` to a dict of
             `image` `(batch, height, width, channels)`, grey values in 0..255, and
-            `discriminator`, from such images to scores `(batch, 1)`, logits of being real.
+            `discriminator`, from such images to scores `(batch, 1)`, logits of being real. Where
+            the dict has `code` `(batch,)`, the kind of image that is meant, there is a score for
+            each kind, `(batch, num_codes)`, and the labels of the images are their codes.
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
         discriminator_steps: Steps of the discriminator for each of the generator.
         label_smoothing: Share by which the discriminator should doubt real images, in [0, 1);
@@ -127,10 +130,10 @@ class GenerativeAdversarialNetwork(keras.Model):
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        images, codes, weights = keras.utils.unpack_x_y_sample_weight(data)
         # All alike: that of this replica.
         weight = 1.0 if weights is None else weights[0]
-        *early, last = _parts(tf.cast(images, tf.float32), self.discriminator_steps)
+        *early, last = _parts(self._real(images, codes), self.discriminator_steps)
         for part in early:
             self._learn(part, weight, generator=False)
         self._learn(last, weight)
@@ -138,20 +141,33 @@ class GenerativeAdversarialNetwork(keras.Model):
         return {name: mean.result() for name, mean in self.means.items()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        fake = self.generator(self._latents(tf.shape(images)[0]), training=False)["image"]
-        self._judged(
-            self.discriminator(images, training=False), self.discriminator(fake, training=False)
-        )
+        images, codes, _ = keras.utils.unpack_x_y_sample_weight(data)
+        fake = self.generator(self._latents(tf.shape(images)[0]), training=False)
+        real = self._real(images, codes)
+        self._judged(self._scores(real, training=False), self._scores(fake, training=False))
         return {name: mean.result() for name, mean in self.means.items()}
 
-    def _learn(self, images: tf.Tensor, weight: tf.Tensor | float, generator: bool = True) -> None:
-        latent = self._latents(tf.shape(images)[0])
+    def _real(self, images: tf.Tensor, codes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Real images in the form of generated ones."""
+        real = {"image": tf.cast(images, tf.float32)}
+        return real | {"code": codes} if "code" in self.generator.output else real
+
+    def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
+        """Of each image, `(batch, 1)`: as what it is meant to be."""
+        scores = self.discriminator(examples["image"], training=training)
+        if "code" in examples:
+            return tf.gather(scores, examples["code"][:, None], axis=1, batch_dims=1)
+        return scores
+
+    def _learn(
+        self, real: Mapping[str, Any], weight: tf.Tensor | float, generator: bool = True
+    ) -> None:
+        latent = self._latents(tf.shape(real["image"])[0])
         with tf.GradientTape(persistent=True) as tape:
-            fake = self.learner(latent, training=True)["image"]
+            fake = self.learner(latent, training=True)
             # Apart, since batch normalisation must not tell the one from the other.
-            real_scores = self.discriminator(images, training=True)
-            fake_scores = self.discriminator(fake, training=True)
+            real_scores = self._scores(real, training=True)
+            fake_scores = self._scores(fake, training=True)
             generator_loss, discriminator_loss = self._judged(real_scores, fake_scores)
             # Gradients are summed over the replicas.
             share = weight / tf.distribute.get_strategy().num_replicas_in_sync
@@ -206,12 +222,13 @@ class StopWhenDiscriminatorWins(keras.callbacks.Callback):
             )
 
 
-def _parts(images: tf.Tensor, count: int) -> Iterator[tf.Tensor]:
+def _parts(batch: Any, count: int) -> Iterator[Any]:
     """A batch in parts of the same size; the last ones begin anew where there are too few."""
     if count == 1:
-        yield images
+        yield batch
         return
-    size = tf.shape(images)[0]
+    size = tf.shape(tf.nest.flatten(batch)[0])[0]
     each = -(-size // count)
     for part in range(count):
-        yield tf.gather(images, (tf.range(each) + part * each) % size)
+        rows = (tf.range(each) + part * each) % size
+        yield tf.nest.map_structure(functools.partial(tf.gather, indices=rows), batch)

@@ -1,6 +1,7 @@
 """What models that make images from latents have in common: samples, whenever they are wanted."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any
@@ -122,6 +123,24 @@ def decoded(decoder: keras.Model, points: np.ndarray) -> np.ndarray:
         for n in range(0, len(points), 1000)
     ]
     return np.concatenate(parts)
+
+
+def code(latent: keras.KerasTensor, shares: Sequence[float]) -> keras.KerasTensor:
+    """Chooses among alternatives, in a builder.
+
+    Args:
+        latent: Standard normal numbers `(batch, len(shares))`.
+        shares: How often each is to be chosen.
+
+    Returns:
+        Indices `(batch,)`.
+
+    Reference:
+        Gumbel, 1954, Statistical Theory of Extreme Values and Some Practical Applications
+    """
+    gumbel = -keras.ops.log(-keras.ops.log((1 + keras.ops.erf(latent / math.sqrt(2))) / 2))
+    logits = keras.layers.Rescaling(1.0, offset=np.log(shares).tolist(), dtype="float32")
+    return keras.ops.argmax(logits(gumbel), axis=-1)
 
 
 def interpolated(points: np.ndarray, steps: int) -> np.ndarray:

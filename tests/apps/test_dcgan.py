@@ -25,19 +25,35 @@ def test_generator_and_discriminator_fit_together(shape, filters):
     assert whole.output_shape == (None, 1)
 
 
-def test_the_largest_of_the_first_numbers_is_told():
+def test_the_last_numbers_choose_the_kind():
     """A tiny step that makes another one the largest is a leap for the generator."""
-    with_codes, without = (
-        build_generator(latent_dim=4, num_codes=num, filters=(8,)) for num in (2, 0)
-    )
-    latent = np.float32([[1e-4, 0, 0, 0], [0, 1e-4, 0, 0], [0, 1e-4, 9, 0], [0, 1e-4, 9 + 1e-4, 0]])
+    generator = build_generator(code_shares=(0.5, 0.5), latent_dim=2, filters=(8,))
+    latent = np.float32([[0, 0, 1e-4, 0], [0, 0, 0, 1e-4], [0, 9, 0, 1e-4], [0, 9 + 1e-4, 0, 1e-4]])
 
-    def leap(generator, one, other):
-        drawn = keras.ops.convert_to_numpy(generator(latent)["image"])
-        return np.abs(drawn[one] - drawn[other]).max()
+    drawn = {name: keras.ops.convert_to_numpy(each) for name, each in generator(latent).items()}
 
-    assert leap(with_codes, 0, 1) > 100 * leap(with_codes, 2, 3)
-    assert leap(without, 0, 1) < 0.1
+    def leap(one, other):
+        return np.abs(drawn["image"][one] - drawn["image"][other]).max()
+
+    assert list(drawn["code"]) == [0, 1, 1, 1]
+    assert leap(0, 1) > 100 * leap(2, 3)
+
+
+def test_kinds_are_found_and_told_to_both():
+    data = app.data(app.config(num_codes=5), Run(data="embedded", quiet=True))
+    model = app.build(**data.model_arguments)
+    images, codes = next(data.train(0).as_numpy_iterator())
+
+    assert sum(data.model_arguments["code_shares"]) == pytest.approx(1)
+    assert len(images) == len(codes) and set(codes) <= set(range(5))
+    assert model.input_shape == (None, 64 + 5) and model.output_shape == (None, 5)
+
+
+def test_without_codes_the_labels_are_left_alone():
+    data = app.data(app.config(num_codes=0), Run(data="embedded", quiet=True))
+
+    assert data.model_arguments == {}
+    assert set(data.training.labels) == set(range(10))
 
 
 def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
@@ -69,13 +85,13 @@ def test_images_and_scores_stay_float32(precision):
 
 
 def test_it_learns_draws_and_answers(capsys):
-    config = app.config(epochs=3, batch_size=16, discriminator_steps=2)
+    config = app.config(epochs=3, batch_size=16, discriminator_steps=2, num_codes=64)
 
     trained = train(app, config, Run(data="embedded", quiet=True), SMALL)
 
     distances = trained.history["val_frechet_distance"]
     assert distances == sorted(distances, reverse=True)
-    assert distances[-1] < 0.75 * distances[0]
+    assert distances[-1] < distances[0] / 2
     metrics = trained.report["metrics"]
     assert metrics["frechet_distance"] > metrics["frechet_distance_of_train"]
     pictures = {path.name for path in (trained.folder / "figures").iterdir()}
@@ -88,7 +104,7 @@ def test_it_learns_draws_and_answers(capsys):
     drawn = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
     assert drawn.shape == (3, 28, 28, 1)
     assert signatures["discriminate"](image=drawn)["score"].shape == (3,)
-    assert signatures["serve"](latent=tf.zeros((2, 8)))["image"].shape == (2, 28, 28, 1)
+    assert signatures["serve"](latent=tf.zeros((2, 8 + 64)))["image"].shape == (2, 28, 28, 1)
 
     assert cli.run(app, ["sample", "--num", "10", "--output", "grid.png"]) == 0
     assert cli.run(app, ["interpolate", "--num", "3", "--steps", "5"]) == 0
@@ -118,6 +134,7 @@ def test_a_lost_game_is_given_up_with_a_sentence(capsys, monkeypatch):
     ("words", "message"),
     [
         (["--latent-dim", "0"], "--latent-dim"),
+        (["--num-codes", "-1"], "num_codes"),
         (["--loss", "wishful"], "loss"),
         (["--loss", "hinge"], "label_smoothing"),
         (["--discriminator-steps", "0"], "discriminator_steps"),

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite.data import Split, batches, collect, fingerprint, hold_out, shuffled_batches
+from suite.data import (
+    Examples,
+    Split,
+    batches,
+    collect,
+    fingerprint,
+    hold_out,
+    shuffled_batches,
+    supervised,
+)
 from suite.errors import InputError
 from suite.images import augmenter
 
@@ -92,3 +101,23 @@ def test_collect_undoes_batches():
 
     for found, given in zip(collect(batches(split, 4)), split, strict=True):
         np.testing.assert_array_equal(found, given)
+
+
+def test_other_labels_are_learnt_from_the_training_split():
+    examples = Examples(
+        Split(np.arange(40.0), np.arange(40) % 2), Split(np.zeros(4), np.arange(4)), ("a", "b"), "x"
+    )
+    plain, relabelled = (
+        supervised(examples, batch_size=4, validation_split=0.25, seed=0, relabel=relabel)
+        for relabel in (None, lambda train: lambda inputs: inputs < train.inputs.mean())
+    )
+
+    mean = plain.training.inputs.mean()
+    for before, after in (
+        (plain.training, relabelled.training),
+        (collect(plain.validation), collect(relabelled.validation)),
+    ):
+        assert np.array_equal(before.inputs, after.inputs)
+        assert np.array_equal(after.labels, before.inputs < mean)
+    assert np.array_equal(collect(relabelled.test).labels, np.arange(4))
+    assert plain.description["fingerprint"] != relabelled.description["fingerprint"]

@@ -65,6 +65,14 @@ def test_smoothed_labels_are_doubted():
     assert float(loss) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_an_image_is_judged_as_what_it_is_meant_to_be():
+    model = network()
+    model.discriminator = lambda images, training: tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    pair = {"image": tf.zeros((2, 4, 4, 1)), "code": tf.constant([2, 0])}
+
+    assert model._scores(pair, training=True).numpy().tolist() == [[3.0], [4.0]]
+
+
 def test_labels_cannot_be_smoothed_where_there_are_none():
     with pytest.raises(InputError, match="`label_smoothing` must be 0 with loss hinge"):
         network(loss="hinge", label_smoothing=0.1)

@@ -10,6 +10,7 @@ from suite.export import Export, export
 from suite.generative import (
     Samples,
     SamplesEachEpoch,
+    code,
     interpolated,
     latents,
     quantiles,
@@ -113,3 +114,16 @@ def test_no_epoch_no_animation(decode, tmp_path):
     SamplesEachEpoch(decode, tmp_path).on_train_end()
 
     assert not list(tmp_path.iterdir())
+
+
+def test_codes_are_as_frequent_as_their_shares():
+    numbers = keras.Input((3,))
+    chooses = keras.Model(numbers, code(numbers, (0.6, 0.3, 0.1)))
+
+    chosen = keras.ops.convert_to_numpy(chooses(latents(20_000, 3, seed=0)))
+
+    np.testing.assert_allclose(np.bincount(chosen) / 20_000, (0.6, 0.3, 0.1), atol=0.01)
+    extreme = np.float32([[-40, 40, 0], [40, 0, -40], [-40, -40, -40], [0, -8, 8]])
+    assert list(chooses(extreme))[:2] == [1, 0] and list(chooses(extreme))[3] == 2
+    again = keras.models.model_from_json(chooses.to_json())
+    assert np.array_equal(again(latents(9, 3, seed=1)), chooses(latents(9, 3, seed=1)))
