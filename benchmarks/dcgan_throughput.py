@@ -23,7 +23,7 @@ from suite.images import load_digits
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
 CONFIG, KNOBS = app.config(), app.architecture_knobs()
 BATCH, LATENT_DIM = CONFIG.batch_size, KNOBS["latent_dim"].default
-NUM_CODES = KNOBS["num_codes"].default
+NUM_CODES = CONFIG.num_codes
 WARM_UP, STEPS = 60, 1500
 
 
@@ -60,6 +60,10 @@ def pytorch(mode: str) -> float:
     from torch import nn
     from torch.nn.functional import one_hot, softplus
 
+    def score_of(scores: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """What all kinds have in common, and what is special to that of each image."""
+        return scores[:, 0] + scores[:, 1:].gather(1, codes[:, None])[:, 0]
+
     def normalized(convolution: nn.Module) -> list[nn.Module]:
         return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()]
 
@@ -80,7 +84,7 @@ def pytorch(mode: str) -> float:
         nn.Conv2d(64, 128, 4, 2, bias=False),
         nn.BatchNorm2d(128),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(128, 1, 4),
+        nn.Conv2d(128, 1 + NUM_CODES, 4),
     ).to(memory_format=torch.channels_last)
     average = [weight.detach().clone() for weight in generator.parameters()]
     settings = {"lr": CONFIG.learning_rate, "betas": (CONFIG.beta_1, 0.999), "fused": True}
@@ -95,6 +99,7 @@ def pytorch(mode: str) -> float:
     )
     images = torch.tensor(load_digits(Run()).train.inputs).permute(0, 3, 1, 2)
     images = images.float().contiguous(memory_format=torch.channels_last)
+    kinds = torch.randint(NUM_CODES, (len(images),))
     order = torch.randperm(len(images))
 
     for step in range(WARM_UP + STEPS):
@@ -103,10 +108,12 @@ def pytorch(mode: str) -> float:
         rows = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)]
         real = images[rows] / 127.5 - 1
         latent = torch.randn(BATCH, LATENT_DIM)
-        code = CODE_SCALE * one_hot(latent[:, :NUM_CODES].argmax(1), NUM_CODES)
-        fake = draw(torch.cat([latent, code], 1)[:, :, None, None])
+        codes = torch.randint(NUM_CODES, (BATCH,))
+        told = CODE_SCALE * one_hot(codes, NUM_CODES)
+        fake = draw(torch.cat([latent, told], 1)[:, :, None, None])
         # One pass through the discriminator for both losses: gradients are taken apart.
-        real_score, fake_score = tell(real).flatten(), tell(fake).flatten()
+        real_score = score_of(tell(real).flatten(1), kinds[rows])
+        fake_score = score_of(tell(fake).flatten(1), codes)
         doubt = CONFIG.label_smoothing
         of_real = (1 - doubt) * softplus(-real_score) + doubt * softplus(real_score)
         discriminator_loss = (of_real + softplus(fake_score)).mean()

@@ -22,7 +22,7 @@ from benchmarks.results import publish
 
 
 def measured(
-    app: str, recipe: str | None, seeds: int
+    app: str, recipe: str | None, seeds: int, workers: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Runs an application once for each seed.
 
@@ -33,6 +33,9 @@ def measured(
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed)]
+            if workers > 1:
+                cluster = [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--"]
+                command = [*cluster, *command]
             command += ["--recipe", recipe] if recipe else []
             command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
             subprocess.run(command, check=True)
@@ -52,18 +55,19 @@ def measured(
     return rows, report
 
 
-def main(app: str, /, *, recipe: str | None = None, seeds: int = 3) -> None:
+def main(app: str, /, *, recipe: str | None = None, seeds: int = 3, workers: int = 1) -> None:
     """Measures a recipe.
 
     Args:
         app: Name of the application.
         recipe: Named recipe; by default the app's own.
         seeds: Number of seeds, counted from 0.
+        workers: Processes that train together, as a cluster on this machine.
     """
-    rows, report = measured(app, recipe, seeds)
+    rows, report = measured(app, recipe, seeds, workers)
     columns = {name: [row[name] for row in rows] for name in report["metrics"]}
     publish(
-        f"seeds_{app}_{recipe or 'default'}",
+        f"seeds_{app}_{recipe or 'default'}" + (f"_{workers}_workers" if workers > 1 else ""),
         rows,
         data=report["data"]["source"],
         parameters=report["parameters"],
