@@ -50,7 +50,7 @@ class Config:
         validation_split: Share of the training images held out to watch the training.
     """
 
-    epochs: Epochs = 9
+    epochs: Epochs = 7
     num_codes: Codes = 128
     batch_size: BatchSize = 16
     learning_rate: LearningRate = 1e-3
