@@ -23,7 +23,7 @@ from suite.variational import tfd
 
 BATCH, STEPS = 8, 20
 # What would be noise of another kind on every replica.
-NOISE = np.random.default_rng(0).normal(size=(BATCH, 64)).astype("float32")
+NOISE = np.random.default_rng(0).normal(size=(BATCH, 256)).astype("float32")
 EPISODES = np.random.default_rng(1).normal(size=(5, BATCH, 4)).astype("float32")
 
 
@@ -56,7 +56,7 @@ def weights_after(name, placement):
     """Of an app whose noise is fixed, after some steps of SGD."""
     app = load_app(name)
     knobs = {"batch_size": BATCH, "num_envs": BATCH, "rollout_length": len(EPISODES) - 1}
-    knobs |= {"likelihood": "continuous_bernoulli"}
+    knobs |= {"likelihood": "continuous_bernoulli", "num_codes": 4}
     config = app.config(**{k: v for k, v in knobs.items() if hasattr(app.config(), k)})
     data = app.data(config, Run(data="embedded"))
     silent = {k: 0.0 for k in ("noise", "dropout") if k in app.architecture_knobs()}

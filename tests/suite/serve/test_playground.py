@@ -55,6 +55,7 @@ def pixels(canvas):
 def test_a_stroke_is_looked_at_and_cleared(server, visit):
     page = visit(server)
     section = page.locator("#mnist_cnn")
+    playwright.expect(section.locator("canvas")).to_be_visible()
     box = section.locator("canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30)
     page.mouse.down()
