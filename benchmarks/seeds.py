@@ -22,7 +22,7 @@ from benchmarks.results import publish
 
 
 def measured(
-    app: str, recipe: str | None, seeds: int, workers: int
+    app: str, recipe: str | None, seeds: int, workers: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Runs an application once for each seed.
 
