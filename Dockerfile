@@ -1,6 +1,7 @@
-# docker build -t suite .                               for GPUs: --build-arg EXTRAS=serve,render,gpu
-# docker run -v "$PWD:/work" suite python -m apps.mnist_cnn
-# docker run -v "$PWD:/work" -p 8500:8500 -p 8501:8501 suite            serves what was exported
+# docker build -t suite .
+# docker run -v "$PWD:/work" suite python -m apps.mnist_cnn      into a folder that user 1000 may write
+# docker run -v "$PWD:/work" -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 suite       serves, to this machine
+# For GPUs: build with --build-arg EXTRAS=serve,render,gpu, run with --gpus all.
 FROM python:3.11-slim
 ARG EXTRAS=serve,render
 COPY . /suite

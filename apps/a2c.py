@@ -279,7 +279,7 @@ app = App(
     compile=compile_model,
     callbacks=callbacks,
     endpoints=endpoints,
-    example=lambda model, data: np.eye(model.input_shape[-1], dtype="float32"),
+    example=lambda model, data: np.eye(64, model.input_shape[-1], dtype="float32"),
     evaluate=evaluate,
     figures=draw,
     commands=commands("a2c"),

@@ -183,8 +183,8 @@ def build_model(
         Adversarial Networks, https://arxiv.org/abs/1806.00880, on why codes help
         Liu et al., 2020, Diverse Image Generation via Self-Conditioned GANs,
         https://arxiv.org/abs/2006.10728, on codes from clusters
-        Differs from the former: smaller, with 4 x 4 kernels, which the strides divide, and with
-        another convolution in the generator before each that doubles, which helped.
+        Differs from the first: smaller; 4 x 4 kernels, which the strides divide; and a further
+        3 x 3 convolution before each transposed one that doubles, but the last.
     """
     generator = build_generator(
         input_shape, code_shares, latent_dim=latent_dim, filters=generator_filters

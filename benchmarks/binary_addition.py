@@ -52,7 +52,7 @@ def ours(cell: str, seed: int) -> dict[str, Any]:
         data.train(0),
         steps_per_epoch=data.steps_per_epoch,
         epochs=config.epochs,
-        callbacks=app.callbacks(model, config, Path()),
+        callbacks=app.callbacks(model, config, data, Path()),
         shuffle=False,
         verbose=0,
     )

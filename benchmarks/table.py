@@ -4,6 +4,7 @@ A table stands between `<!-- measured: <name> -->` and `<!-- measured end -->`. 
 `table.toml`, its numbers from `results/*.json`, and neither from anywhere else.
 """
 
+import functools
 import json
 import re
 import statistics
@@ -34,6 +35,7 @@ class Column(list[float]):
         return ", ".join(format(value, spec) for value in self)
 
 
+@functools.cache
 def record(name: str) -> dict[str, Any]:
     """A result as its benchmark wrote it."""
     return json.loads((FOLDER / f"{name}.json").read_text())
@@ -76,8 +78,11 @@ def measured(lines: Sequence[dict[str, Any]], language: Language) -> str:
     rows: list[tuple[str, ...]] = [HEADINGS[language]]
     for line in lines:
         values, peers = found(line["result"]), line.get("peers", {"en": ""})
-        words = line["question"][language], line["ours"], peers.get(language, peers["en"])
-        question, ours, others = (each.format_map(values) for each in words)
+        question, ours = (
+            each.format_map(values) for each in (line["question"][language], line["ours"])
+        )
+        beside = found(line["beside"]) if "beside" in line else values
+        others = peers.get(language, peers["en"]).format_map(beside)
         rows.append((question, ours, others, f"`{line['command']}`"))
     if not any("peers" in line for line in lines):
         rows = [(question, ours, command) for question, ours, _, command in rows]

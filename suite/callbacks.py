@@ -49,11 +49,16 @@ class ProgressBar(keras.callbacks.Callback):
     """One bar an epoch with rate and remaining time, and one line for each finished epoch.
 
     Where the output is no terminal only the lines are printed.
+
+    Args:
+        epochs: In all.
+        steps: Of an epoch.
+        done: Steps of the first epoch that a run did before it was broken off.
     """
 
-    def __init__(self, epochs: int, steps: int) -> None:
+    def __init__(self, epochs: int, steps: int, done: int = 0) -> None:
         super().__init__()
-        self.epochs, self.steps = epochs, steps
+        self.epochs, self.steps, self._done = epochs, steps, done
         self._bar: rich_progress.Progress | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -77,10 +82,11 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=batch + 1, logs=_text(logs))
+            self._bar.update(self._task, completed=self._done + batch + 1, logs=_text(logs))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.close()
+        self._done = 0
         seconds = time.perf_counter() - self._started
         line = f"epoch {epoch + 1}/{self.epochs}  {_text(logs)}  {seconds:.1f} s"
         log.info(line)
@@ -124,20 +130,35 @@ class LogFile(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the training with a sentence as soon as a loss or metric is no finite number."""
+    """Ends the training with a sentence as soon as a loss or metric is no finite number.
+
+    Args:
+        done: Steps of the first epoch that a run did before it was broken off.
+    """
+
+    def __init__(self, done: int = 0) -> None:
+        super().__init__()
+        self._done = done
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        self._epoch_step = batch
+        self._first = self._done + batch + 1
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._epoch = epoch
+        self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._check(logs, f"between its steps {self._first} and {self._done + batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._check(logs, "at its end")
+        self._done = 0
+
+    def _check(self, logs: Logs | None, when: str) -> None:
         for name, value in (logs or {}).items():
             if not math.isfinite(float(value)):
                 raise Diverged(
-                    f"the {name} became {float(value)} in epoch {self._epoch + 1}, between its "
-                    f"steps {self._epoch_step + 1} and {batch + 1}; try a smaller --learning-rate"
+                    f"the {name} became {float(value)} in epoch {self._epoch}, {when}; try a "
+                    "smaller --learning-rate"
                 )
 
 

@@ -1,5 +1,6 @@
 """The resumable state of a training, and the signals that ask for it."""
 
+import functools
 import json
 import logging
 import math
@@ -223,9 +224,8 @@ class TrainingState(keras.callbacks.Callback):
         self.progress = self._saved.value = progress._replace(callbacks=counters)
         checkpoint, states = self._checkpoint(), _states(self.folder)
         number = _number(states[-1]) + 1 if states else 1
-        manager = tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=2)
         try:
-            manager.save(number)
+            self._manager(checkpoint).save(number)
         except (OSError, tf.errors.OpError) as error:
             path = self.folder / f"ckpt-{number}"
             shutil.rmtree(f"{path}_temp", ignore_errors=True)
@@ -234,6 +234,16 @@ class TrainingState(keras.callbacks.Callback):
             variables = [*self.model.variables, *self.model.optimizer.variables]
             size = sum(each.value.dtype.size * math.prod(each.shape) for each in variables)
             raise unwritable(path, size, error) from error
+
+    def _manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
+        keep = functools.partial(
+            tf.train.CheckpointManager, checkpoint, str(self.folder), max_to_keep=2
+        )
+        try:
+            return keep()
+        except ValueError:  # its list of states is damaged; the states themselves need none
+            (self.folder / "checkpoint").unlink()
+            return keep()
 
     def _checkpoint(self) -> tf.train.Checkpoint:
         model = self.model
@@ -273,8 +283,11 @@ def _values(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
 
 
 def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
+    """What it counts; what is private to a callback is so to its process, too."""
     return {
         name: value
         for name, value in vars(callback).items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and not name.startswith("_")
     }

@@ -14,7 +14,7 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App
-from suite.errors import Diverged, InputError, Interrupted, Unwritable, sentence
+from suite.errors import Diverged, InputError, Interrupted, sentence
 from suite.export import Export
 from suite.run import Run
 from suite.sources import asked_for
@@ -47,7 +47,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
         return _complain(_cause(error), 2, error.argument.name if error.argument else "value")
     except InputError as error:
         return _complain(error, 2)
-    except (Diverged, Unwritable) as error:
+    except (Diverged, OSError) as error:
         return _complain(error, 1)
     except Interrupted as error:
         return _complain(error, 128 + error.signal_number)
@@ -109,7 +109,13 @@ def _command_line(app: App) -> cyclopts.App:
         """
         _speak(quiet=False)
         metadata = export.metadata(app.name)
-        config = app.config(**metadata["config"])
+        try:
+            config = app.config(**metadata["config"])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"an exported model must be one of this version of {app.name}. Received: "
+                f"{export.folder(app.name)}: {sentence(error)}"
+            ) from None
         source = data or asked_for(metadata["source"])
         examples = app.data(config, Run(data=source, data_dir=data_dir))
         for what in ("class_names", "feature_names"):

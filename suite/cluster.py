@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import Annotated, Any
 
@@ -138,9 +138,9 @@ def _give_time_to_follow(processes: Sequence[subprocess.Popen[Any]]) -> None:
 
 
 def _end(processes: Sequence[subprocess.Popen[Any]]) -> None:
-    """Ends those that still run; a worker that waits for another hears no polite signal."""
+    """Ends all that still runs; a worker that waits for another hears no polite signal."""
     for process in processes:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):  # nor is any of those left that it has started
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

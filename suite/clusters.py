@@ -19,7 +19,7 @@ def kinds(split: Split, num: int, seed: int) -> Callable[[np.ndarray], np.ndarra
     Args:
         split: Images `(examples, height, width, channels)` to find them in; the labels are not
             looked at.
-        num: How many kinds; no more are found than there are images.
+        num: How many kinds; no more are found than there are different images.
         seed: Decides where the search begins.
 
     Returns:
@@ -32,7 +32,9 @@ def kinds(split: Split, num: int, seed: int) -> Callable[[np.ndarray], np.ndarra
     flat = _flat(split.inputs)
     search = make_pipeline(
         PCA(min(COMPONENTS, *flat.shape), random_state=seed),
-        KMeans(min(num, len(flat)), n_init=1, max_iter=ROUNDS, random_state=seed),
+        KMeans(
+            min(num, len(np.unique(flat, axis=0))), n_init=1, max_iter=ROUNDS, random_state=seed
+        ),
     )
     # Threads add up in any order; of one the sums are the same every time.
     with threadpoolctl.threadpool_limits(1):
@@ -78,4 +80,6 @@ def upright(images: np.ndarray) -> np.ndarray:
 
 def _flat(images: np.ndarray) -> np.ndarray:
     parts = [upright(images[n : n + AT_ONCE]) for n in range(0, len(images), AT_ONCE)]
-    return np.concatenate(parts).reshape(len(images), -1)
+    flat = np.concatenate(parts).reshape(len(images), -1)
+    # Of length 1: how bold it is drawn says little about what an image is.
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

@@ -217,7 +217,10 @@ def _in_cluster() -> bool:
 
 
 def _tasks_of_slurm() -> int:
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    said = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if not said.isdecimal():
+        raise InputError(f"SLURM_STEP_NUM_TASKS must be a number. Received: {said}")
+    return int(said)
 
 
 def _cluster() -> Resolver:

@@ -22,6 +22,7 @@ Vectorization = Literal["auto", "sync", "async"]
 # Of a bound that is larger only the sign is meant.
 LARGEST_BOUND = 1e6
 EPISODES = 100  # of a greedy evaluation
+LONGEST_EPISODE = 100_000  # steps
 
 
 class Spaces(NamedTuple):
@@ -114,7 +115,9 @@ class Environments:
             Exception: It is no state of such environments, and may be anything.
         """
         self.reset(0)  # makes what environments make only then
+        begun = self.begun
         restored(self, state)
+        self.begun = begun  # clocks of another process tell nothing
 
     def close(self) -> None:
         """Ends the processes of asynchronous environments."""
@@ -245,14 +248,19 @@ def returns_of(
         act: Actions of observations `(envs, observation_dim)`.
         environments: Are reset first.
         seed: Of the episodes.
+
+    Raises:
+        InputError: An episode does not end.
     """
     observations = environments.reset(seed)
     found = np.full(environments.num_envs, np.nan)
-    while np.isnan(found).any():
+    for _ in range(LONGEST_EPISODE):
+        if not np.isnan(found).any():
+            return found
         observations, _, terminated, truncated, _, returns, _ = environments.step(act(observations))
         first = np.isnan(found) & (terminated | truncated)
         found[first] = returns[first]
-    return found
+    raise _endless(environments.name)
 
 
 def film(name: str, act: Callable[[np.ndarray], np.ndarray], seed: int) -> tuple[np.ndarray, float]:
@@ -275,6 +283,8 @@ def film(name: str, act: Callable[[np.ndarray], np.ndarray], seed: int) -> tuple
         observation, _ = environment.reset(seed=seed)
         frames, total, over = [environment.render()], 0.0, False
         while not over:
+            if len(frames) > LONGEST_EPISODE:
+                raise _endless(name)
             action: Any = np.asarray(act(_flat(space, np.asarray(observation)[None]))[0])
             action = action.astype(wanted.dtype).reshape(wanted.shape)
             if isinstance(wanted, spaces.Discrete):
@@ -288,11 +298,20 @@ def film(name: str, act: Callable[[np.ndarray], np.ndarray], seed: int) -> tuple
             f"drawing {name} needs a package more: pip install '.[render]'. Received: no such "
             "package"
         ) from None
+    except InputError:
+        raise
     except Exception as error:  # whatever an environment may raise
         raise InputError(
             f"`environment` must be one that can be drawn. Received: {name}: {error}"
         ) from error
     return np.stack(frames), total
+
+
+def _endless(name: str) -> InputError:
+    return InputError(
+        f"`environment` must end its episodes within {LONGEST_EPISODE:,} steps. Received: {name}, "
+        "which does not"
+    )
 
 
 def _flat(space: gymnasium.Space, observations: np.ndarray) -> np.ndarray:

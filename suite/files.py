@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from suite.errors import InputError, Unwritable
@@ -29,7 +29,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
     except OSError as error:
         raise unwritable(path, len(content), error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def unwritable(path: Path, size: int, error: Exception) -> Unwritable:

@@ -161,7 +161,7 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
         first.save(
             content, PIL.Image.registered_extensions()[path.suffix.lower()], **several, **options
         )
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError, OverflowError, KeyError) as error:  # KeyError: no animations
         raise InputError(f"an image file must hold the image. Received: {path}: {error}") from None
     write_whole(path, content.getvalue())
 

@@ -288,15 +288,16 @@ class GreedyReturns(keras.callbacks.Callback):
         self.seconds = self.seconds_to_solve = self.env_steps_to_solve = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._begun = time.perf_counter()
+        self._updates, self._since = 0, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._steps, self._ended = batch + 1, time.perf_counter()
+        now, updates = time.perf_counter(), batch + 1
+        self.seconds += now - max([self._since, *(each.begun for each in self.model.played)])
+        new = updates - self._updates
+        self.env_steps += new * self.model.num_envs * self.model.rollout_length
+        self._updates, self._since = updates, now
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        begun = max([self._begun, *(played.begun for played in self.model.played)])
-        self.seconds += self._ended - begun
-        self.env_steps += self._steps * self.model.num_envs * self.model.rollout_length
         returns = returns_of(greedy(self.model), self.environments, self.seed)
         logs["val_return"] = float(returns.mean())
         logs["val_return_std"] = float(returns.std())

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 RECORD = "run.json"
-PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy")
+PACKAGES = (
+    "keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy", "scikit-learn",
+    "gymnasium",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class Run:
 
 # What must stay as it was for a resumed run to be the same run.
 SAME_RUN = ("data", "seed", "deterministic", "precision")
+# What a resumed run takes over where it is not told otherwise.
+TAKEN_OVER = ("data_dir", "export_dir")
 
 
 def versions() -> dict[str, str]:
@@ -83,11 +88,13 @@ def writable(folder: Path, flag: str) -> None:
         InputError: The path, or the nearest parent that exists, is no writable folder.
     """
     nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise InputError(f"{flag} must be a folder. Received: {folder}, but {nearest} is a file")
     try:
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise InputError(
+                f"{flag} must be a folder. Received: {folder}, but {nearest} is a file"
+            )
         # Asking for permission is not enough: root has it on a read-only file system, too.
         tempfile.TemporaryDirectory(dir=nearest).cleanup()
     except OSError as error:
@@ -196,7 +203,7 @@ def reopen(
         record = json.loads((folder / RECORD).read_text())
         recorded_app, recorded_run = record["app"], record["run"]
         recorded_config, recorded_architecture = record["config"], record["architecture"]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise damaged from None
     if recorded_app != app.name:
         raise InputError(
@@ -205,7 +212,13 @@ def reopen(
     try:
         same = {name: recorded_run[name] for name in SAME_RUN}
         settings = app.config(**recorded_config), {**recorded_architecture}
-        again = dataclasses.replace(run, **same)
+        default = Run()
+        taken = {
+            name: recorded_run[name]
+            for name in TAKEN_OVER
+            if getattr(run, name) == getattr(default, name)
+        }
+        again = dataclasses.replace(run, **same, **taken)
     except (ValueError, KeyError, TypeError):
         raise damaged from None
     _same(plain(config), plain(app.config()), plain(settings[0]))

@@ -124,7 +124,12 @@ def _reachable(host: str) -> bool:
     proxy = urllib.request.getproxies().get("https")
     if proxy:
         parts = urllib.parse.urlsplit(proxy)
-        address = (parts.hostname or host, parts.port or 443)
+        try:
+            address = (parts.hostname or host, parts.port or 443)
+        except ValueError:
+            raise InputError(
+                f"https_proxy must be like http://host:port. Received: {proxy}"
+            ) from None
     answered = threading.Event()
 
     def connect() -> None:

@@ -48,22 +48,24 @@ def _from_csv(path: Path) -> Examples:
         raise InputError(f"--data must be a CSV file here. Received: {path}, a folder")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [row for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error):
         raise InputError(
             f"--data must be a CSV file. Received: {path}, unreadable as one"
         ) from None
-    if len(lines) < 2 or len(lines[0]) < 2:
+    if len(lines) < 2 or len(lines[0][1]) < 2:
         raise InputError(
             f"{path} must have a header of features and a label, and rows below it. "
             f"Received: {len(lines)} lines"
         )
-    header, rows = [name.strip() for name in lines[0]], lines[1:]
+    (_, first), *rows = lines
+    header = [name.strip() for name in first]
     names = tuple(header[:-1])
     if _is_number(header[0]):
         raise InputError(f"{path} must begin with a header of column names. Received: {header}")
     features = np.empty((len(rows), len(names)), np.float32)
-    for number, row in enumerate(rows, start=2):
+    for place, (number, row) in enumerate(rows):
         if len(row) != len(header):
             raise InputError(
                 f"{path}, row {number}, must have {len(header)} columns "
@@ -74,14 +76,14 @@ def _from_csv(path: Path) -> Examples:
                 raise InputError(
                     f"{path}, row {number}, column {name}, must be a number. Received: {value!r}"
                 )
-            features[number - 2, column] = float(value)
-    classes = tuple(sorted({row[-1].strip() for row in rows}))
+            features[place, column] = float(value)
+    classes = tuple(sorted({row[-1].strip() for _, row in rows}))
     if len(classes) < 2:
         raise InputError(
             f"{path} must have two classes or more in {header[-1]}. Received: {classes}"
         )
     index = {name: label for label, name in enumerate(classes)}
-    labels = np.asarray([index[row[-1].strip()] for row in rows], np.int32)
+    labels = np.asarray([index[row[-1].strip()] for _, row in rows], np.int32)
     return Examples(Split(features, labels), None, classes, str(path), feature_names=names)
 
 

@@ -100,7 +100,6 @@ def train(
 
 def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Trained:
     watch = report.Stopwatch()
-    writable(run.export_dir / app.name, "--export-dir")
     begun = None
     if run.resume:
         begun, (config, architecture), run = reopen(app, config, architecture, run)
@@ -108,6 +107,7 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
         refuse_folder_in_use(run.run_dir)
     else:
         writable(RUNS / app.name, "--run-dir")
+    writable(run.export_dir / app.name, "--export-dir")
 
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -261,10 +261,10 @@ def _fit(
             )
         log.warning("%s was stopped before its first epoch was over: it begins anew.", folder)
     silent = run.quiet or not is_chief(placement)
-    bar = [] if silent else [ProgressBar(config.epochs, data.steps_per_epoch)]
+    bar = [] if silent else [ProgressBar(config.epochs, data.steps_per_epoch, start.step)]
     callbacks = Callbacks(
         [
-            StopOnNaN(),
+            StopOnNaN(start.step),
             throughput,
             *own,  # what they log, the others see
             *bar,
@@ -344,7 +344,7 @@ def _resumable(app: App, folder: Path) -> Iterator[None]:
     """Says how to go on where a disk is full."""
     try:
         yield
-    except Unwritable as error:
+    except OSError as error:
         raise Unwritable(f"{error}; once it can be written, {_go_on(app, folder)}") from error
 
 

@@ -114,9 +114,11 @@ def answer(arguments: Sequence[str]) -> int:
         command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
-    except (cyclopts.CycloptsError, InputError) as error:
+    except (cyclopts.CycloptsError, InputError, OSError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before there was anything to finish
+        return 130
     return 0
 
 

@@ -1,6 +1,7 @@
 """Requests that arrive together are answered together: one call of a model for many clients."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -48,6 +49,7 @@ class Batcher:
         self._function, self._limits, self._executor = function, limits, executor
         self._waiting: deque[_Waiting] = deque()
         self._calling: asyncio.Task[None] | None = None
+        self._enough = asyncio.Event()
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs for these inputs."""
@@ -55,19 +57,23 @@ class Batcher:
         count = len(next(iter(inputs.values())))
         shapes = tuple(each.shape[1:] for each in inputs.values())
         self._waiting.append(_Waiting(inputs, count, shapes, answer))
+        if self._limits.patience and self._examples() >= self._limits.batch_size:
+            self._enough.set()
         if self._calling is None:
             self._calling = asyncio.create_task(self._call_while_any_wait())
         return await answer
 
     async def _call_while_any_wait(self) -> None:
         try:
+            if self._limits.patience:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), self._limits.patience)
             while self._waiting:
-                if self._limits.patience and self._examples() < self._limits.batch_size:
-                    await asyncio.sleep(self._limits.patience)
                 taken = self._taken()
                 if taken:
                     await self._answer(taken)
         finally:
+            self._enough.clear()
             self._calling = None
 
     def _examples(self) -> int:

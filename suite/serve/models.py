@@ -172,22 +172,32 @@ class Model:
         Raises:
             RequestError: There is none.
         """
-        newest = self.newest
-        if newest and number in (None, newest.number):
-            return newest
-        if number is not None:
+        found = self.newest if number is None else self._at_hand(number)
+        if number is not None and not found:
             async with self._loading:
-                if number in self._older:
-                    self._older.move_to_end(number)
-                    return self._older[number]
-                if number in await asyncio.to_thread(versions, self.folder):
-                    loaded = None if number in self.broken else await self._loaded(number)
-                    if loaded:
-                        self._older[number] = loaded
-                        while len(self._older) > OLDER_ONES_KEPT:
-                            self._older.popitem(last=False)
-                        return loaded
-        raise _not_found(self.folder.name, number)
+                # Another request may have waited for the same one.
+                found = self._at_hand(number) or await self._older_one(number)
+        if not found:
+            raise _not_found(self.folder.name, number)
+        return found
+
+    def _at_hand(self, number: int) -> Version | None:
+        if self.newest and number == self.newest.number:
+            return self.newest
+        if number in self._older:
+            self._older.move_to_end(number)
+        return self._older.get(number)
+
+    async def _older_one(self, number: int) -> Version | None:
+        there = await asyncio.to_thread(versions, self.folder)
+        if number not in there or number in self.broken:
+            return None
+        loaded = await self._loaded(number)
+        if loaded:
+            self._older[number] = loaded
+            while len(self._older) > OLDER_ONES_KEPT:
+                self._older.popitem(last=False)
+        return loaded
 
     async def _loaded(self, number: int) -> Version | None:
         files = _files(self.folder / str(number))

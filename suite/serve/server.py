@@ -64,13 +64,14 @@ async def _serve(
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
         )
     )
-    # uvicorn ends on these, and raises them again when it has: by then all is done but gRPC.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
     async with models.watched():
         await of_rpc.start()
         host, port, *_ = listening.getsockname()
-        print(f"REST and the playground on http://{host}:{port}, gRPC on {host}:{grpc_port}")
+        said = f"REST and the playground on http://{host}:{port}, gRPC on {host}:{grpc_port}"
+        print(said, flush=True)
+        # uvicorn ends on these, and raises them again when it has: by then all is done but gRPC.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
         await of_rest.serve([listening])
         await of_rpc.stop(SECONDS_TO_FINISH)
 

@@ -74,19 +74,26 @@ def test_other_environments_are_played(name):
 
 
 class SignalAfter(keras.callbacks.Callback):
-    """Sends this process a signal after an epoch."""
+    """Sends this process a signal after a step of the first epoch."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 0:
+    def __init__(self, step):
+        super().__init__()
+        self.after = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.after:
+            self.after = None
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(tmp_path):
+@pytest.mark.parametrize("step", [17, 34])
+def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(step, tmp_path):
     def callbacks(model, config, data, folder):
-        return [*app.callbacks(model, config, data, folder), SignalAfter()]
+        return [*app.callbacks(model, config, data, folder), signals]
 
+    signals = SignalAfter(step)
     broken = dataclasses.replace(app, callbacks=callbacks)
-    config = app.config(epochs=2, num_envs=8, steps_per_epoch=5)
+    config = app.config(epochs=2, num_envs=8, steps_per_epoch=34)
     run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken")
 
     whole = train(app, config, QUIET)

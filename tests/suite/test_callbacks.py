@@ -35,6 +35,21 @@ def test_nan_ends_the_training_with_a_sentence():
         fit(StopOnNaN(), target=np.nan)
 
 
+def test_nan_of_a_validation_does_so_too():
+    with pytest.raises(Diverged, match="the val_loss became nan in epoch 1, at its end; try"):
+        fit(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda _, logs: logs.update(val_loss=np.nan)
+            ),
+            StopOnNaN(),
+        )
+
+
+def test_steps_of_a_broken_off_epoch_are_counted_on():
+    with pytest.raises(Diverged, match="between its steps 6 and 6; try"):
+        fit(StopOnNaN(done=5), target=np.nan)
+
+
 def test_throughput_is_a_rate():
     throughput = Throughput(examples_per_step=4)
     fit(throughput)

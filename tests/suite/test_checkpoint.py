@@ -8,6 +8,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from apps.dcgan import app as dcgan
 from apps.iris import app as iris
@@ -194,6 +195,18 @@ def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
         assert "is damaged" in caplog.text
     before.write_bytes(b"")
     assert TrainingState(tmp_path).find() == Progress()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"model_checkpoint_path: {"])
+def test_a_damaged_list_of_states_is_made_anew(content, tmp_path):
+    fit(compiled(1), TrainingState(tmp_path))
+    (tmp_path / "checkpoint").write_bytes(content)
+
+    state = TrainingState(tmp_path)
+    assert state.find().epoch == 1
+    fit(compiled(1), state)
+
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-2")
 
 
 def test_lost_state_is_no_reason_to_begin_anew(tmp_path):

@@ -52,6 +52,18 @@ def test_one_that_fails_ends_all(end, code, how, tmp_path):
     assert not any(lives(path.suffix[1:]) for path in tmp_path.iterdir())
 
 
+def test_what_a_failed_worker_began_ends_with_it(tmp_path):
+    done = run(
+        "import subprocess, sys, time\nif task:\n"
+        "    began = subprocess.Popen(['sleep', '100'])\n"
+        "    open(f'{began.pid}', 'w'); sys.exit(7)\n"
+        "time.sleep(100)"
+    )
+
+    assert done.returncode == 7
+    assert not any(lives(path.name) for path in tmp_path.iterdir())
+
+
 def test_a_signal_reaches_all():
     script = (
         "import signal, sys, time\n"

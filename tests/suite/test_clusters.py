@@ -66,5 +66,11 @@ def test_there_are_no_more_kinds_than_images():
     assert sorted(kinds(few, 128, seed=0)(few.inputs)) == [0, 1, 2]
 
 
+def test_copies_are_of_one_kind():
+    few = Split(np.stack([ring(), ring(), bar(), ring()]), np.zeros(4))
+
+    assert sorted(kinds(few, 128, seed=0)(few.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
+
+
 def test_shares():
     assert shares(Split(np.zeros(4), np.array([1, 0, 1, 1]))) == (0.25, 0.75)

@@ -68,6 +68,22 @@ def test_each_environment_plays_one_episode():
     assert returns.tolist() == [6, 6, 6]
 
 
+def test_an_episode_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr("suite.environments.LONGEST_EPISODE", 20)
+
+    with pytest.raises(InputError, match="must end its episodes within 20 steps"):
+        returns_of(lambda seen: np.zeros(2), Environments("CliffWalking-v1", 2), seed=0)
+
+
+def test_a_restored_one_keeps_its_own_clock():
+    one, other = Environments("CartPole-v1", 2), Environments("CartPole-v1", 2)
+    one.reset(0)
+
+    other.restore(one.state())
+
+    assert other.begun > one.begun
+
+
 def test_another_seed_begins_other_episodes():
     def seeds(seed):
         data = load_episodes(Run(seed=seed), "CartPole-v1", 4, rollout_length=2, steps_per_epoch=3)

@@ -28,6 +28,8 @@ suite.files.write_whole(pathlib.Path({str(path)!r}), "b" * 20)
 
     assert "Unwritable" in done.stderr and "File too large" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["log.csv"] and path.read_text() == "ä"
+    with pytest.raises(Unwritable, match="File name too long"):
+        write_whole(tmp_path / ("n" * 253), "ab")
     (tmp_path / "folder").mkdir()
     with pytest.raises(Unwritable, match=r"folder cannot be written: Is a directory.* 2 bytes"):
         write_whole(tmp_path / "folder", "ab")

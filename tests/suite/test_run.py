@@ -42,6 +42,21 @@ def test_reopening_finds_the_newest_run_and_its_settings():
     assert (config, architecture, again.seed) == (app.config(epochs=2), {"units": 8}, 3)
 
 
+def test_reopening_takes_over_where_things_are():
+    recorded(export_dir=Path("models"), data_dir=Path("prepared"))
+
+    *_, again = run.reopen(app, app.config(), {}, Run(resume=True))
+    *_, moved = run.reopen(app, app.config(), {}, Run(resume=True, export_dir=Path("elsewhere")))
+
+    assert (again.export_dir, again.data_dir) == (Path("models"), Path("prepared"))
+    assert (moved.export_dir, moved.data_dir) == (Path("elsewhere"), Path("prepared"))
+
+
+def test_a_name_that_is_too_long_is_refused():
+    with pytest.raises(InputError, match=r"--run-dir must be writable.*File name too long"):
+        run.writable(Path("n" * 300), "--run-dir")
+
+
 @pytest.mark.parametrize(
     ("config", "architecture", "given"),
     [

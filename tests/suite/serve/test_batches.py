@@ -97,6 +97,22 @@ def test_an_idle_model_waits_as_long_as_it_is_told():
     assert slow.sizes == [2]
 
 
+def test_a_full_batch_waits_for_nobody():
+    slow = Slow()
+    slow.may_go.set()
+
+    async def ask():
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(slow, Limits(batch_size=2, patience=60), executor)
+            for _ in range(2):
+                both = [batcher({"x": np.array([n])}) for n in range(2)]
+                await asyncio.wait_for(asyncio.gather(*both), 30)
+
+    asyncio.run(ask())
+
+    assert slow.sizes == [2, 2]
+
+
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_client_that_went_away_takes_nobody_along(gone):
     slow = Slow()
