@@ -23,6 +23,7 @@ from typing import Any
 import cyclopts
 
 from benchmarks.results import publish
+from benchmarks.turns import said
 
 MOST_STEPS, STEPS_BETWEEN_LOOKS, SOLVED_AT = 500_000, 2_500, 475
 
@@ -85,9 +86,7 @@ def main(*, seeds: int = 10, recipe: str | None = None, only: int | None = None)
     rows = []
     for seed in range(seeds):
         rows.append({"contestant": "ours", "seed": seed, **ours(seed, recipe)})
-        command = [sys.executable, "-m", "benchmarks.a2c", "--only", str(seed)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+        found = said("benchmarks.a2c", "--only", str(seed))
         nothing = {"return_at_the_end": None, "env_steps": None, "seconds_of_the_process": None}
         rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found, **nothing})
         print(*rows[-2:], sep="\n")

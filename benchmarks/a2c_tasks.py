@@ -11,14 +11,13 @@ end, by the mean return of 100 episodes without exploring. Each seed is a proces
 
 import json
 import statistics
-import subprocess
-import sys
 from typing import Any, Literal
 
 import cyclopts
 
 from benchmarks.a2c import ours
 from benchmarks.results import publish
+from benchmarks.turns import said
 
 Task = Literal["acrobot", "pendulum"]
 
@@ -84,11 +83,7 @@ def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -
             own = ours(seed, each)
             own = {name: own[name] for name in ("return_at_the_end", "env_steps")}
             rows.append({"contestant": "ours", "seed": seed, **own})
-            words = ["-m", "benchmarks.a2c_tasks", "--task", each, "--only", str(seed)]
-            done = subprocess.run(
-                [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True
-            )
-            found = json.loads(done.stdout.splitlines()[-1])
+            found = said("benchmarks.a2c_tasks", "--task", each, "--only", str(seed))
             rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found})
             print(*rows[-2:], sep="\n")
         returns = {

@@ -18,8 +18,6 @@ that their seconds are upper bounds.
 
 import json
 import statistics
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +27,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
+from benchmarks.turns import said
 from suite import Run
 
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -109,12 +108,11 @@ def keras_io(seed: int, limit: float) -> dict[str, Any]:
     return {"seconds": seconds, "exact_8bit": exact}
 
 
-def _json(*words: str) -> dict[str, Any]:
-    """What this module prints last in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.binary_addition", *words]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    print(*words, done.stdout.splitlines()[-1], flush=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def _trained(*words: str) -> dict[str, Any]:
+    """What `contestant` finds in a process of its own."""
+    found = said("benchmarks.binary_addition", "contestant", *words)
+    print(*words, found, flush=True)
+    return found
 
 
 @command_line.command
@@ -133,8 +131,8 @@ def race(*, repeats: int = 3, limit: float = 150.0) -> None:
     """
     results: dict[str, list[dict[str, Any]]] = {"ours": [], "keras.io": []}
     for seed in map(str, range(repeats)):
-        results["ours"].append(_json("contestant", CELLS[0], seed))
-        results["keras.io"].append(_json("contestant", "keras.io", seed, str(limit)))
+        results["ours"].append(_trained(CELLS[0], seed))
+        results["keras.io"].append(_trained("keras.io", seed, str(limit)))
     for result in results["ours"]:
         if result["exact_8bit"] < 1:
             result["seconds"] = float("inf")
@@ -165,7 +163,7 @@ def cells(*, seeds: int = 10) -> None:
     rows = []
     with ThreadPoolExecutor(2) as pool:
         for cell in CELLS:
-            found = list(pool.map(lambda n, c=cell: _json("contestant", c, str(n)), range(seeds)))
+            found = list(pool.map(lambda n, c=cell: _trained(c, str(n)), range(seeds)))
             margins = [result["certificate"]["margin"] for result in found]
             rows.append(
                 {

@@ -6,14 +6,12 @@
 Ours is the default recipe of `dcgan`, a process for each seed. The peer is the network, the losses,
 the optimizers and the batches of the tutorial "Deep Convolutional Generative Adversarial Network",
 on all 60,000 training images. It is looked at when it has trained as long as ours did on average,
-the search for kinds of images included; or, alone, after its epochs. Both are judged alike, by 10,000 samples against the 10,000 test
-images.
+the search for kinds of images included; or, alone, after its epochs. Both are judged alike, by
+10,000 samples against the 10,000 test images.
 """
 
 import json
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -21,6 +19,7 @@ import cyclopts
 
 from benchmarks.results import publish
 from benchmarks.seeds import measured
+from benchmarks.turns import said
 
 LATENT_DIM, BATCH, LEARNING_RATE = 100, 256, 1e-4
 MERITS = ("seconds", "epochs", "frechet_distance", "frechet_distance_of_train", "classifier_score")
@@ -131,13 +130,7 @@ def main(*, seeds: int = 3, epochs: int = 0, only: int | None = None, seconds: f
     ]
     for seed in range(seeds):
         words = ["--only", str(seed), "--seconds", str(seconds)]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.dcgan", *words],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        rows.append(row("tutorial", seed, json.loads(done.stdout.splitlines()[-1])))
+        rows.append(row("tutorial", seed, said("benchmarks.dcgan", *words)))
     means = {
         f"{contestant}_{merit}": statistics.mean(
             found[merit] for found in rows if found["contestant"] == contestant

@@ -16,7 +16,7 @@ import cyclopts
 
 from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
-from benchmarks.turns import rates, ratio
+from benchmarks.turns import rate_of_fit, rates, ratio
 from suite import Run
 from suite.images import load_digits
 
@@ -29,29 +29,11 @@ WARM_UP, STEPS = 60, 1500
 
 def ours() -> float:
     """`fit`, as the application calls it."""
-    import keras
-
-    from suite.fused import fused_batch_normalization
     from suite.training import compiled
 
     run = Run()
     data = app.data(CONFIG, run)
-    model = compiled(app, CONFIG, run, {}, data)
-    ends = []
-    ticking = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
-    )
-    steps = WARM_UP + STEPS
-    with fused_batch_normalization(model):
-        model.fit(
-            data.train(0),
-            steps_per_epoch=steps - steps % model.steps_per_execution,
-            callbacks=[ticking],
-            shuffle=False,
-            verbose=0,
-        )
-    first = next(end for end in ends if end[0] + 1 >= WARM_UP)
-    return (ends[-1][0] - first[0]) * BATCH / (ends[-1][1] - first[1])
+    return rate_of_fit(compiled(app, CONFIG, run, {}, data), data, BATCH, WARM_UP, STEPS)
 
 
 def pytorch(mode: str) -> float:

@@ -18,8 +18,6 @@ A peer that does not get there counts with the time of all its epochs; ours, as 
 import json
 import math
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -27,6 +25,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
+from benchmarks.turns import said
 from suite import Run
 from suite.images import load_digits
 
@@ -204,11 +203,8 @@ def main(*, repeats: int = 3, contestant: str | None = None, seed: int = 0) -> N
     results = {name: [] for name in CONTESTANTS}
     for repeat in range(repeats):
         for name in CONTESTANTS:
-            words = ["-m", "benchmarks.mnist_cnn", "--contestant", name, "--seed", str(repeat)]
-            done = subprocess.run(
-                [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True
-            )
-            results[name].append(json.loads(done.stdout.splitlines()[-1]))
+            words = ["--contestant", name, "--seed", str(repeat)]
+            results[name].append(said("benchmarks.mnist_cnn", *words))
             print(f"{name}, seed {repeat}: {results[name][-1]}")
     for result in results["ours"]:
         if result["best"] < MARK:

@@ -15,7 +15,7 @@ import time
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import rates, ratio
+from benchmarks.turns import rate_of_fit, rates, ratio
 from suite import Run
 from suite.images import load_digits
 
@@ -32,7 +32,6 @@ def ours(precision: str) -> float:
     import keras
 
     from apps.mnist_cnn import app
-    from suite.fused import fused_batch_normalization
     from suite.training import compiled
 
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
@@ -40,20 +39,7 @@ def ours(precision: str) -> float:
     run = Run()
     data = app.data(config, run)
     model = compiled(app, config, run, {"filters": FILTERS, "dropout": 0.0}, data)
-    ends = []
-    ticking = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
-    )
-    with fused_batch_normalization(model):
-        model.fit(
-            data.train(0),
-            steps_per_epoch=WARM_UP + STEPS - (WARM_UP + STEPS) % model.steps_per_execution,
-            callbacks=[ticking],
-            shuffle=False,
-            verbose=0,
-        )
-    first = next(end for end in ends if end[0] + 1 >= WARM_UP)
-    return (ends[-1][0] - first[0]) * BATCH / (ends[-1][1] - first[1])
+    return rate_of_fit(model, data, BATCH, WARM_UP, STEPS)
 
 
 def pytorch(precision: str, mode: str) -> float:

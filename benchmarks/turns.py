@@ -4,8 +4,52 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+    from suite.data import Data
+
+
+def said(module: str, *words: str) -> Any:
+    """What `python -m <module> <words>` prints in its last line, as JSON."""
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rate_of_fit(model: "keras.Model", data: "Data", batch: int, warm_up: int, steps: int) -> float:
+    """Images a second of `fit`, as an application calls it.
+
+    Args:
+        model: Compiled by `suite.training.compiled`.
+        data: What it learns from.
+        batch: Images of a step.
+        warm_up: Steps before the clock starts.
+        steps: Steps that are timed.
+    """
+    import keras
+
+    from suite.fused import fused_batch_normalization
+
+    ends: list[tuple[int, float]] = []
+    ticking = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
+    )
+    steps += warm_up
+    with fused_batch_normalization(model):
+        model.fit(
+            data.train(0),
+            steps_per_epoch=steps - steps % model.steps_per_execution,
+            callbacks=[ticking],
+            shuffle=False,
+            verbose=0,
+        )
+    first = next(end for end in ends if end[0] + 1 >= warm_up)
+    return (ends[-1][0] - first[0]) * batch / (ends[-1][1] - first[1])
 
 
 def rates(module: str, contestants: Sequence[str], repeats: int) -> list[dict[str, Any]]:
@@ -23,9 +67,7 @@ def rates(module: str, contestants: Sequence[str], repeats: int) -> list[dict[st
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, own in found.items():
-            command = [sys.executable, "-m", module, "--contestant", name]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            own.append(json.loads(done.stdout.splitlines()[-1]))
+            own.append(said(module, "--contestant", name))
             print(f"{name}: {own[-1]:,.0f} images/s")
     return [
         {

@@ -16,8 +16,6 @@ AutoEncoder", two latent dimensions, under its optimizer and its batches of 128.
 """
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +24,7 @@ import cyclopts
 from matplotlib.figure import Figure
 
 from benchmarks.results import FOLDER, publish
+from benchmarks.turns import said
 
 MLP = {"network": "mlp", "units": (512, 512)}
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of training, and architecture
@@ -142,11 +141,8 @@ def main(*, seconds: float = 240, seed: int = 0, only: str | None = None) -> Non
         return
     found = {}
     for name in RECIPES:
-        words = ["-m", "benchmarks.vae", "--seconds", str(seconds), "--seed", str(seed)]
-        done = subprocess.run(
-            [sys.executable, *words, "--only", name], check=True, stdout=subprocess.PIPE, text=True
-        )
-        found[name] = json.loads(done.stdout.splitlines()[-1])
+        words = ["--seconds", str(seconds), "--seed", str(seed), "--only", name]
+        found[name] = said("benchmarks.vae", *words)
         print(f"{name}: {found[name]['nll']:.2f} nats")
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

@@ -19,6 +19,7 @@ from suite.data import (
     batches,
     fingerprint,
     refuse_uneven_shards,
+    streams,
 )
 from suite.errors import InputError
 
@@ -48,7 +49,7 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
         raise InputError(
             f"--data must be auto: the pairs are made by the program. Received: {run.data}"
         )
-    seed = int(np.random.SeedSequence(run.seed).generate_state(1)[0] // 2)
+    (seed,) = streams(run.seed, 1)
     validation = written(random_pairs(1000, VALIDATION_BITS), VALIDATION_BITS)
     every_number = range(2**TEST_BITS)
     test = written(((a, b) for a in every_number for b in every_number), TEST_BITS)

@@ -197,6 +197,11 @@ def steps_per_execution(steps: int, most: int = 32) -> int:
     return max(n for n in range(1, most + 1) if steps % n == 0)
 
 
+def streams(seed: int, num: int) -> list[int]:
+    """Seeds of streams with nothing in common, as TensorFlow's stateless functions take them."""
+    return (np.random.SeedSequence(seed).generate_state(num) // 2).tolist()
+
+
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """Splits off a share of every class: `(rest, held out)`, the same ones every time.
 
@@ -235,7 +240,7 @@ def shuffled_batches(
     count = split.num_examples
     steps = math.ceil(count / batch_size)
     # Order and augmentation draw from streams of their own.
-    order_seed, augment_seed = np.random.SeedSequence(seed).generate_state(2) // 2
+    order_seed, augment_seed = streams(seed, 2)
 
     def batch(step: tf.Tensor, shard: Shard) -> tuple[tf.Tensor, ...]:
         epoch, position = step // steps, step % steps
@@ -248,12 +253,12 @@ def shuffled_batches(
         )  # nothing has no average: one example, which weighs nothing
         rows = tf.random.experimental.index_shuffle(
             tf.range(begin + first, begin + end),
-            seed=tf.stack([tf.cast(epoch, tf.int32), int(order_seed)]),
+            seed=tf.stack([tf.cast(epoch, tf.int32), order_seed]),
             max_index=count - 1,
         )
         batch_inputs = tf.gather(inputs, rows)
         if augment is not None:
-            pair = tf.stack([tf.cast(step, tf.int32), int(augment_seed)])
+            pair = tf.stack([tf.cast(step, tf.int32), augment_seed])
             # Those of the whole batch, so that its shards are distorted as it is.
             draws = tf.random.stateless_uniform((augment.num_draws, num), pair, -1.0, 1.0)
             batch_inputs = augment.distort(batch_inputs, draws[:, first:end])

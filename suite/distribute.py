@@ -15,12 +15,12 @@ from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 from suite.data import Shard
 from suite.errors import InputError, sentence
 
-Placement = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
+StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 FIRST_PORT = 8888  # of the workers on a host, where Slurm says who they are
 Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
 
-def strategy(name: Placement) -> tf.distribute.Strategy:
+def strategy(name: StrategyName) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a `--strategy` flag.
 
     Args:

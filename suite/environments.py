@@ -11,7 +11,7 @@ import tensorflow as tf
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
-from suite.data import Data, Shard, Split, fingerprint, refuse_uneven_shards
+from suite.data import Data, Shard, Split, fingerprint, refuse_uneven_shards, streams
 from suite.errors import InputError
 from suite.snapshot import Opaque, restored, snapshot
 
@@ -208,7 +208,7 @@ def load_episodes(
         )
     found = Environments(name, 1)
     found.close()
-    seed = int(np.random.SeedSequence(run.seed).generate_state(1)[0] // 2)
+    (seed,) = streams(run.seed, 1)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor]:
         pair = tf.stack([step, tf.cast(seed, tf.int64)])

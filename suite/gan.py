@@ -110,7 +110,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         self.discriminator_steps = discriminator_steps
         self.label_smoothing = label_smoothing
         self.ema_momentum = ema_momentum
-        self.noise = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         self.means = {
             name: keras.metrics.Mean(name)
             for name in (
@@ -200,7 +200,7 @@ class GenerativeAdversarialNetwork(keras.Model):
 
     def _latents(self, num: tf.Tensor) -> tf.Tensor:
         shape = [num, self.generator.input_shape[-1]]
-        return tf.random.stateless_normal(shape, seed_of_replica(self.noise))
+        return tf.random.stateless_normal(shape, seed_of_replica(self.seed_generator))
 
     def _average(self) -> None:
         step = tf.cast(self.optimizer.iterations, tf.float32)

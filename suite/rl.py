@@ -167,7 +167,7 @@ class Player(keras.Model):
         super().__init__(model.input, model.output, name=model.name)
         self.make, self.num_envs = make, num_envs
         self.rollout_length = rollout_length
-        self.noise = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         self.played: list[Environments] = []
         self.python_state = _SavedEnvironments(self.played, make, num_envs)
         self.episode_return = keras.metrics.Mean("episode_return")
@@ -185,7 +185,9 @@ class Player(keras.Model):
                 environments.reset(seed)
 
         tf.numpy_function(begin, [seeds[0]], [])
-        rollout = play(self, environments, self.rollout_length, seed_of_replica(self.noise))
+        rollout = play(
+            self, environments, self.rollout_length, seed_of_replica(self.seed_generator)
+        )
         ended = tf.cast(rollout.lengths > 0, tf.float32)
         self.episode_return.update_state(rollout.returns, ended)
         self.episode_length.update_state(rollout.lengths, ended)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from suite.distribute import Placement
+from suite.distribute import StrategyName
 from suite.errors import InputError
 from suite.files import claimed, write_whole
 from suite.knobs import Seed
@@ -55,7 +55,7 @@ class Run:
     deterministic: bool = False
     run_dir: Path | None = None
     resume: bool = False
-    strategy: Placement = "auto"
+    strategy: StrategyName = "auto"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit: bool = False
     export_dir: Path = Path("saved_models")

@@ -76,7 +76,7 @@ class VariationalAutoencoder(keras.Model):
         self.likelihood = likelihood
         self.num_samples, self.importance_weighted = num_samples, importance_weighted
         self.beta, self.beta_warmup, self.free_bits = beta, beta_warmup, free_bits
-        self.noise = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         self.rate = keras.metrics.Mean("rate")
         self.distortion = keras.metrics.Mean("distortion")
 
@@ -88,9 +88,9 @@ class VariationalAutoencoder(keras.Model):
         sample_weight: tf.Tensor = None,
         training: bool = True,
     ) -> tf.Tensor:
-        seen = observed(x, self.likelihood, seed_of_replica(self.noise))
+        seen = observed(x, self.likelihood, seed_of_replica(self.seed_generator))
         posterior = self.posterior(seen, training)
-        latents = posterior.sample(self.num_samples, seed=seed_of_replica(self.noise))
+        latents = posterior.sample(self.num_samples, seed=seed_of_replica(self.seed_generator))
         reconstruction = self.log_likelihood(seen, latents, training)
         divergence = tfd.kl_divergence(posterior, standard_normal())
         self.rate.update_state(tf.reduce_sum(divergence, axis=1))
