@@ -143,7 +143,8 @@ class Player(keras.Model):
     A subclass says in `examples` what there is to learn from a rollout, and in `compute_loss` how.
     Batches come from `suite.environments.load_episodes`; the first one decides how the episodes
     begin. The environments are part of the saved state of a training, where that can be seen;
-    else episodes begin anew after a resume.
+    else episodes begin anew after a resume. `episode_return` and `episode_length` are means over
+    the episodes that ended in an epoch, and 0 where none did.
 
     Args:
         model: `observation` `(batch, observation_dim)` to a dict with `policy`.
