@@ -258,23 +258,21 @@ def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
     samples = drawn(points)
     classes = fidelity.look(samples).probabilities.argmax(axis=1)
     # Of each class one, and the mean of all: taking one mean off and adding another should turn
-    # a digit into the other.
+    # a digit into the other. A kind is no sum: it is that of the other's.
     firsts, means = (
         np.stack([choose(points[classes == label]) for label in np.unique(classes)])
         for choose in (lambda of_class: of_class[0], lambda of_class: of_class.mean(axis=0))
     )
     sums = firsts[:, None] - means[:, None] + means[None]
+    size = points.shape[1] - len(data.model_arguments.get("code_shares", ()))
+    sums[..., size:] = firsts[None, :, size:]
     few = samples[:10]
     rows = {"sample": few, "next in training": fidelity.nearest(few, data.training.inputs)}
     return {
         "samples": figures.image_grid(samples[:100]),
         "nearest": figures.image_rows(rows),
-        "interpolation": figures.image_grid(
-            drawn(generative.interpolated(points[:9], 10)), columns=10
-        ),
-        "arithmetic": figures.image_grid(
-            drawn(sums.reshape(-1, points.shape[1])), columns=len(means)
-        ),
+        "interpolation": figures.image_grid(drawn(generative.interpolated(points[:9], 10)), 10),
+        "arithmetic": figures.image_grid(drawn(sums.reshape(-1, points.shape[1])), len(means)),
     }
 
 

@@ -46,7 +46,7 @@ def found(name: str) -> dict[str, Any]:
 
     Rows belong to whoever their first column names. Beside the facts there are `count` of the
     rows, `largest` of each column and its mean in `minutes`, and of everybody the `last` row, and
-    of each column `all` values and their `median`.
+    of each column `all` values, their `median` and their `spread`, the standard deviation.
     """
     facts = record(name)
     rows: list[dict[str, Any]] = facts["rows"]
@@ -68,6 +68,10 @@ def found(name: str) -> dict[str, Any]:
         "all": everybody,
         "median": {
             who: {key: statistics.median(column) for key, column in own.items()}
+            for who, own in everybody.items()
+        },
+        "spread": {
+            who: {key: statistics.stdev(c) if len(c) > 1 else 0.0 for key, c in own.items()}
             for who, own in everybody.items()
         },
     }
