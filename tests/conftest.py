@@ -24,7 +24,9 @@ def own_folder(tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
     yield tmp_path
     keras.config.set_dtype_policy("float32")
-    logging.getLogger("suite").handlers.clear()
+    logger = logging.getLogger("suite")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture
