@@ -12,6 +12,7 @@ the search for kinds of images included; or, alone, after its epochs. Both are j
 
 import json
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -99,6 +100,9 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
     for batch in dataset.repeat(epochs or None):
         step(batch)
         steps += 1
+        if steps % len(dataset) == 0:
+            where = f"epoch {steps // len(dataset)}: {time.perf_counter() - started:.0f} s"
+            print(where, file=sys.stderr, flush=True)
         if not epochs and time.perf_counter() - started > seconds:
             break
     trained = time.perf_counter() - started
