@@ -23,18 +23,45 @@ Logs = dict[str, Any]
 
 
 class Callbacks(keras.callbacks.CallbackList):
-    """Begins and ends the training once, though `fit` is called twice after a resume.
+    """Lets the callbacks see one training, though `fit` is called twice after a resume.
 
-    The rest of a broken-off epoch is a shorter epoch of its own to `fit`; the callbacks see one
-    training.
+    The rest of a broken-off epoch is a shorter epoch of its own to `fit`. Here its steps go on
+    being counted, and the training begins and ends once.
+
+    Args:
+        callbacks: In the order in which they are called.
+        model: Whose training it is.
+        epochs: In all.
+        steps: Of an epoch.
+        done: Steps of the first epoch that a run did before it was broken off.
     """
 
-    _begun = False
+    def __init__(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        model: keras.Model,
+        epochs: int,
+        steps: int,
+        done: int = 0,
+    ) -> None:
+        super().__init__(callbacks, add_history=True, model=model, epochs=epochs, steps=steps)
+        self._done = done
+        self._begun = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if not self._begun:
             self._begun = True
             super().on_train_begin(logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        super().on_train_batch_begin(self._done + batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        super().on_train_batch_end(self._done + batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self._done = 0
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         pass
@@ -53,12 +80,11 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         epochs: In all.
         steps: Of an epoch.
-        done: Steps of the first epoch that a run did before it was broken off.
     """
 
-    def __init__(self, epochs: int, steps: int, done: int = 0) -> None:
+    def __init__(self, epochs: int, steps: int) -> None:
         super().__init__()
-        self.epochs, self.steps, self._done = epochs, steps, done
+        self.epochs, self.steps = epochs, steps
         self._bar: rich_progress.Progress | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -82,11 +108,10 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done + batch + 1, logs=_text(logs))
+            self._bar.update(self._task, completed=batch + 1, logs=_text(logs))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.close()
-        self._done = 0
         seconds = time.perf_counter() - self._started
         line = f"epoch {epoch + 1}/{self.epochs}  {_text(logs)}  {seconds:.1f} s"
         log.info(line)
@@ -130,28 +155,19 @@ class LogFile(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the training with a sentence as soon as a loss or metric is no finite number.
-
-    Args:
-        done: Steps of the first epoch that a run did before it was broken off.
-    """
-
-    def __init__(self, done: int = 0) -> None:
-        super().__init__()
-        self._done = done
+    """Ends the training with a sentence as soon as a loss or metric is no finite number."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        self._first = self._done + batch + 1
+        self._first = batch + 1
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._check(logs, f"between its steps {self._first} and {self._done + batch + 1}")
+        self._check(logs, f"between its steps {self._first} and {batch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._check(logs, "at its end")
-        self._done = 0
 
     def _check(self, logs: Logs | None, when: str) -> None:
         for name, value in (logs or {}).items():

@@ -200,13 +200,11 @@ class TrainingState(keras.callbacks.Callback):
         self.restore()
         if not self.progress.step:
             self.model.reset_metrics()
-        self._first_step = self.progress.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        done = self._first_step + batch + 1
         # After the last step the end of the epoch saves: nothing would be left of it to resume.
-        if self.signals.came() and done != self.params.get("steps"):
-            self._save(self.progress._replace(step=done))
+        if self.signals.came() and batch + 1 != self.params.get("steps"):
+            self._save(self.progress._replace(step=batch + 1))
             self.signals.check()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:

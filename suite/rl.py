@@ -291,14 +291,17 @@ class GreedyReturns(keras.callbacks.Callback):
         self.seconds = self.seconds_to_solve = self.env_steps_to_solve = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._updates, self._since = 0, time.perf_counter()
+        self._since = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        now, updates = time.perf_counter(), batch + 1
+        now = time.perf_counter()
         self.seconds += now - max([self._since, *(each.begun for each in self.model.played)])
-        new = updates - self._updates
-        self.env_steps += new * self.model.num_envs * self.model.rollout_length
-        self._updates, self._since = updates, now
+        updates = batch + 1 - self._first
+        self.env_steps += updates * self.model.num_envs * self.model.rollout_length
+        self._since = now
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         returns = returns_of(greedy(self.model), self.environments, self.seed)

@@ -261,10 +261,10 @@ def _fit(
             )
         log.warning("%s was stopped before its first epoch was over: it begins anew.", folder)
     silent = run.quiet or not is_chief(placement)
-    bar = [] if silent else [ProgressBar(config.epochs, data.steps_per_epoch, start.step)]
+    bar = [] if silent else [ProgressBar(config.epochs, data.steps_per_epoch)]
     callbacks = Callbacks(
         [
-            StopOnNaN(start.step),
+            StopOnNaN(),
             throughput,
             *own,  # what they log, the others see
             *bar,
@@ -273,10 +273,10 @@ def _fit(
             state,
             log_file,
         ],
-        add_history=True,
-        model=model,
-        epochs=config.epochs,
-        steps=data.steps_per_epoch,
+        model,
+        config.epochs,
+        data.steps_per_epoch,
+        start.step,
     )
     validation = validation_steps = None
     if data.validation is not None:
