@@ -93,6 +93,14 @@ def test_slurm_says_who_works_together(monkeypatch):
     assert (resolver.task_type, resolver.task_id) == ("worker", 3)
 
 
+def test_slurm_s_number_of_tasks_must_be_one(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "two")
+    monkeypatch.setenv("TF_CONFIG", "")
+
+    with pytest.raises(InputError, match=r"must be a number. Received: two"):
+        strategy("auto")
+
+
 def test_a_port_in_use_is_refused(monkeypatch):
     with socket.socket() as other:
         other.bind(("", 0))

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from suite import InputError, Run
-from suite.images import load_digits, read_picture
+from suite.images import load_digits, read_picture, write_picture
 
 
 def seven(height=90, width=60, ground=0, ink=255):
@@ -135,3 +135,11 @@ def test_own_folder_may_bring_its_test_split():
             PIL.Image.fromarray(seven()).save(f"own/{split}/{name}/0.png")
 
     assert load_digits(Run(data="own")).test.num_examples == 2
+
+
+def test_an_animation_needs_a_format_that_holds_one():
+    frames = np.zeros((2, 8, 8, 1))
+
+    with pytest.raises(InputError, match=r"must hold the image. Received: frames.jpg"):
+        write_picture(frames, Path("frames.jpg"))
+    assert not Path("frames.jpg").exists()

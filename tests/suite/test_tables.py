@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from suite import Run
+from suite import InputError, Run
 from suite.tables import load_iris
 
 
@@ -23,6 +24,13 @@ def test_own_table_names_features_and_classes():
     assert examples.class_names == ("elm", "oak")
     assert examples.train.labels.tolist() == [1, 0, 1]
     np.testing.assert_array_equal(examples.train.inputs, [[1, 2.5], [3, 4], [5, 6]])
+
+
+def test_rows_are_counted_as_an_editor_does():
+    Path("own.csv").write_text('height,weight,kind\n\n1,2.5,"oak\ntree"\n3,4\n')
+
+    with pytest.raises(InputError, match=r"own.csv, row 5, must have 3 columns"):
+        load_iris(Run(data="own.csv"))
 
 
 def test_real_iris_is_read(real_data):

@@ -1,0 +1,35 @@
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from suite.serve.batches import Limits
+from suite.serve.models import Model, Version
+
+
+def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def load(self, number):
+        if number == 2:
+            begun.set()
+            may_end.wait(30)
+        return Version(number, {}, {})
+
+    monkeypatch.setattr(Model, "_load", load)
+
+    async def ask():
+        model = Model(tmp_path, Limits(), ThreadPoolExecutor())
+        await model.refresh()
+        (tmp_path / "2").mkdir()
+        refreshing = asyncio.create_task(model.refresh())
+        await asyncio.to_thread(begun.wait)
+        try:
+            before = await asyncio.wait_for(model.version(1), timeout=5)
+        finally:
+            may_end.set()
+            await refreshing
+        return before, await model.version(None)
+
+    before, after = asyncio.run(ask())
+    assert (before.number, after.number) == (1, 2)
