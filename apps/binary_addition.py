@@ -265,7 +265,7 @@ def predict(*numbers: str, export: Export = Export()) -> None:
     read = np.stack([arithmetic.bits(n, length) for n in (a, b)], axis=-1)
     total = arithmetic.number(export.call(app.name, read[None])["sum_bits"][0])
     print(f"{a} + {b} = {total}")
-    certificate = export.metadata(app.name)["certificate"]
+    certificate = export.metadata(app.name, "certificate")["certificate"]
     proof = "proven exact at every length" if certificate["holds"] else "not proven"
     print(f"{proof}: {certificate['method']}")
 

@@ -251,7 +251,7 @@ def predict(*measurements: Measurement, export: Export = Export()) -> None:
         measurements: One number for each feature, in the order of the training data; for iris
             sepal length, sepal width, petal length and petal width, in centimetres.
     """
-    metadata = export.metadata(app.name)
+    metadata = export.metadata(app.name, "feature_names", "class_names")
     features, names = metadata["feature_names"], metadata["class_names"]
     if len(measurements) != len(features):
         raise InputError(

@@ -169,7 +169,7 @@ def predict(*pictures: Path, export: Export = Export()) -> None:
     """
     if not pictures:
         raise InputError("predict needs one image file or more. Received: none")
-    names = export.metadata(app.name)["class_names"]
+    names = export.metadata(app.name, "class_names")["class_names"]
     answers = export.call(app.name, np.stack([images.read_picture(path) for path in pictures]))
     for path, label, probabilities in zip(
         pictures, answers["label"], answers["probabilities"], strict=True

@@ -129,6 +129,19 @@ class App:
         config = self.config(**{k: v for k, v in knobs.items() if k in fields})
         return config, {k: v for k, v in knobs.items() if k not in fields}
 
+    def recorded(self, config: Any) -> Any:
+        """The recipe that a run or an export has written down.
+
+        Raises:
+            TypeError: It is no object.
+            ValueError: It is not one of this version of the application.
+        """
+        given = {**config}
+        wanted = {field.name for field in dataclasses.fields(self.config)}
+        if odd := sorted(given.keys() ^ wanted):
+            raise ValueError(f"the knobs must be those of {self.name}. Received: {', '.join(odd)}")
+        return self.config(**given)
+
 
 def app_names(package: str = "apps") -> list[str]:
     """The applications of a package: its public modules. Imports none of them."""

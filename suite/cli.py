@@ -39,10 +39,12 @@ def run(app: App, arguments: Sequence[str]) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except cyclopts.UnusedCliTokensError as error:
-        known = ", ".join(name for name in command_line if not name.startswith("-"))
+        known = [name for name in command_line if not name.startswith("-")]
         wrong = " ".join(error.unused_tokens or ())
-        must = f"a command must be one of: {known}; or none. Received: {wrong}"
-        return _complain(InputError(must), 2)
+        must = f"a command must be one of: {', '.join(known)}; or none"
+        if arguments[0] in known:
+            must = f"{arguments[0]} takes options only"
+        return _complain(InputError(f"{must}. Received: {wrong}"), 2)
     except cyclopts.CycloptsError as error:
         return _complain(_cause(error), 2, error.argument.name if error.argument else "value")
     except InputError as error:
@@ -110,7 +112,7 @@ def _command_line(app: App) -> cyclopts.App:
         _speak(quiet=False)
         metadata = export.metadata(app.name)
         try:
-            config = app.config(**metadata["config"])
+            config = app.recorded(metadata["config"])
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"an exported model must be one of this version of {app.name}. Received: "
@@ -211,9 +213,16 @@ def _summary(app: App, trained: Trained) -> str:
             "figures": trained.folder / "figures",
             "report": trained.folder / "REPORT.md",
             "SavedModel": trained.saved_model,
-            "try next": f"python -m apps.{app.name} {app.try_next}",
+            "try next": f"python -m apps.{app.name} {_try_next(app, trained.report)}",
         }
     )
+
+
+def _try_next(app: App, report: Mapping[str, Any]) -> str:
+    """What fits what was exported, and finds it."""
+    source, folder = report["data"]["source"], report["run"]["export_dir"]
+    words = "evaluate" if asked_for(source) == source else app.try_next
+    return words if folder == str(Run().export_dir) else f"{words} --export-dir {folder}"
 
 
 def _columns(values: Mapping[str, Any]) -> str:

@@ -116,7 +116,8 @@ def _die_with(parent: int) -> None:
 
 def _repeat(number: int, lines: Iterable[str]) -> None:
     for line in lines:
-        print(f"[worker {number}] {line}", end="", flush=True)
+        with suppress(BrokenPipeError):  # the workers go on though nobody listens
+            print(f"[worker {number}] {line}", end="", flush=True)
 
 
 def _first_failed(processes: Sequence[subprocess.Popen[Any]]) -> int | None:
@@ -171,7 +172,7 @@ def answer(arguments: Sequence[str]) -> int:
         return command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
-    except (cyclopts.CycloptsError, InputError) as error:
+    except (cyclopts.CycloptsError, InputError, OSError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from suite.data import Shard
 from suite.errors import InputError, sentence
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
+SLURM = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID")
 FIRST_PORT = 8888  # of the workers on a host, where Slurm says who they are
 Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
@@ -208,7 +210,7 @@ def _tpu() -> tf.distribute.Strategy:
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             "--strategy tpu needs a TPU, here or under the name in TPU_NAME. Received: "
-            f"{sentence(error)}"
+            f"{sentence(error).partition(' used by ')[0]}"
         ) from None
 
 
@@ -242,14 +244,21 @@ def _said_by_slurm() -> str:
     TensorFlow's own resolver fails on hosts without GPUs, and takes the hosts in the order of the
     alphabet, which is not Slurm's from the tenth on: only its parsers are used.
     """
-    hosts = slurm.expand_hostlist(os.environ["SLURM_STEP_NODELIST"])
-    tasks = slurm.expand_tasks_per_node(os.environ["SLURM_STEP_TASKS_PER_NODE"])
-    workers = [
-        f"{host}:{FIRST_PORT + number}"
-        for host, count in zip(hosts, tasks, strict=True)
-        for number in range(count)
-    ]
-    task = {"type": "worker", "index": int(os.environ["SLURM_PROCID"])}
+    said = {name: os.environ.get(name, "") for name in SLURM}
+    try:
+        nodes, counts, number = said.values()
+        hosts, tasks = slurm.expand_hostlist(nodes), slurm.expand_tasks_per_node(counts)
+        workers = [
+            f"{host}:{FIRST_PORT + n}"
+            for host, count in zip(hosts, tasks, strict=True)
+            for n in range(count)
+        ]
+        task = {"type": "worker", "index": int(number)}
+    except (ValueError, IndexError):
+        raise InputError(
+            "Slurm's variables must say who works together. Received: "
+            f"{', '.join(f'{name}={value}' for name, value in said.items())}"
+        ) from None
     return json.dumps({"cluster": {"worker": workers}, "task": task})
 
 
@@ -263,7 +272,11 @@ def _checked(text: str) -> Mapping[str, Any]:
         described = json.loads(text)
         jobs = {job: list(addresses) for job, addresses in described["cluster"].items()}
         job, index = described["task"]["type"], described["task"]["index"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if not isinstance(job, str) or not all(
+            isinstance(each, list) for each in described["cluster"].values()
+        ):
+            raise TypeError(job)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             'TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, "task": '
             f'{{"type": "worker", "index": 0}}}}. Received: {text}'
@@ -271,7 +284,7 @@ def _checked(text: str) -> Mapping[str, Any]:
     addresses = [address for each in jobs.values() for address in each]
     for address in addresses:
         host, _, port = str(address).rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
             raise InputError(f"TF_CONFIG must name workers as host:port. Received: {address}")
     if len(set(addresses)) < len(addresses):
         raise InputError(f"TF_CONFIG must name every worker once. Received: {addresses}")

@@ -3,20 +3,22 @@
 import contextlib
 import json
 import logging
+import os
+import re
 import shutil
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from cyclopts import Parameter
 from keras import ops
-from pydantic import PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite.errors import InputError, Unwritable
@@ -32,6 +34,23 @@ WARMUP = "assets.extra/tf_serving_warmup_requests"
 CHECKSUMS = "assets.extra/SHA256SUMS"
 ASIDE = ".export-"
 LONGEST = 3600  # seconds that an export may take
+VERSION = re.compile("0|[1-9][0-9]{0,17}")  # as numbers are written, and int64 holds them
+
+
+class Metadata(BaseModel, extra="allow"):
+    """What an export says of itself; applications say more.
+
+    Args:
+        app: The application.
+        config: Its recipe.
+        source: Where the examples came from.
+        metrics: As they were found after the training.
+    """
+
+    app: str
+    config: dict[str, Any]
+    source: str
+    metrics: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Endpoint(NamedTuple):
@@ -133,14 +152,12 @@ def _clear_away(folder: Path) -> None:
 
 
 def versions(folder: Path) -> list[int]:
-    """The exported versions in `<export_dir>/<app>`, oldest first."""
-    if not folder.is_dir():
+    """The exported versions in `<export_dir>/<app>`, oldest first; none where it is unreadable."""
+    try:
+        names = [path.name for path in folder.iterdir() if path.is_dir()]
+    except OSError:
         return []
-    return sorted(
-        int(path.name)
-        for path in folder.iterdir()
-        if path.is_dir() and path.name.isascii() and path.name.isdecimal()
-    )
+    return sorted(int(name) for name in names if VERSION.fullmatch(name))
 
 
 @Parameter(name="*")
@@ -175,18 +192,24 @@ class Export:
             )
         return parent / str(self.version or found[-1])
 
-    def metadata(self, app_name: str) -> dict[str, Any]:
+    def metadata(self, app_name: str, *more: str) -> dict[str, Any]:
         """What was written down about the version.
 
+        Args:
+            app_name: Whose export.
+            more: What it must say beside what all do.
+
         Raises:
-            InputError: It cannot be read.
+            InputError: It cannot be read, or does not say it.
         """
-        path = self.folder(app_name) / METADATA
+        folder = self.folder(app_name)
+        refuse_damage(folder / CHECKSUMS, folder)
+        path = folder / METADATA
         try:
-            metadata = json.loads(path.read_text())
-            if metadata.keys() >= {"app", "config", "source", "metrics"}:
+            metadata = Metadata.model_validate_json(path.read_bytes()).model_dump()
+            if all(metadata.get(name) for name in more):
                 return metadata
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError):
             pass
         raise InputError(f"an exported model must be whole. Received: {path}, damaged")
 
@@ -287,12 +310,13 @@ def _write_warmup(path: Path, name: str, endpoint: keras.Model, example: np.ndar
 
 
 def _move_into_place(made: Path, folder: Path) -> Path:
+    number = max(versions(folder), default=0)
     while True:
-        version = folder / str(max(versions(folder), default=0) + 1)
+        number += 1
+        version = folder / str(number)
         try:
-            made.rename(version)
-            return version
+            return made.rename(version)
         except OSError:
-            if not version.exists():
+            if not os.path.lexists(version):
                 raise
-            # another export took this number in between: take the next
+            # another export took this number in between, or it is no folder: take the next

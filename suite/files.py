@@ -76,7 +76,7 @@ def write_checksums(path: Path, folder: Path) -> None:
         path: The file to write to.
         folder: What its names are relative to.
     """
-    files = sorted(each for each in folder.rglob("*") if each.is_file() and each != path)
+    files = sorted(each for each in _visible(folder) if each != path)
     lines = (f"{_sha256(each)}  {each.relative_to(folder)}\n" for each in files)
     write_whole(path, "".join(lines))
 
@@ -85,18 +85,30 @@ def refuse_damage(path: Path, folder: Path) -> None:
     """Compares the files of a folder with what was written down; without that they pass.
 
     Raises:
-        InputError: One is missing or has changed.
+        InputError: One is missing, has changed, or has come in since.
     """
     if not path.exists():
         return
     name = path.name
     try:
-        for line in path.read_text().splitlines():
-            checksum, name = line.split("  ", 1)
+        lines = [line.split("  ", 1) for line in path.read_text().splitlines()]
+        for checksum, name in lines:
             if checksum != _sha256(folder / name):
                 raise ValueError(name)
     except (OSError, ValueError):
         raise InputError(f"{folder} must be whole. Received: {name}, damaged or missing") from None
+    known = {folder / name for _, name in lines}
+    for each in _visible(folder):
+        if each not in known and each != path:
+            raise InputError(
+                f"{folder} must hold what {path.name} names. Received: {each.relative_to(folder)}, "
+                "which it does not"
+            )
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """The files in it, but for those that editors and systems hide there."""
+    return (each for each in folder.rglob("[!.]*") if each.is_file())
 
 
 def _sha256(path: Path) -> str:

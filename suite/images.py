@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SIZE = 28
 # What NumPy and zipfile raise on a file that is no archive of arrays, or one cut off or changed.
 UNREADABLE = (
-    OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError,
+    OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, MemoryError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 INK_SIZE = 20  # MNIST fits the ink into 20 x 20 and centres it by its mass
@@ -205,7 +205,7 @@ def _read_grey(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(path, formats=FORMATS) as image:
-                rgba = PIL.ImageOps.exif_transpose(image).convert("RGBA")
+                rgba = _of_bytes(PIL.ImageOps.exif_transpose(image)).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "bomb" in str(error) else "not a readable image"
         raise InputError(f"an image file is needed. Received: {path}, {reason}") from None
@@ -215,6 +215,15 @@ def _read_grey(path: Path) -> np.ndarray:
         if np.ptp(grey) >= FAINTEST:
             break
     return grey
+
+
+def _of_bytes(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Grey values of 16 bits, or of floats in 0..1, in 0..255: Pillow would cut them off there."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    white = 1.0 if image.mode == "F" else 65535.0
+    grey = np.nan_to_num(np.asarray(image, np.float64)) / white
+    return PIL.Image.fromarray(np.rint(255 * grey.clip(0, 1)).astype(np.uint8))
 
 
 def _from_tfds(builder: Any, source: str) -> Examples:
@@ -249,10 +258,10 @@ def _from_npz(path: Path) -> Examples:
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive]
-            if missing:
+            if not set(keys) <= set(archive.files):
                 raise InputError(
-                    f"{path} must hold {', '.join(keys)}. Received: no {', '.join(missing)}"
+                    f"{path} must hold {', '.join(keys)}. "
+                    f"Received: {', '.join(archive.files[:10]) or 'nothing'}"
                 )
             arrays = [archive[key] for key in keys]
             if not all(isinstance(array, np.ndarray) for array in arrays):

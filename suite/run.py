@@ -2,10 +2,12 @@
 
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,12 +91,10 @@ def writable(folder: Path, flag: str) -> None:
     """
     nearest = folder
     try:
-        while not nearest.exists() and nearest != nearest.parent:
+        while not (nearest.exists() or nearest.is_symlink()) and nearest != nearest.parent:
             nearest = nearest.parent
         if not nearest.is_dir():
-            raise InputError(
-                f"{flag} must be a folder. Received: {folder}, but {nearest} is a file"
-            )
+            raise InputError(f"{flag} must be a folder. Received: {folder}, but {nearest} is none")
         # Asking for permission is not enough: root has it on a read-only file system, too.
         tempfile.TemporaryDirectory(dir=nearest).cleanup()
     except OSError as error:
@@ -145,7 +145,13 @@ def write_record(
         "fingerprint": fingerprint,
         "versions": versions(),
     }
-    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_whole(folder / RECORD, json.dumps(signed(record), indent=2) + "\n")
+
+
+def signed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run, and the SHA-256 of what it says."""
+    said = {name: value for name, value in record.items() if name != "sha256"}
+    return {**said, "sha256": hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
 
 def _timed_folder(parent: Path) -> Path:
@@ -182,7 +188,7 @@ def reopen(
 ) -> tuple[Path, "Settings", Run]:
     """Finds the run to go on with, and the settings that made it.
 
-    A knob left at its default takes the recorded value.
+    A knob that is at its default, given or not, takes the recorded value.
 
     Returns:
         The folder, `(config, architecture)`, and `run` with the recorded seed, data and so on.
@@ -203,15 +209,17 @@ def reopen(
         record = json.loads((folder / RECORD).read_text())
         recorded_app, recorded_run = record["app"], record["run"]
         recorded_config, recorded_architecture = record["config"], record["architecture"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise damaged from None
     if recorded_app != app.name:
         raise InputError(
             f"--resume needs a run of {app.name}. Received: {folder}, a run of {recorded_app}"
         )
+    if record != signed(record):
+        raise damaged
     try:
         same = {name: recorded_run[name] for name in SAME_RUN}
-        settings = app.config(**recorded_config), {**recorded_architecture}
+        settings = app.recorded(recorded_config), {**recorded_architecture}
         default = Run()
         taken = {
             name: recorded_run[name]

@@ -52,9 +52,11 @@ def load(
         return embedded()
     if run.data not in ("auto", "tfds"):
         path = _expanded(run.data)
-        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for names too long
+        # Not by the methods of Path, which raise for names too long; and a pipe would not end.
+        if not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113
             raise InputError(
-                f"--data must be auto, tfds, embedded or a path that exists. Received: {run.data}"
+                "--data must be auto, tfds, embedded or the path of a file or folder. "
+                f"Received: {run.data}"
             )
         return from_path(path)
 
@@ -123,8 +125,8 @@ def _reachable(host: str) -> bool:
     address = (host, 443)
     proxy = urllib.request.getproxies().get("https")
     if proxy:
-        parts = urllib.parse.urlsplit(proxy)
         try:
+            parts = urllib.parse.urlsplit(proxy)
             address = (parts.hostname or host, parts.port or 443)
         except ValueError:
             raise InputError(
@@ -136,7 +138,7 @@ def _reachable(host: str) -> bool:
         try:
             socket.create_connection(address, timeout=SECONDS_TO_ANSWER).close()
             answered.set()
-        except OSError:
+        except (OSError, UnicodeError):  # UnicodeError: of a name that can be none
             pass
 
     # A name look-up has no time-out of its own; a daemon thread may outlive its answer.

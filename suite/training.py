@@ -5,10 +5,13 @@ import dataclasses
 import functools
 import logging
 import math
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import keras
@@ -171,10 +174,11 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
             saved_model, difference = export(
                 run.export_dir / app.name, model, app.endpoints(model), example, described
             )
+        defaults = {name: knob.default for name, knob in app.architecture_knobs().items()}
         account = {
             "app": app.name,
             "config": plain(config),
-            "architecture": plain(architecture),
+            "architecture": plain({**defaults, **architecture}),
             "run": plain(run),
             "data": plain(data.description),
             "metrics": metrics,
@@ -290,7 +294,8 @@ def _fit(
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
     parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
     parts += [(start.epoch + len(parts), config.epochs, 0)]
-    if start.stopped:
+    if start.stopped or start.epoch == config.epochs:
+        log.info("%s is trained to its end already.", begun)
         parts = []
     try:
         with signals, fused_batch_normalization(model), fit_on_replicas():
@@ -341,11 +346,19 @@ def _fit(
 
 @contextlib.contextmanager
 def _resumable(app: App, folder: Path) -> Iterator[None]:
-    """Says how to go on where a disk is full."""
-    try:
-        yield
-    except OSError as error:
-        raise Unwritable(f"{error}; once it can be written, {_go_on(app, folder)}") from error
+    """Says how to go on where a disk is full, or a signal comes that nobody else waits for."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"stopped; {_go_on(app, folder)}", number)
+
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGINT, signal.SIGTERM):
+                stack.callback(signal.signal, each, signal.signal(each, stop))
+        try:
+            yield
+        except OSError as error:
+            raise Unwritable(f"{error}; once it can be written, {_go_on(app, folder)}") from error
 
 
 def _go_on(app: App, folder: Path) -> str:

@@ -33,7 +33,8 @@ def main(
     max_batch_size: AtLeastOne = 64,
     batch_timeout_ms: Annotated[float, Parameter(validator=Number(gte=0, lte=10_000))] = 0.0,
     max_queue: AtLeastOne = 1000,
-    max_request_mib: AtLeastOne = 64,
+    # gRPC counts bytes in 32 bits.
+    max_request_mib: Annotated[int, Parameter(validator=Number(gte=1, lte=2047))] = 64,
     timeout_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 60.0,
     token_file: Path | None = None,
     label: tuple[str, ...] = (),

@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -349,8 +349,12 @@ def _not_found(name: str, number: int | None) -> RequestError:
 
 
 def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
-    found = ((path, path.stat()) for path in folder.rglob("*"))
-    return frozenset((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # a link into nowhere, or a file that has just gone
+            stat = path.stat()
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return frozenset(found)
 
 
 def _warm_up(version: Version, file: Path) -> None:

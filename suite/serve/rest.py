@@ -46,7 +46,9 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
     @app.exception_handler(RequestError)
     async def refused(request: Request, error: RequestError) -> Response:
         headers = {"Retry-After": RETRY_AFTER} if error.kind is Kind.UNAVAILABLE else None
-        return JSONResponse({"error": str(error)}, error.kind.http, headers)
+        # What came in may hold half a character, which no answer can.
+        said = str(error).encode(errors="backslashreplace").decode()
+        return JSONResponse({"error": said}, error.kind.http, headers)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:

@@ -20,7 +20,7 @@ from suite.app import app_names, load_app
 from suite.checkpoint import Progress, TrainingState
 from suite.errors import sentence
 from suite.images import load_digits, read_picture
-from suite.run import refuse_other_data, reopen
+from suite.run import refuse_other_data, reopen, signed
 from suite.tables import load_iris
 from suite.training import compiled
 
@@ -226,7 +226,7 @@ def records(draw, whole):
             break
         holder = holder[key]
     holder[key] = draw(JSON)
-    return json.dumps(record).encode()
+    return json.dumps(signed(record) if draw(st.booleans()) else record).encode()
 
 
 @fuzz

@@ -1,7 +1,10 @@
 """Bad input: one sentence, exit code 2, nothing written. Good input: the whole job."""
 
+import dataclasses
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +86,7 @@ BAD = [
     ("iris", "--data embedded --folds 1", "`folds` must be 0, or from 2 to the 50 rows"),
     ("iris", "--data embedded --folds 1000", "Received: 1000"),
     ("iris", "--data ~nosuch/x.csv", "the home of a user. Received: ~nosuch/x.csv"),
-    ("iris", "--data " + "n" * 300, "or a path that exists"),
+    ("iris", "--data " + "n" * 300, "or the path of a file or folder"),
     ("iris", "--data huge.csv", "column width, must be a number. Received: '1e39'"),
     ("mnist_cnn", "--recipe best", 'Choose from: "fast", "accurate"'),
     ("mnist_cnn", "--dropout 1", "`--dropout` should be less than 1. Received: 1"),
@@ -91,7 +94,7 @@ BAD = [
     ("mnist_cnn", "--data embedded --filters 1 2 3 4 5", "at most 4 stages"),
     ("mnist_cnn", "--activation no", 'Invalid value "no" for --activation. Choose from: "relu", '),
     ("mnist_cnn", "--strategy anything", "'multi_worker' or 'tpu'. Received: anything"),
-    ("mnist_cnn", "--data nowhere", "a path that exists. Received: nowhere"),
+    ("mnist_cnn", "--data nowhere", "of a file or folder. Received: nowhere"),
     ("mnist_cnn", "--data tfds", "or a network to download it. Received: neither"),
     ("mnist_cnn", "--data empty.npz", "Received: empty.npz, which cannot be read"),
     ("mnist_cnn", "--data truncated.npz", "Received: truncated.npz, which cannot be read"),
@@ -195,6 +198,21 @@ def test_iris_from_training_to_prediction(capsys):
     Path("trees.csv").write_text("height,width,kind\n" + "1,2,oak\n3,4,elm\n" * 20)
     assert run(iris, ["evaluate", "--data", "trees.csv"]) == 2
     assert "`class_names` of --data must be ['setosa', " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_after_the_last_epoch_it_says_how_to_go_on(number, capsys):
+    stopped = dataclasses.replace(iris, evaluate=lambda *_: os.kill(os.getpid(), number))
+    words = ["--epochs", "1", "--data", "embedded", "--run-dir", "here", "--export-dir", "exports"]
+
+    assert run(stopped, words) == 128 + number
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "stopped; go on with python -m apps.iris --resume --run-dir here"
+
+    assert run(iris, ["--resume", "--run-dir", "here"]) == 0
+    out = capsys.readouterr().out
+    assert "here is trained to its end already" in out
+    assert "predict 5.1 3.5 1.4 0.2 --export-dir exports\n" in out
 
 
 def test_recipe_sets_knobs_and_flags_override_it(capsys):

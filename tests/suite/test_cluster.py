@@ -96,15 +96,31 @@ def test_none_outlives_a_launcher_that_is_killed(tmp_path):
         time.sleep(0.05)
 
 
+def test_workers_go_on_though_nobody_listens(tmp_path):
+    script = "print('begun', flush=True); print(2**20 * 'more ', flush=True); open('over', 'w')"
+    speaking = subprocess.Popen(
+        words(script, 1), env=ENVIRONMENT, stdout=subprocess.PIPE, cwd=tmp_path
+    )
+    speaking.stdout.readline()
+    speaking.stdout.close()
+
+    speaking.wait(60)
+
+    assert (tmp_path / "over").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["--workers", "2"], "a program must follow, such as -- python -m apps.mnist_cnn. Rec"),
         (["--", "no_such_program"], "a program must follow"),
         (["--workers", "0", "--", "true"], "Must be >= 1."),
+        (["--", "./no_script"], "Exec format error: './no_script'"),
     ],
 )
 def test_bad_input_is_one_sentence(given, message):
+    Path("no_script").write_text("")
+    Path("no_script").chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-m", "suite.cluster", *given],
         env=ENVIRONMENT,

@@ -65,6 +65,10 @@ def test_a_cluster_must_be_described(monkeypatch):
         (cluster(worker=["localhost:1", "b:65536"]), "host:port. Received: b:65536"),
         (cluster(worker=["localhost:1", "localhost:1"]), "every worker once"),
         (cluster(worker=["a:1"], ps=["b:1"]), "chief and worker only. Received: ps"),
+        (cluster(worker=["localhost:" + 5000 * "9"]), "host:port. Received: localhost:9"),
+        (cluster(worker={"localhost:1": 2}), "must be JSON like"),
+        (cluster(job=["worker"]), "must be JSON like"),
+        (9999 * "[", "must be JSON like"),
         (cluster(index=2), "one of worker 0 to 1. Received: worker 2"),
         (cluster(index=-1), "one of worker 0 to 1. Received: worker -1"),
         (cluster(index="0"), "one of worker 0 to 1. Received: worker 0"),
@@ -98,6 +102,28 @@ def test_slurm_s_number_of_tasks_must_be_one(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "")
 
     with pytest.raises(InputError, match=r"must be a number. Received: two"):
+        strategy("auto")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLURM_STEP_NODELIST", None),
+        ("SLURM_STEP_NODELIST", "h[1-"),
+        ("SLURM_STEP_TASKS_PER_NODE", "1"),
+        ("SLURM_PROCID", None),
+        ("SLURM_PROCID", "first"),
+    ],
+)
+def test_slurm_must_say_it_all(name, value, monkeypatch):
+    said = {"NODELIST": "a,b", "TASKS_PER_NODE": "1(x2)", "NUM_TASKS": "2"}
+    said = {f"SLURM_STEP_{key}": each for key, each in said.items()} | {"SLURM_PROCID": "0"}
+    for each, text in {**said, "TF_CONFIG": "", name: value}.items():
+        monkeypatch.delenv(each, raising=False)
+        if text is not None:
+            monkeypatch.setenv(each, text)
+
+    with pytest.raises(InputError, match="must say who works together. Received: .*" + name):
         strategy("auto")
 
 

@@ -108,6 +108,38 @@ def test_missing_version_is_refused():
         Export(export_dir=Path("models"), version=7).folder("app")
 
 
+def test_what_only_looks_like_a_version_is_none_and_in_nobody_s_way():
+    for name in ("1", "02", "9" * 19):
+        Path("models/app", name).parent.mkdir(parents=True, exist_ok=True)
+    Path("models/app/1").touch()
+    Path("models/app/02").mkdir()
+    Path("models/app", "9" * 19).mkdir()
+
+    path, _ = write(Path("models/app"))
+
+    assert path.name == "2" and versions(Path("models/app")) == [2]
+
+
+def test_what_is_said_of_a_version_must_be_whole():
+    path, _ = write(Path("models/app"), app="app", config={}, source="s", metrics={"loss": 1.0})
+    exported, metadata = Export(export_dir=Path("models")), path / "assets.extra/metadata.json"
+    assert exported.metadata("app")["source"] == "s"
+
+    with pytest.raises(InputError, match="damaged"):
+        exported.metadata("app", "class_names")
+    metadata.write_text(metadata.read_text().replace("loss", "lass"))
+    with pytest.raises(InputError, match=r"metadata.json, damaged or missing"):
+        exported.metadata("app")
+    (path / "assets.extra/SHA256SUMS").unlink()
+    assert exported.metadata("app")["metrics"] == {"lass": 1.0}
+    for said in ({"metrics": {}}, {"source": None}, {"config": 1}):
+        metadata.write_text(
+            json.dumps({"app": "app", "config": {}, "source": "s", "metrics": {"a": 1}, **said})
+        )
+        with pytest.raises(InputError, match="must be whole"):
+            exported.metadata("app")
+
+
 def test_damaged_version_is_refused():
     path, _ = write(Path("models/app"))
     (path / "saved_model.pb").write_bytes(b"no model")

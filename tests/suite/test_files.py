@@ -42,7 +42,7 @@ def test_folder_belongs_to_one_at_a_time(tmp_path):
         assert again
 
 
-@pytest.mark.parametrize("change", ["damage", "remove", "garble"])
+@pytest.mark.parametrize("change", ["damage", "remove", "garble", "empty", "add"])
 def test_changed_file_is_noticed(change, tmp_path):
     (tmp_path / "inner").mkdir()
     data, sums = tmp_path / "inner" / "data  1", tmp_path / "SHA256SUMS"
@@ -57,10 +57,21 @@ def test_changed_file_is_noticed(change, tmp_path):
         "damage": lambda: data.write_bytes(b"abd"),
         "remove": data.unlink,
         "garble": lambda: sums.write_bytes(b"\xff"),
+        "empty": lambda: sums.write_bytes(b""),
+        "add": lambda: (tmp_path / "more").write_bytes(b""),
     }[change]()
 
-    with pytest.raises(InputError, match="must be whole"):
+    with pytest.raises(InputError, match=r"must be whole|must hold what SHA256SUMS names"):
         refuse_damage(sums, tmp_path)
+
+
+def test_what_an_editor_leaves_is_no_damage(tmp_path):
+    (tmp_path / "data").write_bytes(b"abc")
+    write_checksums(tmp_path / "SHA256SUMS", tmp_path)
+    (tmp_path / ".#data").symlink_to("somebody@somewhere")
+    (tmp_path / ".data.swp").touch()
+
+    refuse_damage(tmp_path / "SHA256SUMS", tmp_path)
 
 
 def test_without_checksums_everything_passes(tmp_path):

@@ -59,6 +59,15 @@ def test_transparent_ground_counts_as_white():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(("kind", "white"), [(np.uint16, 65535), (np.float32, 1)])
+def test_deeper_greys_say_what_bytes_say(kind, white):
+    deep = seven(ground=235, ink=35).astype(np.float64) / 255 * white
+    PIL.Image.fromarray(seven(ground=235, ink=35)).save("bytes.tif")
+    PIL.Image.fromarray(deep.astype(kind)).save("deep.tif")
+
+    np.testing.assert_array_equal(read_picture("deep.tif"), read_picture("bytes.tif"))
+
+
 def test_light_ink_on_a_transparent_ground_is_seen():
     rgba = np.full((90, 60, 4), 255, np.uint8)
     rgba[..., 3] = seven()

@@ -82,10 +82,37 @@ def test_reopening_with_the_same_knobs_is_fine():
 @pytest.mark.parametrize("value", [[[None, None]], None, 1])
 def test_record_of_another_form_is_refused(part, value):
     path = recorded() / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+    path.write_text(json.dumps(run.signed(json.loads(path.read_text()) | {part: value})))
 
     with pytest.raises(InputError, match=r"run\.json is damaged"):
         run.reopen(app, app.config(), {}, Run())
+
+
+def test_record_that_says_something_else_is_refused():
+    path = recorded() / "run.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 3'))
+
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        run.reopen(app, app.config(), {}, Run())
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"epochs": ...}])
+def test_record_of_another_version_s_recipe_is_refused(change):
+    path = recorded() / "run.json"
+    record = json.loads(path.read_text())
+    recipe = {k: v for k, v in (record["config"] | change).items() if v is not ...}
+    path.write_text(json.dumps(run.signed(record | {"config": recipe})))
+
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        run.reopen(app, app.config(), {}, Run())
+
+
+@pytest.mark.parametrize("target", ["nowhere", "link"])
+def test_a_link_to_no_folder_is_refused(target):
+    Path("link").symlink_to(target)
+
+    with pytest.raises(InputError, match=r"must be a folder. Received: link/inner, but link is"):
+        run.writable(Path("link/inner"), "--run-dir")
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

@@ -27,9 +27,16 @@ def test_own_table_names_features_and_classes():
 
 
 def test_rows_are_counted_as_an_editor_does():
-    Path("own.csv").write_text('height,weight,kind\n\n1,2.5,"oak\ntree"\n3,4\n')
+    Path("own.csv").write_text('height,"wei\nght",kind\n\n1,2.5,oak\n3,4\n')
 
     with pytest.raises(InputError, match=r"own.csv, row 5, must have 3 columns"):
+        load_iris(Run(data="own.csv"))
+
+
+def test_labels_must_be_fit_to_print():
+    Path("own.csv").write_text("height,weight,kind\n1,2.5,\x1b[31mred\n3,4,elm\n")
+
+    with pytest.raises(InputError, match=r"printable labels. Received: '\\x1b\[31mred'"):
         load_iris(Run(data="own.csv"))
 
 

@@ -6,6 +6,18 @@ from suite.serve.batches import Limits
 from suite.serve.models import Model, Version
 
 
+def test_a_link_into_nowhere_keeps_nobody_from_answering(tmp_path, monkeypatch):
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+    (tmp_path / "2/.#lock").symlink_to("somebody@somewhere")
+    monkeypatch.setattr(Model, "_load", lambda self, number: Version(number, {}, {}))
+    model = Model(tmp_path, Limits(), ThreadPoolExecutor())
+
+    asyncio.run(model.refresh())
+
+    assert model.newest.number == 2
+
+
 def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     begun, may_end = threading.Event(), threading.Event()
