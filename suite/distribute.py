@@ -1,6 +1,7 @@
 """Where the work is placed: on one device, on many, on many hosts. No app knows of it."""
 
 import json
+import logging
 import os
 import re
 import socket
@@ -47,6 +48,8 @@ def strategy(name: StrategyName) -> tf.distribute.Strategy:
         name = "mirrored"
     match name:
         case "multi_worker":
+            # It warns of every sum that the workers make outside of a step.
+            tf.get_logger().setLevel(logging.ERROR)
             return tf.distribute.MultiWorkerMirroredStrategy(_cluster())
         case "mirrored":
             return _mirrored(bool(gpus))
