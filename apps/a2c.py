@@ -283,7 +283,6 @@ app = App(
     evaluate=evaluate,
     figures=draw,
     commands=commands("a2c"),
-    try_next="play --output cartpole.gif",
     recipes={
         "efficient": FEW_COPIES | {"steps_per_epoch": 20, "learning_rate": 2e-3},
         "acrobot": FEW_COPIES
