@@ -49,6 +49,8 @@ def run(app: App, arguments: Sequence[str]) -> int:
         return _complain(_cause(error), 2, error.argument.name if error.argument else "value")
     except InputError as error:
         return _complain(error, 2)
+    except MemoryError as error:
+        return _complain(InputError(f"there must be memory enough. Received: {error}"), 2)
     except (Diverged, OSError) as error:
         return _complain(error, 1)
     except Interrupted as error:
