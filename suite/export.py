@@ -11,14 +11,14 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from cyclopts import Parameter
 from keras import ops
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite.errors import InputError, Unwritable
@@ -27,6 +27,7 @@ from suite.files import refuse_damage, unwritable, write_checksums, write_whole
 log = logging.getLogger(__name__)
 
 METADATA = "assets.extra/metadata.json"
+SAID_BY_ALL = {"app": str, "config": dict, "source": str, "metrics": dict}
 KERAS_MODEL = "assets.extra/model.keras"
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
@@ -35,22 +36,6 @@ CHECKSUMS = "assets.extra/SHA256SUMS"
 ASIDE = ".export-"
 LONGEST = 3600  # seconds that an export may take
 VERSION = re.compile("0|[1-9][0-9]{0,17}")  # as numbers are written, and int64 holds them
-
-
-class Metadata(BaseModel, extra="allow"):
-    """What an export says of itself; applications say more.
-
-    Args:
-        app: The application.
-        config: Its recipe.
-        source: Where the examples came from.
-        metrics: As they were found after the training.
-    """
-
-    app: str
-    config: dict[str, Any]
-    source: str
-    metrics: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Endpoint(NamedTuple):
@@ -206,10 +191,11 @@ class Export:
         refuse_damage(folder / CHECKSUMS, folder)
         path = folder / METADATA
         try:
-            metadata = Metadata.model_validate_json(path.read_bytes()).model_dump()
-            if all(metadata.get(name) for name in more):
+            metadata = json.loads(path.read_text())
+            fits = [isinstance(metadata[name], kind) for name, kind in SAID_BY_ALL.items()]
+            if all(fits) and all(metadata.get(name) for name in ("metrics", *more)):
                 return metadata
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass
         raise InputError(f"an exported model must be whole. Received: {path}, damaged")
 
