@@ -294,9 +294,10 @@ def _fit(
     # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
     parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
     parts += [(start.epoch + len(parts), config.epochs, 0)]
+    if start.stopped:
+        parts = []
     if start.stopped or start.epoch == config.epochs:
         log.info("%s is trained to its end already.", begun)
-        parts = []
     try:
         with signals, fused_batch_normalization(model), fit_on_replicas():
             if start.step and validation is not None:

@@ -140,7 +140,7 @@ def test_metadata_is_what_the_export_says(server, channel):
         ("POST", "iris:predict", '{"instances": [[1, 2]]}', 400, "the shape (any, 4)"),
         ("POST", "iris:predict", '{"instances": [1], "inputs": 1}', 400, "either"),
         ("POST", "iris:predict", '{"signature_name": "x", "inputs": 1}', 400, "one of: serve"),
-        ("POST", "iris:predict", '{"signature_name": "\\ud800", "inputs": NaN}', 400, "\\udc"),
+        ("POST", "iris:predict", '{"signature_name": "\\ud800", "inputs": NaN}', 400, "\\ud800"),
         ("POST", "rose:predict", '{"instances": [1]}', 404, "Servable not found"),
         ("POST", "iris/versions/9:predict", '{"instances": [1]}', 404, "Specific(9)"),
         ("POST", "iris/versions/x:predict", '{"instances": [1]}', 400, "must be a number"),
