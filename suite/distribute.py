@@ -273,11 +273,9 @@ def _checked(text: str) -> Mapping[str, Any]:
     """
     try:
         described = json.loads(text)
-        jobs = {job: list(addresses) for job, addresses in described["cluster"].items()}
+        jobs = {**described["cluster"]}
         job, index = described["task"]["type"], described["task"]["index"]
-        if not isinstance(job, str) or not all(
-            isinstance(each, list) for each in described["cluster"].values()
-        ):
+        if not isinstance(job, str) or not all(isinstance(each, list) for each in jobs.values()):
             raise TypeError(job)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(

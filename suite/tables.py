@@ -59,8 +59,9 @@ def _from_csv(path: Path) -> Examples:
             f"{path} must have a header of features and a label, and rows below it. "
             f"Received: {len(lines)} lines"
         )
-    if unshown := [value for _, row in lines for value in (row[-1],) if not value.isprintable()]:
-        raise InputError(f"{path} must have printable labels. Received: {unshown[0]!r}")
+    for _, row in lines:
+        if not row[-1].isprintable():
+            raise InputError(f"{path} must have printable labels. Received: {row[-1]!r}")
     (_, first), *rows = lines
     header = [name.strip() for name in first]
     names = tuple(header[:-1])

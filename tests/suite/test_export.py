@@ -109,8 +109,7 @@ def test_missing_version_is_refused():
 
 
 def test_what_only_looks_like_a_version_is_none_and_in_nobody_s_way():
-    for name in ("1", "02", "9" * 19):
-        Path("models/app", name).parent.mkdir(parents=True, exist_ok=True)
+    Path("models/app").mkdir(parents=True)
     Path("models/app/1").touch()
     Path("models/app/02").mkdir()
     Path("models/app", "9" * 19).mkdir()
