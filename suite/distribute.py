@@ -69,7 +69,7 @@ def spread(
     """
     replicas = placement.num_replicas_in_sync
     if replicas == 1:
-        return batches(Shard())
+        return _untuned(batches(Shard()))
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
@@ -77,7 +77,10 @@ def spread(
         # TensorFlow hands them out to the replicas of the host in turn.
         shares = [batches(Shard(first + number, replicas)) for number in range(local)]
         turns = tf.data.Dataset.range(local).repeat()
-        return tf.data.Dataset.choose_from_datasets(shares, turns, stop_on_empty_dataset=True)
+        turn_by_turn = tf.data.Dataset.choose_from_datasets(
+            shares, turns, stop_on_empty_dataset=True
+        )
+        return _untuned(turn_by_turn)
 
     return placement.distribute_datasets_from_function(of_host)
 
@@ -96,7 +99,7 @@ def spread_passes(
         would have to ask each other at every step whether there is more.
     """
     if placement.num_replicas_in_sync == 1:
-        return dataset, None
+        return _untuned(dataset), None
     without_end = spread(lambda shard: shard.of(dataset).repeat(), placement)
     return without_end, int(dataset.cardinality())
 
@@ -189,6 +192,14 @@ def while_others_wait(placement: tf.distribute.Strategy) -> Iterator[None]:
         yield
     finally:
         any_worker(placement, False)
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    # The thread that tunes a pipeline can sleep through its end: whoever lets go of the pipeline
+    # then waits for it, for up to a minute, and with a worker all the others.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _mirrored(on_gpus: bool) -> tf.distribute.Strategy:

@@ -207,6 +207,17 @@ def test_evaluation_is_that_of_one_device():
     np.testing.assert_allclose(*found, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["one_device", "mirrored"])
+def test_no_pipeline_has_a_thread_that_could_keep_its_end_waiting(name, monkeypatch):
+    placement, whole = strategy(name), tf.distribute.InputContext(1, 0, 2)
+    monkeypatch.setattr(placement, "distribute_datasets_from_function", lambda make: make(whole))
+    make = functools.partial(shuffled_batches(numbered(8), 4, seed=0), 0)
+    passes, _ = spread_passes(batches(numbered(8), 4), placement)
+
+    for dataset in (spread(make, placement), passes):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_a_batch_smaller_than_the_replicas_is_refused():
     make = shuffled_batches(numbered(24), 1, seed=0)
 
