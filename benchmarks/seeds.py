@@ -8,6 +8,7 @@ split is looked at once, after the last epoch; the validation split, held out of
 images, chose the recipe.
 """
 
+import csv
 import json
 import statistics
 import subprocess
@@ -40,14 +41,17 @@ def measured(
             command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
             subprocess.run(command, check=True)
             report = json.loads(Path(folder, "run", "report.json").read_text())
-            log = Path(folder, "run", "log.csv").read_text().splitlines()
-        last = dict(zip(log[0].split(","), map(float, log[-1].split(",")), strict=True))
+            *_, last = csv.DictReader(Path(folder, "run", "log.csv").read_text().splitlines())
         seconds = report["seconds"]
         rows.append(
             {
                 "seed": seed,
                 **report["metrics"],
-                **{name: value for name, value in last.items() if name.startswith("val_")},
+                **{
+                    name: float(value)
+                    for name, value in last.items()
+                    if name.startswith("val_") and value
+                },
                 "fit_seconds": seconds["fit"],
                 "other_seconds": seconds["import"] + seconds["total"] - seconds["fit"],
             }
