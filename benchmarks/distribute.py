@@ -3,15 +3,14 @@
     python -m benchmarks.distribute
 
 Both train the default network of `apps.mnist_cnn` on the same global batches, after the first
-execution, which compiles. Each worker is tied to a core of its own. Beside the rates stand the
-seconds that the workers take to sum their gradients, measured alone.
+execution, which compiles. The launcher keeps each worker on a core of its own. Beside the rates
+stand the seconds that the workers take to sum their gradients, measured alone.
 
 `predicted_efficiency` is a calculation: what a ring all-reduce leaves of N times the speed, for
 steps of an assumed length, by bandwidth and latency of the network between the hosts.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -56,10 +55,6 @@ def efficiency(
 
 def worker() -> tuple[float, float]:
     """Images a second over all workers, and the seconds of an all-reduce of all gradients."""
-    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task")
-    if task:
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[task["index"]]})
-
     import tensorflow as tf
 
     from apps.mnist_cnn import app
@@ -70,12 +65,13 @@ def worker() -> tuple[float, float]:
     from suite.multi_worker import fit_on_replicas
 
     placement = strategy("auto")
+    several = placement.num_replicas_in_sync > 1
     config = app.config()
     data = app.data(config, Run(data="tfds"))
     with placement.scope():
         model = app.compile(app.build(**data.model_arguments), config, STEPS * EPOCHS)
     model.jit_compile = False
-    model.steps_per_execution = 1 if task else 30  # as `suite.train` does
+    model.steps_per_execution = 1 if several else 30  # as `suite.train` does
     throughput = Throughput(config.batch_size)
     with fused_batch_normalization(model), fit_on_replicas():
         model.fit(
@@ -94,7 +90,7 @@ def worker() -> tuple[float, float]:
 
     once = tf.function(lambda: placement.run(summed))
     seconds = []
-    for _ in range(100 if task else 0):
+    for _ in range(100 if several else 0):
         started = time.perf_counter()
         once()
         seconds.append(time.perf_counter() - started)

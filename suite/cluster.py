@@ -2,11 +2,12 @@
 
     python -m suite.cluster --workers 2 -- python -m apps.mnist_cnn --epochs 2
 
-Every worker is a process of its own that runs the command, told by `TF_CONFIG` who the others
-are. When one fails, all are stopped; no process is left behind.
+Every worker is a process of its own that runs the command, on its share of the cores, told by
+`TF_CONFIG` who the others are. When one fails, all are stopped; no process is left behind.
 """
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -41,7 +42,7 @@ def run(command: Sequence[str], workers: int) -> int:
     Returns:
         The exit code: 0, or that of the worker that failed first.
     """
-    environments = _environments(workers)
+    told = zip(_environments(workers), _shares(workers), strict=True)
     processes: list[subprocess.Popen[str]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -53,8 +54,8 @@ def run(command: Sequence[str], workers: int) -> int:
         for each in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, each, signal.signal(each, forward))
         stack.callback(_end, processes)
-        for number, environment in enumerate(environments):
-            processes.append(_begun(command, number, environment))
+        for number, (environment, cores) in enumerate(told):
+            processes.append(_begun(command, number, environment, cores))
         speakers = [
             threading.Thread(target=_repeat, args=(number, process.stdout), daemon=True)
             for number, process in enumerate(processes)
@@ -88,8 +89,17 @@ def _environments(workers: int) -> list[dict[str, str]]:
     return [{**os.environ, "TF_CONFIG": json.dumps({**cluster, "task": task})} for task in tasks]
 
 
+def _shares(workers: int) -> list[list[int]]:
+    """The cores of every worker: where all had all, their threads would wait for each other."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < workers:
+        return [cores] * workers
+    bounds = [len(cores) * number // workers for number in range(workers + 1)]
+    return [cores[start:end] for start, end in itertools.pairwise(bounds)]
+
+
 def _begun(
-    command: Sequence[str], number: int, environment: dict[str, str]
+    command: Sequence[str], number: int, environment: dict[str, str], cores: Sequence[int]
 ) -> subprocess.Popen[str]:
     # On a terminal the first worker, who has the progress bar, speaks for itself.
     speaks = None if number == 0 and sys.stdout.isatty() else subprocess.PIPE
@@ -103,12 +113,13 @@ def _begun(
         text=True,
         errors="replace",
         start_new_session=True,  # a Ctrl-C comes through here
-        preexec_fn=lambda: _die_with(parent),
+        preexec_fn=lambda: _settle(parent, cores),
     )
 
 
-def _die_with(parent: int) -> None:
-    """Lets the kernel end this process with its parent, even where that is killed (Linux)."""
+def _settle(parent: int, cores: Sequence[int]) -> None:
+    """Keeps this process on its cores, and lets the kernel end it with its parent (Linux)."""
+    os.sched_setaffinity(0, cores)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

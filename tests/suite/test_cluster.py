@@ -35,6 +35,20 @@ def test_every_worker_knows_its_number_and_its_lines_begin_with_it():
     assert sorted(done.stdout.splitlines()) == [f"[worker {n}] this is {n}" for n in range(3)]
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be shared out")
+def test_workers_share_the_cores_out_and_have_all_of_them_where_there_are_too_few():
+    all_cores = os.sched_getaffinity(0)
+    said = "print(*sorted(os.sched_getaffinity(0)))"
+
+    shares = [set(map(int, line.split()[2:])) for line in run(said).stdout.splitlines()]
+    many = run(said, workers=len(all_cores) + 1).stdout.splitlines()
+
+    assert len(shares) == 2
+    assert shares[0] | shares[1] == all_cores
+    assert not shares[0] & shares[1]
+    assert {tuple(line.split()[2:]) for line in many} == {tuple(map(str, sorted(all_cores)))}
+
+
 @pytest.mark.parametrize(
     ("end", "code", "how"),
     [
