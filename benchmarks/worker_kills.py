@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.results import publish
+from suite.checkpoint import states
 
 EPOCHS = 6
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", str(EPOCHS), "--deterministic"]
@@ -34,7 +35,7 @@ def training(folder: Path, *words: str) -> list[str]:
 
 def state(folder: Path) -> dict[str, Any]:
     """All that the last saved state holds."""
-    reader = tf.train.load_checkpoint(str(folder / "run" / "checkpoints"))
+    reader = tf.train.load_checkpoint(states(folder / "run" / "checkpoints")[-1])
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 

@@ -1,6 +1,5 @@
 """The resumable state of a training, and the signals that ask for it."""
 
-import functools
 import json
 import logging
 import math
@@ -118,8 +117,11 @@ class TrainingState(keras.callbacks.Callback):
     the logs so far and what the other callbacks count and keep (the best value, the patience, the
     best weights). Comes last of all callbacks, so that it sees what they have noted.
 
+    TensorFlow's own list of checkpoints is not kept: a kill between a state and its entry there
+    leaves a list that names an older one.
+
     Args:
-        folder: Where the checkpoints lie; the last two are kept.
+        folder: Where the checkpoints lie; the last two that are whole are kept.
         companions: The callbacks whose counters are part of the state, and the best weights
             where one of them is a `keras.callbacks.EarlyStopping` that keeps them.
         signals: Asked after each step whether to stop.
@@ -142,6 +144,7 @@ class TrainingState(keras.callbacks.Callback):
         self.signals = signals or StopSignals()
         self.progress = Progress()
         self._path: str | None = None
+        self._newest: str | None = None  # that is whole
         self._saved = _SavedProgress()
 
     def find(self, folder: Path | None = None) -> Progress:
@@ -152,7 +155,7 @@ class TrainingState(keras.callbacks.Callback):
         Args:
             folder: Where to look; by default where states are saved to.
         """
-        for path in reversed(_states(folder or self.folder)):
+        for path in reversed(states(folder or self.folder)):
             try:
                 reader = tf.train.load_checkpoint(path)
                 stored = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
@@ -160,7 +163,7 @@ class TrainingState(keras.callbacks.Callback):
             except (tf.errors.OpError, RuntimeError, ValueError, LookupError):
                 log.warning("The saved state %s is damaged.", path)
             else:
-                self._path = path
+                self._path = self._newest = path
                 break
         return self.progress
 
@@ -182,7 +185,7 @@ class TrainingState(keras.callbacks.Callback):
             own = [list(weights.shape) for weights in self.model.variables]
             if sorted(saved) != sorted(own):
                 raise ValueError(saved)
-            status = checkpoint.restore(self._path).expect_partial()
+            status = checkpoint.read(self._path).expect_partial()
             status.assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError):
             raise InputError(
@@ -220,28 +223,20 @@ class TrainingState(keras.callbacks.Callback):
         average_statistics(self.model)
         counters = tuple(_counters(companion) for companion in self.companions)
         self.progress = self._saved.value = progress._replace(callbacks=counters)
-        checkpoint, states = self._checkpoint(), _states(self.folder)
-        number = _number(states[-1]) + 1 if states else 1
+        earlier = states(self.folder)
+        number = _number(earlier[-1]) + 1 if earlier else 1
+        path = str(self.folder / f"ckpt-{number}")
         try:
-            self._manager(checkpoint).save(number)
+            self._checkpoint().write(path)
         except (OSError, tf.errors.OpError) as error:
-            path = self.folder / f"ckpt-{number}"
-            shutil.rmtree(f"{path}_temp", ignore_errors=True)
-            for part in self.folder.glob(f"{path.name}.*"):
-                part.unlink()
+            _remove(path)
             variables = [*self.model.variables, *self.model.optimizer.variables]
             size = sum(each.value.dtype.size * math.prod(each.shape) for each in variables)
-            raise unwritable(path, size, error) from error
-
-    def _manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
-        keep = functools.partial(
-            tf.train.CheckpointManager, checkpoint, str(self.folder), max_to_keep=2
-        )
-        try:
-            return keep()
-        except ValueError:  # its list of states is damaged; the states themselves need none
-            (self.folder / "checkpoint").unlink()
-            return keep()
+            raise unwritable(Path(path), size, error) from error
+        for each in earlier:
+            if each != self._newest:
+                _remove(each)
+        self._newest = path
 
     def _checkpoint(self) -> tf.train.Checkpoint:
         model = self.model
@@ -265,11 +260,17 @@ class TrainingState(keras.callbacks.Callback):
         )
 
 
-def _states(folder: Path) -> list[str]:
+def states(folder: Path) -> list[str]:
     """Where saved states lie, or what is left of them, oldest first."""
-    # Not by TensorFlow's list of them, which may be damaged, too.
     found = (STATE.match(str(path)) for path in folder.glob("ckpt-*.*"))
     return sorted({match[1] for match in found if match}, key=_number)
+
+
+def _remove(state: str) -> None:
+    """Removes a state, or what is left of it."""
+    shutil.rmtree(f"{state}_temp", ignore_errors=True)
+    for part in Path(state).parent.glob(f"{Path(state).name}.*"):
+        part.unlink()
 
 
 def _number(state: str) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import load_app
-from suite.checkpoint import PROGRESS
+from suite.checkpoint import PROGRESS, states
 from suite.export import versions
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ class SmallRun:
         """Every number that the training has left behind, but for what a clock decides."""
         saved = self.exports / self.name / str(versions(self.exports / self.name)[-1])
         exported = _variables(str(saved / "variables" / "variables"))
-        state = _variables(tf.train.latest_checkpoint(str(self.run_dir / "checkpoints")))
+        state = _variables(states(self.run_dir / "checkpoints")[-1])
         epoch, step, rows, *_ = json.loads(state[PROGRESS])
         metrics = json.loads((self.run_dir / "report.json").read_text())["metrics"]
         return {

@@ -54,8 +54,6 @@ def test_damaged_state_gives_way_to_the_one_before(name, kind, undisturbed, tmp_
     run = copied(undisturbed(name), tmp_path / "damaged")
     ending, damage = DAMAGE[kind]
     damage(run.run_dir / "checkpoints" / f"ckpt-3.{ending}")
-    if kind == "index gone":  # TensorFlow's own list of states may be lost as well
-        remove(run.run_dir / "checkpoints" / "checkpoint")
 
     assert run.finish("--resume") == 0, run.output
 

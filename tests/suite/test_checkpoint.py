@@ -8,14 +8,13 @@ import threading
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from apps.dcgan import app as dcgan
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from apps.vae import app as vae
 from suite import InputError, Interrupted, Run, train
-from suite.checkpoint import Progress, StopSignals, TrainingState
+from suite.checkpoint import Progress, StopSignals, TrainingState, states
 
 
 class SignalAt(keras.callbacks.Callback):
@@ -200,16 +199,19 @@ def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
     assert TrainingState(tmp_path).find() == Progress()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"model_checkpoint_path: {"])
-def test_a_damaged_list_of_states_is_made_anew(content, tmp_path):
-    fit(compiled(1), TrainingState(tmp_path))
-    (tmp_path / "checkpoint").write_bytes(content)
+def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path):
+    model, state = compiled(1), TrainingState(tmp_path)
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0, callbacks=[state])
+    for number in (3, 4):
+        (tmp_path / f"ckpt-{number}.data-00000-of-00001").write_bytes(b"torn")
 
     state = TrainingState(tmp_path)
-    assert state.find().epoch == 1
+    assert state.find().epoch == 2
     fit(compiled(1), state)
 
-    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-2")
+    assert states(tmp_path) == [str(tmp_path / "ckpt-2"), str(tmp_path / "ckpt-5")]
+    (tmp_path / "ckpt-5.index").unlink()
+    assert TrainingState(tmp_path).find().epoch == 2
 
 
 def test_lost_state_is_no_reason_to_begin_anew(tmp_path):

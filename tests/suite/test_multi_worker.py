@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from suite.app import app_names
+from suite.checkpoint import states
 from suite.distribute import strategy
 from tests.suite.replicas import weights_after
 
@@ -98,9 +99,12 @@ def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_b
         for name in ("run", "whole")
     )
     assert resumed == whole
-    states = [tf.train.load_checkpoint(str(tmp_path / n / "checkpoints")) for n in ("run", "whole")]
-    for name in states[0].get_variable_to_shape_map():
-        assert np.all(states[0].get_tensor(name) == states[1].get_tensor(name)), name
+    one, other = (
+        tf.train.load_checkpoint(states(tmp_path / name / "checkpoints")[-1])
+        for name in ("run", "whole")
+    )
+    for name in one.get_variable_to_shape_map():
+        assert np.all(one.get_tensor(name) == other.get_tensor(name)), name
     reports = [json.loads((tmp_path / n / "report.json").read_text()) for n in ("run", "whole")]
     assert reports[0]["metrics"] == reports[1]["metrics"]
     assert reports[0]["replicas"] == 2
