@@ -73,7 +73,7 @@ def worker() -> tuple[float, float]:
     model.jit_compile = False
     model.steps_per_execution = 1 if several else 30  # as `suite.train` does
     throughput = Throughput(config.batch_size)
-    with fused_batch_normalization(model), fit_on_replicas():
+    with fused_batch_normalization(model), fit_on_replicas(placement):
         model.fit(
             spread(partial(data.train, 0), placement),
             steps_per_epoch=STEPS,

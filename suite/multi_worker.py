@@ -2,57 +2,103 @@
 
 Keras 3 fails there in two places (https://github.com/keras-team/keras/issues/20585): it averages
 the logs over an axis that scalars do not have, and it reduces whole batches across the workers
-only to learn their shapes. Here both are done on what a worker has itself. This module can go on
-the day that `tests/suite/test_multi_worker.py` finds `fit` to run without it.
+only to learn their shapes. Here both are done on what a worker has itself. And on any replicas
+gradients are clipped after they are summed, and each draws seeds of its own.
+
+What is replaced is private to Keras, so this is for one version of it, and on one replica nothing
+is touched. This module can go on the day that `tests/suite/test_multi_worker.py` finds `fit` to
+run without it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial, partialmethod
 from typing import Any
 from unittest import mock
 
 import keras
 import tensorflow as tf
-from keras.src.backend.tensorflow import optimizer, random, trainer
 
-_Trainer, _Optimizer = trainer.TensorFlowTrainer, optimizer.TFOptimizer
-_reduce_per_replica = trainer.reduce_per_replica
-_maybe_symbolic_build = _Trainer._maybe_symbolic_build
-_clip_gradients = keras.optimizers.Optimizer._clip_gradients
-_all_reduce_sum_gradients = _Optimizer._all_reduce_sum_gradients
-_draw_seed = random.draw_seed
+from suite.errors import InputError
+
+KERAS = "3.15"
+
+
+def refuse_other_keras() -> None:
+    """Refuses several replicas where Keras may be another one inside.
+
+    Raises:
+        InputError: It is of another version.
+    """
+    if not keras.version().startswith(f"{KERAS}."):
+        raise InputError(
+            f"several replicas need Keras {KERAS}, to be had by pip install 'keras=={KERAS}.*'. "
+            f"Received: {keras.version()}"
+        )
 
 
 @contextmanager
-def fit_on_replicas() -> Iterator[None]:
-    """While entered, `fit` and `evaluate` run on any replicas."""
+def fit_on_replicas(placement: tf.distribute.Strategy) -> Iterator[None]:
+    """While entered, `fit` and `evaluate` run on the replicas of a strategy.
+
+    Args:
+        placement: If it has a single replica, Keras is left as it is.
+
+    Raises:
+        InputError: Keras is of another version than this is for.
+    """
+    if placement.num_replicas_in_sync == 1:
+        yield
+        return
+    refuse_other_keras()
+    from keras.src.backend.tensorflow import optimizer, random, trainer
+
+    fitting, clipping, summing = (
+        trainer.TensorFlowTrainer,
+        keras.optimizers.Optimizer,
+        optimizer.TFOptimizer,
+    )
+    build, clip, add_up = (
+        fitting._maybe_symbolic_build,
+        clipping._clip_gradients,
+        summing._all_reduce_sum_gradients,
+    )
+    reduced = partial(_reduced, trainer.reduce_per_replica)
+    seed_of_replica = partial(_seed_of_replica, random.draw_seed)
     with (
-        mock.patch.object(trainer, "reduce_per_replica", _reduced),
-        mock.patch.object(_Trainer, "_maybe_symbolic_build", _built),
-        mock.patch.object(keras.optimizers.Optimizer, "_clip_gradients", _not_clipped_yet),
-        mock.patch.object(_Optimizer, "_all_reduce_sum_gradients", _summed_and_clipped),
-        mock.patch.object(random, "draw_seed", _seed_of_replica),
+        mock.patch.object(trainer, "reduce_per_replica", reduced),
+        mock.patch.object(fitting, "_maybe_symbolic_build", partialmethod(_built, build)),
+        mock.patch.object(clipping, "_clip_gradients", partialmethod(_not_clipped_yet, clip)),
+        mock.patch.object(
+            summing, "_all_reduce_sum_gradients", partialmethod(_summed_and_clipped, add_up, clip)
+        ),
+        mock.patch.object(random, "draw_seed", seed_of_replica),
     ):
         yield
 
 
-def _not_clipped_yet(self: keras.optimizers.Optimizer, gradients: list[Any]) -> list[Any]:
+def _not_clipped_yet(
+    self: keras.optimizers.Optimizer, clip: Callable[..., Any], gradients: list[Any]
+) -> list[Any]:
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    return gradients if several else _clip_gradients(self, gradients)
+    return gradients if several else clip(self, gradients)
 
 
 def _summed_and_clipped(
-    self: keras.optimizers.Optimizer, gradients: Iterable[tuple[Any, Any]]
+    self: keras.optimizers.Optimizer,
+    add_up: Callable[..., Any],
+    clip: Callable[..., Any],
+    gradients: Iterable[tuple[Any, Any]],
 ) -> list[tuple[Any, Any]]:
-    summed = _all_reduce_sum_gradients(self, gradients)
+    summed = add_up(self, gradients)
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return summed
-    clipped = _clip_gradients(self, [gradient for gradient, _ in summed])
+    clipped = clip(self, [gradient for gradient, _ in summed])
     return [(gradient, pair[1]) for gradient, pair in zip(clipped, summed, strict=True)]
 
 
-def _seed_of_replica(seed: Any) -> Any:
-    drawn = _draw_seed(seed)
+def _seed_of_replica(draw: Callable[..., Any], seed: Any) -> Any:
+    drawn = draw(seed)
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return drawn
@@ -61,10 +107,12 @@ def _seed_of_replica(seed: Any) -> Any:
     return tf.cast(own, drawn.dtype)
 
 
-def _reduced(values: Any, strategy: tf.distribute.Strategy, reduction: str) -> Any:
+def _reduced(
+    reduce: Callable[..., Any], values: Any, strategy: tf.distribute.Strategy, reduction: str
+) -> Any:
     many_hosts = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     if not many_hosts or reduction not in ("auto", "mean"):
-        return _reduce_per_replica(values, strategy, reduction)
+        return reduce(values, strategy, reduction)
     # All in one message: they are small, and there is one each step.
     stacked = strategy.run(
         lambda *each: tf.stack([tf.cast(value, tf.float32) for value in each]),
@@ -74,7 +122,9 @@ def _reduced(values: Any, strategy: tf.distribute.Strategy, reduction: str) -> A
     return keras.tree.pack_sequence_as(values, means)
 
 
-def _built(self: keras.Model, iterator: Any = None, data_batch: Any = None) -> None:
+def _built(
+    self: keras.Model, build: Callable[..., Any], iterator: Any = None, data_batch: Any = None
+) -> None:
     strategy = self.distribute_strategy
     if iterator is not None and strategy.num_replicas_in_sync > 1:
         _, _, batches = next(iter(iterator))
@@ -82,4 +132,4 @@ def _built(self: keras.Model, iterator: Any = None, data_batch: Any = None) -> N
             lambda value: strategy.experimental_local_results(value)[0], next(batches)
         )
         iterator = None
-    _maybe_symbolic_build(self, iterator, data_batch)
+    build(self, iterator, data_batch)

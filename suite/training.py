@@ -34,7 +34,7 @@ from suite.distribute import (
 from suite.errors import InputError, Interrupted, Unwritable, sentence
 from suite.export import export
 from suite.fused import fused_batch_normalization
-from suite.multi_worker import fit_on_replicas
+from suite.multi_worker import fit_on_replicas, refuse_other_keras
 from suite.run import (
     RUNS,
     Run,
@@ -117,12 +117,14 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
     if run.deterministic:
         tf.config.experimental.enable_op_determinism()
     placement = strategy(run.strategy)
-    if placement.num_replicas_in_sync > 1 and run.precision == "mixed_float16":
-        # Keras asks one replica alone whether a gradient has overflown.
-        raise InputError(
-            "--precision must be float32 or mixed_bfloat16 on several replicas. Received: "
-            "mixed_float16"
-        )
+    if placement.num_replicas_in_sync > 1:
+        refuse_other_keras()
+        if run.precision == "mixed_float16":
+            # Keras asks one replica alone whether a gradient has overflown.
+            raise InputError(
+                "--precision must be float32 or mixed_bfloat16 on several replicas. Received: "
+                "mixed_float16"
+            )
 
     with watch.part("data"):
         data = app.data(config, run)
@@ -299,7 +301,7 @@ def _fit(
     if start.stopped or start.epoch == config.epochs:
         log.info("%s is trained to its end already.", begun)
     try:
-        with signals, fused_batch_normalization(model), fit_on_replicas():
+        with signals, fused_batch_normalization(model), fit_on_replicas(placement):
             if start.step and validation is not None:
                 # Makes the running metrics, so that the state finds where to put their values.
                 model.evaluate(validation, steps=1, verbose=0)

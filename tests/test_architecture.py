@@ -1,6 +1,7 @@
 """The house's own rules: who may import whom, and what no file may be called."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,9 @@ def test_names_say_what_is_inside(path):
 def test_apps_are_of_one_file_s_length():
     for path in ROOT.glob("apps/[!_]*.py"):
         assert len(path.read_text().splitlines()) < 300
+
+
+def test_every_room_stands_in_the_picture_of_the_house():
+    picture = set(re.findall(r"\w+", (ROOT / "docs" / "architecture.md").read_text()))
+
+    assert {path.stem for path in ROOT.glob("suite/**/[!_]*.py")} <= picture

@@ -65,7 +65,7 @@ def weights_after(name, placement):
         mock.patch.object(GenerativeAdversarialNetwork, "_latents", fixed_latents),
         mock.patch.object(tfd.Normal, "sample", fixed_sample),
         mock.patch.object(suite.rl, "play", fixed_rollout),
-        fit_on_replicas(),
+        fit_on_replicas(placement),
     ):
         with placement.scope():
             model = app.compile(app.build(**data.model_arguments, **silent), config, STEPS)

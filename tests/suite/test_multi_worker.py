@@ -10,10 +10,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.backend.tensorflow import random
 
+from apps.iris import app as iris
+from suite import InputError, Run, train
 from suite.app import app_names
 from suite.checkpoint import states
 from suite.distribute import strategy
+from suite.multi_worker import fit_on_replicas
 from tests.suite.replicas import weights_after
 
 HERE = Path(__file__).parent
@@ -71,6 +75,33 @@ def test_keras_still_needs_help():
     assert keras.version().startswith("3.")
     assert done.returncode == 1
     assert "PerReplica" in done.stdout
+
+
+def test_keras_of_another_version_is_refused_on_several_replicas_and_taken_on_one(monkeypatch):
+    monkeypatch.setattr(keras, "version", lambda: "3.99.0")
+    config = iris.config(epochs=1)
+
+    with pytest.raises(InputError, match=r"need Keras 3\.\d+, .* Received: 3\.99\.0"):
+        train(iris, config, Run(data="embedded", strategy="mirrored"))
+    assert not any(Path().iterdir())
+    trained = train(iris, config, Run(data="embedded", quiet=True))
+
+    assert len(trained.history["loss"]) == 1
+
+
+def test_help_is_for_replicas_alone():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    draw_seed = random.draw_seed
+
+    with fit_on_replicas(strategy("one_device")):
+        assert random.draw_seed is draw_seed
+    with fit_on_replicas(strategy("mirrored")):
+        assert random.draw_seed is not draw_seed
+        loss = model.fit(np.ones((4, 1)), np.ones(4), verbose=0).history["loss"]
+
+    assert random.draw_seed is draw_seed
+    assert np.isfinite(loss).all()
 
 
 def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_been(tmp_path):
