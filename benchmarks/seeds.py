@@ -2,6 +2,7 @@
 
     python -m benchmarks.seeds mnist_cnn
     python -m benchmarks.seeds mnist_cnn --recipe accurate
+    python -m benchmarks.seeds iris --workers 1 2
 
 Each seed is a whole run of the application in a process of its own, one after the other. The test
 split is looked at once, after the last epoch; the validation split, held out of the training
@@ -15,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
+from cyclopts import Parameter
 
 from benchmarks.results import publish
 
@@ -59,30 +61,40 @@ def measured(
     return rows, report
 
 
-def main(app: str, /, *, recipe: str | None = None, seeds: int = 3, workers: int = 1) -> None:
+def main(
+    app: str,
+    /,
+    *,
+    recipe: str | None = None,
+    seeds: int = 3,
+    workers: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (1,),
+) -> None:
     """Measures a recipe.
 
     Args:
         app: Name of the application.
         recipe: Named recipe; by default the app's own.
         seeds: Number of seeds, counted from 0.
-        workers: Processes that train together, as a cluster on this machine.
+        workers: Processes that train together, as a cluster on this machine; a record for each
+            number.
     """
-    rows, report = measured(app, recipe, seeds, workers)
-    columns = {name: [row[name] for row in rows] for name in report["metrics"]}
-    publish(
-        f"seeds_{app}_{recipe or 'default'}" + (f"_{workers}_workers" if workers > 1 else ""),
-        rows,
-        data=report["data"]["source"],
-        parameters=report["parameters"],
-        config=report["config"],
-        architecture=report["architecture"],
-        **{f"{name}_mean": statistics.mean(column) for name, column in columns.items()},
-        **{
-            f"{name}_std": statistics.stdev(column) if seeds > 1 else 0.0
-            for name, column in columns.items()
-        },
-    )
+    for processes in workers:
+        rows, report = measured(app, recipe, seeds, processes)
+        columns = {name: [row[name] for row in rows] for name in report["metrics"]}
+        record = f"seeds_{app}_{recipe or 'default'}"
+        publish(
+            record if processes == 1 else f"{record}_{processes}_workers",
+            rows,
+            data=report["data"]["source"],
+            parameters=report["parameters"],
+            config=report["config"],
+            architecture=report["architecture"],
+            **{f"{name}_mean": statistics.mean(column) for name, column in columns.items()},
+            **{
+                f"{name}_std": statistics.stdev(column) if seeds > 1 else 0.0
+                for name, column in columns.items()
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
         143 where a signal stopped it.
     """
     command_line = _command_line(app)
+    complain = functools.partial(_complain, command_line)
     try:
         command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
@@ -44,24 +46,39 @@ def run(app: App, arguments: Sequence[str]) -> int:
         must = f"a command must be one of: {', '.join(known)}; or none"
         if arguments[0] in known:
             must = f"{arguments[0]} takes options only"
-        return _complain(InputError(f"{must}. Received: {wrong}"), 2)
+        return complain(InputError(f"{must}. Received: {wrong}"), 2)
     except cyclopts.CycloptsError as error:
-        return _complain(_cause(error), 2, error.argument.name if error.argument else "value")
+        return complain(_cause(error), 2, error.argument.name if error.argument else "value")
     except InputError as error:
-        return _complain(error, 2)
+        return complain(error, 2)
     except MemoryError as error:
-        return _complain(InputError(f"there must be memory enough. Received: {error}"), 2)
+        return complain(InputError(f"there must be memory enough. Received: {error}"), 2)
     except (Diverged, OSError) as error:
-        return _complain(error, 1)
+        return complain(error, 1)
     except Interrupted as error:
-        return _complain(error, 128 + error.signal_number)
+        return complain(error, 128 + error.signal_number)
     except KeyboardInterrupt:
-        return _complain(KeyboardInterrupt("interrupted"), 130)
+        return complain(KeyboardInterrupt("interrupted"), 130)
     return 0
 
 
-def _complain(error: BaseException, exit_code: int, name: str = "value") -> int:
-    print(sentence(error, name), file=sys.stderr)
+def _complain(
+    command_line: cyclopts.App, error: BaseException, exit_code: int, name: str = "value"
+) -> int:
+    """Says what is wrong, and calls knobs as they are typed."""
+    commands = (command_line[each] for each in command_line if not each.startswith("-"))
+    flags = {
+        flag
+        for command in (command_line, *commands)
+        for argument in command.assemble_argument_collection()
+        for flag in argument.names
+    }
+
+    def as_typed(knob: re.Match[str]) -> str:
+        flag = f"--{knob[1].removeprefix('--').replace('_', '-')}"
+        return flag if flag in flags else knob[0]
+
+    print(re.sub("`([^`]*)`", as_typed, sentence(error, name)), file=sys.stderr)
     return exit_code
 
 

@@ -287,8 +287,8 @@ class GreedyReturns(keras.callbacks.Callback):
     def __init__(self, environments: Environments, solved_at: float | None, seed: int) -> None:
         super().__init__()
         self.environments, self.solved_at, self.seed = environments, solved_at, seed
-        self.env_steps = 0
-        self.seconds = self.seconds_to_solve = self.env_steps_to_solve = 0.0
+        self.env_steps = self.env_steps_to_solve = 0
+        self.seconds = self.seconds_to_solve = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._since = time.perf_counter()
@@ -309,7 +309,7 @@ class GreedyReturns(keras.callbacks.Callback):
         logs["val_return_std"] = float(returns.std())
         solved = self.solved_at is not None and logs["val_return"] >= self.solved_at
         if solved and not self.env_steps_to_solve:
-            self.seconds_to_solve, self.env_steps_to_solve = self.seconds, float(self.env_steps)
+            self.seconds_to_solve, self.env_steps_to_solve = self.seconds, self.env_steps
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -318,7 +318,7 @@ class GreedyReturns(keras.callbacks.Callback):
     def account(self) -> dict[str, float]:
         """What the training took."""
         found = {
-            "env_steps": float(self.env_steps),
+            "env_steps": self.env_steps,
             "env_steps_per_second": self.env_steps / self.seconds,
         }
         if self.env_steps_to_solve:
