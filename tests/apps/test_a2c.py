@@ -127,10 +127,10 @@ def test_play_says_what_it_needs_or_draws(capsys):
     [
         (["--environment", "CartPole-v11"], "near it: CartPole-v1"),
         (["--environment", "Blackjack-v1"], "Box or Discrete observations"),
-        (["--num-envs", "0"], "num_envs"),
-        (["--rollout-length", "0"], "rollout_length"),
+        (["--num-envs", "0"], "--num-envs "),
+        (["--rollout-length", "0"], "--rollout-length "),
         (["--discount", "1.1"], "discount"),
-        (["--gae-lambda", "-1"], "gae_lambda"),
+        (["--gae-lambda", "-1"], "--gae-lambda "),
         (["--data", "pole.csv"], "--environment says what is played"),
         (["--jit"], "--jit"),
         (["play"], "an exported model is needed"),
