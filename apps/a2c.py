@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt, validate_call
+from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite import App, Run, figures
@@ -22,7 +22,7 @@ from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data
 from suite.environments import EPISODES, Environments, Vectorization, load_episodes, returns_of
-from suite.knobs import Activation, Epochs, LearningRate, Units
+from suite.knobs import Activation, Epochs, LearningRate, Units, checked
 from suite.rl import GreedyReturns, Player, Rollout, advantages, commands, distribution, greedy
 
 TEST_SEED, WATCHING_SEED = 1_000_003, 2_000_003
@@ -89,7 +89,7 @@ def load_data(config: Config, run: Run) -> Data:
     )
 
 
-@validate_call
+@checked
 def build_model(
     observation_dim: PositiveInt = 4,
     observation_scale: tuple[float, ...] | None = None,

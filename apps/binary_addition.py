@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, validate_call
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, arithmetic, figures
@@ -31,7 +31,7 @@ from suite.cli import main
 from suite.data import Data, collect
 from suite.export import Export
 from suite.intervals import Monotone
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units
+from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units, checked
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair
@@ -86,7 +86,7 @@ def load_data(config: Config, run: Run) -> Data:
     )
 
 
-@validate_call
+@checked
 def build_model(
     *,
     cell: Cell = "simple_rnn",

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveFloat, PositiveInt, validate_call
+from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite import App, Run, clusters, fidelity, figures, generative, images
@@ -22,7 +22,7 @@ from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Endpoint
 from suite.gan import GanLoss, GenerativeAdversarialNetwork, StopWhenDiscriminatorWins
-from suite.knobs import BatchSize, Epochs, LatentDim, LearningRate, Rate, Share, Stages
+from suite.knobs import BatchSize, Epochs, LatentDim, LearningRate, Rate, Share, Stages, checked
 from suite.schedules import OneCycle
 
 Codes = Annotated[int, Field(ge=0, le=4096)]
@@ -79,7 +79,7 @@ def load_data(config: Config, run: Run) -> Data:
     )
 
 
-@validate_call
+@checked
 def build_generator(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     code_shares: tuple[PositiveFloat, ...] = (),
@@ -119,7 +119,7 @@ def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
 
-@validate_call
+@checked
 def build_discriminator(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     num_codes: Codes = 0,
@@ -147,7 +147,7 @@ def build_discriminator(
     return keras.Model(image, scores, name="discriminator")
 
 
-@validate_call
+@checked
 def build_model(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     code_shares: tuple[PositiveFloat, ...] = (),

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import Field, NonNegativeInt, PositiveInt, validate_call
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, figures, tables
@@ -38,6 +38,7 @@ from suite.knobs import (
     Share,
     Units,
     WeightDecay,
+    checked,
 )
 from suite.schedules import OneCycle
 
@@ -117,7 +118,7 @@ def affine(mean: np.ndarray, whitening: np.ndarray) -> list[np.ndarray]:
     return [whitening, -mean @ whitening]
 
 
-@validate_call(config={"arbitrary_types_allowed": True})
+@checked
 def build_model(
     num_features: PositiveInt = 4,
     num_classes: NumClasses = 3,

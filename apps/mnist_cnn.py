@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt, validate_call
+from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, figures, images
@@ -30,6 +30,7 @@ from suite.knobs import (
     Rate,
     Share,
     WeightDecay,
+    checked,
 )
 from suite.schedules import OneCycle
 
@@ -74,7 +75,7 @@ def load_data(config: Config, run: Run) -> Data:
     )
 
 
-@validate_call
+@checked
 def build_model(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     num_classes: NumClasses = 10,

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt, validate_call
+from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from suite import App, InputError, Run, fidelity, figures, generative, images
@@ -22,7 +22,17 @@ from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Endpoint, Export
-from suite.knobs import Activation, BatchSize, Epochs, LatentDim, LearningRate, Share, Stages, Units
+from suite.knobs import (
+    Activation,
+    BatchSize,
+    Epochs,
+    LatentDim,
+    LearningRate,
+    Share,
+    Stages,
+    Units,
+    checked,
+)
 from suite.schedules import OneCycle
 from suite.variational import Likelihood, VariationalAutoencoder, evaluate_evidence, negative
 
@@ -73,7 +83,7 @@ def load_data(config: Config, run: Run) -> Data:
     )
 
 
-@validate_call
+@checked
 def build_encoder(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     *,
@@ -106,7 +116,7 @@ def build_encoder(
     return keras.Model(image, posterior, name="encoder")
 
 
-@validate_call
+@checked
 def build_decoder(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     *,
@@ -143,7 +153,7 @@ def build_decoder(
     return keras.Model(latent, drawn, name="decoder")
 
 
-@validate_call
+@checked
 def build_model(
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
     *,
@@ -209,9 +219,8 @@ def callbacks(
 def endpoints(model: keras.Model) -> dict[str, keras.Model | Endpoint]:
     """`serve`: `image` to `reconstruction`; `encode`; `decode`; `sample`."""
     encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
-    serve = keras.Model(model.input, {"reconstruction": model.output}, name=model.name)
     return {
-        "serve": serve,
+        "serve": keras.Model(model.input, {"reconstruction": model.output}, name=model.name),
         "encode": encoder,
         "decode": decoder,
         "sample": generative.sampler(decoder),
@@ -224,7 +233,7 @@ def evaluate(model: keras.Model, data: Data, config: Config) -> Metrics:
     found = evaluate_evidence(model, shown, config.nll_samples)
     drawn = fidelity.judge(model.get_layer("decoder"), shown, data.training.inputs)
     metrics = {f"test_{name}": value for name, value in found.items()}
-    return {**metrics, "nll_samples": float(config.nll_samples), **drawn}
+    return {**metrics, "nll_samples": config.nll_samples, **drawn}
 
 
 def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:

@@ -1,11 +1,18 @@
-"""Types of knobs that more than one app has, with their ranges.
+"""Types of knobs that more than one app has, with their ranges, and what holds builders to them.
 
 The ranges are wide, and there to refuse what could only be a slip before memory is taken for it.
 """
 
-from typing import Annotated, Literal
+import functools
+from collections.abc import Callable
+from typing import Annotated, Literal, ParamSpec, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError, validate_call
+
+from suite.errors import InputError, sentence
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -22,3 +29,21 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Activation = Literal[
     "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "tanh", "sigmoid"
 ]
+
+
+def checked(build: Callable[P, R]) -> Callable[P, R]:
+    """Has a builder refuse arguments that are not of their types, in one sentence.
+
+    Args:
+        build: Has types at all its parameters; is otherwise left as it is.
+    """
+    of_types = validate_call(config={"arbitrary_types_allowed": True})(build)
+
+    @functools.wraps(build)
+    def checked_build(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return of_types(*args, **kwargs)
+        except ValidationError as error:
+            raise InputError(sentence(error)) from None
+
+    return checked_build

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite import Run, train
+from suite import InputError, Run, train
 from suite.app import app_names, load_app
 from suite.distribute import strategy
 from suite.export import export
@@ -49,6 +49,14 @@ def test_builder_works_with_no_arguments(name):
     assert isinstance(model, keras.Model)
     assert model.inputs and not any(t.name.startswith("keras_tensor") for t in model.inputs)
     assert all(tensor.shape[0] is None for tensor in [*model.inputs, *model.outputs])
+
+
+def test_builder_says_what_is_wrong_in_one_sentence(name):
+    app = load_app(name)
+
+    for knob in app.architecture_knobs():
+        with pytest.raises(InputError, match=rf"^`{knob}` .* Received: <object .*>$"):
+            app.build(**{knob: object()})
 
 
 def test_every_knob_is_typed_documented_and_declared_once(name):
