@@ -12,9 +12,11 @@ from pathlib import Path
 
 import cyclopts
 import keras
+import kubernetes_validate
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 from sklearn.datasets import load_digits
 
@@ -22,6 +24,7 @@ from apps import mnist_cnn
 from benchmarks import table
 from suite import cli, train
 from suite.app import app_names, load_app, no_figures
+from suite.distribute import _cluster
 from suite.images import INK_SIZE
 from suite.serve.__main__ import main as serve
 
@@ -252,6 +255,31 @@ def test_the_list_of_applications(folder):
         [sys.executable, "-m", "apps"], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert all(name in listed.stdout for name in app_names())
+
+
+def test_the_kubernetes_manifest_is_valid_and_tells_each_worker_who_it_is(monkeypatch):
+    service, job = yaml.safe_load_all((ROOT / "docs" / "kubernetes.yaml").read_text())
+    for each in (service, job):
+        kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    _, _, script, *flags = container["command"]
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
+    monkeypatch.setenv("TF_CONFIG", "")
+    monkeypatch.setattr(sys, "argv", ["-c", *flags])
+    begun = []
+    monkeypatch.setattr("os.execvp", lambda program, words: begun.append(words))
+
+    exec(script, {})
+
+    resolver = _cluster()
+    assert (resolver.task_type, resolver.task_id) == ("worker", 2)
+    name, subdomain = job["metadata"]["name"], job["spec"]["template"]["spec"]["subdomain"]
+    assert subdomain == service["metadata"]["name"]
+    assert resolver.cluster_spec().as_dict() == {
+        "worker": [f"{name}-{n}.{subdomain}:12345" for n in range(job["spec"]["completions"])]
+    }
+    [words] = begun
+    assert words[0] == sys.executable and run(words, whole=False) == 0
 
 
 # --- Python ---------------------------------------------------------------------------------
