@@ -3,27 +3,29 @@
 from suite import App, Run, train
 """
 
-import os
-import sys
-
-# `python -m ...`, where `sys.argv` still reads so, talks to people. TensorFlow writes to standard
-# error while it is imported, before any log level counts: keep that out of the way. Whoever imports
-# a builder or the suite keeps everything as it is.
-if sys.argv[:1] == ["-m"]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    standard_error = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(standard_error, 2)
-        os.close(standard_error)
-        os.close(nowhere)
-
-from suite.app import App
-from suite.errors import Diverged, InputError, Interrupted
-from suite.run import Run
-from suite.training import Trained, train
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["App", "Diverged", "InputError", "Interrupted", "Run", "Trained", "train"]
+
+if TYPE_CHECKING:
+    from suite.app import App
+    from suite.errors import Diverged, InputError, Interrupted
+    from suite.run import Run
+    from suite.training import Trained, train
+else:
+    # Imported when they are asked for: `suite.cluster` needs no TensorFlow.
+    HOMES = {
+        "App": "suite.app",
+        "Diverged": "suite.errors",
+        "InputError": "suite.errors",
+        "Interrupted": "suite.errors",
+        "Run": "suite.run",
+        "Trained": "suite.training",
+        "train": "suite.training",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(HOMES[name]), name)

@@ -4,3 +4,5 @@
 and writes JSON, and `rest` and `rpc` are the two ways in. `server` and `ray` are the engines: one
 process, or many.
 """
+
+import suite.hushed  # noqa: F401 - before anything else imports TensorFlow

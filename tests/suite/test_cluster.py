@@ -35,6 +35,12 @@ def test_every_worker_knows_its_number_and_its_lines_begin_with_it():
     assert sorted(done.stdout.splitlines()) == [f"[worker {n}] this is {n}" for n in range(3)]
 
 
+def test_the_launcher_does_without_tensorflow():
+    check = "import suite.cluster, sys; raise SystemExit('tensorflow' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], env=ENVIRONMENT).returncode == 0
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be shared out")
 def test_workers_share_the_cores_out_and_have_all_of_them_where_there_are_too_few():
     all_cores = os.sched_getaffinity(0)
