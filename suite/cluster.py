@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -29,11 +30,13 @@ from cyclopts.validators import Number
 from suite.errors import InputError, sentence
 
 SECONDS_TO_FOLLOW = 5.0  # that the others have to end by themselves when one has
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def run(command: Sequence[str], workers: int) -> int:
     """Runs a command on every worker, and waits for all.
+
+    For a process that has no other children: none of them is left in the end.
 
     Args:
         command: Words of the command line.
@@ -44,15 +47,21 @@ def run(command: Sequence[str], workers: int) -> int:
     """
     told = zip(_environments(workers), _shares(workers), strict=True)
     processes: list[subprocess.Popen[str]] = []
+    heard: list[int] = []
+    # What workers have started becomes a child of this process when they are gone.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def forward(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
         for process in processes:
             if process.poll() is None:
-                process.send_signal(number)
+                # The terminal may close, but the state is to be saved.
+                process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
     with ExitStack() as stack:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, each, signal.signal(each, forward))
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # else: nohup
+                stack.callback(signal.signal, each, signal.signal(each, forward))
         stack.callback(_end, processes)
         for number, (environment, cores) in enumerate(told):
             processes.append(_begun(command, number, environment, cores))
@@ -72,9 +81,15 @@ def run(command: Sequence[str], workers: int) -> int:
     if failed is None:
         return 0
     code = processes[failed].returncode
-    what = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    print(f"worker {failed} ended {what}: all were stopped", file=sys.stderr)
+    what = f"by {_name(-code)}" if code < 0 else f"with exit code {code}"
+    why = f"{_name(heard[0])} came" if heard else f"worker {failed} ended {what}"
+    print(f"{why}: all were stopped", file=sys.stderr)
     return 128 - code if code < 0 else code
+
+
+def _name(number: int) -> str:
+    known = number in set(signal.Signals)
+    return signal.Signals(number).name if known else f"signal {number}"
 
 
 def _environments(workers: int) -> list[dict[str, str]]:
@@ -102,7 +117,8 @@ def _begun(
     command: Sequence[str], number: int, environment: dict[str, str], cores: Sequence[int]
 ) -> subprocess.Popen[str]:
     # On a terminal the first worker, who has the progress bar, speaks for itself.
-    speaks = None if number == 0 and sys.stdout.isatty() else subprocess.PIPE
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    speaks = None if number == 0 and on_terminal else subprocess.PIPE
     parent = os.getpid()
     return subprocess.Popen(
         command,
@@ -127,7 +143,7 @@ def _settle(parent: int, cores: Sequence[int]) -> None:
 
 def _repeat(number: int, lines: Iterable[str]) -> None:
     for line in lines:
-        with suppress(BrokenPipeError):  # the workers go on though nobody listens
+        with suppress(OSError, ValueError):  # the workers go on though nobody listens
             print(f"[worker {number}] {line}", end="", flush=True)
 
 
@@ -152,9 +168,15 @@ def _give_time_to_follow(processes: Sequence[subprocess.Popen[Any]]) -> None:
 def _end(processes: Sequence[subprocess.Popen[Any]]) -> None:
     """Ends all that still runs; a worker that waits for another hears no polite signal."""
     for process in processes:
-        with suppress(ProcessLookupError):  # nor is any of those left that it has started
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    # Nor is any of those left that they have started, in whatever session.
+    while left := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        for child in map(int, left):
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
 
 def main(
@@ -167,11 +189,14 @@ def main(
         command: What to run, after `--`.
         workers: Number of processes.
     """
-    if not command or shutil.which(command[0]) is None:
+    if not command:
         raise InputError(
-            "a program must follow, such as -- python -m apps.mnist_cnn. Received: "
-            f"{' '.join(command) or 'nothing'}"
+            "a program must follow, such as -- python -m apps.mnist_cnn. Received: nothing"
         )
+    if command[0].startswith("-"):
+        raise InputError(f"the only option is --workers. Received: {command[0]}")
+    if shutil.which(command[0]) is None:
+        raise InputError(f"a program of that name must be there. Received: {command[0]}")
     return run(command, workers)
 
 

@@ -16,6 +16,7 @@ from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 
 from suite.data import Shard
 from suite.errors import InputError, sentence
+from suite.rendezvous import meet
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 SLURM = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID")
@@ -50,7 +51,10 @@ def strategy(name: StrategyName) -> tf.distribute.Strategy:
         case "multi_worker":
             # It warns of every sum that the workers make outside of a step.
             tf.get_logger().setLevel(logging.ERROR)
-            return tf.distribute.MultiWorkerMirroredStrategy(_cluster())
+            resolver = _cluster()
+            jobs = resolver.cluster_spec().as_dict()
+            meet([*jobs.get("chief", []), *jobs.get("worker", [])], _number(resolver))
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
         case "mirrored":
             return _mirrored(bool(gpus))
         case "tpu":
@@ -125,9 +129,7 @@ def worker_number(placement: tf.distribute.Strategy) -> int:
     """The number of this process among those that work together."""
     if not many_hosts(placement):
         return 0
-    resolver = placement.cluster_resolver
-    after_chief = "chief" in resolver.cluster_spec().jobs and resolver.task_type == "worker"
-    return resolver.task_id + after_chief
+    return _number(placement.cluster_resolver)
 
 
 def is_chief(placement: tf.distribute.Strategy) -> bool:
@@ -239,6 +241,12 @@ def _tasks_of_slurm() -> int:
     return int(said)
 
 
+def _number(resolver: Resolver) -> int:
+    """The number of this process among the workers; the chief, if there is such a job, is 0."""
+    after_chief = "chief" in resolver.cluster_spec().jobs and resolver.task_type == "worker"
+    return resolver.task_id + after_chief
+
+
 def _cluster() -> Resolver:
     """Who works together, and which of them this process is."""
     if not _in_cluster():
@@ -293,16 +301,25 @@ def _checked(text: str) -> Mapping[str, Any]:
             'TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, "task": '
             f'{{"type": "worker", "index": 0}}}}. Received: {text}'
         ) from None
+    if unknown := set(jobs) - {"chief", "worker"}:
+        raise InputError(f"TF_CONFIG must have chief and worker only. Received: {min(unknown)}")
+    if not jobs or not all(jobs.values()) or len(jobs.get("chief", [])) > 1:
+        raise InputError(
+            "TF_CONFIG must have one chief, or none, and no empty list. Received: "
+            f"{json.dumps(jobs)}"
+        )
+    if described.get("rpc_layer", "grpc") != "grpc":
+        raise InputError(
+            f"the rpc_layer in TF_CONFIG must be grpc. Received: {described['rpc_layer']}"
+        )
     addresses = [address for each in jobs.values() for address in each]
     for address in addresses:
-        host, _, port = str(address).rpartition(":")
-        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        found = re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", str(address), re.ASCII)
+        if not found or not 0 < int(found[2]) < 65536:
             raise InputError(f"TF_CONFIG must name workers as host:port. Received: {address}")
     if len(set(addresses)) < len(addresses):
         raise InputError(f"TF_CONFIG must name every worker once. Received: {addresses}")
-    if unknown := set(jobs) - {"chief", "worker"}:
-        raise InputError(f"TF_CONFIG must have chief and worker only. Received: {min(unknown)}")
-    if job not in jobs or not isinstance(index, int) or not 0 <= index < len(jobs[job]):
+    if job not in jobs or type(index) is not int or not 0 <= index < len(jobs[job]):
         known = ", ".join(f"{name} 0 to {len(each) - 1}" for name, each in jobs.items())
         raise InputError(f"the task in TF_CONFIG must be one of {known}. Received: {job} {index}")
     return described

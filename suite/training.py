@@ -125,6 +125,11 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
                 "--precision must be float32 or mixed_bfloat16 on several replicas. Received: "
                 "mixed_float16"
             )
+        if run.jit and not tf.config.list_physical_devices("GPU"):
+            raise InputError(
+                "--jit must be left out on several replicas without GPUs, whose gradients XLA "
+                "cannot sum. Received: --jit"
+            )
 
     with watch.part("data"):
         data = app.data(config, run)

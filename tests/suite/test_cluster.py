@@ -60,6 +60,7 @@ def test_workers_share_the_cores_out_and_have_all_of_them_where_there_are_too_fe
     [
         ("raise SystemExit(7)", 7, "with exit code 7"),
         ("os.kill(os.getpid(), 9)", 137, "by SIGKILL"),
+        ("os.kill(os.getpid(), 37)", 165, "by signal 37"),
     ],
 )
 def test_one_that_fails_ends_all(end, code, how, tmp_path):
@@ -72,32 +73,45 @@ def test_one_that_fails_ends_all(end, code, how, tmp_path):
     assert not any(lives(path.suffix[1:]) for path in tmp_path.iterdir())
 
 
-def test_what_a_failed_worker_began_ends_with_it(tmp_path):
+@pytest.mark.parametrize("code", [0, 7])
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_a_worker_began_ends_with_it(apart, code, tmp_path):
+    """Though it is in a session of its own, and holds what the worker spoke through."""
     done = run(
-        "import subprocess, sys, time\nif task:\n"
-        "    began = subprocess.Popen(['sleep', '100'])\n"
-        "    open(f'{began.pid}', 'w'); sys.exit(7)\n"
-        "time.sleep(100)"
+        f"import subprocess, sys\nif task:\n"
+        f"    began = subprocess.Popen(['sleep', '100'], start_new_session={apart})\n"
+        f"    open(f'{{began.pid}}', 'w'); sys.exit({code})"
     )
 
-    assert done.returncode == 7
+    assert done.returncode == code
     assert not any(lives(path.name) for path in tmp_path.iterdir())
 
 
-def test_a_signal_reaches_all():
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGTERM")],
+)
+def test_a_signal_reaches_all(sent, arrives):
     script = (
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGINT, lambda *_: (print('heard'), sys.exit(130)))\n"
+        f"signal.signal(signal.{arrives}, lambda *_: (print('heard'), sys.exit(130)))\n"
         "print('ready'); time.sleep(100)"
     )
-    begun = subprocess.Popen(words(script), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    begun = subprocess.Popen(
+        words(script),
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     lines = [begun.stdout.readline() for _ in range(2)]
-    begun.send_signal(signal.SIGINT)
-    rest, _ = begun.communicate(timeout=30)
+    begun.send_signal(sent)
+    rest, said = begun.communicate(timeout=30)
 
     assert sorted(lines) == ["[worker 0] ready\n", "[worker 1] ready\n"]
     assert sorted(rest.splitlines()) == ["[worker 0] heard", "[worker 1] heard"]
     assert begun.returncode == 130
+    assert said == f"{sent.name} came: all were stopped\n"
 
 
 def test_none_outlives_a_launcher_that_is_killed(tmp_path):
@@ -114,6 +128,26 @@ def test_none_outlives_a_launcher_that_is_killed(tmp_path):
     while any(map(lives, children)):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("output", "encoding"), [("/dev/full", "utf-8"), ("output.txt", "ascii"), (None, "utf-8")]
+)
+def test_workers_go_on_though_what_they_say_cannot_be_written(output, encoding, tmp_path):
+    script = (
+        "import sys; sys.stdout.buffer.write(2**20 * 'é '.encode()); sys.stdout.flush()\n"
+        "open(f'over {task}', 'w')"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" > {output}' if output else 'exec "$@" >&-', "-", *words(script)],
+        env={**ENVIRONMENT, "PYTHONIOENCODING": encoding},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(tmp_path.glob("over *"))) == 2
 
 
 def test_workers_go_on_though_nobody_listens(tmp_path):
@@ -133,7 +167,8 @@ def test_workers_go_on_though_nobody_listens(tmp_path):
     ("given", "message"),
     [
         (["--workers", "2"], "a program must follow, such as -- python -m apps.mnist_cnn. Rec"),
-        (["--", "no_such_program"], "a program must follow"),
+        (["--worker", "2", "--", "true"], "the only option is --workers. Received: --worker"),
+        (["--", "no_such_program"], "of that name must be there. Received: no_such_program"),
         (["--workers", "0", "--", "true"], "Must be >= 1."),
         (["--", "./no_script"], "Exec format error: './no_script'"),
     ],

@@ -36,6 +36,18 @@ def test_it_learns_however_it_is_run(how):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [({"precision": "mixed_float16"}, "mixed_bfloat16 on several"), ({"jit": True}, "--jit must")],
+    ids=str,
+)
+def test_what_replicas_cannot_do_is_refused(how, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(iris, run=dataclasses.replace(QUICK, strategy="mirrored", **how))
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_replicas_learn_what_one_device_learns():
     """Equal losses and gradients: a loss scaled twice would show at once."""
     config = iris.config(epochs=1, batch_size=108, weight_decay=0)
