@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
@@ -21,7 +21,7 @@ from suite.files import unwritable
 
 log = logging.getLogger(__name__)
 
-STATE = re.compile(r"(.*/ckpt-\d+)\.(index|data-)")
+PART = re.compile(r"(ckpt-[1-9]\d{0,8})(\.index|\.data-\d{5}-of-\d{5}|_temp)")
 OF_MODEL = re.compile(r"model/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
 
@@ -229,13 +229,11 @@ class TrainingState(keras.callbacks.Callback):
         try:
             self._checkpoint().write(path)
         except (OSError, tf.errors.OpError) as error:
-            _remove(path)
+            _remove(self.folder, keep=set(earlier))
             variables = [*self.model.variables, *self.model.optimizer.variables]
             size = sum(each.value.dtype.size * math.prod(each.shape) for each in variables)
             raise unwritable(Path(path), size, error) from error
-        for each in earlier:
-            if each != self._newest:
-                _remove(each)
+        _remove(self.folder, keep={self._newest, path})
         self._newest = path
 
     def _checkpoint(self) -> tf.train.Checkpoint:
@@ -262,15 +260,23 @@ class TrainingState(keras.callbacks.Callback):
 
 def states(folder: Path) -> list[str]:
     """Where saved states lie, or what is left of them, oldest first."""
-    found = (STATE.match(str(path)) for path in folder.glob("ckpt-*.*"))
-    return sorted({match[1] for match in found if match}, key=_number)
+    found = {state for state, path in _parts(folder) if path.is_file()}
+    return sorted(found, key=_number)
 
 
-def _remove(state: str) -> None:
-    """Removes a state, or what is left of it."""
-    shutil.rmtree(f"{state}_temp", ignore_errors=True)
-    for part in Path(state).parent.glob(f"{Path(state).name}.*"):
-        part.unlink()
+def _parts(folder: Path) -> list[tuple[str, Path]]:
+    """What belongs to states, and to which; other files in the folder are somebody else's."""
+    named = ((PART.fullmatch(path.name), path) for path in folder.glob("ckpt-*"))
+    return [(str(folder / match[1]), path) for match, path in named if match]
+
+
+def _remove(folder: Path, keep: Set[str | None]) -> None:
+    """Removes what is left of other states, and what a killed save has left of any."""
+    for state, path in _parts(folder):
+        if path.name.endswith("_temp"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file() and state not in keep:
+            path.unlink()
 
 
 def _number(state: str) -> int:

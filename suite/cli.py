@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import inspect
 import logging
 import re
@@ -15,7 +16,7 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App
-from suite.errors import Diverged, InputError, Interrupted, sentence
+from suite.errors import Diverged, InputError, Interrupted, WorkerLost, sentence
 from suite.export import Export
 from suite.run import Run
 from suite.sources import asked_for
@@ -24,15 +25,17 @@ from suite.training import Trained, train
 
 def main(app: App) -> None:
     """Runs an app from `sys.argv`, and ends the process with its exit code."""
-    sys.exit(run(app, sys.argv[1:]))
+    exit_code = run(app, sys.argv[1:])
+    gc.collect()  # the thread pools of a strategy complain where Python's end finds them
+    sys.exit(exit_code)
 
 
 def run(app: App, arguments: Sequence[str]) -> int:
     """Runs an app from the words of a command line.
 
     Returns:
-        The exit code: 0; 1 where the training diverged or a disk is full; 2 for bad input; 130 or
-        143 where a signal stopped it.
+        The exit code: 0; 1 where the training diverged, a disk is full or another worker is gone;
+        2 for bad input; 130 or 143 where a signal stopped it.
     """
     command_line = _command_line(app)
     complain = functools.partial(_complain, command_line)
@@ -53,7 +56,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
         return complain(error, 2)
     except MemoryError as error:
         return complain(InputError(f"there must be memory enough. Received: {error}"), 2)
-    except (Diverged, OSError) as error:
+    except (Diverged, WorkerLost, OSError) as error:
         return complain(error, 1)
     except Interrupted as error:
         return complain(error, 128 + error.signal_number)

@@ -15,11 +15,13 @@ import tensorflow as tf
 from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver as slurm
 
 from suite.data import Shard
-from suite.errors import InputError, sentence
+from suite.errors import InputError, WorkerLost, sentence
 from suite.rendezvous import meet
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 SLURM = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID")
+# What TensorFlow says, at length, when the others do not answer any more.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 FIRST_PORT = 8888  # of the workers on a host, where Slurm says who they are
 Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
@@ -194,6 +196,22 @@ def while_others_wait(placement: tf.distribute.Strategy) -> Iterator[None]:
         yield
     finally:
         any_worker(placement, False)
+
+
+@contextmanager
+def noticing_loss(placement: tf.distribute.Strategy, how: str) -> Iterator[None]:
+    """Says in one sentence that another worker is gone.
+
+    Args:
+        placement: The worker's.
+        how: How to go on.
+    """
+    try:
+        yield
+    except LOST as error:
+        if not many_hosts(placement):
+            raise
+        raise WorkerLost(f"another worker is gone, or cannot be reached; {how}") from error
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -15,6 +15,10 @@ class Unwritable(OSError):
     """A disk is full, or will not be written to, in the middle of it all: says what and why."""
 
 
+class WorkerLost(RuntimeError):
+    """Another worker of the cluster is gone, or cannot be reached any more."""
+
+
 class Interrupted(BaseException):
     """A signal asked the training to stop, and its state was saved.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 RECORD = "run.json"
+TRIAL = ".trial-"  # begins the name of what is made in a folder to see whether it can be written
 PACKAGES = (
     "keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy", "scikit-learn",
     "gymnasium",
@@ -96,7 +97,7 @@ def writable(folder: Path, flag: str) -> None:
         if not nearest.is_dir():
             raise InputError(f"{flag} must be a folder. Received: {folder}, but {nearest} is none")
         # Asking for permission is not enough: root has it on a read-only file system, too.
-        tempfile.TemporaryDirectory(dir=nearest).cleanup()
+        tempfile.TemporaryDirectory(prefix=TRIAL, dir=nearest).cleanup()
     except OSError as error:
         raise InputError(
             f"{flag} must be writable. Received: {folder}, but {nearest}: {error.strerror}"
@@ -173,14 +174,19 @@ def refuse_folder_in_use(folder: Path) -> None:
         InputError: The folder is not empty, or could not be made or written.
     """
     writable(folder, "--run-dir")
-    if set(str(folder)) & set("{}[]*?"):  # Keras formats its paths, and TensorFlow globs them
-        raise InputError(f"--run-dir must do without any of {{}}[]*?. Received: {folder}")
-    if folder.is_dir() and any(folder.iterdir()):
+    _refuse_name(folder)
+    # Another worker may be trying it, too.
+    if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
         run = ", which holds a run already; add --resume to go on with it"
         raise InputError(
             f"--run-dir must be a new or empty folder. Received: {folder}"
             + (run if (folder / RECORD).exists() else ", which is not empty")
         )
+
+
+def _refuse_name(folder: Path) -> None:
+    if set(str(folder)) & set("{}[]*?"):  # Keras formats its paths, and TensorFlow globs them
+        raise InputError(f"--run-dir must do without any of {{}}[]*?. Received: {folder}")
 
 
 def reopen(
@@ -198,6 +204,7 @@ def reopen(
             from the recorded one.
     """
     folder = run.run_dir or _newest(app.name)
+    _refuse_name(folder)
     if not (folder / RECORD).is_file():
         raise InputError(
             f"--resume needs the folder of a run. Received: {folder}, without {RECORD}"

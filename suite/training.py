@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import math
+import resource
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from suite.data import Data, steps_per_execution
 from suite.distribute import (
     is_chief,
     many_hosts,
+    noticing_loss,
     refuse_disagreement,
     spread,
     spread_passes,
@@ -33,6 +35,7 @@ from suite.distribute import (
 )
 from suite.errors import InputError, Interrupted, Unwritable, sentence
 from suite.export import export
+from suite.files import unwritable
 from suite.fused import fused_batch_normalization
 from suite.multi_worker import fit_on_replicas, refuse_other_keras
 from suite.run import (
@@ -151,12 +154,15 @@ def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Tra
             claim(folder, stack)
             if not begun:
                 write_record(folder, app, config, architecture, run, fingerprint)
-            stack.enter_context(_resumable(app, folder))
+            how = _go_on(app, folder, placement)
+            stack.enter_context(_resumable(folder, how))
         else:  # what another worker writes is the same, and nobody's business
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            how = "the chief says how to go on"
+        stack.enter_context(noticing_loss(placement, how))
         with watch.part("fit"):
             model, history, rate = _fit(
-                app, model, build, config, run, data, placement, folder, begun or folder
+                app, model, build, config, run, data, placement, folder, begun or folder, how
             )
         trained = functools.partial(Trained, model=model, history=history, folder=folder)
         stack.enter_context(while_others_wait(placement))
@@ -234,6 +240,7 @@ def _fit(
     placement: tf.distribute.Strategy,
     folder: Path,
     begun: Path,
+    how: str,
 ) -> tuple[keras.Model, dict[str, list[float]], float | None]:
     """Trains from the saved state, or from the beginning, to the end.
 
@@ -247,6 +254,7 @@ def _fit(
         placement: Where the model is.
         folder: Gets what is written.
         begun: Holds the saved state.
+        how: How to go on, should it be stopped.
 
     Returns:
         The trained model, on one device; the history; and the examples trained on in a second.
@@ -330,7 +338,6 @@ def _fit(
             signals.check()
     except Interrupted as interrupted:
         stopped = state.progress
-        how = _go_on(app, folder) if is_chief(placement) else "the chief says how to go on"
         raise Interrupted(
             f"stopped in epoch {stopped.epoch + 1} after {stopped.step} steps; {how}",
             interrupted.signal_number,
@@ -353,11 +360,11 @@ def _fit(
 
 
 @contextlib.contextmanager
-def _resumable(app: App, folder: Path) -> Iterator[None]:
+def _resumable(folder: Path, how: str) -> Iterator[None]:
     """Says how to go on where a disk is full, or a signal comes that nobody else waits for."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"stopped; {_go_on(app, folder)}", number)
+        raise Interrupted(f"stopped; {how}", number)
 
     with contextlib.ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
@@ -366,10 +373,18 @@ def _resumable(app: App, folder: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise Unwritable(f"{error}; once it can be written, {_go_on(app, folder)}") from error
+            raise Unwritable(f"{error}; once it can be written, {how}") from error
+        except tf.errors.OpError as error:
+            events = folder / "tensorboard"
+            if str(events) not in str(error):
+                raise
+            said = unwritable(events, resource.getpagesize(), error)
+            raise Unwritable(f"{said}; once it can be written, {how}") from error
 
 
-def _go_on(app: App, folder: Path) -> str:
+def _go_on(app: App, folder: Path, placement: tf.distribute.Strategy) -> str:
+    if many_hosts(placement):
+        return f"go on with the same command, on all workers, and --resume --run-dir {folder}"
     return f"go on with python -m apps.{app.name} --resume --run-dir {folder}"
 
 

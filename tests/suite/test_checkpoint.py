@@ -204,12 +204,20 @@ def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path
     model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0, callbacks=[state])
     for number in (3, 4):
         (tmp_path / f"ckpt-{number}.data-00000-of-00001").write_bytes(b"torn")
+        (tmp_path / f"ckpt-{number}_temp").mkdir()
+        (tmp_path / f"ckpt-{number}_temp" / "part.tempstate1").write_bytes(b"torn")
+    others = {"ckpt-1.index.orig", "ckpt-2.notes", "ckpt-9.index.mine", "ckpt-007.index"}
+    for name in others:
+        (tmp_path / name).write_text("somebody else's")
 
     state = TrainingState(tmp_path)
     assert state.find().epoch == 2
     fit(compiled(1), state)
 
     assert states(tmp_path) == [str(tmp_path / "ckpt-2"), str(tmp_path / "ckpt-5")]
+    endings = (".index", ".data-00000-of-00001")
+    kept = {f"ckpt-{number}{ending}" for number in (2, 5) for ending in endings}
+    assert {path.name for path in tmp_path.iterdir()} == kept | others
     (tmp_path / "ckpt-5.index").unlink()
     assert TrainingState(tmp_path).find().epoch == 2
 

@@ -120,6 +120,7 @@ BAD = [
     ("mnist_cnn", "--resume", "needs a run of mnist_cnn. Received: none under runs/mnist_cnn"),
     ("mnist_cnn", "--resume --run-dir no_run", "Received: no_run, without run.json"),
     ("mnist_cnn", "--resume --run-dir damaged_run", "is damaged"),
+    ("iris", "--resume --run-dir run[4]", "do without any of {}[]*?. Received: run[4]"),
     ("mnist_cnn", "--resume --run-dir iris_run", "Received: iris_run, a run of iris"),
     ("mnist_cnn", "evaluate", "none under saved_models/mnist_cnn"),
     ("mnist_cnn", "predict digit.png", "python -m apps.mnist_cnn makes one"),

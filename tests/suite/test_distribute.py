@@ -9,8 +9,17 @@ import tensorflow as tf
 
 from suite import InputError, Run
 from suite.data import Shard, Split, batches, shuffled_batches
-from suite.distribute import _cluster, is_chief, seed_of_replica, spread, spread_passes, strategy
+from suite.distribute import (
+    _cluster,
+    is_chief,
+    noticing_loss,
+    seed_of_replica,
+    spread,
+    spread_passes,
+    strategy,
+)
 from suite.environments import load_episodes
+from suite.errors import WorkerLost
 from suite.images import augmenter
 from suite.multi_worker import fit_on_replicas
 
@@ -143,6 +152,17 @@ def test_a_port_in_use_is_refused(monkeypatch):
 
         with pytest.raises(InputError, match=f"must be free. Received: localhost:{port}"):
             strategy("multi_worker")
+
+
+@pytest.mark.parametrize(("hosts", "error"), [(1, tf.errors.UnavailableError), (2, WorkerLost)])
+def test_a_lost_worker_is_said_in_one_sentence(hosts, error, monkeypatch):
+    monkeypatch.setattr("suite.distribute.many_hosts", lambda placement: hosts > 1)
+
+    with pytest.raises(error) as said, noticing_loss(strategy("one_device"), "go on so"):
+        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: Socket closed")
+
+    if hosts > 1:
+        assert str(said.value) == "another worker is gone, or cannot be reached; go on so"
 
 
 @pytest.mark.parametrize("size", [24, 23, 25])

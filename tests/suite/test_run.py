@@ -115,6 +115,12 @@ def test_a_link_to_no_folder_is_refused(target):
         run.writable(Path("link/inner"), "--run-dir")
 
 
+def test_a_folder_that_another_worker_tries_is_not_in_use(tmp_path):
+    (tmp_path / f"{run.TRIAL}1").mkdir()
+
+    run.refuse_folder_in_use(tmp_path)
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
