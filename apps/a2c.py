@@ -15,14 +15,13 @@ import tensorflow as tf
 from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from suite import App, Run, figures
+from suite import App, Run, checked, figures, settings
 from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data
 from suite.environments import EPISODES, Environments, Vectorization, load_episodes, returns_of
-from suite.knobs import Activation, Epochs, LearningRate, Units, checked
+from suite.knobs import Activation, Epochs, LearningRate, Units
 from suite.rl import GreedyReturns, Player, Rollout, advantages, commands, distribution, greedy
 
 TEST_SEED, WATCHING_SEED = 1_000_003, 2_000_003
@@ -37,7 +36,7 @@ FEW_COPIES = {  # makes more of each step
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The training recipe.
 

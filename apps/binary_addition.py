@@ -16,9 +16,8 @@ import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from suite import App, InputError, Run, arithmetic, figures
+from suite import App, InputError, Run, arithmetic, checked, figures, settings
 from suite.app import Metrics, evaluate_on_test
 from suite.automata import (
     Automaton,
@@ -31,7 +30,7 @@ from suite.cli import main
 from suite.data import Data, collect
 from suite.export import Export
 from suite.intervals import Monotone
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units, checked
+from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair
@@ -50,7 +49,7 @@ Initializer = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The training recipe.
 

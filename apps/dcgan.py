@@ -14,22 +14,21 @@ import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from suite import App, Run, clusters, fidelity, figures, generative, images
+from suite import App, Run, checked, clusters, fidelity, figures, generative, images, settings
 from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Endpoint
 from suite.gan import GanLoss, GenerativeAdversarialNetwork, StopWhenDiscriminatorWins
-from suite.knobs import BatchSize, Epochs, LatentDim, LearningRate, Rate, Share, Stages, checked
+from suite.knobs import BatchSize, Epochs, LatentDim, LearningRate, Rate, Share, Stages
 from suite.schedules import OneCycle
 
 Codes = Annotated[int, Field(ge=0, le=4096)]
 CODE_SCALE = 4.0  # makes the code as heavy as the noise
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The training recipe.
 

@@ -12,9 +12,8 @@ import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, NonNegativeInt, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from suite import App, InputError, Run, figures, tables
+from suite import App, InputError, Run, checked, figures, settings, tables
 from suite.app import Metrics, evaluate_on_test
 from suite.cli import main
 from suite.data import (
@@ -38,14 +37,13 @@ from suite.knobs import (
     Share,
     Units,
     WeightDecay,
-    checked,
 )
 from suite.schedules import OneCycle
 
 Measurement = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The training recipe.
 

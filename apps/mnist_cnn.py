@@ -14,9 +14,8 @@ import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from suite import App, InputError, Run, figures, images
+from suite import App, InputError, Run, checked, figures, images, settings
 from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Export, classifier
@@ -30,12 +29,11 @@ from suite.knobs import (
     Rate,
     Share,
     WeightDecay,
-    checked,
 )
 from suite.schedules import OneCycle
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The training recipe.
 

@@ -15,31 +15,20 @@ import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from suite import App, InputError, Run, fidelity, figures, generative, images
+from suite import App, InputError, Run, checked, fidelity, figures, generative, images, settings
 from suite.app import Metrics
 from suite.cli import main
 from suite.data import Data, collect, supervised
 from suite.export import Endpoint, Export
-from suite.knobs import (
-    Activation,
-    BatchSize,
-    Epochs,
-    LatentDim,
-    LearningRate,
-    Share,
-    Stages,
-    Units,
-    checked,
-)
+from suite.knobs import Activation, BatchSize, Epochs, LatentDim, LearningRate, Share, Stages, Units
 from suite.schedules import OneCycle
 from suite.variational import Likelihood, VariationalAutoencoder, evaluate_evidence, negative
 
 Network = Literal["convolutional", "mlp"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The training recipe.
 

@@ -6,11 +6,23 @@ from suite import App, Run, train
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["App", "Diverged", "InputError", "Interrupted", "Run", "Trained", "train"]
+__all__ = [
+    "App",
+    "Diverged",
+    "InputError",
+    "Interrupted",
+    "Run",
+    "Trained",
+    "WorkerLost",
+    "checked",
+    "settings",
+    "train",
+]
 
 if TYPE_CHECKING:
     from suite.app import App
-    from suite.errors import Diverged, InputError, Interrupted
+    from suite.errors import Diverged, InputError, Interrupted, WorkerLost
+    from suite.knobs import checked, settings
     from suite.run import Run
     from suite.training import Trained, train
 else:
@@ -22,6 +34,9 @@ else:
         "Interrupted": "suite.errors",
         "Run": "suite.run",
         "Trained": "suite.training",
+        "WorkerLost": "suite.errors",
+        "checked": "suite.knobs",
+        "settings": "suite.knobs",
         "train": "suite.training",
     }
 

@@ -49,6 +49,8 @@ def run(app: App, arguments: Sequence[str]) -> int:
         must = f"a command must be one of: {', '.join(known)}; or none"
         if arguments[0] in known:
             must = f"{arguments[0]} takes options only"
+        elif misplaced := set(known) & set(error.unused_tokens or ()):
+            must = f"{min(misplaced)} must come first"
         return complain(InputError(f"{must}. Received: {wrong}"), 2)
     except cyclopts.CycloptsError as error:
         return complain(_cause(error), 2, error.argument.name if error.argument else "value")
@@ -81,7 +83,8 @@ def _complain(
         flag = f"--{knob[1].removeprefix('--').replace('_', '-')}"
         return flag if flag in flags else knob[0]
 
-    print(re.sub("`([^`]*)`", as_typed, sentence(error, name)), file=sys.stderr)
+    said, received, came_in = sentence(error, name).partition(" Received: ")
+    print(re.sub("`([^`]*)`", as_typed, said) + received + came_in, file=sys.stderr)
     return exit_code
 
 

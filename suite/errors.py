@@ -41,6 +41,12 @@ def sentence(error: BaseException, name: str = "value") -> str:
         first = error.errors(include_url=False)[0]
         names = [part for part in first["loc"] if isinstance(part, str)]
         wish = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        if first["type"] == "missing" and isinstance(number := first["loc"][-1], int):
+            wish = f"must have more than {number} items"
+        elif first["type"] == "unexpected_keyword_argument":
+            wish = "is not known"
+        elif first["type"] in ("too_short", "too_long"):
+            wish = wish.replace("Tuple should", "must").replace(" after validation", "")
         said = f"`{'.'.join(names) or name}` {wish}. Received: {first['input']}"
     else:
         said = " ".join(str(error).split())

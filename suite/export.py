@@ -19,10 +19,10 @@ import tensorflow as tf
 from cyclopts import Parameter
 from keras import ops
 from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass
 
 from suite.errors import InputError, Unwritable
 from suite.files import refuse_damage, unwritable, write_checksums, write_whole
+from suite.knobs import settings
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def versions(folder: Path) -> list[int]:
 
 
 @Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Export:
     """Which exported model answers.
 

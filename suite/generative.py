@@ -12,11 +12,10 @@ import PIL.Image
 import tensorflow as tf
 from cyclopts import Parameter
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from suite.export import Endpoint, Export, call
 from suite.images import tiled, writable_picture, write_picture
-from suite.knobs import Seed
+from suite.knobs import Seed, settings
 
 LARGEST_REQUEST = 10_000  # images at once
 FRAMES = 60  # of the animation, at most
@@ -24,7 +23,7 @@ SECONDS_PER_FRAME = 0.15
 
 
 @Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Samples:
     """Which samples to draw, and where to.
 
@@ -51,7 +50,7 @@ class Samples:
 
 
 @Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Interpolation:
     """Which ways through the latent space to draw, and where to.
 

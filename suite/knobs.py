@@ -1,13 +1,15 @@
-"""Types of knobs that more than one app has, with their ranges, and what holds builders to them.
+"""Types of knobs that more than one app has, with their ranges, and what holds apps to them.
 
 The ranges are wide, and there to refuse what could only be a slip before memory is taken for it.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Annotated, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, dataclass_transform
 
-from pydantic import Field, ValidationError, validate_call
+from pydantic import ConfigDict, Field, ValidationError, validate_call
+from pydantic.dataclasses import dataclass
 
 from suite.errors import InputError, sentence
 
@@ -31,6 +33,18 @@ Activation = Literal[
 ]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[R]) -> type[R]:
+    """Makes a class a frozen dataclass that refuses, in one sentence, what does not suit its types.
+
+    Args:
+        cls: Has types at all its fields.
+    """
+    made: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
+    made.__init__ = _in_one_sentence(made.__init__)
+    return made
+
+
 def checked(build: Callable[P, R]) -> Callable[P, R]:
     """Has a builder refuse arguments that are not of their types, in one sentence.
 
@@ -38,12 +52,22 @@ def checked(build: Callable[P, R]) -> Callable[P, R]:
         build: Has types at all its parameters; is otherwise left as it is.
     """
     of_types = validate_call(config={"arbitrary_types_allowed": True})(build)
+    signature = inspect.signature(build)
 
     @functools.wraps(build)
     def checked_build(*args: P.args, **kwargs: P.kwargs) -> R:
+        # By name, so that an error can name it.
+        return _in_one_sentence(of_types)(**signature.bind(*args, **kwargs).arguments)
+
+    return checked_build
+
+
+def _in_one_sentence(call: Callable[..., R]) -> Callable[..., R]:
+    @functools.wraps(call)
+    def wrapped(*args: Any, **kwargs: Any) -> R:
         try:
-            return of_types(*args, **kwargs)
+            return call(*args, **kwargs)
         except ValidationError as error:
             raise InputError(sentence(error)) from None
 
-    return checked_build
+    return wrapped

@@ -12,12 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic.dataclasses import dataclass
-
 from suite.distribute import StrategyName
 from suite.errors import InputError
 from suite.files import claimed, write_whole
-from suite.knobs import Seed
+from suite.knobs import Seed, settings
 
 if TYPE_CHECKING:
     from suite.app import App, Settings
@@ -31,7 +29,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Run:
     """How and where: shared by all apps.
 

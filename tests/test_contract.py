@@ -73,11 +73,13 @@ def test_every_knob_is_typed_documented_and_declared_once(name):
         assert set(knobs) <= recipe | set(architecture)
 
 
-def test_config_is_frozen(name):
-    config = load_app(name).config()
+def test_config_is_frozen_and_knows_its_knobs(name):
+    config = load_app(name).config
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.epochs = 2
+        config().epochs = 2
+    with pytest.raises(InputError, match=r"^`epoch` is not known\. Received: 2$"):
+        config(epoch=2)
 
 
 def test_name_is_the_module_s(name):

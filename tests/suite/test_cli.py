@@ -69,6 +69,7 @@ def bad_files():
 BAD = [
     ("mnist_cnn", "--unknown 1", "--unknown"),
     ("mnist_cnn", "unknown", "must be one of: evaluate, predict; or none. Received: unknown"),
+    ("mnist_cnn", "--epochs 1 evaluate", "evaluate must come first. Received: evaluate"),
     ("mnist_cnn", "--epochs 0", "--epochs should be greater than or equal to 1. Received: 0"),
     ("mnist_cnn", "--epochs many", "--epochs should be a valid integer"),
     (
@@ -94,6 +95,7 @@ BAD = [
     ("mnist_cnn", "--data embedded --filters 1 2 3 4 5", "at most 4 stages"),
     ("mnist_cnn", "--activation no", 'Invalid value "no" for --activation. Choose from: "relu", '),
     ("mnist_cnn", "--strategy anything", "'multi_worker' or 'tpu'. Received: anything"),
+    ("iris", "--data `batch_size`", "or folder. Received: `batch_size`"),
     ("mnist_cnn", "--data nowhere", "of a file or folder. Received: nowhere"),
     ("mnist_cnn", "--data tfds", "or a network to download it. Received: neither"),
     ("mnist_cnn", "--data empty.npz", "Received: empty.npz, which cannot be read"),
