@@ -45,6 +45,8 @@ def sentence(error: BaseException, name: str = "value") -> str:
             wish = f"must have more than {number} items"
         elif first["type"] == "unexpected_keyword_argument":
             wish = "is not known"
+        elif first["type"] == "unexpected_positional_argument":
+            wish = "must be given by its name"
         elif first["type"] in ("too_short", "too_long"):
             wish = wish.replace("Tuple should", "must").replace(" after validation", "")
         said = f"`{'.'.join(names) or name}` {wish}. Received: {first['input']}"

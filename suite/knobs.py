@@ -6,6 +6,7 @@ The ranges are wide, and there to refuse what could only be a slip before memory
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, ValidationError, validate_call
@@ -56,8 +57,12 @@ def checked(build: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(build)
     def checked_build(*args: P.args, **kwargs: P.kwargs) -> R:
-        # By name, so that an error can name it.
-        return _in_one_sentence(of_types)(**signature.bind(*args, **kwargs).arguments)
+        by_position: tuple[Any, ...] = args
+        by_name: dict[str, Any] = kwargs
+        with suppress(TypeError):  # what fits no parameter is refused below
+            # So that an error can name what was given by position.
+            by_position, by_name = (), signature.bind(*args, **kwargs).arguments
+        return _in_one_sentence(of_types)(*by_position, **by_name)
 
     return checked_build
 

@@ -48,6 +48,8 @@ def test_settings_refuse_in_one_sentence(given, message):
         ([(1, 2, 3, 4)], {}, "`size` must have at most 3 items, not 4. Received: (1, 2, 3, 4)"),
         ([28], {}, "`size` should be a valid tuple. Received: 28"),
         ([], {"filters": ()}, "`filters` must have at least 1 item, not 0. Received: ()"),
+        ([], {"filter": (8,)}, "`filter` is not known. Received: (8,)"),
+        ([(1, 2, 3), (8,)], {}, "`value` must be given by its name. Received: (8,)"),
         ([], {"filters": (0,)}, "`filters` should be greater than or equal to 1. Received: 0"),
     ],
 )
@@ -56,8 +58,3 @@ def test_builders_refuse_in_one_sentence(by_position, by_name, message):
         build(*by_position, **by_name)
 
     assert str(said.value) == message
-
-
-def test_builders_take_no_other_arguments():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'filter'"):
-        build(filter=(8,))
