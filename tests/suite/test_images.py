@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ def seven(height=90, width=60, ground=0, ink=255):
         column = 42 - (row - 22) // 3
         picture[row, column - 3 : column + 3] = ink
     return picture
+
+
+def test_a_file_that_fails_while_it_is_read_is_closed():
+    with pytest.raises(InputError, match="not a readable image"):
+        read_picture(Path("/proc/self/mem"))
+    gc.collect()
 
 
 def test_size_and_polarity_do_not_matter():
