@@ -205,7 +205,7 @@ def _read_grey(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             # Pillow would leave a file open that it fails to read from.
-            with path.open("rb") as file, PIL.Image.open(file, formats=FORMATS) as image:
+            with Path(path).open("rb") as file, PIL.Image.open(file, formats=FORMATS) as image:
                 rgba = _of_bytes(PIL.ImageOps.exif_transpose(image)).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "bomb" in str(error) else "not a readable image"
