@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from suite.export import Endpoint
 
 Metrics = dict[str, float]
-Settings = tuple[Any, dict[str, Any]]
+Recipe = tuple[Any, dict[str, Any]]
 
 
 def no_callbacks(
@@ -66,13 +66,13 @@ class App:
 
     Args:
         name: The module's name, and the folder under `saved_models/` and `runs/`.
-        config: A frozen dataclass of the training recipe: every field typed, defaulted and
-            documented under `Args:` in the class docstring.
+        config: A frozen dataclass of the training recipe, made by `suite.settings`: every field
+            typed, defaulted and documented under `Args:` in the class docstring.
         data: `data(config, run) -> Data`. Touches nothing before it is called.
         build: `build(...) -> keras.Model`, pure, functional, and working with no arguments.
             What the data decides (`input_shape`, `num_classes`) comes first, as ordinary
             parameters, and is filled from `Data.model_arguments`; the knobs of the architecture
-            are keyword-only and become flags.
+            are keyword-only and become flags. `suite.checked` holds callers to its types.
         compile: `compile(model, config, steps) -> keras.Model`, compiled for a training of
             `steps` optimizer steps; may wrap the model in a subclass with its own step.
         callbacks: `callbacks(model, config, data, folder)`: what is special to this app; may
@@ -115,7 +115,7 @@ class App:
         parameters = inspect.signature(self.build).parameters
         return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
-    def recipe(self, name: str) -> Settings:
+    def recipe(self, name: str) -> Recipe:
         """The `(config, architecture)` of a named recipe.
 
         Raises:

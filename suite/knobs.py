@@ -52,7 +52,7 @@ def checked(build: Callable[P, R]) -> Callable[P, R]:
     Args:
         build: Has types at all its parameters; is otherwise left as it is.
     """
-    of_types = validate_call(config={"arbitrary_types_allowed": True})(build)
+    of_types = _in_one_sentence(validate_call(config={"arbitrary_types_allowed": True})(build))
     signature = inspect.signature(build)
 
     @functools.wraps(build)
@@ -62,7 +62,7 @@ def checked(build: Callable[P, R]) -> Callable[P, R]:
         with suppress(TypeError):  # what fits no parameter is refused below
             # So that an error can name what was given by position.
             by_position, by_name = (), signature.bind(*args, **kwargs).arguments
-        return _in_one_sentence(of_types)(*by_position, **by_name)
+        return of_types(*by_position, **by_name)
 
     return checked_build
 

@@ -18,7 +18,7 @@ from suite.files import claimed, write_whole
 from suite.knobs import Seed, settings
 
 if TYPE_CHECKING:
-    from suite.app import App, Settings
+    from suite.app import App, Recipe
 
 RUNS = Path("runs")
 RECORD = "run.json"
@@ -189,7 +189,7 @@ def _refuse_name(folder: Path) -> None:
 
 def reopen(
     app: "App", config: Any, architecture: dict[str, Any], run: Run
-) -> tuple[Path, "Settings", Run]:
+) -> tuple[Path, "Recipe", Run]:
     """Finds the run to go on with, and the settings that made it.
 
     A knob that is at its default, given or not, takes the recorded value.
