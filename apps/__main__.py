@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from suite.app import app_names
-from suite.export import versions
+from suite.export.saved_model import versions
 
 
 def describe(name: str) -> str:

@@ -16,13 +16,22 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, Run, checked, figures, settings
+from suite import App, Run, checked, settings
 from suite.app import Metrics
 from suite.cli import main
-from suite.data import Data
-from suite.environments import EPISODES, Environments, Vectorization, load_episodes, returns_of
+from suite.data.examples import Data
+from suite.figures import classes as figures
 from suite.knobs import Activation, Epochs, LearningRate, Units
-from suite.rl import GreedyReturns, Player, Rollout, advantages, commands, distribution, greedy
+from suite.rl.environments import EPISODES, Environments, Vectorization, load_episodes, returns_of
+from suite.rl.rollouts import (
+    GreedyReturns,
+    Player,
+    Rollout,
+    advantages,
+    commands,
+    distribution,
+    greedy,
+)
 
 TEST_SEED, WATCHING_SEED = 1_000_003, 2_000_003
 Weight = Annotated[float, Field(ge=0, le=1000)]

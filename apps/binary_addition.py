@@ -17,20 +17,22 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from suite import App, InputError, Run, arithmetic, checked, figures, settings
+from suite import App, InputError, Run, checked, settings
 from suite.app import Metrics, evaluate_on_test
-from suite.automata import (
+from suite.cli import main
+from suite.data import sums as arithmetic
+from suite.data.examples import Data, collect
+from suite.export.saved_model import Export
+from suite.figures import classes as figures
+from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units
+from suite.metrics.certificates.automata import (
     Automaton,
     Network,
     ProvableCrossentropy,
     StopWhenCertified,
     certify,
 )
-from suite.cli import main
-from suite.data import Data, collect
-from suite.export import Export
-from suite.intervals import Monotone
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Units
+from suite.metrics.certificates.intervals import Monotone
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair

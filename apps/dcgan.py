@@ -15,14 +15,19 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from suite import App, Run, checked, clusters, fidelity, figures, generative, images, settings
+from suite import App, Run, checked, settings
 from suite.app import Metrics
 from suite.cli import main
-from suite.data import Data, collect, supervised
-from suite.export import Endpoint
-from suite.gan import GanLoss, GenerativeAdversarialNetwork, StopWhenDiscriminatorWins
+from suite.data import pictures as images
+from suite.data import pseudo_labels as clusters
+from suite.data.examples import Data, collect, supervised
+from suite.export.saved_model import Endpoint
+from suite.figures import classes as figures
 from suite.knobs import BatchSize, Epochs, LatentDim, LearningRate, Rate, Share, Stages
-from suite.schedules import OneCycle
+from suite.metrics import fidelity
+from suite.trainers import latents as generative
+from suite.trainers.gan import GanLoss, GenerativeAdversarialNetwork, StopWhenDiscriminatorWins
+from suite.trainers.schedules import OneCycle
 
 Codes = Annotated[int, Field(ge=0, le=4096)]
 CODE_SCALE = 4.0  # makes the code as heavy as the noise

@@ -13,10 +13,11 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from suite import App, InputError, Run, checked, figures, settings, tables
+from suite import App, InputError, Run, checked, settings
 from suite.app import Metrics, evaluate_on_test
 from suite.cli import main
-from suite.data import (
+from suite.data import tables
+from suite.data.examples import (
     Data,
     Split,
     batches,
@@ -26,7 +27,8 @@ from suite.data import (
     steps_per_execution,
     supervised,
 )
-from suite.export import Export, classifier
+from suite.export.saved_model import Export, classifier
+from suite.figures import classes as figures
 from suite.knobs import (
     Activation,
     BatchSize,
@@ -38,7 +40,7 @@ from suite.knobs import (
     Units,
     WeightDecay,
 )
-from suite.schedules import OneCycle
+from suite.trainers.schedules import OneCycle
 
 Measurement = Annotated[float, Field(ge=-1e30, le=1e30)]
 

@@ -15,10 +15,12 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, figures, images, settings
+from suite import App, InputError, Run, checked, settings
 from suite.cli import main
-from suite.data import Data, collect, supervised
-from suite.export import Export, classifier
+from suite.data import pictures as images
+from suite.data.examples import Data, collect, supervised
+from suite.export.saved_model import Export, classifier
+from suite.figures import classes as figures
 from suite.knobs import (
     Activation,
     BatchSize,
@@ -30,7 +32,7 @@ from suite.knobs import (
     Share,
     WeightDecay,
 )
-from suite.schedules import OneCycle
+from suite.trainers.schedules import OneCycle
 
 
 @settings

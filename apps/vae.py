@@ -16,14 +16,23 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, fidelity, figures, generative, images, settings
+from suite import App, InputError, Run, checked, settings
 from suite.app import Metrics
 from suite.cli import main
-from suite.data import Data, collect, supervised
-from suite.export import Endpoint, Export
+from suite.data import pictures as images
+from suite.data.examples import Data, collect, supervised
+from suite.export.saved_model import Endpoint, Export
+from suite.figures import classes as figures
 from suite.knobs import Activation, BatchSize, Epochs, LatentDim, LearningRate, Share, Stages, Units
-from suite.schedules import OneCycle
-from suite.variational import Likelihood, VariationalAutoencoder, evaluate_evidence, negative
+from suite.metrics import fidelity
+from suite.trainers import latents as generative
+from suite.trainers.schedules import OneCycle
+from suite.trainers.variational import (
+    Likelihood,
+    VariationalAutoencoder,
+    evaluate_evidence,
+    negative,
+)
 
 Network = Literal["convolutional", "mlp"]
 

@@ -40,7 +40,7 @@ def ours(cell: str, seed: int) -> dict[str, Any]:
     import keras
 
     from apps.binary_addition import app
-    from suite.training import compiled
+    from suite.training.stages import compiled
 
     config, run = app.config(), Run(seed=seed)
     keras.utils.set_random_seed(seed)

@@ -39,8 +39,9 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
     import tensorflow as tf
     from keras import layers
 
-    from suite import Run, fidelity
-    from suite.images import load_digits
+    from suite import Run
+    from suite.data.pictures import load_digits
+    from suite.metrics import fidelity
 
     keras.utils.set_random_seed(seed)
     examples = load_digits(Run(data="tfds", seed=seed))

@@ -18,7 +18,7 @@ from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
 from benchmarks.turns import rate_of_fit, rates, ratio
 from suite import Run
-from suite.images import load_digits
+from suite.data.pictures import load_digits
 
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
 CONFIG, KNOBS = app.config(), app.architecture_knobs()
@@ -29,7 +29,7 @@ WARM_UP, STEPS = 60, 1500
 
 def ours() -> float:
     """`fit`, as the application calls it."""
-    from suite.training import compiled
+    from suite.training.stages import compiled
 
     run = Run()
     data = app.data(CONFIG, run)

@@ -59,10 +59,10 @@ def worker() -> tuple[float, float]:
 
     from apps.mnist_cnn import app
     from suite import Run
-    from suite.callbacks import Throughput
-    from suite.distribute import spread, strategy
-    from suite.fused import fused_batch_normalization
-    from suite.multi_worker import fit_on_replicas
+    from suite.placement.keras_3_15 import fit_on_replicas
+    from suite.placement.strategy import spread, strategy
+    from suite.training.batch_norm import fused_batch_normalization
+    from suite.training.callbacks import Throughput
 
     placement = strategy("auto")
     several = placement.num_replicas_in_sync > 1

@@ -13,8 +13,8 @@ from pathlib import Path
 import cyclopts
 import keras
 
-from suite.data import fingerprint
-from suite.fidelity import CLASSIFIER
+from suite.data.examples import fingerprint
+from suite.metrics.fidelity import CLASSIFIER
 
 
 def main(seed: int = 0) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.results import publish
 from benchmarks.turns import said
 from suite import Run
-from suite.images import load_digits
+from suite.data.pictures import load_digits
 
 MARK = 0.99
 CONTESTANTS = ("ours", "keras.io", "PyTorch example")
@@ -91,9 +91,9 @@ def ours(seed: int) -> dict[str, float]:
     import keras
 
     from apps.mnist_cnn import app
-    from suite.data import collect
-    from suite.fused import fused_batch_normalization
-    from suite.training import compiled
+    from suite.data.examples import collect
+    from suite.training.batch_norm import fused_batch_normalization
+    from suite.training.stages import compiled
 
     config, architecture = app.recipe("fast")
     run = Run(seed=seed)

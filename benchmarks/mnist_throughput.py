@@ -17,7 +17,7 @@ import cyclopts
 from benchmarks.results import publish
 from benchmarks.turns import rate_of_fit, rates, ratio
 from suite import Run
-from suite.images import load_digits
+from suite.data.pictures import load_digits
 
 CONTESTANTS = {
     "float32": ("ours float32", "PyTorch float32 eager", "PyTorch float32 compiled"),
@@ -32,7 +32,7 @@ def ours(precision: str) -> float:
     import keras
 
     from apps.mnist_cnn import app
-    from suite.training import compiled
+    from suite.training.stages import compiled
 
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
     config = app.config(batch_size=BATCH, rotation=0, shift=0, zoom=0)

@@ -61,7 +61,7 @@ PEERS = {
 def exported(folder: Path) -> Path:
     """Exports a network that has learnt nothing, which is as fast as one that has."""
     from apps.mnist_cnn import app
-    from suite.export import export
+    from suite.export.saved_model import export
 
     model = app.build()
     image = np.zeros((1, 28, 28, 1), "uint8")

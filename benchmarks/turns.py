@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-    from suite.data import Data
+    from suite.data.examples import Data
 
 
 def said(module: str, *words: str) -> Any:
@@ -25,7 +25,7 @@ def rate_of_fit(model: "keras.Model", data: "Data", batch: int, warm_up: int, st
     """Images a second of `fit`, as an application calls it.
 
     Args:
-        model: Compiled by `suite.training.compiled`.
+        model: Compiled by `suite.training.stages.compiled`.
         data: What it learns from.
         batch: Images of a step.
         warm_up: Steps before the clock starts.
@@ -33,7 +33,7 @@ def rate_of_fit(model: "keras.Model", data: "Data", batch: int, warm_up: int, st
     """
     import keras
 
-    from suite.fused import fused_batch_normalization
+    from suite.training.batch_norm import fused_batch_normalization
 
     ends: list[tuple[int, float]] = []
     ticking = keras.callbacks.LambdaCallback(

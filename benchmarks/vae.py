@@ -78,8 +78,8 @@ def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
 
     from apps.vae import app
     from suite import Run
-    from suite.data import collect
-    from suite.variational import VariationalAutoencoder, evaluate_evidence, negative
+    from suite.data.examples import collect
+    from suite.trainers.variational import VariationalAutoencoder, evaluate_evidence, negative
 
     settings, architecture = RECIPES[name]
     config = app.config(**settings)

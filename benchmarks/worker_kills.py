@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.results import publish
-from suite.checkpoint import states
+from suite.training.state import states
 
 EPOCHS = 6
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", str(EPOCHS), "--deterministic"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from suite.errors import Diverged, InputError, Interrupted, WorkerLost
     from suite.knobs import checked, settings
     from suite.run import Run
-    from suite.training import Trained, train
+    from suite.training.stages import Trained, train
 else:
     # Imported when they are asked for: `suite.cluster` needs no TensorFlow.
     HOMES = {
@@ -33,11 +33,11 @@ else:
         "InputError": "suite.errors",
         "Interrupted": "suite.errors",
         "Run": "suite.run",
-        "Trained": "suite.training",
+        "Trained": "suite.training.stages",
         "WorkerLost": "suite.errors",
         "checked": "suite.knobs",
         "settings": "suite.knobs",
-        "train": "suite.training",
+        "train": "suite.training.stages",
     }
 
     def __getattr__(name: str) -> Any:

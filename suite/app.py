@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from suite.data import Data
-    from suite.export import Endpoint
+    from suite.data.examples import Data
+    from suite.export.saved_model import Endpoint
 
 Metrics = dict[str, float]
 Recipe = tuple[Any, dict[str, Any]]

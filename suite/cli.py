@@ -16,11 +16,11 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App
+from suite.data.sources import asked_for
 from suite.errors import Diverged, InputError, Interrupted, WorkerLost, sentence
-from suite.export import Export
+from suite.export.saved_model import Export
 from suite.run import Run
-from suite.sources import asked_for
-from suite.training import Trained, train
+from suite.training.stages import Trained, train
 
 
 def main(app: App) -> None:

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from suite.distribute import StrategyName
 from suite.errors import InputError
 from suite.files import claimed, write_whole
 from suite.knobs import Seed, settings
+from suite.placement.strategy import StrategyName
 
 if TYPE_CHECKING:
     from suite.app import App, Recipe

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from suite import InputError, Run, train
 from suite.app import app_names, load_app
-from suite.distribute import strategy
-from suite.export import export
+from suite.export.saved_model import export
+from suite.placement.strategy import strategy
 
 ROOT = str(Path(__file__).parents[1])
 

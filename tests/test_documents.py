@@ -24,8 +24,8 @@ from apps import mnist_cnn
 from benchmarks import table
 from suite import cli, train
 from suite.app import app_names, load_app, no_figures
-from suite.distribute import _cluster
-from suite.images import INK_SIZE
+from suite.data.pictures import INK_SIZE
+from suite.placement.strategy import _cluster
 from suite.serve.__main__ import main as serve
 
 ROOT = Path(__file__).parents[1]
@@ -191,7 +191,7 @@ def run(words, whole):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "train", short)
-        patch.setattr("suite.fidelity.NUM_WATCHED", 50)
+        patch.setattr("suite.metrics.fidelity.NUM_WATCHED", 50)
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
 
 

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from apps.binary_addition import ADDER, app, build_model, compile_model, exact, network
-from suite import Run, arithmetic, train
-from suite.automata import certify
+from suite import Run, train
 from suite.cli import run
+from suite.data import sums as arithmetic
+from suite.metrics.certificates.automata import certify
 
 
 @pytest.fixture(scope="module")

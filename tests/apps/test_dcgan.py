@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from apps.dcgan import app, build_discriminator, build_generator, build_model
-from suite import Run, cli, gan, train
+from suite import Run, cli, train
+from suite.trainers import gan
 
 SMALL = {"generator_filters": (16, 8), "discriminator_filters": (8, 16), "latent_dim": 8}
 

@@ -5,7 +5,7 @@ import pytest
 
 from apps.iris import app, build_model, cross_validate, whiten
 from suite import Run, train
-from suite.data import Split
+from suite.data.examples import Split
 
 
 def test_whitening_makes_the_classes_round():

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import load_app
-from suite.checkpoint import PROGRESS, states
-from suite.export import versions
+from suite.export.saved_model import versions
+from suite.training.state import PROGRESS, states
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 300  # seconds

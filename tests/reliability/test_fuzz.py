@@ -17,12 +17,12 @@ from hypothesis.extra import numpy as st_numpy
 from apps.iris import app as iris
 from suite import InputError, Run, cli, train
 from suite.app import app_names, load_app
-from suite.checkpoint import Progress, TrainingState
+from suite.data.pictures import load_digits, read_picture
+from suite.data.tables import load_iris
 from suite.errors import sentence
-from suite.images import load_digits, read_picture
 from suite.run import refuse_other_data, reopen, signed
-from suite.tables import load_iris
-from suite.training import compiled
+from suite.training.stages import compiled
+from suite.training.state import Progress, TrainingState
 
 # Files are made anew for each case, in the test's own folder.
 fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

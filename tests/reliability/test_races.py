@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from suite.export import Export, versions
+from suite.export.saved_model import Export, versions
 from suite.serve.batches import Limits
 from suite.serve.models import Models
 from tests.reliability.runs import SmallRun, differences

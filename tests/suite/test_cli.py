@@ -15,8 +15,8 @@ import pytest
 
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
-from suite import sources
 from suite.cli import run
+from suite.data import sources
 
 ROOT = Path(__file__).parents[2]
 APPS = {"iris": iris, "mnist_cnn": mnist_cnn}
@@ -237,7 +237,7 @@ def test_digits_from_training_to_prediction(capsys):
     words = "--data embedded --epochs 2 --filters 8 16 --quiet"
     assert run(mnist_cnn, words.split()) == 0
     capsys.readouterr()
-    from suite.images import load_digits
+    from suite.data.pictures import load_digits
     from suite.run import Run
 
     examples = load_digits(Run(data="embedded")).train

@@ -13,7 +13,7 @@ import requests
 
 from suite import Run
 from suite.app import app_names, load_app
-from suite.export import export
+from suite.export.saved_model import export
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,0 +1,1 @@
+"""Examples, the pipelines that feed them to `fit`, and readers of what they come from."""

@@ -1,0 +1,178 @@
+"""Which data a run uses: TensorFlow Datasets, the embedded set, or the user's own path."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.data.examples import Examples
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.run import Run
+
+log = logging.getLogger(__name__)
+
+HOST = "storage.googleapis.com"
+SECONDS_TO_ANSWER = 2.5
+
+# The sources that are no paths, as `--data` calls them and as their full names begin.
+BUILT_IN = ("tfds", "embedded", "synthetic", "gymnasium")
+
+
+def load(
+    run: "Run",
+    *,
+    tfds_name: str,
+    from_tfds: Callable[[Any, str], Examples],
+    embedded: Callable[[], Examples],
+    from_path: Callable[[Path], Examples],
+) -> Examples:
+    """The examples that `--data` asks for.
+
+    Args:
+        run: Says `data` and `data_dir`.
+        tfds_name: The dataset's name in TensorFlow Datasets.
+        from_tfds: Makes examples of a prepared `tfds.core.DatasetBuilder`; is told how to name
+            the source.
+        embedded: Makes the examples that are always there.
+        from_path: Reads the user's own file or folder.
+
+    Raises:
+        InputError: The source is not to be had, or holds something else than expected.
+    """
+    if run.data == "embedded":
+        return embedded()
+    if run.data not in ("auto", "tfds"):
+        path = _expanded(run.data)
+        # Not by the methods of Path, which raise for names too long; and a pipe would not end.
+        if not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113
+            raise InputError(
+                "--data must be auto, tfds, embedded or the path of a file or folder. "
+                f"Received: {run.data}"
+            )
+        return from_path(path)
+
+    data_dir = _data_dir(run)
+    prepared = _prepared(data_dir / tfds_name)
+    if prepared is None and _reachable(HOST):
+        prepared = _download(tfds_name, data_dir)
+    if prepared is not None:
+        return _read_prepared(prepared, tfds_name, from_tfds)
+    if run.data == "tfds":
+        raise InputError(
+            f"--data tfds needs {tfds_name} prepared under {data_dir}, or a network to download "
+            "it. Received: neither; --data embedded needs nothing"
+        )
+    examples = embedded()
+    log.warning(
+        "No prepared %s under %s, and no network: using %s instead.%s",
+        tfds_name,
+        data_dir,
+        examples.source,
+        "" if examples.comparable else f" Its figures are not comparable with {tfds_name}'s.",
+    )
+    return examples
+
+
+def _data_dir(run: "Run") -> Path:
+    chosen = run.data_dir or os.environ.get("TFDS_DATA_DIR")
+    return _expanded(chosen or "~/tensorflow_datasets")
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"a path must begin with the home of a user. Received: {path}") from None
+
+
+def _prepared(folder: Path) -> Path | None:
+    """The newest prepared version of a dataset; asks the file system only, never the network."""
+    versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
+    if not versions:
+        return None
+    return max(versions, key=lambda path: [int(p) for p in path.name.split(".") if p.isdigit()])
+
+
+def _read_prepared(
+    folder: Path, tfds_name: str, from_tfds: Callable[[Any, str], Examples]
+) -> Examples:
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(folder)
+        return from_tfds(builder, f"tfds:{tfds_name}/{folder.name}")
+    except Exception as error:  # whatever reads it, damaged bytes may fail anywhere
+        raise InputError(
+            f"the dataset under {folder} is damaged; remove that folder to have it made anew. "
+            f"Received: {type(error).__name__}"
+        ) from error
+
+
+def _reachable(host: str) -> bool:
+    """Whether a connection opens within `SECONDS_TO_ANSWER`, name look-up included.
+
+    TensorFlow Datasets itself tries for minutes before it gives up.
+    """
+    address = (host, 443)
+    proxy = urllib.request.getproxies().get("https")
+    if proxy:
+        try:
+            parts = urllib.parse.urlsplit(proxy)
+            address = (parts.hostname or host, parts.port or 443)
+        except ValueError:
+            raise InputError(
+                f"https_proxy must be like http://host:port. Received: {proxy}"
+            ) from None
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, timeout=SECONDS_TO_ANSWER).close()
+            answered.set()
+        except (OSError, UnicodeError):  # UnicodeError: of a name that can be none
+            pass
+
+    # A name look-up has no time-out of its own; a daemon thread may outlive its answer.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(SECONDS_TO_ANSWER)
+    return answered.is_set()
+
+
+def _download(tfds_name: str, data_dir: Path) -> Path | None:
+    """Prepares a dataset aside and moves it into place whole; None if that fails."""
+    import tensorflow_datasets as tfds
+
+    log.info("Downloading %s to %s", tfds_name, data_dir)
+    aside = None
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{tfds_name}-", dir=data_dir))
+        builder = tfds.builder(tfds_name, data_dir=aside)
+        builder.download_and_prepare()
+        made = Path(builder.data_dir)
+        target = data_dir / tfds_name / made.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(target)
+        return target
+    except Exception as error:  # whatever failed, the run goes on without the download
+        log.warning("Downloading %s failed: %s", tfds_name, " ".join(str(error).split())[:200])
+        return _prepared(data_dir / tfds_name)  # by another run, meanwhile
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def asked_for(source: str) -> str:
+    """What `--data` calls a source that a run or an export names."""
+    kind = source.partition(":")[0]
+    return kind if kind in BUILT_IN else source

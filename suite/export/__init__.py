@@ -1,0 +1,1 @@
+"""SavedModels: writing them, reading them, and calling their signatures."""

@@ -1,0 +1,1 @@
+"""Proofs about what a trained network computes."""

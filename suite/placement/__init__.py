@@ -1,0 +1,1 @@
+"""Where a training runs: one device, several, or many hosts."""

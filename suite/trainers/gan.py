@@ -1,0 +1,234 @@
+"""Generative adversarial networks: the step that trains a generator and a discriminator.
+
+What makes a variant (its networks, its losses, how often which of the two learns) is handed in.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from suite.errors import Diverged, InputError
+from suite.placement.strategy import seed_of_replica
+
+GanLoss = Literal["non_saturating", "minimax", "hinge", "least_squares"]
+# Probabilities, over a whole epoch, beyond which the generator has nothing left to learn from.
+WON = 0.99
+
+
+class Loss(NamedTuple):
+    """What the two networks minimise, for each image.
+
+    Args:
+        real: The discriminator's loss of the scores of real images.
+        fake: The discriminator's loss of the scores of generated images.
+        generator: The generator's loss of the scores of its images.
+    """
+
+    real: Callable[[tf.Tensor], tf.Tensor]
+    fake: Callable[[tf.Tensor], tf.Tensor]
+    generator: Callable[[tf.Tensor], tf.Tensor]
+
+
+# Scores are logits: softplus(-score) is the negative log probability of being real.
+LOSSES: dict[str, Loss] = {
+    "non_saturating": Loss(
+        lambda score: tf.nn.softplus(-score), tf.nn.softplus, lambda score: tf.nn.softplus(-score)
+    ),
+    "minimax": Loss(
+        lambda score: tf.nn.softplus(-score), tf.nn.softplus, lambda score: -tf.nn.softplus(score)
+    ),
+    "hinge": Loss(
+        lambda score: tf.nn.relu(1 - score), lambda score: tf.nn.relu(1 + score), tf.negative
+    ),
+    "least_squares": Loss(
+        lambda score: (score - 1) ** 2, tf.square, lambda score: (score - 1) ** 2
+    ),
+}
+
+
+class GenerativeAdversarialNetwork(keras.Model):
+    """Trains a generator against a discriminator.
+
+    Has a step of its own, since two networks learn, each by an optimizer and a loss of its own,
+    from one pass through both.
+
+    The model's `generator`, which draws and is exported, is the moving average of the one that
+    learns, batch normalisation's statistics included; that one is `learner`, a copy. A step sees
+    `discriminator_steps` parts of its batch: the discriminator learns from each, the generator
+    with the last.
+
+    Args:
+        model: Made of layers named `generator`, from latents `(batch, latent_dim)` to a dict of
+            `image` `(batch, height, width, channels)`, grey values in 0..255, and
+            `discriminator`, from such images to scores `(batch, 1)`, logits of being real. Where
+            the dict has `code` `(batch,)`, the kind of image that is meant, there is a score for
+            each kind, `(batch, num_codes)`, and the labels of the images are their codes.
+        loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
+        discriminator_steps: Steps of the discriminator for each of the generator.
+        label_smoothing: Share by which the discriminator should doubt real images, in [0, 1);
+            for the losses by cross-entropy.
+        ema_momentum: Of the moving average of the generator's weights, in [0, 1). It begins
+            smaller, as `(1 + step) / (10 + step)`.
+        seed: Of the latents.
+
+    Raises:
+        InputError: `label_smoothing` with a loss that has no labels.
+
+    Reference:
+        Goodfellow et al., 2014, Generative Adversarial Networks, https://arxiv.org/abs/1406.2661
+        Mao et al., 2016, Least Squares Generative Adversarial Networks,
+        https://arxiv.org/abs/1611.04076
+        Lim and Ye, 2017, Geometric GAN (hinge), https://arxiv.org/abs/1705.02894
+        Yazici et al., 2018, The Unusual Effectiveness of Averaging in GAN Training,
+        https://arxiv.org/abs/1806.04498
+        Differs from the first: both networks learn from the same generated images.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        loss: GanLoss = "non_saturating",
+        discriminator_steps: int = 1,
+        label_smoothing: float = 0.0,
+        ema_momentum: float = 0.999,
+        seed: int | None = None,
+    ) -> None:
+        if label_smoothing and loss not in ("non_saturating", "minimax"):
+            raise InputError(
+                f"`label_smoothing` must be 0 with loss {loss}. Received: {label_smoothing}"
+            )
+        super().__init__(model.input, model.output, name=model.name)
+        self.generator = model.get_layer("generator")
+        self.discriminator = model.get_layer("discriminator")
+        self.learner = keras.models.clone_model(self.generator)
+        self.learner.set_weights(self.generator.get_weights())
+        self.losses_of = LOSSES[loss]
+        self.discriminator_steps = discriminator_steps
+        self.label_smoothing = label_smoothing
+        self.ema_momentum = ema_momentum
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.means = {
+            name: keras.metrics.Mean(name)
+            for name in (
+                "generator_loss", "discriminator_loss", "real_probability", "fake_probability",
+            )
+        }  # fmt: skip
+
+    def compile(
+        self, optimizer: keras.Optimizer, discriminator_optimizer: keras.Optimizer, **options: Any
+    ) -> None:
+        """Takes an optimizer for each network: `optimizer` is the generator's."""
+        # Each goes through Keras, which wraps it where losses have to be scaled.
+        super().compile(discriminator_optimizer, **options)
+        self.discriminator_optimizer = self.optimizer
+        super().compile(optimizer, **options)
+        self.optimizer.build(self.learner.trainable_variables)
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        images, codes, weights = keras.utils.unpack_x_y_sample_weight(data)
+        # All alike: that of this replica.
+        weight = 1.0 if weights is None else weights[0]
+        *early, last = _parts(self._real(images, codes), self.discriminator_steps)
+        for part in early:
+            self._learn(part, weight, generator=False)
+        self._learn(last, weight)
+        self._average()
+        return {name: mean.result() for name, mean in self.means.items()}
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        images, codes, _ = keras.utils.unpack_x_y_sample_weight(data)
+        fake = self.generator(self._latents(tf.shape(images)[0]), training=False)
+        real = self._real(images, codes)
+        self._judged(self._scores(real, training=False), self._scores(fake, training=False))
+        return {name: mean.result() for name, mean in self.means.items()}
+
+    def _real(self, images: tf.Tensor, codes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Real images in the form of generated ones."""
+        real = {"image": tf.cast(images, tf.float32)}
+        return real | {"code": codes} if "code" in self.generator.output else real
+
+    def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
+        """Of each image, `(batch, 1)`: as what it is meant to be."""
+        scores = self.discriminator(examples["image"], training=training)
+        if "code" in examples:
+            return tf.gather(scores, examples["code"][:, None], axis=1, batch_dims=1)
+        return scores
+
+    def _learn(
+        self, real: Mapping[str, Any], weight: tf.Tensor | float, generator: bool = True
+    ) -> None:
+        latent = self._latents(tf.shape(real["image"])[0])
+        with tf.GradientTape(persistent=True) as tape:
+            fake = self.learner(latent, training=True)
+            # Apart, since batch normalisation must not tell the one from the other.
+            real_scores = self._scores(real, training=True)
+            fake_scores = self._scores(fake, training=True)
+            generator_loss, discriminator_loss = self._judged(real_scores, fake_scores)
+            # Gradients are summed over the replicas.
+            share = weight / tf.distribute.get_strategy().num_replicas_in_sync
+            scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)
+            scaled_for_generator = self.optimizer.scale_loss(generator_loss * share)
+        weights = self.discriminator.trainable_variables
+        gradients = tape.gradient(scaled, [weight.value for weight in weights])
+        if generator:
+            own = self.learner.trainable_variables
+            found = tape.gradient(scaled_for_generator, [weight.value for weight in own])
+            self.optimizer.apply(found, own)
+        self.discriminator_optimizer.apply(gradients, weights)
+
+    def _judged(
+        self, real_scores: tf.Tensor, fake_scores: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The losses of generator and discriminator, which the metrics note."""
+        doubt = self.label_smoothing
+        of_real = self.losses_of.real(real_scores)
+        if doubt:
+            of_real = (1 - doubt) * of_real + doubt * self.losses_of.fake(real_scores)
+        of_fake = self.losses_of.fake(fake_scores)
+        discriminator_loss = tf.reduce_mean(of_real) + tf.reduce_mean(of_fake)
+        generator_loss = tf.reduce_mean(self.losses_of.generator(fake_scores))
+        self.means["generator_loss"].update_state(generator_loss)
+        self.means["discriminator_loss"].update_state(discriminator_loss)
+        self.means["real_probability"].update_state(tf.sigmoid(real_scores))
+        self.means["fake_probability"].update_state(tf.sigmoid(fake_scores))
+        return generator_loss, discriminator_loss
+
+    def _latents(self, num: tf.Tensor) -> tf.Tensor:
+        shape = [num, self.generator.input_shape[-1]]
+        return tf.random.stateless_normal(shape, seed_of_replica(self.seed_generator))
+
+    def _average(self) -> None:
+        step = tf.cast(self.optimizer.iterations, tf.float32)
+        momentum = tf.minimum(self.ema_momentum, (1 + step) / (10 + step))
+        for average, weight in zip(self.generator.weights, self.learner.weights, strict=True):
+            average.assign(weight + momentum * (average - weight))
+
+
+class StopWhenDiscriminatorWins(keras.callbacks.Callback):
+    """Ends a training in which the discriminator was sure of everything for a whole epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        real, fake = logs["real_probability"], logs["fake_probability"]
+        if real > WON and fake < 1 - WON:
+            raise Diverged(
+                f"the discriminator won epoch {epoch + 1} outright: real images look real to it "
+                f"with probability {real:.4f}, generated ones with {fake:.4f}; try a smaller "
+                "--discriminator-learning-rate"
+            )
+
+
+def _parts(batch: Any, count: int) -> Iterator[Any]:
+    """A batch in parts of the same size; the last ones begin anew where there are too few."""
+    if count == 1:
+        yield batch
+        return
+    size = tf.shape(tf.nest.flatten(batch)[0])[0]
+    each = -(-size // count)
+    for part in range(count):
+        rows = (tf.range(each) + part * each) % size
+        yield tf.nest.map_structure(functools.partial(tf.gather, indices=rows), batch)

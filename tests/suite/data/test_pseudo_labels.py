@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from suite.data.examples import Split
+from suite.data.pseudo_labels import kinds, shares, upright
+
+
+def bar(lean=0.0, row=13.5, column=13.5, length=8, channels=1):
+    """A bar that leans by so many pixels a row, with its middle where asked for."""
+    image = np.zeros((28, 28, channels), "uint8")
+    for down in np.arange(-length, length + 1):
+        middle = column + lean * down
+        image[round(row + down), round(middle) - 1 : round(middle) + 2] = 200
+    return image
+
+
+def ring():
+    rows, columns = np.mgrid[:28, :28] - 13.5
+    return (200 * (abs(np.hypot(rows, columns) - 7) < 1.5)).astype("uint8")[..., None]
+
+
+@pytest.mark.parametrize(("lean", "row", "column"), [(0.5, 13.5, 13.5), (-0.6, 11.0, 16.0)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_leans_is_set_upright_and_in_the_middle(lean, row, column, channels):
+    [moved] = upright(bar(lean, row, column, channels=channels)[None])
+
+    [straight] = upright(bar()[None])
+    assert moved.shape == (28, 28)
+    before = abs(bar(lean, row, column)[..., 0] - straight).mean()
+    assert abs(moved - straight).mean() < before / 2  # a bar is made of whole pixels
+    ink = moved / moved.sum()
+    rows, columns = np.mgrid[:28, :28] - 13.5
+    assert abs((ink * rows).sum()) < 0.3 and abs((ink * columns).sum()) < 0.3
+    assert abs((ink * rows * columns).sum()) < 1
+
+
+def test_an_empty_image_stays_empty():
+    assert not upright(np.zeros((2, 28, 28, 1))).any()
+
+
+def drawn(seed):
+    """Leaning bars, moved about, and rings: which is which, and the images."""
+    random = np.random.default_rng(seed)
+    which = random.integers(0, 2, 60)
+    images = [
+        ring() if each else bar(random.uniform(-0.6, 0.6), *random.integers(11, 16, 2))
+        for each in which
+    ]
+    return Split(np.stack(images), which)
+
+
+def test_kinds_are_found_without_their_names():
+    known, new = drawn(0), drawn(1)
+
+    kinds_of = kinds(Split(known.inputs, np.zeros(60)), 2, seed=0)
+
+    for split in (known, new):
+        found = kinds_of(split.inputs)
+        assert np.array_equal(found, split.labels) or np.array_equal(found, 1 - split.labels)
+    assert np.array_equal(kinds(known, 2, seed=0)(new.inputs), kinds_of(new.inputs))
+
+
+def test_there_are_no_more_kinds_than_images():
+    few = Split(np.stack([ring(), bar(), bar(length=5)]), np.zeros(3))
+
+    assert sorted(kinds(few, 128, seed=0)(few.inputs)) == [0, 1, 2]
+
+
+def test_copies_are_of_one_kind():
+    few = Split(np.stack([ring(), ring(), bar(), ring()]), np.zeros(4))
+
+    assert sorted(kinds(few, 128, seed=0)(few.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
+
+
+def test_shares():
+    assert shares(Split(np.zeros(4), np.array([1, 0, 1, 1]))) == (0.25, 0.75)

@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from suite import Run
+from suite.data.pictures import load_digits
+from suite.metrics import fidelity
+from suite.metrics.fidelity import (
+    Gaussian,
+    classifier_score,
+    frechet_distance,
+    gaussian,
+    look,
+    nearest,
+    neighbourhoods,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(Run(data="embedded")).train
+
+
+def test_distance_of_gaussians_with_the_same_axes_is_that_of_their_deviations():
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    deviations = np.array([1.0, 2.0, 0.5, 3.0]), np.array([2.0, 2.0, 1.0, 0.0])
+    means = np.zeros(4), np.array([1.0, -1.0, 0.0, 2.0])
+    one, other = (
+        Gaussian(mean, axes @ np.diag(deviation**2) @ axes.T)
+        for mean, deviation in zip(means, deviations, strict=True)
+    )
+
+    expected = 6.0 + ((deviations[0] - deviations[1]) ** 2).sum()
+    assert frechet_distance(one, other) == pytest.approx(expected)
+    assert frechet_distance(other, one) == pytest.approx(expected)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-8)
+
+
+def test_distance_of_gaussians_with_other_axes():
+    """In the plane, tr sqrt(A B) = sqrt(tr A B + 2 sqrt(det A B)), by Cayley and Hamilton."""
+    random = np.random.default_rng(0)
+    one, other = (m @ m.T for m in random.normal(size=(2, 2, 2)))
+    product = one @ other
+    shared = np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product)))
+    expected = np.trace(one) + np.trace(other) - 2 * shared
+
+    found = frechet_distance(Gaussian(np.zeros(2), one), Gaussian(np.zeros(2), other))
+
+    assert found == pytest.approx(expected)
+
+
+def test_samples_of_gaussians_are_as_far_apart_as_these():
+    random = np.random.default_rng(0)
+    one, other = random.normal(0, 1, (20_000, 3)), random.normal(0.5, 2, (20_000, 3))
+
+    found = frechet_distance(gaussian(one), gaussian(other.astype("float32")))
+
+    assert found == pytest.approx(3 * (0.5**2 + 1), rel=0.05)
+
+
+def test_fewer_samples_than_features_will_do():
+    few = np.random.default_rng(0).normal(size=(5, 40))
+
+    assert frechet_distance(gaussian(few), gaussian(few)) == pytest.approx(0, abs=1e-4)
+
+
+def test_classifier_score_counts_the_classes_it_is_sure_of():
+    sure = np.eye(10)[np.arange(50) % 10]
+
+    assert classifier_score(sure) == pytest.approx(10)
+    assert classifier_score(sure[np.arange(50) % 10 < 5]) == pytest.approx(5)
+    assert classifier_score(np.full((50, 10), 0.1)) == pytest.approx(1)
+
+
+def test_neighbourhoods_by_hand():
+    real = np.array([[0.0], [1.0], [2.0], [10.0]])  # reach with one neighbour: 1, 1, 1, 8
+    fake = np.array([[0.5], [2.5], [30.0], [31.0]])  # reach: 2, 2, 1, 1
+
+    found = neighbourhoods(real, fake, neighbours=1)
+
+    assert found == {
+        "precision": 2 / 4,  # 30 and 31 are in no real ball
+        "recall": 3 / 4,  # 10 is in no fake ball
+        "density": (2 + 2) / 4,  # 0.5 is in those of 0 and 1; 2.5 in those of 2 and 10
+        "coverage": 4 / 4,
+    }
+
+
+def test_points_cover_themselves():
+    points = np.random.default_rng(0).normal(size=(200, 3))
+
+    found = neighbourhoods(points, points)
+
+    assert found["precision"] == found["recall"] == found["coverage"] == 1
+    assert found["density"] == pytest.approx(1, abs=0.3)
+
+
+def test_the_classifier_knows_digits(digits):
+    predicted = look(digits.inputs).probabilities.argmax(axis=1)
+
+    assert (predicted == digits.labels).mean() > 0.9
+
+
+def test_another_classifier_is_refused(monkeypatch):
+    monkeypatch.setattr(fidelity, "FINGERPRINT", "0" * 64)
+    fidelity._classifier.cache_clear()
+
+    with pytest.raises(RuntimeError, match="classifier that came with the suite"):
+        look(np.zeros((1, 28, 28, 1)))
+
+
+def test_next_to_a_training_image_is_itself(digits):
+    some = digits.inputs[[3, 50, 700]]
+
+    np.testing.assert_array_equal(nearest(some, digits.inputs), some)
+
+
+def test_a_generator_that_copies_one_image_is_found_out(digits):
+    latent = keras.Input((2,), name="latent")
+    one = layers.Reshape((28, 28, 1))(layers.Dense(784)(latent))
+    decoder = keras.Model(latent, {"image": one})
+    decoder.set_weights([np.zeros((2, 784)), digits.inputs[0].ravel()])
+    test = digits.inputs[500:800]
+
+    found = fidelity.judge(decoder, test, digits.inputs[:400])
+
+    assert found["frechet_distance"] > 5 * found["frechet_distance_of_train"]
+    assert found["classifier_score"] == pytest.approx(1, abs=1e-3)
+    assert found["largest_class"] == 1
+    assert found["missing_classes"] == 9
+    assert found["diversity"] == pytest.approx(0, abs=1e-6)
+    assert found["novelty"] == pytest.approx(0, abs=1e-2)
+    assert found["coverage"] < 0.1

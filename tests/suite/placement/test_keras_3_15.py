@@ -1,0 +1,144 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras.src.backend.tensorflow import random
+
+from apps.iris import app as iris
+from suite import InputError, Run, train
+from suite.app import app_names
+from suite.placement.keras_3_15 import fit_on_replicas
+from suite.placement.strategy import strategy
+from suite.training.state import states
+from tests.suite.placement.replicas import weights_after
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "3", "--deterministic"]
+# So that steps could be put together, two and two, both of training and of validation.
+QUICK += ["--batch-size", "60", "--validation-split", "0.75"]
+
+
+def cluster(*command, workers=2):
+    """Words that start a cluster."""
+    return [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--", *command]
+
+
+def training(*words):
+    return cluster(sys.executable, "-m", "apps.mnist_cnn", *QUICK, *words)
+
+
+@pytest.fixture(scope="module")
+def of_two_workers(tmp_path_factory):
+    """The weights of every app after some steps on two workers."""
+    file = tmp_path_factory.mktemp("cluster") / "weights.npz"
+    command = cluster(sys.executable, str(HERE / "replicas.py"), str(file), *app_names())
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return np.load(file)
+
+
+@pytest.mark.parametrize("name", app_names())
+def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_workers):
+    one, two = (weights_after(name, strategy(each)) for each in ("one_device", "mirrored"))
+    workers = [of_two_workers[f"{name}/{number}"] for number in range(len(one))]
+
+    for other in (two, workers):
+        for a, b in zip(one, other, strict=True):
+            assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(a) + 1e-12
+
+
+def test_keras_still_needs_help():
+    """The day this fails, `suite/multi_worker.py` can go."""
+    script = (
+        "import keras, numpy as np, tensorflow as tf\n"
+        "placement = tf.distribute.MultiWorkerMirroredStrategy()\n"
+        "with placement.scope():\n"
+        "    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "    model.compile('sgd', 'mse')\n"
+        "model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, verbose=0)\n"
+    )
+
+    done = subprocess.run(
+        cluster(sys.executable, "-c", script), env=ENVIRONMENT, capture_output=True, text=True
+    )
+
+    assert keras.version().startswith("3.")
+    assert done.returncode == 1
+    assert "PerReplica" in done.stdout
+
+
+def test_keras_of_another_version_is_refused_on_several_replicas_and_taken_on_one(monkeypatch):
+    monkeypatch.setattr(keras, "version", lambda: "3.99.0")
+    config = iris.config(epochs=1)
+
+    with pytest.raises(InputError, match=r"need Keras 3\.\d+, .* Received: 3\.99\.0"):
+        train(iris, config, Run(data="embedded", strategy="mirrored"))
+    assert not any(Path().iterdir())
+    trained = train(iris, config, Run(data="embedded", quiet=True))
+
+    assert len(trained.history["loss"]) == 1
+
+
+def test_help_is_for_replicas_alone():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    draw_seed = random.draw_seed
+
+    with fit_on_replicas(strategy("one_device")):
+        assert random.draw_seed is draw_seed
+    with fit_on_replicas(strategy("mirrored")):
+        assert random.draw_seed is not draw_seed
+        loss = model.fit(np.ones((4, 1)), np.ones(4), verbose=0).history["loss"]
+
+    assert random.draw_seed is draw_seed
+    assert np.isfinite(loss).all()
+
+
+def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_been(tmp_path):
+    run = ["--run-dir", "run", "--export-dir", "saved_models"]
+    begun = subprocess.Popen(
+        training(*run), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in begun.stdout:
+        if "epoch 1/3" in line:
+            break
+    children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    killed_at = time.monotonic()
+    printed, said = begun.communicate()
+
+    assert begun.returncode == 128 + signal.SIGKILL
+    assert "worker 1 ended by SIGKILL: all were stopped" in said
+    assert "Traceback" not in printed + said
+    assert time.monotonic() - killed_at < 30
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+    for words in (["--run-dir", "run", "--resume"], ["--run-dir", "whole"]):
+        done = subprocess.run(training(*words), env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    resumed, whole = (
+        [line.split(",") for line in (tmp_path / name / "log.csv").read_text().splitlines()]
+        for name in ("run", "whole")
+    )
+    assert resumed == whole
+    one, other = (
+        tf.train.load_checkpoint(states(tmp_path / name / "checkpoints")[-1])
+        for name in ("run", "whole")
+    )
+    for name in one.get_variable_to_shape_map():
+        assert np.all(one.get_tensor(name) == other.get_tensor(name)), name
+    reports = [json.loads((tmp_path / n / "report.json").read_text()) for n in ("run", "whole")]
+    assert reports[0]["metrics"] == reports[1]["metrics"]
+    assert reports[0]["replicas"] == 2
+    exported = (path.name for path in Path("saved_models/mnist_cnn").iterdir())
+    assert sorted(exported) == ["1", "2"]  # by the chiefs of the two trainings

@@ -1,0 +1,81 @@
+import json
+from collections import deque, namedtuple
+
+import numpy as np
+import pytest
+
+from suite.rl.environments import Environments
+from suite.rl.snapshot import Opaque, restored, snapshot
+
+Pair = namedtuple("Pair", "left right")
+
+
+class Board:
+    def __init__(self, seed=0):
+        self.pieces, self.turn = np.zeros((2, 3), np.int8), 0
+        self.table = {0: [(1.0, False)], "name": None, (1, 2): np.float32(0.5)}
+        self.last, self.pair = deque([1, 2], maxlen=3), Pair(1, (2, 3))
+        self.random = np.random.default_rng(seed)
+        self.me = self
+
+
+def through_json(thing):
+    return json.loads(json.dumps(snapshot(thing)))
+
+
+def test_object_comes_back_as_it_was():
+    board, made = Board(1), Board(2)
+    board.pieces[1, 2], board.turn = 7, float("inf")
+    board.last.append(3)
+    board.random.random(5)
+
+    back = restored(made, through_json(board))
+
+    assert back is made and back.me is made
+    assert back.turn == float("inf") and back.pieces.dtype == np.int8
+    np.testing.assert_array_equal(back.pieces, board.pieces)
+    assert back.table == board.table and isinstance(back.table[1, 2], np.float32)
+    assert back.last == board.last and back.last.maxlen == 3
+    assert back.pair == Pair(1, (2, 3)) and isinstance(back.pair, Pair)
+    assert back.random.random() == board.random.random()
+
+
+@pytest.mark.parametrize("thing", [open, 1j, {1, 2}, np.array([object()]), deque, memoryview(b"")])
+def test_only_what_can_be_seen_is_taken(thing):
+    if callable(thing):  # was made alike, and stays
+        assert restored(thing, through_json(thing)) is thing
+    else:
+        with pytest.raises(Opaque):
+            snapshot(thing)
+
+
+def test_processes_cannot_be_seen():
+    environments = Environments("CartPole-v1", 2, "async")
+    with pytest.raises(Opaque):
+        environments.state()
+    environments.close()
+
+
+@pytest.mark.parametrize("saved", [{"object": {"x": 1}}, {"nothing": 1}, {"random": {}}, {}])
+def test_what_is_no_snapshot_is_refused(saved):
+    with pytest.raises((ValueError, AttributeError, TypeError, StopIteration)):
+        restored(len, saved)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "FrozenLake-v1"])
+@pytest.mark.parametrize("vectorization", ["auto", "sync"])
+def test_environments_go_on_as_if_nothing_had_happened(name, vectorization):
+    one, other = (Environments(name, 3, vectorization) for _ in range(2))
+    one.reset(5)
+    actions = [one._vector.action_space.sample() for _ in range(300)]
+    # Once with an action of its own, which must leave no trace.
+    other.reset(6)
+    other.step(actions[0])
+    for action in actions[:150]:
+        one._vector.step(action)
+
+    other.restore(json.loads(json.dumps(one.state())))
+
+    for action in actions[150:]:
+        for a, b in zip(one._vector.step(action), other._vector.step(action), strict=True):
+            np.testing.assert_equal(a, b)

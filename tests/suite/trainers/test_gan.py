@@ -1,0 +1,172 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from suite.errors import Diverged, InputError
+from suite.placement.strategy import strategy
+from suite.trainers.gan import (
+    LOSSES,
+    GenerativeAdversarialNetwork,
+    StopWhenDiscriminatorWins,
+    _parts,
+)
+
+
+def network(noisy=True, learning_rate=0.1, **knobs):
+    """The smallest one, over images of 4 x 4."""
+    keras.utils.set_random_seed(0)
+    latent, image = keras.Input((2,), name="latent"), keras.Input((4, 4, 1), name="image")
+    x = layers.Dense(16)(latent if noisy else 0 * latent)
+    x = layers.BatchNormalization()(x) if noisy else x
+    drawn = {"image": layers.Reshape((4, 4, 1))(255 * keras.ops.sigmoid(x))}
+    generator = keras.Model(latent, drawn, name="generator")
+    flat = layers.Flatten()(layers.Rescaling(1 / 255)(image))
+    scores = layers.Dense(1, dtype="float32")(layers.Dense(8, "tanh")(flat))
+    discriminator = keras.Model(image, scores, name="discriminator")
+    start = keras.Input((2,), name="latent")
+    model = keras.Model(start, discriminator(generator(start)["image"]))
+    model = GenerativeAdversarialNetwork(model, seed=0, **knobs)
+    model.compile(keras.optimizers.SGD(learning_rate), keras.optimizers.SGD(learning_rate))
+    return model
+
+
+def some_images(count=8):
+    """Brighter ones than the generator draws at first."""
+    return np.random.default_rng(0).integers(200, 256, (count, 4, 4, 1)).astype("float32")
+
+
+def copied(weights):
+    return [np.array(each) for each in weights]
+
+
+@pytest.mark.parametrize(
+    ("loss", "score", "expected"),
+    [
+        ("non_saturating", 0.0, (np.log(2), np.log(2), np.log(2))),
+        ("non_saturating", 3.0, (np.log1p(np.exp(-3)), np.log1p(np.exp(3)), np.log1p(np.exp(-3)))),
+        # log(1 - D), which the generator makes as small as it can.
+        ("minimax", 3.0, (np.log1p(np.exp(-3)), np.log1p(np.exp(3)), -np.log1p(np.exp(3)))),
+        ("hinge", 0.5, (0.5, 1.5, -0.5)),
+        ("hinge", 2.0, (0.0, 3.0, -2.0)),
+        ("least_squares", 0.5, (0.25, 0.25, 0.25)),
+        ("least_squares", 2.0, (1.0, 4.0, 1.0)),
+    ],
+)
+def test_losses_by_hand(loss, score, expected):
+    found = [float(part(tf.constant(score))) for part in LOSSES[loss]]
+
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothed_labels_are_doubted():
+    model = network(label_smoothing=0.25)
+    real, fake = tf.constant([[2.0]]), tf.constant([[-1.0]])
+
+    _, loss = model._judged(real, fake)
+
+    wanted = 0.75 * np.log1p(np.exp(-2)) + 0.25 * np.log1p(np.exp(2)) + np.log1p(np.exp(-1))
+    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_an_image_is_judged_as_what_it_is_meant_to_be():
+    model = network()
+    model.discriminator = lambda images, training: tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    pair = {"image": tf.zeros((2, 4, 4, 1)), "code": tf.constant([2, 0])}
+
+    assert model._scores(pair, training=True).numpy().tolist() == [[3.0], [4.0]]
+
+
+def test_labels_cannot_be_smoothed_where_there_are_none():
+    with pytest.raises(InputError, match="`label_smoothing` must be 0 with loss hinge"):
+        network(loss="hinge", label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_each_network_takes_its_steps(steps):
+    model = network(discriminator_steps=steps)
+    before = copied(model.learner.trainable_variables), copied(model.discriminator.weights)
+
+    model.fit(some_images(), batch_size=8, verbose=0)
+
+    after = model.learner.trainable_variables, model.discriminator.weights
+    assert int(model.optimizer.iterations.numpy()) == 1
+    assert int(model.discriminator_optimizer.iterations.numpy()) == steps
+    for old, new in zip(before, after, strict=True):
+        assert any((a != np.array(b)).any() for a, b in zip(old, new, strict=True))
+
+
+def test_the_one_learns_to_tell_and_the_other_to_deceive():
+    """Each alone: against an opponent that stands still."""
+    images = some_images(64)
+    told, deceived = network(), network()
+    told.optimizer.learning_rate = 0.0
+    deceived.discriminator_optimizer.learning_rate = 0.0
+
+    losses = told.fit(images, epochs=30, batch_size=16, verbose=0).history["discriminator_loss"]
+    assert losses[-1] < losses[0] - 0.3
+    losses = deceived.fit(images, epochs=60, batch_size=16, verbose=0).history["generator_loss"]
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_the_drawing_generator_is_the_moving_average():
+    model = network(ema_momentum=0.5)
+    start = copied(model.generator.weights)
+    expected, momenta = start, (2 / 11, 3 / 12)
+
+    for momentum in momenta:
+        model.fit(some_images(), batch_size=8, verbose=0)
+        learnt = copied(model.learner.weights)
+        expected = [
+            momentum * old + (1 - momentum) * new for old, new in zip(expected, learnt, strict=True)
+        ]
+
+    for one, other in zip(model.generator.weights, expected, strict=True):
+        np.testing.assert_allclose(np.array(one), other, rtol=1e-5, atol=1e-6)
+    assert model.predict(np.zeros((1, 2)), verbose=0).shape == (1, 1)
+
+
+def test_replicas_take_the_step_of_one_device():
+    """Without noise, so that they see the same."""
+    weights = []
+    for placement in ("one_device", "mirrored"):
+        with strategy(placement).scope():
+            model = network(noisy=False)
+        model.fit(some_images(), batch_size=8, epochs=3, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("precision", "jit"), [("mixed_bfloat16", False), ("mixed_float16", False), ("float32", True)]
+)
+def test_it_learns_in_mixed_precision_and_compiled(precision, jit):
+    keras.config.set_dtype_policy(precision)
+    model = network()
+    model.jit_compile = jit
+    model.optimizer.learning_rate = 0.0
+
+    history = model.fit(some_images(64), epochs=20, batch_size=16, verbose=0).history
+
+    losses = history["discriminator_loss"]
+    assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize(("size", "count"), [(6, 3), (7, 3), (2, 3), (5, 1)])
+def test_parts_are_of_one_size_and_miss_nothing(size, count):
+    parts = [part.numpy() for part in _parts(tf.range(size), count)]
+
+    assert len(parts) == count
+    assert len({len(part) for part in parts}) == 1
+    assert set(np.concatenate(parts)) == set(range(size))
+
+
+def test_a_discriminator_that_wins_is_noticed():
+    callback = StopWhenDiscriminatorWins()
+
+    callback.on_epoch_end(0, {"real_probability": 0.995, "fake_probability": 0.2})
+    with pytest.raises(Diverged, match=r"won epoch 2 outright.*--discriminator-learning-rate"):
+        callback.on_epoch_end(1, {"real_probability": 0.995, "fake_probability": 0.004})
