@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from suite.app import app_names
-from suite.export.saved_model import versions
+from suite.export.versions import versions
 
 
 def describe(name: str) -> str:

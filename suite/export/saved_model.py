@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -21,21 +20,18 @@ from keras import ops
 from pydantic import PositiveInt
 
 from suite.errors import InputError, Unwritable
+from suite.export.versions import CHECKSUMS, METADATA, WARMUP, versions
 from suite.files import refuse_damage, unwritable, write_checksums, write_whole
 from suite.knobs import settings
 
 log = logging.getLogger(__name__)
 
-METADATA = "assets.extra/metadata.json"
 SAID_BY_ALL = {"app": str, "config": dict, "source": str, "metrics": dict}
 KERAS_MODEL = "assets.extra/model.keras"
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
-WARMUP = "assets.extra/tf_serving_warmup_requests"
-CHECKSUMS = "assets.extra/SHA256SUMS"
 ASIDE = ".export-"
 LONGEST = 3600  # seconds that an export may take
-VERSION = re.compile("0|[1-9][0-9]{0,17}")  # as numbers are written, and int64 holds them
 
 
 class Endpoint(NamedTuple):
@@ -134,15 +130,6 @@ def _clear_away(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another export has just ended
             if time.time() - aside.stat().st_mtime > LONGEST:
                 shutil.rmtree(aside, ignore_errors=True)
-
-
-def versions(folder: Path) -> list[int]:
-    """The exported versions in `<export_dir>/<app>`, oldest first; none where it is unreadable."""
-    try:
-        names = [path.name for path in folder.iterdir() if path.is_dir()]
-    except OSError:
-        return []
-    return sorted(int(name) for name in names if VERSION.fullmatch(name))
 
 
 @Parameter(name="*")

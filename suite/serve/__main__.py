@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from suite.errors import InputError, sentence
-from suite.export.saved_model import versions
+from suite.export.versions import versions
 from suite.serve.access import Access
 from suite.serve.batches import Limits
 

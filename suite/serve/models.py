@@ -17,7 +17,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from suite.export.saved_model import CHECKSUMS, WARMUP, versions
+from suite.export.versions import CHECKSUMS, WARMUP, versions
 from suite.files import refuse_damage
 from suite.serve.batches import Arrays, Batcher, Limits
 from suite.serve.status import Kind, RequestError

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import load_app
-from suite.export.saved_model import versions
+from suite.export.versions import versions
 from suite.training.state import PROGRESS, states
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 
 from suite import InputError, Run
 from suite.app import load_app
-from suite.export.saved_model import versions
+from suite.export.versions import versions
 from suite.serve.batches import Limits
 from suite.serve.models import Models
 from tests.reliability.runs import SmallRun, differences

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from suite.export.saved_model import Export, versions
+from suite.export.saved_model import Export
+from suite.export.versions import versions
 from suite.serve.batches import Limits
 from suite.serve.models import Models
 from tests.reliability.runs import SmallRun, differences

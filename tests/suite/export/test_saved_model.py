@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.export.saved_model import Export, classifier, export, versions
+from suite.export.saved_model import Export, classifier, export
+from suite.export.versions import versions
 
 
 def model(classes=3):

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 )
 
 from suite.app import app_names
-from suite.export.saved_model import versions
+from suite.export.versions import versions
 from tests.suite.serve.conftest import serve, stop
 
 SIZES = {None: 3}  # of axes that may have any
