@@ -1,320 +1,329 @@
-"""Labelled examples in memory, and the `tf.data` pipelines that feed them to `fit`.
+"""Examples as structures of arrays: what a source holds, and how it is split.
 
-The training pipeline is a pure function of the step: which examples a batch holds, and how they
-are augmented, follows from the seed and the number of the step alone. So a run resumes at any
-step without replaying those before it, and a shuffle costs no buffer.
+An example may have several named inputs and any targets: a class, a mask, boxes, numbers, a
+sentence. `Examples` holds many of them, row by row, as nested structures (`keras.tree`) of arrays
+of equal length. Sequences of different lengths are `tf.RaggedTensor`s. What is too large for the
+memory is read from disk instead (`suite.data.stored`); to whoever uses it, both are a `Split`.
 """
 
 import dataclasses
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from suite.errors import InputError
 
-# An epoch passes over a small dataset several times, until it is worth the name.
-LEAST_STEPS = 100
+log = logging.getLogger(__name__)
+
 # The held-out examples are the same for every seed, so that seeds can be compared.
 SPLIT_SEED = 0
 
-
-class Augmentation(NamedTuple):
-    """A random distortion of examples.
-
-    Args:
-        distort: `distort(inputs, draws)` distorts a batch in the graph, by `draws`
-            `(num_draws, batch)`, each even in -1..1.
-        num_draws: Random numbers of an example.
-    """
-
-    distort: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    num_draws: int
+# What a fingerprint can be taken of.
+BY_CONTENT, BY_FILES = "content", "sizes and times"
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """A replica's part of every batch.
+class Split(Protocol):
+    """Examples, in memory or on disk, row by row."""
 
-    Args:
-        index: Number of the replica.
-        count: Number of replicas.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def bounds(self, num: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Its first row of `num`, and the one after its last."""
-        return num * self.index // self.count, num * (self.index + 1) // self.count
-
-    def of(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Its rows of every batch."""
-        if self.count == 1:
-            return dataset
-
-        def rows(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            first, end = self.bounds(tf.shape(batch[0])[0])
-            return tuple(values[first:end] for values in batch)
-
-        return dataset.map(rows)
-
-
-class Split(NamedTuple):
-    """Examples and their labels, row by row."""
-
-    inputs: np.ndarray
-    labels: np.ndarray
+    @property
+    def targets(self) -> Any:
+        """In memory: an array, or a structure of arrays; None where they are not."""
 
     @property
     def num_examples(self) -> int:
         """Number of rows."""
-        return len(self.labels)
+
+    @property
+    def fingerprint_of(self) -> str:
+        """What `digest` looks at: `content`, or `sizes and times` of files."""
 
     def rows(self, index: np.ndarray) -> "Split":
-        """The examples at these rows."""
-        return Split(self.inputs[index], self.labels[index])
+        """The examples at these rows, in this order."""
 
+    def with_targets(self, targets: Any) -> "Split":
+        """The same inputs with other targets."""
 
-NO_EXAMPLES = Split(np.empty(0), np.empty(0))
+    def reader(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+        """A function in the graph from row numbers to `(inputs, targets)`, or `(inputs,)`.
+
+        Sequences of different lengths come padded: numbers with 0, text with empty strings.
+        """
+
+    def parts(self) -> tuple[Any, ...]:
+        """`(inputs, targets)` as arrays, as Keras takes them, or `(inputs,)`."""
+
+    def in_memory(self) -> "Examples":
+        """The examples as arrays."""
+
+    def digest(self) -> str:
+        """SHA-256 that changes when the examples do."""
 
 
 class Examples(NamedTuple):
-    """A labelled dataset as a source gives it.
+    """Examples in memory, row by row.
 
     Args:
-        train: Examples to train on.
-        test: None where the source has no such split of its own.
-        class_names: By label.
-        source: `tfds:mnist/3.0.1`, `embedded:digits` or the path.
-        comparable: Whether figures may stand beside published ones.
-        feature_names: By column, for tables.
+        inputs: An array, or a nested structure of arrays, `(examples, ...)`.
+        targets: The same, with as many rows; None where there is nothing but inputs.
     """
 
-    train: Split
-    test: Split | None
-    class_names: tuple[str, ...]
-    source: str
-    comparable: bool = True
-    feature_names: tuple[str, ...] = ()
+    inputs: Any
+    targets: Any = None
+
+    @property
+    def fingerprint_of(self) -> str:
+        """What `digest` looks at: the `content`."""
+        return BY_CONTENT
+
+    @property
+    def num_examples(self) -> int:
+        """Number of rows."""
+        return _length(keras.tree.flatten(self.inputs)[0])
+
+    def rows(self, index: np.ndarray) -> "Examples":
+        """The examples at these rows, in this order."""
+        return Examples(*(taken(part, index) for part in self))
+
+    def with_targets(self, targets: Any) -> "Examples":
+        """The same inputs with other targets."""
+        return Examples(self.inputs, targets)
+
+    def reader(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+        """A function in the graph from row numbers to `(inputs, targets)`, or `(inputs,)`.
+
+        Sequences of different lengths come padded: numbers with 0, text with empty strings.
+        """
+        return gatherer(self.parts())
+
+    def parts(self) -> tuple[Any, ...]:
+        """`(inputs, targets)` as Keras takes them, or `(inputs,)`."""
+        return tuple(self) if self.targets is not None else (self.inputs,)
+
+    def in_memory(self) -> "Examples":
+        """The examples as arrays, which they are already."""
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 over bytes, shapes and types of all arrays, in order."""
+        return content_digest(self.parts())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Data:
-    """What `fit` and `evaluate` are fed, and where it came from.
+class Source:
+    """What a source gives: examples, and what is known about them.
 
     Args:
-        train: `train(step, shard)`: the batches from that global step on, epoch after epoch,
-            without end; of each the part of one replica, by default all of it.
-        steps_per_epoch: Batches of one epoch.
-        examples_per_step: Examples of one batch, on average.
-        validation: One pass over the validation split; None where `fit` has nothing to evaluate.
-        test: One pass over the test split; None where the app evaluates by other means.
-        model_arguments: What the data decides about the model: arguments of the app's `build`.
-        description: Source, fingerprint and counts, for the report.
-        training: The training examples, where all of them are in memory; else none.
-        unsplit: The source's training examples before any were held out, for cross-validation.
+        name: `tfds:mnist/3.0.1`, `embedded:digits`, `arrays` or a path.
+        train: Examples to train on.
+        test: Examples to test on; None where the source has no split of that name.
+        validation: Examples to watch the training by; None where the source has no such split.
+        class_names: By class index; empty where the target is no class.
+        feature_names: By column, for tables.
+        comparable: Whether figures may stand beside published ones.
+        groups: By row of `train`, what belongs together and must not be split, such as all
+            pictures of one person.
+        preparation: Makes a model's input of what a user has in hand, such as the bytes of a
+            picture; becomes part of the export. None where there is nothing to prepare.
+        notes: Whatever else a report should say about the data, by name.
     """
 
-    train: Callable[..., tf.data.Dataset]
-    steps_per_epoch: int
-    examples_per_step: float
-    validation: tf.data.Dataset | None
-    test: tf.data.Dataset | None
-    model_arguments: Mapping[str, Any]
-    description: Mapping[str, Any]
-    training: Split = NO_EXAMPLES
-    unsplit: Split = NO_EXAMPLES
+    name: str
+    train: Split
+    test: Split | None = None
+    validation: Split | None = None
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    comparable: bool = True
+    groups: np.ndarray | None = None
+    preparation: Any = None
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def split(self, validation_split: float, test_split: float = 0.2) -> dict[str, Split]:
+        """Train, validation and test examples; what the source does not split is held out.
 
-def supervised(
-    examples: Examples,
-    *,
-    batch_size: int,
-    validation_split: float,
-    seed: int,
-    relabel: Callable[[Split], Callable[[np.ndarray], np.ndarray]] | None = None,
-    model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
-    augment: Augmentation | None = None,
-) -> Data:
-    """Splits labelled examples and makes their pipelines.
+        Args:
+            validation_split: Share of the training examples.
+            test_split: Share of all examples, where the source has no test split.
 
-    Args:
-        examples: What a source gave.
-        batch_size: Examples per step, over all replicas.
-        validation_split: Share of the training examples that is held out.
-        seed: Decides order and augmentation, not the splits.
-        relabel: Learns from the training split what labels examples instead, by their inputs, in
-            training and validation.
-        model_arguments: What the training split decides about the model, if anything.
-        augment: Distorts the training examples, anew each time they are seen.
-    """
-    train, test = examples.train, examples.test
-    if test is None:
-        train, test = hold_out(train, 0.2)
-    train, validation = hold_out(train, validation_split)
-    if relabel:
-        label = relabel(train)
-        train, validation = (Split(each.inputs, label(each.inputs)) for each in (train, validation))
-    return Data(
-        train=shuffled_batches(train, batch_size, seed=seed, augment=augment),
-        steps_per_epoch=epoch_steps(train.num_examples, batch_size),
-        examples_per_step=train.num_examples / math.ceil(train.num_examples / batch_size),
-        validation=batches(validation),
-        test=batches(test),
-        model_arguments=model_arguments(train) if model_arguments else {},
-        training=train,
-        unsplit=examples.train,
-        description={
-            "source": examples.source,
-            "comparable": examples.comparable,
-            "fingerprint": fingerprint(train, validation, test),
-            "train": train.num_examples,
-            "validation": validation.num_examples,
-            "test": test.num_examples,
-            "class_names": list(examples.class_names),
-            "feature_names": list(examples.feature_names),
-        },
-    )
-
-
-def epoch_steps(num_examples: int, batch_size: int) -> int:
-    """Steps of an epoch: of one pass, or of as many whole ones as make `LEAST_STEPS`."""
-    one_pass = math.ceil(num_examples / batch_size)
-    return one_pass * math.ceil(LEAST_STEPS / one_pass)
-
-
-def steps_per_execution(steps: int, most: int = 32) -> int:
-    """How many steps one call should run, so that none runs past the end of an epoch.
-
-    Args:
-        steps: Steps of an epoch.
-        most: Is not exceeded.
-    """
-    return max(n for n in range(1, most + 1) if steps % n == 0)
-
-
-def streams(seed: int, num: int) -> list[int]:
-    """Seeds of streams with nothing in common, as TensorFlow's stateless functions take them."""
-    return (np.random.SeedSequence(seed).generate_state(num) // 2).tolist()
-
-
-def hold_out(split: Split, share: float) -> tuple[Split, Split]:
-    """Splits off a share of every class: `(rest, held out)`, the same ones every time.
-
-    Raises:
-        InputError: There are too few examples to have every class on both sides.
-    """
-    from sklearn.model_selection import train_test_split
-
-    try:
-        rest, held = train_test_split(
-            np.arange(split.num_examples),
-            test_size=share,
-            random_state=SPLIT_SEED,
-            stratify=split.labels,
-        )
-    except ValueError:
-        counts = np.unique(split.labels, return_counts=True)[1]
-        raise InputError(
-            f"a share of {share:.3g} can be held out only where every class has enough examples. "
-            f"Received: {split.num_examples} examples, {counts.min()} of the smallest class"
-        ) from None
-    return split.rows(np.sort(rest)), split.rows(np.sort(held))
-
-
-def shuffled_batches(
-    split: Split, batch_size: int, *, seed: int, augment: Augmentation | None = None
-) -> Callable[..., tf.data.Dataset]:
-    """The training pipeline: see `Data.train`.
-
-    The examples stay where they are; a stateless permutation of their indices is made anew for
-    each epoch (`tf.random.experimental.index_shuffle`). The last batch of an epoch may be
-    smaller. Where the shards of a batch differ in size, each comes with weights, by which the
-    average over the replicas is that over the examples.
-    """
-    inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
-    count = split.num_examples
-    steps = math.ceil(count / batch_size)
-    # Order and augmentation draw from streams of their own.
-    order_seed, augment_seed = streams(seed, 2)
-
-    def batch(step: tf.Tensor, shard: Shard) -> tuple[tf.Tensor, ...]:
-        epoch, position = step // steps, step % steps
-        begin = position * batch_size
-        num = tf.minimum(begin + batch_size, count) - begin
-        first, end = shard.bounds(num)
-        weight = tf.cast((end - first) * shard.count / num, tf.float32)
-        end = tf.maximum(
-            end, first + 1
-        )  # nothing has no average: one example, which weighs nothing
-        rows = tf.random.experimental.index_shuffle(
-            tf.range(begin + first, begin + end),
-            seed=tf.stack([tf.cast(epoch, tf.int32), order_seed]),
-            max_index=count - 1,
-        )
-        batch_inputs = tf.gather(inputs, rows)
-        if augment is not None:
-            pair = tf.stack([tf.cast(step, tf.int32), augment_seed])
-            # Those of the whole batch, so that its shards are distorted as it is.
-            draws = tf.random.stateless_uniform((augment.num_draws, num), pair, -1.0, 1.0)
-            batch_inputs = augment.distort(batch_inputs, draws[:, first:end])
-        found = batch_inputs, tf.gather(labels, rows)
-        if batch_size % shard.count == 0 and count % batch_size % shard.count == 0:
-            return found
-        return *found, tf.fill([end - first], weight)
-
-    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:
-        if batch_size < shard.count:
-            raise InputError(
-                f"`batch_size` must be at least the number of replicas, {shard.count}. Received: "
-                f"{batch_size}"
+        Raises:
+            InputError: There are too few examples.
+        """
+        train, groups = self.train, self.groups
+        splits = {"validation": self.validation, "test": self.test}
+        shares = {"test": test_split, "validation": validation_split}
+        missing = [name for name in shares if splits[name] is None]
+        for number, name in enumerate(missing):
+            rest, held_out = held_out_rows(
+                train, shares[name], self.class_names, groups, keep=len(missing) - number
             )
-        numbers = tf.data.Dataset.counter(step)
-        made = numbers.map(lambda n: batch(n, shard), tf.data.AUTOTUNE, deterministic=True)
-        return made.prefetch(tf.data.AUTOTUNE)
-
-    return train
-
-
-def refuse_uneven_shards(name: str, num: int, shard: Shard) -> None:
-    """Refuses what the replicas cannot share evenly.
-
-    Raises:
-        InputError: It is no multiple of their number.
-    """
-    if num % shard.count:
-        raise InputError(
-            f"`{name}` must be a multiple of the number of replicas, {shard.count}. Received: {num}"
-        )
+            splits[name] = train.rows(held_out)
+            train = train.rows(rest)
+            groups = None if groups is None else groups[rest]
+        return {"train": train} | {name: part for name, part in splits.items() if part is not None}
 
 
-def batches(split: Split, most: int = 1000) -> tf.data.Dataset:
-    """One pass over the examples in their own order, in batches of nearly the same size.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a report and an export say about the data.
 
     Args:
-        split: The examples.
-        most: Is not exceeded by any batch.
+        source: Where the examples come from.
+        fingerprint: SHA-256 that changes when the examples do.
+        fingerprint_of: What the fingerprint was taken of: `content`, or `sizes and times` of the
+            files that the examples lie in.
+        train: Number of training examples.
+        validation: Number of validation examples.
+        test: Number of test examples.
+        comparable: Whether figures may stand beside published ones.
+        class_names: By class index; empty where the target is no class.
+        feature_names: By column, for tables.
+        notes: Whatever else should be known, by name.
     """
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(split))
-    batch_size = math.ceil(split.num_examples / math.ceil(split.num_examples / most))
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
-
-def collect(dataset: tf.data.Dataset) -> Split:
-    """All examples of a finite dataset of `(inputs, labels)` batches."""
-    inputs, labels = zip(*dataset.as_numpy_iterator(), strict=True)
-    return Split(np.concatenate(inputs), np.concatenate(labels))
+    source: str
+    fingerprint: str
+    train: int
+    validation: int
+    test: int
+    fingerprint_of: str = BY_CONTENT
+    comparable: bool = True
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def fingerprint(*splits: Split) -> str:
-    """SHA-256 over the bytes, shapes and types of some arrays, in order."""
+    """SHA-256 over some examples, in order."""
+    return hashlib.sha256("".join(split.digest() for split in splits).encode()).hexdigest()
+
+
+def held_out_rows(
+    examples: Split,
+    share: float,
+    class_names: tuple[str, ...] = (),
+    groups: np.ndarray | None = None,
+    keep: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to keep and rows to hold out, the same ones every time.
+
+    Where the target is a class, every class gives its share, and at least one example.
+
+    Args:
+        examples: To be split.
+        share: Of the examples that are held out, in (0, 1).
+        class_names: By class index; empty where the target is no class.
+        groups: By row: rows of one group stay together.
+        keep: Examples of every class that are kept at least.
+
+    Raises:
+        InputError: There are too few examples, of one class or in all, or too few groups.
+    """
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+    count = examples.num_examples
+    if count < keep + 1:
+        raise InputError(f"there must be at least {keep + 1} examples to hold some out", count)
+    rows = np.arange(count)
+    if groups is not None:
+        if (different := len(np.unique(groups))) < keep + 1:
+            raise InputError(f"there must be at least {keep + 1} groups of examples", different)
+        size = int(np.clip(math.ceil(share * different), 1, different - keep))
+        splitter = GroupShuffleSplit(1, test_size=size, random_state=SPLIT_SEED)
+        return next(splitter.split(rows, groups=groups))
+    classes = examples.targets if class_names else None
+    if classes is not None:
+        sizes = np.bincount(classes, minlength=len(class_names))
+        rarest = int(np.argmin(np.where(sizes, sizes, count + 1)))
+        if sizes[rarest] < keep + 1:
+            raise InputError(
+                f"every class must have at least {keep + 1} examples, so that some can be held "
+                f"out; --min-per-class {keep + 1} leaves smaller classes out",
+                f"{sizes[rarest]} of {class_names[rarest]}",
+            )
+        # Otherwise scikit-learn may leave a class out on one side.
+        if share * sizes[rarest] < 1 or (1 - share) * sizes[rarest] < keep:
+            return _one_or_more_of_each(classes, share, keep)
+    size = int(np.clip(math.ceil(share * count), 1, count - keep))
+    kept, held_out = train_test_split(
+        rows, test_size=size, random_state=SPLIT_SEED, stratify=classes
+    )
+    return np.sort(kept), np.sort(held_out)
+
+
+def _one_or_more_of_each(
+    classes: np.ndarray, share: float, keep: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The share of every class, rounded, but at least one example; `keep` are kept."""
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(classes))
+    held_out = []
+    for label in np.unique(classes):
+        rows = order[classes[order] == label]
+        held_out.append(rows[: int(np.clip(round(share * len(rows)), 1, len(rows) - keep))])
+    rows = np.sort(np.concatenate(held_out))
+    log.info(
+        "%d of %d examples are held out instead of %d: at least one of each class.",
+        len(rows),
+        len(classes),
+        round(share * len(classes)),
+    )
+    return np.setdiff1d(np.arange(len(classes)), rows), rows
+
+
+def taken(structure: Any, index: np.ndarray) -> Any:
+    """Rows of a structure of arrays; None of None."""
+    return _mapped(
+        lambda array: tf.gather(array, index) if _ragged(array) else array[index], structure
+    )
+
+
+def gatherer(structure: Any) -> Callable[[tf.Tensor], Any]:
+    """A function in the graph from row numbers to those rows of a structure, padded."""
+    tensors = _mapped(lambda a: a if _ragged(a) else tf.convert_to_tensor(a), structure)
+    return lambda rows: padded(_mapped(lambda tensor: tf.gather(tensor, rows), tensors))
+
+
+def padded(structure: Any) -> Any:
+    """Sequences of different lengths, padded: numbers with 0, text with empty strings."""
+    return _mapped(lambda tensor: tensor.to_tensor() if _ragged(tensor) else tensor, structure)
+
+
+def content_digest(structure: Any) -> str:
+    """SHA-256 over bytes, shapes and types of all arrays of a structure, in order."""
     digest = hashlib.sha256()
-    for split in splits:
-        for array in split:
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+    for array in keras.tree.flatten(structure):
+        parts = (array.flat_values, *array.nested_row_splits) if _ragged(array) else (array,)
+        for part in parts:
+            _update(digest, np.asarray(part))
     return digest.hexdigest()
+
+
+def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    return None if structure is None else keras.tree.map_structure(function, structure)
+
+
+def _ragged(array: Any) -> bool:
+    return isinstance(array, tf.RaggedTensor)
+
+
+def _length(array: Any) -> int:
+    return int(array.nrows()) if _ragged(array) else len(array)
+
+
+def _update(digest: Any, array: np.ndarray) -> None:
+    if array.dtype.hasobject or array.dtype.kind in "US":  # the text itself, not where it lies
+        array = np.asarray(
+            [text if isinstance(text, bytes) else str(text).encode() for text in array.ravel()],
+            object,
+        ).reshape(array.shape)
+        digest.update(f"text{array.shape}".encode())
+        for text in array.ravel():
+            digest.update(len(text).to_bytes(8, "little") + text)
+        return
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)

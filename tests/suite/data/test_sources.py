@@ -6,19 +6,37 @@ import pytest
 
 from suite import InputError, Run
 from suite.data import sources
-from suite.data.pictures import load_digits
-from suite.data.tables import load_iris
+from suite.data.image_sources import load_pictures
+from suite.data.tables import load_table
 
 
 def test_auto_falls_back_to_the_embedded_set_and_says_so(monkeypatch, caplog):
     monkeypatch.setattr(sources, "_reachable", lambda host: False)
 
-    examples = load_digits(Run())
+    examples = load_pictures(Run())
 
-    assert examples.source == "embedded:digits"
+    assert examples.name == "embedded:digits"
     assert not examples.comparable
     assert "not comparable with mnist's" in caplog.text
     assert not Path("no_data").exists()
+
+
+def test_without_a_home_the_embedded_set_is_used_or_a_folder_asked_for(monkeypatch, caplog):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setattr(Path, "expanduser", no_home)  # Path.home() takes it, too
+
+    assert load_pictures(Run()).name == "embedded:digits"
+    assert caplog.messages == [
+        "No home folder that could hold mnist, and no --data-dir: using embedded:digits instead. "
+        "Its figures are not comparable with mnist's."
+    ]
+    with pytest.raises(InputError, match=r"--data tfds needs --data-dir.* Received: none"):
+        load_pictures(Run(data="tfds"))
+    with pytest.raises(InputError, match=r"home of a user. Received: ~nobody/data"):
+        load_pictures(Run(data_dir=Path("~nobody/data")))
 
 
 def test_unreachable_host_is_given_up_in_time(monkeypatch):
@@ -62,16 +80,36 @@ def test_failed_download_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "_reachable", lambda host: True)
     monkeypatch.setattr(tfds, "builder", Failing)
 
-    examples = load_digits(Run(data_dir=tmp_path / "data"))
+    examples = load_pictures(Run(data_dir=tmp_path / "data"))
 
-    assert examples.source == "embedded:digits"
+    assert examples.name == "embedded:digits"
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_real_mnist_is_read(real_data):
-    examples = load_digits(Run())
+def test_a_download_lies_where_tfds_looks_for_it(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
 
-    assert examples.source == "tfds:mnist/3.0.1"
+    class Letters:
+        def __init__(self, name, data_dir):
+            self.data_dir = str(Path(data_dir) / "emnist" / "letters" / "3.1.0")
+
+        def download_and_prepare(self):
+            Path(self.data_dir).mkdir(parents=True)
+            Path(self.data_dir, "dataset_info.json").write_text("{}")
+
+    monkeypatch.setattr(tfds, "builder", Letters)
+
+    folder = sources._download("emnist/letters", tmp_path / "data")
+
+    assert folder == tmp_path / "data/emnist/letters/3.1.0"
+    assert folder == sources._prepared(tmp_path / "data/emnist/letters")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["emnist"]
+
+
+def test_real_mnist_is_read(real_data):
+    examples = load_pictures(Run())
+
+    assert examples.name == "tfds:mnist/3.0.1"
     assert examples.comparable
     assert (examples.train.num_examples, examples.test.num_examples) == (60000, 10000)
 
@@ -79,8 +117,8 @@ def test_real_mnist_is_read(real_data):
 def test_data_dir_comes_before_the_environment(real_data, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_reachable", lambda host: False)
 
-    assert load_iris(Run()).source == "tfds:iris/2.1.0"
-    assert load_iris(Run(data_dir=tmp_path)).source == "embedded:iris"
+    assert load_table(Run()).name == "tfds:iris/2.1.0"
+    assert load_table(Run(data_dir=tmp_path)).name == "embedded:iris"
 
 
 def test_damaged_dataset_is_refused(tmp_path):
@@ -90,4 +128,4 @@ def test_damaged_dataset_is_refused(tmp_path):
     (folder / "features.json").write_text("{}")
 
     with pytest.raises(InputError, match=r"mnist/3\.0\.1 is damaged"):
-        load_digits(Run(data_dir=tmp_path))
+        load_pictures(Run(data_dir=tmp_path))
