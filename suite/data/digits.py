@@ -1,0 +1,30 @@
+"""Scikit-learn's digits in MNIST's layout: what is always there, network or not."""
+
+import numpy as np
+import tensorflow as tf
+
+from suite.data.examples import Examples, Source
+from suite.data.preparation import Preparation
+
+SIZE = 28
+INK_SIZE = 20  # MNIST fits what is drawn into 20 x 20
+DIGITS = tuple("0123456789")
+
+
+def embedded_digits() -> Source:
+    """1,797 handwritten digits, enlarged from 8 x 8 to MNIST's layout."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = (digits.images * (255 / 16)).astype(np.float32)[..., None]
+    large = tf.image.resize(small, (INK_SIZE, INK_SIZE), method="bicubic")
+    margin = (SIZE - INK_SIZE) // 2
+    large = tf.image.pad_to_bounding_box(large, margin, margin, SIZE, SIZE)
+    images = np.clip(np.rint(large.numpy()), 0, 255).astype(np.uint8)
+    return Source(
+        name="embedded:digits",
+        train=Examples(images, digits.target.astype(np.int32)),
+        class_names=DIGITS,
+        comparable=False,
+        preparation=Preparation(),
+    )

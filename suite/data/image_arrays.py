@@ -1,0 +1,215 @@
+"""Pictures in arrays: `.npz` files, and examples given in Python."""
+
+import dataclasses
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.data.decoding import white_of, with_white
+from suite.data.examples import Examples, Source
+from suite.data.layouts import Wanted, spread_out
+from suite.data.preparation import (
+    Preparation,
+    is_bright_on_black,
+    prepare_all,
+)
+from suite.errors import InputError
+
+# What NumPy and zipfile raise on a file that is no archive of arrays, or one cut off or changed.
+UNREADABLE = (
+    OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+SPLITS = {"train": ("_train", ""), "validation": ("_validation", "_val"), "test": ("_test",)}
+
+
+def read_npz(path: Path, wanted: Wanted) -> Source:
+    """Reads `x_train`, `y_train`, `x_test` and `y_test`, as in Keras's `mnist.npz`, or `x` and `y`.
+
+    Labels, the test split, a validation split (`x_validation` or `x_val`) and `class_names` may be
+    missing.
+
+    Args:
+        path: The file.
+        wanted: What the inputs should be.
+
+    Raises:
+        InputError: It is no such file, or what it holds are no pictures or no labels.
+    """
+    arrays = _arrays(path)
+    splits = {}
+    for split, endings in SPLITS.items():
+        for ending in endings:
+            if split not in splits and f"x{ending}" in arrays:
+                splits[split] = Examples(arrays[f"x{ending}"], arrays.get(f"y{ending}"))
+    if "train" not in splits:
+        raise InputError(
+            f"{path} must hold x_train, or x; and y_train, or y, where there are labels",
+            ", ".join(list(arrays)[:10]) or "nothing",
+        )
+    names = tuple(str(name) for name in np.ravel(arrays.get("class_names", [])))
+    source = Source(
+        name=str(path),
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        class_names=names,
+    )
+    return completed(source, wanted)
+
+
+def completed(source: Source, wanted: Wanted) -> Source:
+    """Checks pictures in arrays, and adds what a model and its export need.
+
+    Args:
+        source: Examples whose inputs are pictures `(n, height, width[, channels])` of any type:
+            0..255, shares of white up to 1, or 10 to 16 bits; whose targets are classes `(n,)`,
+            as integers or by their names, or None. With a preparation it is taken as it is.
+        wanted: What the inputs should be.
+
+    Returns:
+        The source with inputs `(n, height, width, channels)`, uint8, labels `0..classes-1`, names
+        of classes, and a preparation.
+
+    Raises:
+        InputError: The arrays are no pictures, or the targets no labels of theirs.
+    """
+    if source.preparation is not None:
+        return source
+    splits = {
+        split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
+    }
+    inputs = _pictures({split: part.inputs for split, part in splits.items()}, source.name)
+    targets, class_names = _labels(splits, source)
+    train = inputs["train"]
+    sample = [train[at] for at in spread_out(len(train))]
+    preparation = wanted.preparation(sample, keep_size=True)
+    complete = {
+        split: Examples(prepared_array(inputs[split], preparation), targets[split])
+        for split in splits
+    }
+    return dataclasses.replace(
+        source,
+        train=complete["train"],
+        validation=complete.get("validation"),
+        test=complete.get("test"),
+        class_names=class_names,
+        preparation=preparation,
+        notes={**source.notes, "pictures": preparation.described},
+    )
+
+
+def prepared_array(pictures: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """Prepares `(n, height, width, channels)`, uint8; what is left alone costs no time."""
+    rows = np.ones(len(pictures), bool)
+    if pictures.shape[1:] == preparation.shape:
+        if preparation.layout == "photo":
+            return pictures
+        rows = ~is_bright_on_black(pictures).numpy()
+        if not rows.any():
+            return pictures
+    prepared = prepare_all((pictures[row] for row in np.flatnonzero(rows)), preparation)
+    if rows.all():
+        return prepared
+    pictures = pictures.copy()
+    pictures[rows] = prepared
+    return pictures
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("no array")
+    except UNREADABLE:
+        raise InputError(
+            "`data` must be a folder of pictures or an .npz file of arrays",
+            f"{path}, which cannot be read as one",
+        ) from None
+    return arrays
+
+
+def _pictures(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
+    """Inputs by split, as uint8 `(n, height, width, channels)`; all have the same white."""
+    arrays = {split: np.asarray(array) for split, array in inputs.items()}
+    for split, array in arrays.items():
+        if array.ndim == 3:
+            arrays[split] = array = array[..., None]
+        if array.ndim != 4 or array.shape[-1] not in (1, 2, 3, 4) or not array.size:
+            raise InputError(
+                f"pictures in {name} must have the shape (n, height, width) or (n, height, width, "
+                "channels), n at least 1, channels last",
+                f"{np.shape(inputs[split])} in {split}",
+            )
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"pixels in {name} must be numbers", f"{array.dtype} in {split}")
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 65535:
+            raise InputError(
+                f"pixels in {name} must be in 0..1, 0..255, or 0..65535",
+                f"{array.min()}..{array.max()} in {split}",
+            )
+        if array.shape[1:] != arrays["train"].shape[1:]:
+            raise InputError(
+                f"pictures in {name} must have the same shape in all splits",
+                f"{array.shape[1:]} in {split}, {arrays['train'].shape[1:]} in train",
+            )
+    white = white_of(float(max(array.max() for array in arrays.values())))
+    return {
+        split: array
+        if white == 255 and array.dtype == np.uint8
+        else with_white(array, white).numpy()
+        for split, array in arrays.items()
+    }
+
+
+def _labels(
+    splits: Mapping[str, Examples], source: Source
+) -> tuple[dict[str, np.ndarray | None], tuple[str, ...]]:
+    """Labels by split, and the names of their classes."""
+    labels: dict[str, np.ndarray | None] = {}
+    for split, part in splits.items():
+        labels[split] = None
+        if part.targets is None:
+            continue
+        values = np.asarray(part.targets)
+        if values.shape == (part.num_examples, 1):  # as Keras's CIFAR-10 has them
+            values = values[:, 0]
+        if values.shape != (part.num_examples,) or values.dtype.kind not in "biuUSO":
+            raise InputError(
+                f"labels in {source.name} must be {part.num_examples} integers or names, one for "
+                "each picture",
+                f"shape {values.shape} of {values.dtype} in {split}",
+            )
+        labels[split] = values
+    train = labels["train"]
+    if train is None:
+        return dict.fromkeys(splits), ()
+    if missing := [split for split, values in labels.items() if values is None]:
+        raise InputError(
+            f"{source.name} must have labels in all splits or in none", f"none in {missing[0]}"
+        )
+    given = {split: values.tolist() for split, values in labels.items() if values is not None}
+    names = source.class_names
+    if not names:
+        classes = sorted({value for values in given.values() for value in values})
+        names = tuple(
+            value.decode() if isinstance(value, bytes) else str(value) for value in classes
+        )
+    elif train.dtype.kind in "biu":
+        classes = list(range(len(names)))
+    else:
+        classes = list(names)
+    index = {value: label for label, value in enumerate(classes)}
+    for split, values in given.items():
+        if unknown := sorted(set(values) - set(classes)):
+            raise InputError(
+                f"labels in {source.name} must be among {', '.join(map(str, classes))}",
+                f"{unknown[0]} in {split}",
+            )
+        labels[split] = np.asarray([index[value] for value in values], np.int32)
+    return labels, names

@@ -1,0 +1,196 @@
+"""Pictures in folders, one for each class, as people keep them."""
+
+import collections
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.data.examples import Examples, Source
+from suite.data.layouts import Wanted, spread_out
+from suite.data.pictures import is_picture, read, refuse_blank
+from suite.data.preparation import Preparation, prepare_all
+from suite.data.stored import MOST_IN_MEMORY, InMemory, Stored
+from suite.data.stored import files as stored_files
+from suite.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# What the folders of splits are called, next to `train`.
+SPLITS = {
+    "test": ("test", "testing"),
+    "validation": ("validation", "val", "valid", "dev"),
+}
+LEFT_BY_SYSTEMS = ("__MACOSX",)
+READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # as TensorFlow reads them
+
+
+def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Source:
+    """Reads class folders; or `train/`, `test/` and `val/` with class folders in them.
+
+    Sub-folders of a class belong to it. A folder of pictures alone is read without labels. Files
+    that are no pictures are passed over, and counted; hidden files and folders are not seen.
+
+    Args:
+        path: The folder.
+        wanted: What the inputs should be.
+        in_memory: With `no` the pictures are left on disk, and read when a batch wants them; with
+            `auto` those that would fill more than 2 GiB are.
+
+    Raises:
+        InputError: There are no pictures, or no classes; a picture cannot be read; or a drawing
+            shows nothing.
+    """
+    folders = {"train": path, **_split_folders(path)}
+    class_names = _class_names(folders["train"])
+    passed_over: collections.Counter[str] = collections.Counter()
+    files, labels = {}, {}
+    for split, folder in folders.items():
+        files[split], labels[split] = _listed(folder, class_names, passed_over)
+    notes = _passed_over(passed_over, sum(map(len, files.values())))
+    sample = [read(files["train"][at]).pixels for at in spread_out(len(files["train"]))]
+    preparation = wanted.preparation(sample)
+    size = math.prod(preparation.shape) * sum(map(len, files.values()))
+    splits: dict[str, Any]
+    if in_memory == "no" or (in_memory == "auto" and size > MOST_IN_MEMORY):
+        splits = {split: _on_disk(files[split], preparation, labels[split]) for split in folders}
+    else:
+        re_encoded: list[Path] = []
+        splits = {
+            split: Examples(_prepared(files[split], preparation, re_encoded), labels[split])
+            for split in folders
+        }
+        if re_encoded:
+            notes["re_encoded"] = len(re_encoded)
+    notes["pictures"] = preparation.described
+    return Source(
+        name=str(path),
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        class_names=class_names,
+        preparation=preparation,
+        notes=notes,
+    )
+
+
+def _split_folders(path: Path) -> dict[str, Path]:
+    inside = {folder.name.lower(): folder for folder in _folders(path)}
+    known = {
+        split: inside[name] for split, names in SPLITS.items() for name in names if name in inside
+    }
+    if "train" in inside:
+        return {"train": inside["train"], **known}
+    if "training" in inside:
+        return {"train": inside["training"], **known}
+    if known and len(known) == len(inside):
+        raise InputError(
+            f"{path} must hold a folder train beside those of other splits", ", ".join(inside)
+        )
+    return {}
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(
+        folder
+        for folder in path.iterdir()
+        if folder.is_dir() and folder.name[0] != "." and folder.name not in LEFT_BY_SYSTEMS
+    )
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    """The class folders; none where the pictures lie right in the folder."""
+    names = [child.name for child in _folders(folder)]
+    if not names and any(_files(folder)):
+        return ()
+    if len(names) < 2:
+        raise InputError(
+            f"{folder} must hold two class folders or more, or pictures alone where no labels are "
+            "needed",
+            ", ".join(names) or "none",
+        )
+    for name in names:
+        if not name.isprintable():
+            raise InputError("class folders must have printable names", repr(name))
+    return tuple(names)
+
+
+def _listed(
+    folder: Path, class_names: tuple[str, ...], passed_over: collections.Counter[str]
+) -> tuple[list[Path], np.ndarray | None]:
+    """The pictures of a split and their labels; counts the endings of all other files."""
+    unknown = sorted({child.name for child in _folders(folder)} - set(class_names))
+    if unknown:
+        raise InputError(
+            f"{folder} must have the class folders of the training split: "
+            f"{', '.join(class_names) or 'none'}",
+            ", ".join(unknown),
+        )
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names or ["."]):
+        others: collections.Counter[str] = collections.Counter()
+        count = len(files)
+        for file in _files(folder / name):
+            if is_picture(file):
+                files.append(file)
+            else:
+                others[file.suffix.lower() or "without an ending"] += 1
+        if len(files) == count and (folder / name).is_dir():
+            raise InputError(f"{folder / name} must hold image files", _counted(others) or "none")
+        labels.extend([label] * (len(files) - count))
+        passed_over.update(others)
+    return files, np.asarray(labels, np.int32) if class_names else None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files in a folder and below it, in order; hidden ones are not seen."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if name[0] != "." and name not in LEFT_BY_SYSTEMS
+        )
+        for name in sorted(names):
+            file = Path(parent, name)
+            if name[0] != "." and file.is_file():
+                yield file
+
+
+def _passed_over(endings: collections.Counter[str], num_pictures: int) -> dict[str, Any]:
+    if not endings:
+        return {}
+    count = endings.total()
+    text = f"{count} of {count + num_pictures} files were passed over: {_counted(endings)}"
+    log.warning("%s.", text)
+    return {"passed_over": text}
+
+
+def _counted(endings: collections.Counter[str]) -> str:
+    return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+
+
+def _on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | None) -> Stored:
+    for file in files:
+        if file.suffix.lower() not in READ_FROM_DISK:
+            raise InputError(
+                "pictures that are read from disk must be PNG or JPEG; others need `in_memory` yes",
+                file,
+            )
+    return stored_files(files, preparation, labels)
+
+
+def _prepared(files: list[Path], preparation: Preparation, re_encoded: list[Path]) -> np.ndarray:
+    def pixels() -> Iterable[np.ndarray]:
+        for file in files:
+            picture = read(file)
+            if picture.re_encoded:
+                re_encoded.append(file)
+            yield picture.pixels
+
+    inputs = prepare_all(pixels(), preparation)
+    for file, prepared in zip(files, inputs, strict=True):
+        refuse_blank(prepared, file, preparation)
+    return inputs

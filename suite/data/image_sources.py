@@ -1,0 +1,192 @@
+"""Pictures to train on, whatever they come from."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from suite.data import sources
+from suite.data.decoding import scaled_to_bytes
+from suite.data.digits import embedded_digits
+from suite.data.examples import Examples, Source
+from suite.data.image_arrays import completed, prepared_array, read_npz
+from suite.data.image_folders import read_folder
+from suite.data.layouts import SAMPLE, Wanted, spread_out
+from suite.data.preparation import (
+    Layout,
+    Preparation,
+    is_bright_on_black,
+    prepare_all,
+)
+from suite.data.stored import InMemory, Stored, random_access, records
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.run import Run
+
+SPLITS = ("train", "validation", "test")
+# Sets that everybody knows; of others a sample decides what they are.
+DRAWINGS = ("mnist", "emnist", "kmnist")
+PHOTOS = ("fashion_mnist", "cifar10", "cifar100")
+
+
+def load_pictures(
+    run: "Run",
+    dataset: str = "mnist",
+    layout: Layout | Literal["auto"] = "auto",
+    image_size: int | None = None,
+    channels: int | None = None,
+) -> Source:
+    """Pictures and their classes: a dataset, or what `--data` names instead.
+
+    Args:
+        run: Says what data are wanted.
+        dataset: Any name in TensorFlow Datasets whose examples have an `image`, and a `label` or
+            none. Where MNIST is not to be had, the embedded digits take its place.
+        layout: `drawing`, `photo`, or what a sample of the pictures looks like.
+        image_size: Height and width of the inputs in pixels. By default drawings have 28, photos
+            the size they have, but at most 64, and arrays the size they have.
+        channels: 1 or 3. By default 3 where the pictures are in colour.
+
+    Returns:
+        A source with inputs `(n, height, width, channels)`, uint8, labels `0..classes-1` and a
+        `Preparation`. Without labels it has neither targets nor names of classes.
+
+    Raises:
+        InputError: The pictures are not to be had, or are none.
+    """
+    wanted = Wanted(layout, image_size, channels)
+    return sources.load(
+        run,
+        tfds_name=dataset,
+        from_tfds=functools.partial(_from_tfds, wanted=wanted, in_memory=run.in_memory),
+        embedded=functools.partial(_embedded, wanted) if dataset == "mnist" else None,
+        from_path=functools.partial(_from_path, wanted=wanted, in_memory=run.in_memory),
+        from_arrays=functools.partial(completed, wanted=wanted),
+    )
+
+
+def _from_path(path: Path, wanted: Wanted, in_memory: InMemory) -> Source:
+    return read_folder(path, wanted, in_memory) if path.is_dir() else read_npz(path, wanted)
+
+
+def _embedded(wanted: Wanted) -> Source:
+    source = embedded_digits()
+    images, labels = source.train.in_memory()
+    preparation = wanted.known("drawing").preparation(images[:1], keep_size=True)
+    train = Examples(prepared_array(images, preparation), labels)
+    return dataclasses.replace(source, train=train, preparation=preparation)
+
+
+def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> Source:
+    """All splits of a dataset that bear a usual name."""
+    features, available = builder.info.features, builder.info.splits
+    if "image" not in features or "train" not in available:
+        raise InputError(
+            f"{name} must have a split named train, whose examples have a feature named image",
+            f"splits {', '.join(available)}; features {', '.join(features)}",
+        )
+    if builder.name in (*DRAWINGS, *PHOTOS):
+        wanted = wanted.known("drawing" if builder.name in DRAWINGS else "photo")
+    preparation: Preparation
+    splits: dict[str, Any]
+    if random_access(builder) or in_memory == "no":
+        preparation, splits = _on_disk(builder, available, wanted)
+    elif None in features["image"].shape:
+        preparation, splits = _of_many_sizes(builder, available, wanted)
+    else:
+        preparation, splits = _of_one_size(builder, available, wanted)
+    # The labels of some test splits are kept by those who judge by them.
+    splits = {
+        split: examples
+        for split, examples in splits.items()
+        if split == "train" or examples.targets is None or examples.targets.min() >= 0
+    }
+    targets = splits["train"].targets
+    class_names: tuple[str, ...] = ()
+    if targets is not None:
+        names = getattr(features["label"], "names", None) or range(targets.max() + 1)
+        class_names = tuple(map(str, names))
+    as_published = features["image"].shape == preparation.shape
+    return Source(
+        name=name,
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        class_names=class_names,
+        preparation=preparation,
+        notes={} if as_published else {"pictures": preparation.described},
+    )
+
+
+def _on_disk(
+    builder: Any, available: Iterable[str], wanted: Wanted
+) -> tuple[Preparation, dict[str, Stored]]:
+    """Splits whose pictures are read and prepared when a batch wants them."""
+    splits = {split: split for split in SPLITS if split in available}
+    label = "label" if "label" in builder.info.features else None
+    records(builder, "train", lambda features: features["image"])  # refuses other formats
+    train = builder.as_data_source(split="train")
+    preparation = wanted.preparation([train[at]["image"] for at in spread_out(len(train))])
+
+    def decode(features: Any) -> Any:
+        return preparation.prepared(features["image"])
+
+    return preparation, {split: records(builder, split, decode, label=label) for split in splits}
+
+
+def _of_one_size(
+    builder: Any, available: Iterable[str], wanted: Wanted
+) -> tuple[Preparation, dict[str, Examples]]:
+    """Splits as they were published where they fit, or else prepared."""
+    splits = {}
+    for split in SPLITS:
+        if split in available:
+            everything = builder.as_dataset(split=split, batch_size=-1)
+            images = everything["image"].numpy()
+            splits[split] = Examples(
+                images if images.dtype == np.uint8 else scaled_to_bytes(images).numpy(),
+                everything["label"].numpy().astype(np.int32) if "label" in everything else None,
+            )
+    train = splits["train"].inputs
+    sample = train[spread_out(len(train))]
+    preparation = wanted.preparation(sample)
+    drawn = preparation.layout == "photo" or is_bright_on_black(sample).numpy().mean() > 0.9
+    if train.shape[1:] == preparation.shape and drawn:
+        return preparation, splits
+    return preparation, {
+        split: Examples(prepared_array(examples.inputs, preparation), examples.targets)
+        for split, examples in splits.items()
+    }
+
+
+def _of_many_sizes(
+    builder: Any, available: Iterable[str], wanted: Wanted
+) -> tuple[Preparation, dict[str, Examples]]:
+    """Splits prepared picture by picture; never more than a few of them are in memory whole."""
+
+    def examples(split: str) -> Iterator[dict[str, np.ndarray]]:
+        features = builder.as_dataset(split=split).map(
+            lambda example: {key: example[key] for key in ("image", "label") if key in example}
+        )
+        return features.as_numpy_iterator()
+
+    sample = [example["image"] for example in itertools.islice(examples("train"), SAMPLE)]
+    preparation = wanted.preparation(sample)
+    splits = {}
+    for split in SPLITS:
+        if split in available:
+            labels: list[int] = []
+
+            def pictures(split: str = split, labels: list[int] = labels) -> Iterator[np.ndarray]:
+                for example in examples(split):
+                    labels.extend([int(example["label"])] if "label" in example else [])
+                    yield example["image"]
+
+            inputs = prepare_all(pictures(), preparation)
+            splits[split] = Examples(inputs, np.asarray(labels, np.int32) if labels else None)
+    return preparation, splits

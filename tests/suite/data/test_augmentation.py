@@ -1,0 +1,77 @@
+import numpy as np
+import tensorflow as tf
+
+from suite.data.augmentation import combined, random_affine, random_crop, random_horizontal_flip
+
+
+def images(count=64, size=28):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 1)).astype(np.uint8)
+
+
+def draws(augmentation, count=64):
+    return tf.random.stateless_uniform((augmentation.num_draws, count), [1, 2], -1, 1)
+
+
+def test_no_distortion_leaves_the_image():
+    same, labels = random_affine(1e-9, 0, 0).distort((images(2), [1, 2]), tf.ones((5, 2)))
+
+    np.testing.assert_allclose(same, images(2), atol=1e-2)
+    assert labels == [1, 2]
+    assert random_affine(0, 0, 0) is None
+
+
+def test_shift_moves_by_at_most_that_many_pixels():
+    image = np.zeros((64, 28, 28, 1), np.uint8)
+    image[:, 14, 14] = 255
+    shift = random_affine(0, 3, 0)
+
+    (moved,) = shift.distort((image,), draws(shift))
+    moved = moved.numpy()[..., 0]
+    rows = (moved.sum(2) * np.arange(28)).sum(1) / moved.sum((1, 2))
+
+    assert np.abs(rows - 14).max() <= 3
+    assert np.abs(rows - 14).max() > 2
+
+
+def test_about_half_of_the_pictures_are_turned():
+    flip = random_horizontal_flip()
+
+    (turned,) = flip.distort((images(),), draws(flip))
+
+    changed = [not np.array_equal(a, b) for a, b in zip(turned.numpy(), images(), strict=True)]
+    assert 16 < sum(changed) < 48
+    np.testing.assert_array_equal(
+        turned[changed.index(True)], images()[changed.index(True)][:, ::-1]
+    )
+
+
+def test_crops_come_from_everywhere_in_the_padded_picture():
+    crop = random_crop(2)
+    pictures = images(500, 6)
+
+    (cut,) = crop.distort((pictures,), draws(crop, 500))
+
+    padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    places = set()
+    for whole, part in zip(padded, cut.numpy(), strict=True):
+        places.update(
+            (row, column)
+            for row in range(5)
+            for column in range(5)
+            if np.array_equal(whole[row : row + 6, column : column + 6], part)
+        )
+    assert places == {(row, column) for row in range(5) for column in range(5)}
+    assert random_crop(0) is None
+
+
+def test_pieces_are_combined_in_order():
+    flip, crop = random_horizontal_flip(), random_crop(3)
+    both = combined(flip, None, crop)
+    numbers = draws(both)
+
+    result, labels = both.distort((images(), "labels"), numbers)
+
+    expected = crop.distort(flip.distort((images(),), numbers[:1]), numbers[1:])[0]
+    np.testing.assert_array_equal(result, expected)
+    assert labels == "labels"
+    assert combined(None) is None

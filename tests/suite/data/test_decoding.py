@@ -1,0 +1,56 @@
+import io
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import pytest
+import tensorflow as tf
+
+from suite.data.decoding import decoded
+
+
+def picture():
+    return (
+        np.random.default_rng(0)
+        .integers(0, 256, (5, 7, 3))
+        .astype(np.uint8)
+        .repeat(16, 0)
+        .repeat(16, 1)
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_the_exif_of_a_jpeg_says_what_is_up(orientation, endian):
+    exif = PIL.Image.Exif()
+    exif.endian = endian
+    exif[0x010F] = "a maker"
+    exif[0x0112] = orientation
+    content = io.BytesIO()
+    PIL.Image.fromarray(picture()).save(content, "JPEG", quality=95, exif=exif)
+
+    upright = decoded(content.getvalue()).numpy()
+
+    with PIL.Image.open(content) as image:
+        expected = np.asarray(PIL.ImageOps.exif_transpose(image))
+    assert upright.shape == expected.shape
+    assert np.abs(upright.astype(int) - expected).mean() < 2
+
+
+def test_broken_exif_is_passed_over():
+    plain, content = io.BytesIO(), io.BytesIO()
+    PIL.Image.fromarray(picture()).save(plain, "JPEG")
+    for exif in (b"", b"II", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff" + b"\x12" * 40):
+        content = io.BytesIO()
+        PIL.Image.fromarray(picture()).save(content, "JPEG", exif=b"Exif\0\0" + exif)
+        np.testing.assert_array_equal(decoded(content.getvalue()), decoded(plain.getvalue()))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_deep_pngs_are_scaled_by_what_they_hold(bits):
+    white = 2**bits - 1
+    deep = (np.arange(256) * white / 255).round().astype(np.uint16).reshape(16, 16, 1)
+
+    pixels = decoded(tf.io.encode_png(deep).numpy()).numpy()
+
+    np.testing.assert_array_equal(pixels.ravel(), np.arange(256))
