@@ -1,4 +1,4 @@
-"""Kinds of images that nobody has named, found by what the images look like."""
+"""Labels for images that have none: the clusters of similar images."""
 
 from collections.abc import Callable
 
@@ -6,60 +6,62 @@ import numpy as np
 import threadpoolctl
 from keras import ops
 
-from suite.data.examples import Split
+from suite.data.examples import Examples
 
 COMPONENTS = 50
-ROUNDS = 60
-AT_ONCE = 4096
+MAX_ITERATIONS = 60
+IMAGES_AT_ONCE = 4096  # to bound the memory of `deskew`
 
 
-def kinds(split: Split, num: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Finds kinds of images, by k-means over the principal components of upright images.
+def fit_clusters(split: Examples, num: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Clusters images by k-means on the principal components of the deskewed images.
 
     Args:
-        split: Images `(examples, height, width, channels)` to find them in; the labels are not
-            looked at.
-        num: How many kinds; no more are found than there are different images.
-        seed: Decides where the search begins.
+        split: Images `(examples, height, width, channels)`; the targets are not used.
+        num: Number of clusters, at most. There are no more clusters than distinct images.
+        seed: Seed of the initial cluster centres.
 
     Returns:
-        A function from any images to their kinds `(examples,)`, int32.
+        A function that maps images to the indices of their clusters `(examples,)`, int32.
     """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
 
-    flat = _flat(split.inputs)
-    search = make_pipeline(
-        PCA(min(COMPONENTS, *flat.shape), random_state=seed),
+    features = _features(split.inputs)
+    pipeline = make_pipeline(
+        PCA(min(COMPONENTS, *features.shape), random_state=seed),
         KMeans(
-            min(num, len(np.unique(flat, axis=0))), n_init=1, max_iter=ROUNDS, random_state=seed
+            min(num, len(np.unique(features, axis=0))),
+            n_init=1,
+            max_iter=MAX_ITERATIONS,
+            random_state=seed,
         ),
     )
-    # Threads add up in any order; of one the sums are the same every time.
+    # Several threads add up in varying order; one thread gives the same sums every time.
     with threadpoolctl.threadpool_limits(1):
-        search.fit(flat)
+        pipeline.fit(features)
 
-    def kinds_of(images: np.ndarray) -> np.ndarray:
+    def predict_clusters(images: np.ndarray) -> np.ndarray:
         with threadpoolctl.threadpool_limits(1):
-            return search.predict(_flat(images)).astype(np.int32)
+            return pipeline.predict(_features(images)).astype(np.int32)
 
-    return kinds_of
-
-
-def shares(split: Split) -> tuple[float, ...]:
-    """How frequent each label is."""
-    return tuple((np.bincount(split.labels) / split.num_examples).tolist())
+    return predict_clusters
 
 
-def upright(images: np.ndarray) -> np.ndarray:
-    """Images sheared until what is drawn does not lean, and moved into the middle.
+def label_shares(split: Examples) -> tuple[float, ...]:
+    """The share of the examples with each label, in the order of the labels."""
+    return tuple((np.bincount(split.targets) / split.num_examples).tolist())
+
+
+def deskew(images: np.ndarray) -> np.ndarray:
+    """Shears images until their strokes are upright, and centres them.
 
     Args:
-        images: `(n, height, width, channels)`, what is drawn being bright.
+        images: `(n, height, width, channels)`, bright strokes on a dark ground.
 
     Returns:
-        `(n, height, width)`, the mean of the channels, float32.
+        Grey images `(n, height, width)`, float32, the means of the channels.
     """
     grey = images.astype(np.float32).mean(axis=-1)
     height, width = grey.shape[1:]
@@ -68,18 +70,19 @@ def upright(images: np.ndarray) -> np.ndarray:
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     row, column = (ink * rows).sum(axis=(1, 2)), (ink * columns).sum(axis=(1, 2))
     down = rows - row[:, None, None]
-    spread = (ink * down**2).sum(axis=(1, 2))
-    lean = (ink * down * (columns - column[:, None, None])).sum(axis=(1, 2)) / (spread + 1e-9)
-    one, none = np.ones_like(lean), np.zeros_like(lean)
-    # Where each pixel of the result comes from: x' = x + lean y + ..., y' = y + ...
-    along = column - middle_column - lean * middle_row
-    transforms = np.stack([one, lean, along, none, one, row - middle_row, none, none], axis=1)
-    moved = ops.image.affine_transform(grey[..., None], transforms, data_format="channels_last")
-    return ops.convert_to_numpy(moved)[..., 0]
+    variance = (ink * down**2).sum(axis=(1, 2))
+    lean = (ink * down * (columns - column[:, None, None])).sum(axis=(1, 2)) / (variance + 1e-9)
+    one, zero = np.ones_like(lean), np.zeros_like(lean)
+    # The position in the input of each pixel of the output: x' = x + lean y + ..., y' = y + ...
+    offset = column - middle_column - lean * middle_row
+    transforms = np.stack([one, lean, offset, zero, one, row - middle_row, zero, zero], axis=1)
+    deskewed = ops.image.affine_transform(grey[..., None], transforms, data_format="channels_last")
+    return ops.convert_to_numpy(deskewed)[..., 0]
 
 
-def _flat(images: np.ndarray) -> np.ndarray:
-    parts = [upright(images[n : n + AT_ONCE]) for n in range(0, len(images), AT_ONCE)]
+def _features(images: np.ndarray) -> np.ndarray:
+    starts = range(0, len(images), IMAGES_AT_ONCE)
+    parts = [deskew(images[start : start + IMAGES_AT_ONCE]) for start in starts]
     flat = np.concatenate(parts).reshape(len(images), -1)
-    # Of length 1: how bold it is drawn says little about what an image is.
+    # Rows of length 1, so that the thickness of the strokes counts little.
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

@@ -1,8 +1,8 @@
 """Pairs of binary numbers and their sums, bit by bit, least significant first.
 
-Made on the fly from the seed, a share of them with long carry chains, which random pairs hardly
-ever have. All pairs of 8 bits are kept for the test: at least one number of a training pair is
-longer.
+Training pairs are computed from the seed, step by step. A share of them has long carry chains,
+which are rare in random pairs. All pairs of 8-bit numbers belong to the test split, so at least one
+number of every training pair is longer.
 """
 
 from collections.abc import Iterable
@@ -11,25 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from suite.data.examples import (
-    LEAST_STEPS,
-    Data,
-    Shard,
-    Split,
-    batches,
-    fingerprint,
-    refuse_uneven_shards,
-    streams,
-)
+from suite.data.examples import Description, Examples, fingerprint
+from suite.data.pipelines import Data, Shard, streams
 from suite.errors import InputError
 
 if TYPE_CHECKING:
     from suite.run import Run
 
+STEPS_PER_EPOCH = 100
 TEST_BITS = 8
 VALIDATION_BITS = 64
-LONGEST_TRAINING_BITS = 62  # with the sum in an int64
-# The pairs of the evaluation are the same for every seed, so that seeds can be compared.
+LONGEST_TRAINING_BITS = 62  # the sum must fit into an int64
+# Validation and test pairs do not depend on the seed of a run, so that runs can be compared.
 EVALUATION_SEED = 0
 
 
@@ -37,78 +30,79 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     """Trains on pairs of 9 bits and more, validates on 64, and tests on all pairs of 8 bits.
 
     Args:
-        run: Says `data` and `seed`.
+        run: The run, for its `data` and `seed`.
         batch_size: Pairs per step, over all replicas.
-        longest: Bits of the longest numbers to train on.
-        chains: Share of the training pairs in which one carry is passed on from bit to bit.
+        longest: Bits of the longest training numbers.
+        chains: Share of the training pairs with one long carry chain.
 
     Raises:
-        InputError: Another source is asked for.
+        InputError: `run.data` names another source.
     """
     if run.data not in ("auto", "embedded", "synthetic"):
-        raise InputError(
-            f"--data must be auto: the pairs are made by the program. Received: {run.data}"
-        )
+        raise InputError("`data` must be auto: the pairs are made by the program", run.data)
     (seed,) = streams(run.seed, 1)
-    validation = written(random_pairs(1000, VALIDATION_BITS), VALIDATION_BITS)
+    validation = encode_pairs(random_pairs(1000, VALIDATION_BITS), VALIDATION_BITS)
     every_number = range(2**TEST_BITS)
-    test = written(((a, b) for a in every_number for b in every_number), TEST_BITS)
+    test = encode_pairs(((a, b) for a in every_number for b in every_number), TEST_BITS)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return training_batch(batch_size, longest, chains, tf.stack([step, seed]))
 
     def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
-        refuse_uneven_shards("batch_size", batch_size, shard)
-        numbers = tf.data.Dataset.counter(step)
-        made = shard.of(numbers.map(batch, tf.data.AUTOTUNE, deterministic=True))
-        return made.prefetch(tf.data.AUTOTUNE)
+        steps = tf.data.Dataset.counter(step)
+        batches = shard.of(steps.map(batch, tf.data.AUTOTUNE, deterministic=True))
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     return Data(
         train=train,
-        steps_per_epoch=LEAST_STEPS,
-        examples_per_step=batch_size,
-        validation=batches(validation),
-        test=batches(test, 2**14),
-        model_arguments={},
-        description={
-            "source": "synthetic:sums",
-            "fingerprint": fingerprint(validation, test),
-            "train": LEAST_STEPS * batch_size,
-            "validation": validation.num_examples,
-            "test": test.num_examples,
-        },
+        steps_per_epoch=STEPS_PER_EPOCH,
+        batch_size=batch_size,
+        even_shards=True,
+        splits={"validation": validation, "test": test},
+        evaluation_batch_size=2**14,
+        description=Description(
+            source="synthetic:sums",
+            fingerprint=fingerprint(validation, test),
+            train=STEPS_PER_EPOCH * batch_size,
+            validation=validation.num_examples,
+            test=test.num_examples,
+        ),
     )
 
 
 def training_batch(
     batch_size: int, longest: int, chains: float, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One batch of pairs and sums, of 9 to `longest` bits.
+    """Draws one batch of pairs of 9 to `longest` bits, and their sums.
 
     Args:
         batch_size: Number of pairs.
         longest: Bits of the longest numbers, in 9..62.
-        chains: Share of the pairs in which one carry is passed on from bit to bit.
-        seed: A pair of integers; decides all.
+        chains: Share of the pairs with one long carry chain.
+        seed: A pair of integers; the same pair gives the same batch.
 
     Returns:
-        The bits `(batch, longest + 1, 2)` and those of the sums `(batch, longest + 1)`, float32.
+        The bits of the pairs `(batch, longest + 1, 2)` and of the sums `(batch, longest + 1)`,
+        float32.
     """
 
-    def draw(number: int, width: int, largest: int, least: int = 0) -> tf.Tensor:
-        own = tf.random.experimental.stateless_fold_in(seed, number)
-        return tf.random.stateless_uniform([batch_size, width], own, least, largest + 1, tf.int64)
+    def draw(stream: int, width: int, largest: int, least: int = 0) -> tf.Tensor:
+        stream_seed = tf.random.experimental.stateless_fold_in(seed, stream)
+        shape = [batch_size, width]
+        return tf.random.stateless_uniform(shape, stream_seed, least, largest + 1, tf.int64)
 
     position = tf.range(longest, dtype=tf.int64)
     a, b = draw(0, longest, 1), draw(1, longest, 1)
-    # Both bits at the start of a chain are the carry; the unequal ones above it pass it on.
+    # Both bits at the start of a chain equal the carry; the bits above it differ, so that they pass
+    # the carry on.
     start, carry = draw(2, 1, longest), draw(3, 1, 1)
     chained = tf.range(batch_size)[:, None] < round(chains * batch_size)
     a, b = (tf.where(chained & (position == start), carry, bits) for bits in (a, b))
     b = tf.where(chained & (position > start), 1 - a, b)
     length = draw(4, 1, longest, TEST_BITS + 1)
-    inside = tf.cast(position < length, tf.int64)
-    a, b = a * inside, b * inside
+    used = tf.cast(position < length, tf.int64)
+    a, b = a * used, b * used
+    # Pairs in which both numbers have at most 8 bits belong to the test split.
     short = tf.reduce_max((a + b)[:, TEST_BITS:], axis=1, keepdims=True) == 0
     a = tf.maximum(a, tf.cast(short & (position == length - 1), tf.int64))
 
@@ -119,29 +113,39 @@ def training_batch(
 
 
 def random_pairs(count: int, length: int) -> list[tuple[int, int]]:
-    """The same pairs of numbers of `length` bits each time; through a quarter runs one carry.
+    """Pairs of numbers of `length` bits, the same in every call.
 
-    Of those the first is all ones plus one; the others spread their ones over both numbers.
+    In a quarter of them one carry runs through all bits. The first of these adds 1 to a number of
+    ones alone; in the others every bit above the lowest is 1 in exactly one of the two numbers.
     """
     random = np.random.default_rng([EVALUATION_SEED, length])
     ones = 2**length - 1
 
-    def number() -> int:
+    def random_number() -> int:
         return int.from_bytes(random.bytes(length // 8 + 1), "little") & ones
 
-    chains = [(a, (ones ^ a) | 1) for a in (number() | 1 for _ in range(count // 4 - 1))]
-    return [(ones, 1), *chains, *((number(), number()) for _ in range(count - count // 4))]
+    chains = [(a, (ones ^ a) | 1) for a in (random_number() | 1 for _ in range(count // 4 - 1))]
+    return [
+        (ones, 1),
+        *chains,
+        *((random_number(), random_number()) for _ in range(count - count // 4)),
+    ]
 
 
-def written(pairs: Iterable[tuple[int, int]], length: int) -> Split:
-    """The bits of pairs `(n, length + 1, 2)` and of their sums `(n, length + 1)`."""
-    rows = [[bits(number, length + 1) for number in (a, b, a + b)] for a, b in pairs]
+def encode_pairs(pairs: Iterable[tuple[int, int]], length: int) -> Examples:
+    """Encodes pairs as bits `(n, length + 1, 2)`, and their sums as bits `(n, length + 1)`."""
+    rows = [[to_bits(number, length + 1) for number in (a, b, a + b)] for a, b in pairs]
     a, b, total = np.moveaxis(np.asarray(rows, np.float32), 1, 0)
-    return Split(np.stack([a, b], axis=-1), total)
+    return Examples(np.stack([a, b], axis=-1), total)
 
 
 def carries(pairs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Which bits of the sum a carry came into, `(n, time)`, of what `written` gives."""
+    """Whether a carry is added to each bit, `(n, time)`.
+
+    Args:
+        pairs: Bits of the pairs, `(n, time, 2)`.
+        sums: Bits of their sums, `(n, time)`.
+    """
     return (pairs.sum(axis=2) % 2 == 1) != (sums == 1)
 
 
@@ -154,12 +158,12 @@ def longest_run(marks: np.ndarray) -> np.ndarray:
     return longest
 
 
-def bits(number: int, count: int) -> np.ndarray:
-    """The lowest `count` bits of a number that is not negative, uint8."""
+def to_bits(number: int, count: int) -> np.ndarray:
+    """The lowest `count` bits of a number of 0 or more, least significant first, uint8."""
     raw = np.frombuffer(number.to_bytes(count // 8 + 1, "little"), np.uint8)
     return np.unpackbits(raw, bitorder="little", count=count)
 
 
-def number(bits: np.ndarray) -> int:
-    """The number that these bits make up."""
+def from_bits(bits: np.ndarray) -> int:
+    """The number with these bits, least significant first."""
     return int.from_bytes(np.packbits(bits.astype(bool), bitorder="little").tobytes(), "little")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from suite.data.examples import Split
-from suite.data.pseudo_labels import kinds, shares, upright
+from suite.data import Examples
+from suite.data.pseudo_labels import deskew, fit_clusters, label_shares
 
 
 def bar(lean=0.0, row=13.5, column=13.5, length=8, channels=1):
@@ -22,9 +22,9 @@ def ring():
 @pytest.mark.parametrize(("lean", "row", "column"), [(0.5, 13.5, 13.5), (-0.6, 11.0, 16.0)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_leans_is_set_upright_and_in_the_middle(lean, row, column, channels):
-    [moved] = upright(bar(lean, row, column, channels=channels)[None])
+    [moved] = deskew(bar(lean, row, column, channels=channels)[None])
 
-    [straight] = upright(bar()[None])
+    [straight] = deskew(bar()[None])
     assert moved.shape == (28, 28)
     before = abs(bar(lean, row, column)[..., 0] - straight).mean()
     assert abs(moved - straight).mean() < before / 2  # a bar is made of whole pixels
@@ -35,7 +35,7 @@ def test_what_leans_is_set_upright_and_in_the_middle(lean, row, column, channels
 
 
 def test_an_empty_image_stays_empty():
-    assert not upright(np.zeros((2, 28, 28, 1))).any()
+    assert not deskew(np.zeros((2, 28, 28, 1))).any()
 
 
 def drawn(seed):
@@ -43,34 +43,34 @@ def drawn(seed):
     random = np.random.default_rng(seed)
     which = random.integers(0, 2, 60)
     images = [
-        ring() if each else bar(random.uniform(-0.6, 0.6), *random.integers(11, 16, 2))
-        for each in which
+        ring() if round_ else bar(random.uniform(-0.6, 0.6), *random.integers(11, 16, 2))
+        for round_ in which
     ]
-    return Split(np.stack(images), which)
+    return Examples(np.stack(images), which)
 
 
-def test_kinds_are_found_without_their_names():
+def test_clusters_are_found_without_their_names():
     known, new = drawn(0), drawn(1)
 
-    kinds_of = kinds(Split(known.inputs, np.zeros(60)), 2, seed=0)
+    clusters_of = fit_clusters(Examples(known.inputs, np.zeros(60)), 2, seed=0)
 
     for split in (known, new):
-        found = kinds_of(split.inputs)
-        assert np.array_equal(found, split.labels) or np.array_equal(found, 1 - split.labels)
-    assert np.array_equal(kinds(known, 2, seed=0)(new.inputs), kinds_of(new.inputs))
+        labels = clusters_of(split.inputs)
+        assert np.array_equal(labels, split.targets) or np.array_equal(labels, 1 - split.targets)
+    assert np.array_equal(fit_clusters(known, 2, seed=0)(new.inputs), clusters_of(new.inputs))
 
 
-def test_there_are_no_more_kinds_than_images():
-    few = Split(np.stack([ring(), bar(), bar(length=5)]), np.zeros(3))
+def test_there_are_no_more_clusters_than_images():
+    few = Examples(np.stack([ring(), bar(), bar(length=5)]), np.zeros(3))
 
-    assert sorted(kinds(few, 128, seed=0)(few.inputs)) == [0, 1, 2]
+    assert sorted(fit_clusters(few, 128, seed=0)(few.inputs)) == [0, 1, 2]
 
 
-def test_copies_are_of_one_kind():
-    few = Split(np.stack([ring(), ring(), bar(), ring()]), np.zeros(4))
+def test_copies_are_of_one_cluster():
+    few = Examples(np.stack([ring(), ring(), bar(), ring()]), np.zeros(4))
 
-    assert sorted(kinds(few, 128, seed=0)(few.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
+    assert sorted(fit_clusters(few, 128, seed=0)(few.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
 
 
 def test_shares():
-    assert shares(Split(np.zeros(4), np.array([1, 0, 1, 1]))) == (0.25, 0.75)
+    assert label_shares(Examples(np.zeros(4), np.array([1, 0, 1, 1]))) == (0.25, 0.75)

@@ -4,19 +4,19 @@ import tensorflow as tf
 
 from suite import InputError, Run
 from suite.data.sums import (
-    bits,
     carries,
+    encode_pairs,
+    from_bits,
     load_sums,
     longest_run,
-    number,
     random_pairs,
+    to_bits,
     training_batch,
-    written,
 )
 
 
 def numbers(rows):
-    return [number(row) for row in np.asarray(rows)]
+    return [from_bits(row) for row in np.asarray(rows)]
 
 
 @pytest.mark.parametrize("longest", [9, 16, 62])
@@ -59,30 +59,30 @@ def test_the_test_is_every_pair_of_8_bits():
 
 def test_a_quarter_of_the_long_pairs_is_one_chain():
     pairs = random_pairs(100, 1024)
-    split = written(pairs, 1024)
-    runs = longest_run(carries(split.inputs, split.labels))
+    split = encode_pairs(pairs, 1024)
+    runs = longest_run(carries(split.inputs, split.targets))
 
     assert pairs[0] == (2**1024 - 1, 1)
     assert (runs[:25] == 1024).all() and (runs[25:] < 1024).all()
     assert len(set(pairs)) == 100
     assert all(a < 2**1024 and b < 2**1024 for a, b in pairs)
-    assert numbers(split.labels) == [a + b for a, b in pairs]
+    assert numbers(split.targets) == [a + b for a, b in pairs]
     assert random_pairs(100, 1024) == pairs
 
 
 def test_bits_and_back():
     for n in (0, 1, 255, 256, 2**100 + 17):
-        assert number(bits(n, 128)) == n
-    np.testing.assert_array_equal(bits(6, 4), [0, 1, 1, 0])
+        assert from_bits(to_bits(n, 128)) == n
+    np.testing.assert_array_equal(to_bits(6, 4), [0, 1, 1, 0])
 
 
 def test_carries_by_hand():
-    split = written([(3, 1), (1, 2)], 2)
+    split = encode_pairs([(3, 1), (1, 2)], 2)
 
-    np.testing.assert_array_equal(carries(split.inputs, split.labels), [[0, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(carries(split.inputs, split.targets), [[0, 1, 1], [0, 0, 0]])
     np.testing.assert_array_equal(longest_run(np.array([[1, 0, 1, 1], [0, 0, 0, 0]])), [2, 0])
 
 
 def test_other_sources_are_refused():
-    with pytest.raises(InputError, match="--data must be auto"):
+    with pytest.raises(InputError, match="`data` must be auto"):
         load_sums(Run(data="tfds"), 8, longest=16, chains=0.5)
