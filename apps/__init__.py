@@ -1,3 +1,5 @@
-"""The applications: one module each, found by being here."""
+"""The applications. Every module of this package is one."""
 
-import suite.hushed  # noqa: F401 - before anything else imports TensorFlow
+from suite.startup import begin_application
+
+begin_application()

@@ -1,36 +1,68 @@
-"""Lists the applications: `python -m apps`."""
+"""Lists the applications by topic: `python -m apps`."""
 
 import ast
+import itertools
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from suite.app import app_names
+from suite.console import prepare_output
 from suite.export.versions import versions
 
-
-def describe(name: str) -> str:
-    """The first line of an app's docstring, read without importing it."""
-    source = Path(__file__).with_name(f"{name}.py").read_text()
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+WITHOUT_TOPIC = "other"
 
 
-def main() -> None:
-    """Prints a line for each app, or refuses an unknown one."""
-    names = app_names()
-    if sys.argv[1:]:
+class Description(NamedTuple):
+    """The entry of an application in the list.
+
+    Args:
+        topic: The `topic` of the `App`.
+        name: The name of the module.
+        purpose: The first line of the module's docstring.
+    """
+
+    topic: str
+    name: str
+    purpose: str
+
+
+def describe(source: Path) -> Description:
+    """Reads the entry of an application from its source; an import would take seconds."""
+    module = ast.parse(source.read_bytes())
+    topics = (
+        keyword.value.value
+        for call in ast.walk(module)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "App"
+        for keyword in call.keywords
+        if keyword.arg == "topic" and isinstance(keyword.value, ast.Constant)
+    )
+    purpose = (ast.get_docstring(module) or "").partition("\n")[0]
+    return Description(str(next(topics, WITHOUT_TOPIC)), source.stem, purpose)
+
+
+def main(arguments: list[str]) -> int:
+    """Prints a line for each application, and returns the exit code: 2 if there are arguments."""
+    prepare_output()
+    apps = [describe(source) for source in Path(__file__).parent.glob("[!_]*.py")]
+    apps.sort(key=lambda app: (app.topic == WITHOUT_TOPIC, app))
+    if arguments:
+        names = ", ".join(sorted(app.name for app in apps))
         print(
-            f"an app is run as python -m apps.<name>, with a name of: {', '.join(names)}. "
-            f"Received: {' '.join(sys.argv[1:])}",
+            f"an app is run as python -m apps.<name>, with a name of: {names}. "
+            f"Received: {' '.join(arguments)}",
             file=sys.stderr,
         )
-        sys.exit(2)
-    width = max(map(len, names))
-    for name in names:
-        exported = versions(Path("saved_models") / name)
-        version = f"version {exported[-1]}" if exported else "not exported yet"
-        print(f"{name:{width}}  {describe(name)} ({version})")
+        return 2
+    width = max(len(app.name) for app in apps)
+    for topic, group in itertools.groupby(apps, key=lambda app: app.topic):
+        print(f"{topic}:")
+        for app in group:
+            exported = versions(Path("saved_models", app.name))
+            version = f"version {exported[-1]}" if exported else "not exported yet"
+            print(f"  {app.name:{width}}  {app.purpose} ({version})")
     print("\nRun one: python -m apps.<name>; all it can do: python -m apps.<name> --help")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,9 +1,9 @@
-"""A cluster on this machine: several workers that train one model together.
+"""Runs a cluster on this machine: several worker processes that train one model together.
 
     python -m suite.cluster --workers 2 -- python -m apps.mnist_cnn --epochs 2
 
-Every worker is a process of its own that runs the command, on its share of the cores, told by
-`TF_CONFIG` who the others are. When one fails, all are stopped; no process is left behind.
+Every worker is a process that runs the command on its share of the cores. `TF_CONFIG` holds the
+addresses of all workers. If one worker fails, all workers and their child processes are stopped.
 """
 
 import ctypes
@@ -19,93 +19,98 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import cyclopts
+import psutil
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from suite.console import prepare_output
 from suite.errors import InputError, sentence
+from suite.placement import proxy
 
-SECONDS_TO_FOLLOW = 5.0  # that the others have to end by themselves when one has
+SECONDS_TO_FOLLOW = 5.0  # in which the other workers may end by themselves after one has failed
+# Two options of Linux's prctl. The first lets the kernel kill the workers when this process dies.
+# The second makes the orphans of a killed worker children of this process, which can kill them.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def run(command: Sequence[str], workers: int) -> int:
-    """Runs a command on every worker, and waits for all.
+    """Runs a command on every worker, and waits until all have ended.
 
-    For a process that has no other children: none of them is left in the end.
+    At the end it kills all children of this process, those of other callers included.
 
     Args:
-        command: Words of the command line.
-        workers: How many.
+        command: The program and its arguments.
+        workers: Number of processes.
 
     Returns:
-        The exit code: 0, or that of the worker that failed first.
+        0, or the exit code of the worker that failed first.
     """
-    told = zip(_environments(workers), _shares(workers), strict=True)
     processes: list[subprocess.Popen[str]] = []
-    heard: list[int] = []
-    # What workers have started becomes a child of this process when they are gone.
+    signals: list[int] = []
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def forward(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        signals.append(number)
         for process in processes:
             if process.poll() is None:
-                # The terminal may close, but the state is to be saved.
+                # Workers save their state on SIGTERM, but not on the hangup of a terminal.
                 process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
     with ExitStack() as stack:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # else: nohup
-                stack.callback(signal.signal, each, signal.signal(each, forward))
-        stack.callback(_end, processes)
-        for number, (environment, cores) in enumerate(told):
-            processes.append(_begun(command, number, environment, cores))
-        speakers = [
-            threading.Thread(target=_repeat, args=(number, process.stdout), daemon=True)
+        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN:  # else: nohup
+                stack.callback(signal.signal, stop, signal.signal(stop, forward))
+        stack.callback(_kill, processes)
+        settings = zip(_environments(workers), _cores(workers), strict=True)
+        for environment, cores in settings:
+            processes.append(_start(command, len(processes), environment, cores))
+        threads = [
+            threading.Thread(target=_print_lines, args=(number, process.stdout), daemon=True)
             for number, process in enumerate(processes)
             if process.stdout
         ]
-        for speaker in speakers:
-            speaker.start()
+        for thread in threads:
+            thread.start()
         failed = _first_failed(processes)
         if failed is not None:
-            _give_time_to_follow(processes)
-        _end(processes)
-        for speaker in speakers:
-            speaker.join()
+            _wait(processes, SECONDS_TO_FOLLOW)
+        _kill(processes)
+        for thread in threads:
+            thread.join()
     if failed is None:
         return 0
     code = processes[failed].returncode
-    what = f"by {_name(-code)}" if code < 0 else f"with exit code {code}"
-    why = f"{_name(heard[0])} came" if heard else f"worker {failed} ended {what}"
-    print(f"{why}: all were stopped", file=sys.stderr)
+    end = f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
+    cause = f"{_signal_name(signals[0])} came" if signals else f"worker {failed} ended {end}"
+    print(f"{cause}: all were stopped", file=sys.stderr)
     return 128 - code if code < 0 else code
 
 
-def _name(number: int) -> str:
-    known = number in set(signal.Signals)
-    return signal.Signals(number).name if known else f"signal {number}"
+def _signal_name(number: int) -> str:
+    has_name = number in set(signal.Signals)
+    return signal.Signals(number).name if has_name else f"signal {number}"
 
 
 def _environments(workers: int) -> list[dict[str, str]]:
-    """What every worker is told of the others, and of itself."""
+    """The environment of every worker, with the addresses of all workers and its index."""
     with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(workers)]
-        for each in held:
-            each.bind(("localhost", 0))
-        addresses = [f"localhost:{each.getsockname()[1]}" for each in held]
-    cluster = {"cluster": {"worker": addresses}}
+        sockets = [stack.enter_context(socket.socket()) for _ in range(workers)]
+        for server in sockets:
+            server.bind(("localhost", 0))
+        addresses = [f"localhost:{server.getsockname()[1]}" for server in sockets]
+    shared = {**os.environ}
+    proxy.bypass(shared, addresses)
     tasks = [{"type": "worker", "index": number} for number in range(workers)]
-    return [{**os.environ, "TF_CONFIG": json.dumps({**cluster, "task": task})} for task in tasks]
+    configs = ({"cluster": {"worker": addresses}, "task": task} for task in tasks)
+    return [{**shared, "TF_CONFIG": json.dumps(config)} for config in configs]
 
 
-def _shares(workers: int) -> list[list[int]]:
-    """The cores of every worker: where all had all, their threads would wait for each other."""
+def _cores(workers: int) -> list[list[int]]:
+    """The cores of every worker. Workers that shared cores would slow each other down."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < workers:
         return [cores] * workers
@@ -113,42 +118,41 @@ def _shares(workers: int) -> list[list[int]]:
     return [cores[start:end] for start, end in itertools.pairwise(bounds)]
 
 
-def _begun(
+def _start(
     command: Sequence[str], number: int, environment: dict[str, str], cores: Sequence[int]
 ) -> subprocess.Popen[str]:
-    # On a terminal the first worker, who has the progress bar, speaks for itself.
-    on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    speaks = None if number == 0 and on_terminal else subprocess.PIPE
+    # The first worker shows the progress bar, so it writes to the terminal directly.
+    on_terminal = number == 0 and sys.stdout.isatty()
     parent = os.getpid()
     return subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=speaks,
-        stderr=speaks and subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # a Ctrl-C comes through here
-        preexec_fn=lambda: _settle(parent, cores),
+        stdout=None if on_terminal else subprocess.PIPE,
+        stderr=None if on_terminal else subprocess.STDOUT,
+        encoding="utf-8",
+        errors="backslashreplace",
+        start_new_session=True,  # this process forwards the Ctrl-C of the terminal
+        preexec_fn=lambda: _prepare_worker(parent, cores),
     )
 
 
-def _settle(parent: int, cores: Sequence[int]) -> None:
-    """Keeps this process on its cores, and lets the kernel end it with its parent (Linux)."""
+def _prepare_worker(parent: int, cores: Sequence[int]) -> None:
+    """Binds this process to its cores, and lets the kernel kill it when its parent dies."""
     os.sched_setaffinity(0, cores)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # the parent died before `prctl`
         os._exit(1)
 
 
-def _repeat(number: int, lines: Iterable[str]) -> None:
+def _print_lines(number: int, lines: Iterable[str]) -> None:
     for line in lines:
-        with suppress(OSError, ValueError):  # the workers go on though nobody listens
+        with suppress(OSError, ValueError):  # the workers continue when nobody reads the output
             print(f"[worker {number}] {line}", end="", flush=True)
 
 
-def _first_failed(processes: Sequence[subprocess.Popen[Any]]) -> int | None:
-    """Waits until one has failed, or all are done."""
+def _first_failed(processes: Sequence[subprocess.Popen[str]]) -> int | None:
+    """Waits until one worker has failed, and returns its number, or until all have ended."""
     while True:
         codes = [process.poll() for process in processes]
         for number, code in enumerate(codes):
@@ -159,27 +163,27 @@ def _first_failed(processes: Sequence[subprocess.Popen[Any]]) -> int | None:
         time.sleep(0.1)
 
 
-def _give_time_to_follow(processes: Sequence[subprocess.Popen[Any]]) -> None:
-    until = time.monotonic() + SECONDS_TO_FOLLOW
-    while time.monotonic() < until and any(process.poll() is None for process in processes):
+def _wait(processes: Sequence[subprocess.Popen[str]], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(0.1)
 
 
-def _end(processes: Sequence[subprocess.Popen[Any]]) -> None:
-    """Ends all that still runs; a worker that waits for another hears no polite signal."""
+def _kill(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Kills the workers and all processes that they started, in other sessions as well."""
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    # Nor is any of those left that they have started, in whatever session.
-    while left := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        for child in map(int, left):
-            with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+    # The children of a killed child become children of this process.
+    while children := psutil.Process().children():
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+                child.wait()
 
 
-def main(
+def launch(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 2,
 ) -> int:
@@ -200,10 +204,11 @@ def main(
     return run(command, workers)
 
 
-def answer(arguments: Sequence[str]) -> int:
-    """Runs from the words of a command line, and gives the exit code: 2 for bad input."""
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command line, and returns the exit code: 2 for bad input."""
+    prepare_output()
     command_line = cyclopts.App(name="python -m suite.cluster", version_flags=[])
-    command_line.default(main)
+    command_line.default(launch)
     try:
         return command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
@@ -214,4 +219,4 @@ def answer(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(answer(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,12 @@
-"""Files that are whole or not there, and folders that one process has to itself."""
+"""Files that are whole or not there, folders that one process has to itself, and their names."""
 
 import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,10 +15,14 @@ from suite.errors import InputError, Unwritable
 
 # What file systems say that cannot lock folders.
 CANNOT_LOCK = {errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+# What file systems say that cannot put a folder on the disk by itself.
+CANNOT_SYNC = {errno.EBADF, errno.ENOTSUP, errno.EINVAL}
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Writes a file aside and renames it, so that a reader never sees half of it.
+
+    Text is written as UTF-8. When this returns the file is on the disk: it outlives a power cut.
 
     Raises:
         Unwritable: It cannot be written. What was there before is still there.
@@ -24,8 +30,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
     content = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, len(content), error) from error
     finally:
@@ -33,13 +43,25 @@ def write_whole(path: Path, content: bytes | str) -> None:
             partial.unlink()
 
 
+def _sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
-    """What to raise where something cannot be written.
+    """The error to raise where a file or folder cannot be written.
 
     Args:
-        path: What.
-        size: About how many bytes it has.
-        error: What the system, TensorFlow or HDF5 says.
+        path: The file or folder.
+        size: The number of bytes to write, about.
+        error: The error of the system, of TensorFlow or of HDF5.
     """
     number = getattr(error, "errno", None)
     # TensorFlow's begins with the name of a file of its own.
@@ -52,10 +74,10 @@ def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
-    """Whether a folder is this process's alone; then until the end.
+    """Yields whether this process has the folder to itself, which it then has to the end.
 
-    The claim goes with the process, however it ends. On file systems that cannot lock folders
-    everyone gets it.
+    The claim ends with the process, however that ends. On file systems that cannot lock folders
+    every process gets it.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -69,48 +91,97 @@ def claimed(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def refuse_path(path: Path, knob: str) -> None:
+    """Refuses a folder that TensorFlow could not read again, before anything is written to it.
+
+    TensorFlow takes the path of a checkpoint for a pattern: it writes to `ex[1]` and reads from
+    `ex1`. Only the path as it is given counts: in a current folder `proj [old]` a relative path
+    works.
+
+    Args:
+        path: The folder, as it is given.
+        knob: The knob that names it, for the message.
+
+    Raises:
+        InputError: The path is a URL, or holds what cannot be in it.
+    """
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise InputError(f"`{knob}` must be a folder of this machine", f"{path}, a URL")
+    if characters := sorted(set(str(path)) & set("[]*?\\")):
+        raise InputError(
+            f"`{knob}` must do without [, ], *, ? and \\, which TensorFlow takes for a pattern",
+            f"{path}, with {' '.join(characters)}",
+        )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"`{knob}` must be UTF-8, as TensorFlow writes paths; in this locale it is not", path
+        ) from None
+
+
+@contextmanager
+def folder_aside(folder: Path, prefix: str) -> Iterator[Path]:
+    """A new folder inside another one, removed in the end.
+
+    Its path is as relative as that of the other one, unlike what `tempfile` returns, so that it
+    works in a current folder whose name TensorFlow takes for a pattern.
+    """
+    aside = folder / Path(tempfile.mkdtemp(prefix=prefix, dir=folder)).name
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def write_checksums(path: Path, folder: Path) -> None:
-    """Writes down the SHA-256 of every file of a folder, as `sha256sum --check` reads it.
+    """Writes the SHA-256 of every file of a folder, as `sha256sum --check` reads it.
 
     Args:
         path: The file to write to.
-        folder: What its names are relative to.
+        folder: The folder that the names in it are relative to.
     """
-    files = sorted(each for each in _visible(folder) if each != path)
-    lines = (f"{_sha256(each)}  {each.relative_to(folder)}\n" for each in files)
-    write_whole(path, "".join(lines))
+    files = sorted(file for file in _visible(folder) if file != path)
+    # Names are bytes to the system, whatever the locale makes of them.
+    lines = (b"%s  %s\n" % (_sha256(file), os.fsencode(file.relative_to(folder))) for file in files)
+    write_whole(path, b"".join(lines))
 
 
 def refuse_damage(path: Path, folder: Path) -> None:
-    """Compares the files of a folder with what was written down; without that they pass.
+    """Compares the files of a folder with the checksums of `write_checksums`, if there are any.
+
+    Hidden files and folders do not count: editors, notebooks and systems make them.
 
     Raises:
-        InputError: One is missing, has changed, or has come in since.
+        InputError: A file is missing, has changed, or is not among the checksums.
     """
     if not path.exists():
         return
     name = path.name
     try:
-        lines = [line.split("  ", 1) for line in path.read_text().splitlines()]
-        for checksum, name in lines:
+        lines = [line.split(b"  ", 1) for line in path.read_bytes().splitlines()]
+        checksums = {os.fsdecode(name): checksum for checksum, name in lines}
+        for name, checksum in checksums.items():
             if checksum != _sha256(folder / name):
                 raise ValueError(name)
     except (OSError, ValueError):
         raise InputError(f"{folder} must be whole. Received: {name}, damaged or missing") from None
-    known = {folder / name for _, name in lines}
-    for each in _visible(folder):
-        if each not in known and each != path:
+    for file in _visible(folder):
+        if file != path and str(file.relative_to(folder)) not in checksums:
             raise InputError(
-                f"{folder} must hold what {path.name} names. Received: {each.relative_to(folder)}, "
+                f"{folder} must hold what {path.name} names. Received: {file.relative_to(folder)}, "
                 "which it does not"
             )
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    """The files in it, but for those that editors and systems hide there."""
-    return (each for each in folder.rglob("[!.]*") if each.is_file())
+    """The files in a folder that are not hidden, nor in a hidden folder."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in files if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest().encode()

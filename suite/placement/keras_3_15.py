@@ -1,17 +1,22 @@
-"""Lets Keras's `fit` run under `MultiWorkerMirroredStrategy`.
+"""Makes Keras's `fit` train on several replicas what it trains on one device.
 
-Keras 3 fails there in two places (https://github.com/keras-team/keras/issues/20585): it averages
-the logs over an axis that scalars do not have, and it reduces whole batches across the workers
-only to learn their shapes. Here both are done on what a worker has itself. And on any replicas
-gradients are clipped after they are summed, and each draws seeds of its own.
+Three things differ under any strategy of several replicas. Keras clips the gradients of each
+replica before it sums them: here they are summed first. It gives all replicas the same seeds, by
+which dropout and noise are the same in every part of a batch: here every replica draws its own. And
+it averages whole batches over the replicas only to learn their shapes, which fails where the parts
+of a batch differ in size: here the shapes are those of one part.
 
-What is replaced is private to Keras, so this is for one version of it, and on one replica nothing
-is touched. This module can go on the day that `tests/suite/test_multi_worker.py` finds `fit` to
-run without it.
+A fourth makes `fit` fail under `MultiWorkerMirroredStrategy`: Keras averages the logs over an axis
+that scalars do not have. https://github.com/keras-team/keras/issues/20585 (open) asks whether Keras
+3 supports that strategy at all. Here the logs are averaged over the replicas.
+
+All of this is private to Keras, so it is replaced for one version of it, only while a model is
+trained or evaluated, and not at all on one replica. The fourth part can go when
+`test_keras_still_needs_help` fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial, partialmethod
 from typing import Any
 from unittest import mock
@@ -25,10 +30,10 @@ KERAS = "3.15"
 
 
 def refuse_other_keras() -> None:
-    """Refuses several replicas where Keras may be another one inside.
+    """Refuses several replicas under a version of Keras that may be different inside.
 
     Raises:
-        InputError: It is of another version.
+        InputError: Keras is not of version 3.15.
     """
     if not keras.version().startswith(f"{KERAS}."):
         raise InputError(
@@ -39,45 +44,60 @@ def refuse_other_keras() -> None:
 
 @contextmanager
 def fit_on_replicas(placement: tf.distribute.Strategy) -> Iterator[None]:
-    """While entered, `fit` and `evaluate` run on the replicas of a strategy.
+    """Inside it, `fit` and `evaluate` run on the replicas of a strategy.
 
     Args:
         placement: If it has a single replica, Keras is left as it is.
 
     Raises:
-        InputError: Keras is of another version than this is for.
+        InputError: Keras is not of version 3.15.
     """
     if placement.num_replicas_in_sync == 1:
         yield
         return
     refuse_other_keras()
-    from keras.src.backend.tensorflow import optimizer, random, trainer
-
-    fitting, clipping, summing = (
-        trainer.TensorFlowTrainer,
-        keras.optimizers.Optimizer,
-        optimizer.TFOptimizer,
-    )
-    build, clip, add_up = (
-        fitting._maybe_symbolic_build,
-        clipping._clip_gradients,
-        summing._all_reduce_sum_gradients,
-    )
-    reduced = partial(_reduced, trainer.reduce_per_replica)
-    seed_of_replica = partial(_seed_of_replica, random.draw_seed)
-    with (
-        mock.patch.object(trainer, "reduce_per_replica", reduced),
-        mock.patch.object(fitting, "_maybe_symbolic_build", partialmethod(_built, build)),
-        mock.patch.object(clipping, "_clip_gradients", partialmethod(_not_clipped_yet, clip)),
-        mock.patch.object(
-            summing, "_all_reduce_sum_gradients", partialmethod(_summed_and_clipped, add_up, clip)
-        ),
-        mock.patch.object(random, "draw_seed", seed_of_replica),
-    ):
+    with ExitStack() as stack:
+        _clip_summed_gradients(stack)
+        _draw_seeds_by_replica(stack)
+        _build_by_one_part(stack)
+        if isinstance(placement, tf.distribute.MultiWorkerMirroredStrategy):
+            _average_logs(stack)
         yield
 
 
-def _not_clipped_yet(
+def _clip_summed_gradients(stack: ExitStack) -> None:
+    from keras.src.backend.tensorflow.optimizer import TFOptimizer
+
+    clip = keras.optimizers.Optimizer._clip_gradients
+    add_up = TFOptimizer._all_reduce_sum_gradients
+    unclipped = partialmethod(_unclipped_on_replicas, clip)
+    summed = partialmethod(_summed_and_clipped, add_up, clip)
+    stack.enter_context(mock.patch.object(keras.optimizers.Optimizer, "_clip_gradients", unclipped))
+    stack.enter_context(mock.patch.object(TFOptimizer, "_all_reduce_sum_gradients", summed))
+
+
+def _draw_seeds_by_replica(stack: ExitStack) -> None:
+    from keras.src.backend.tensorflow import random
+
+    drawn = partial(_seed_of_replica, random.draw_seed)
+    stack.enter_context(mock.patch.object(random, "draw_seed", drawn))
+
+
+def _build_by_one_part(stack: ExitStack) -> None:
+    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+
+    built = partialmethod(_built_by_one_part, TensorFlowTrainer._maybe_symbolic_build)
+    stack.enter_context(mock.patch.object(TensorFlowTrainer, "_maybe_symbolic_build", built))
+
+
+def _average_logs(stack: ExitStack) -> None:
+    from keras.src.backend.tensorflow import trainer
+
+    averaged = partial(_averaged_logs, trainer.reduce_per_replica)
+    stack.enter_context(mock.patch.object(trainer, "reduce_per_replica", averaged))
+
+
+def _unclipped_on_replicas(
     self: keras.optimizers.Optimizer, clip: Callable[..., Any], gradients: list[Any]
 ) -> list[Any]:
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
@@ -103,26 +123,25 @@ def _seed_of_replica(draw: Callable[..., Any], seed: Any) -> Any:
     if replica is None or replica.num_replicas_in_sync == 1:
         return drawn
     number = replica.replica_id_in_sync_group
-    own = tf.random.experimental.stateless_fold_in(tf.cast(drawn, tf.int32), number)
-    return tf.cast(own, drawn.dtype)
+    folded = tf.random.experimental.stateless_fold_in(tf.cast(drawn, tf.int32), number)
+    return tf.cast(folded, drawn.dtype)
 
 
-def _reduced(
+def _averaged_logs(
     reduce: Callable[..., Any], values: Any, strategy: tf.distribute.Strategy, reduction: str
 ) -> Any:
-    many_hosts = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    if not many_hosts or reduction not in ("auto", "mean"):
+    if reduction not in ("auto", "mean"):
         return reduce(values, strategy, reduction)
-    # All in one message: they are small, and there is one each step.
+    # All in one message: they are small, and there is one at each step.
     stacked = strategy.run(
-        lambda *each: tf.stack([tf.cast(value, tf.float32) for value in each]),
+        lambda *logs: tf.stack([tf.cast(value, tf.float32) for value in logs]),
         args=keras.tree.flatten(values),
     )
     means = tf.unstack(strategy.reduce("MEAN", stacked, axis=None))
     return keras.tree.pack_sequence_as(values, means)
 
 
-def _built(
+def _built_by_one_part(
     self: keras.Model, build: Callable[..., Any], iterator: Any = None, data_batch: Any = None
 ) -> None:
     strategy = self.distribute_strategy

@@ -1,7 +1,9 @@
-"""Where the workers of a cluster wait for each other before TensorFlow has them wait.
+"""A meeting point, where the workers of a cluster wait for each other before TensorFlow starts.
 
-TensorFlow waits without a word and hears no signal meanwhile. Here the chief listens at the address
-that TensorFlow is about to take, the others call there, and all go on together.
+TensorFlow waits for other workers in C++. It does not report which worker is missing, and Python
+cannot handle signals meanwhile, so a worker that waits in vain can only be killed. Here the workers
+wait in Python, where Ctrl-C and SIGTERM work at once. The chief listens at the address that
+TensorFlow will use afterwards, the other workers connect to it, and all continue together.
 """
 
 import logging
@@ -12,54 +14,54 @@ from contextlib import ExitStack, suppress
 
 log = logging.getLogger(__name__)
 
-SECONDS_OF_PATIENCE = 5.0  # before it is said who is waited for
+SECONDS_OF_PATIENCE = 5.0  # before a worker reports the missing workers
 SECONDS_BETWEEN_CALLS = 0.2
 GO = b"go\n"
 
 
 def meet(addresses: Sequence[str], number: int) -> None:
-    """Returns once all workers are there.
+    """Waits until all workers have connected to the chief.
 
     Args:
-        addresses: `host:port` of all workers, that of the chief first.
-        number: Which of them this one is.
+        addresses: `host:port` of all workers, the chief first.
+        number: Index of this worker in `addresses`.
     """
     if number == 0:
         _wait_for_all(addresses)
     else:
-        _call(addresses[0], number)
+        _wait_for_chief(addresses[0], number)
 
 
 def _wait_for_all(addresses: Sequence[str]) -> None:
-    _, port = _parts(addresses[0])
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
+    _, port = _split(addresses[0])
+    dual_stack = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual_stack else socket.AF_INET
     with (
         ExitStack() as stack,
-        socket.create_server(("", port), family=family, dualstack_ipv6=both) as server,
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual_stack) as server,
     ):
         server.settimeout(SECONDS_OF_PATIENCE)
-        there: dict[int, socket.socket] = {}
-        said: set[int] = set()
-        while missing := set(range(1, len(addresses))) - there.keys():
+        workers: dict[int, socket.socket] = {}
+        reported: set[int] = set()
+        while missing := set(range(1, len(addresses))) - workers.keys():
             try:
-                caller = stack.enter_context(server.accept()[0])
+                connection = stack.enter_context(server.accept()[0])
             except TimeoutError:
-                if missing != said:
-                    _say(f"worker {each} at {addresses[each]}" for each in sorted(missing))
-                    said = missing
+                if missing != reported:
+                    _warn(f"worker {number} at {addresses[number]}" for number in sorted(missing))
+                    reported = missing
             else:
-                number = _number_of(caller)
+                number = _read_number(connection)
                 if number is not None and 0 < number < len(addresses):
-                    there[number] = caller
-            there = {each: caller for each, caller in there.items() if _holds(caller)}
-        for caller in there.values():
-            caller.sendall(GO)
+                    workers[number] = connection
+            workers = {n: worker for n, worker in workers.items() if _is_connected(worker)}
+        for worker in workers.values():
+            worker.sendall(GO)
 
 
-def _call(address: str, number: int) -> None:
-    host, port = _parts(address)
-    since, said = time.monotonic(), False
+def _wait_for_chief(address: str, number: int) -> None:
+    host, port = _split(address)
+    start, warned = time.monotonic(), False
     while True:
         with (
             suppress(OSError),
@@ -70,37 +72,38 @@ def _call(address: str, number: int) -> None:
             chief.settimeout(None)
             if chief.recv(len(GO)) == GO:
                 return
-        if not said and time.monotonic() - since > SECONDS_OF_PATIENCE:
-            _say([f"worker 0 at {address}"])
-            said = True
+        if not warned and time.monotonic() - start > SECONDS_OF_PATIENCE:
+            _warn([f"worker 0 at {address}"])
+            warned = True
         time.sleep(SECONDS_BETWEEN_CALLS)
 
 
-def _parts(address: str) -> tuple[str, int]:
+def _split(address: str) -> tuple[str, int]:
+    """Splits `host:port`, where an IPv6 host is in brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _number_of(caller: socket.socket) -> int | None:
-    """What a worker says that it is; None for anything else that comes by."""
-    caller.settimeout(1.0)
+def _read_number(connection: socket.socket) -> int | None:
+    """The number that a worker sends; None where another program has connected."""
+    connection.settimeout(1.0)
     with suppress(OSError, ValueError):
-        return int(caller.recv(16))
+        return int(connection.recv(16))
     return None
 
 
-def _holds(caller: socket.socket) -> bool:
-    """Whether a worker still waits."""
-    caller.setblocking(False)
+def _is_connected(connection: socket.socket) -> bool:
+    """Whether a worker still waits at the other end."""
+    connection.setblocking(False)
     try:
-        return bool(caller.recv(1, socket.MSG_PEEK))
+        return bool(connection.recv(1, socket.MSG_PEEK))
     except BlockingIOError:
         return True
     except OSError:
         return False
     finally:
-        caller.setblocking(True)
+        connection.setblocking(True)
 
 
-def _say(who: Iterable[str]) -> None:
-    log.warning("Waiting for %s.", ", ".join(who))
+def _warn(missing: Iterable[str]) -> None:
+    log.warning("Waiting for %s.", ", ".join(missing))

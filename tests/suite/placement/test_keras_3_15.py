@@ -16,16 +16,18 @@ from apps.iris import app as iris
 from suite import InputError, Run, train
 from suite.app import app_names
 from suite.placement.keras_3_15 import fit_on_replicas
-from suite.placement.strategy import strategy
+from suite.placement.strategy import connect
 from suite.training.state import states
-from tests.suite.placement.replicas import weights_after
+from tests.suite.placement.steps import weights_after
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+# One application for each kind of trainer; the others are tried in the long run.
+TRAINERS = ("mnist_cnn", "binary_addition", "dcgan", "vae", "a2c")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "3", "--deterministic"]
 # So that steps could be put together, two and two, both of training and of validation.
-QUICK += ["--batch-size", "60", "--validation-split", "0.75"]
+QUICK += ["--batch-size", "60", "--validation-split", "0.75", "--min-steps-per-epoch", "48"]
 
 
 def cluster(*command, workers=2):
@@ -38,18 +40,29 @@ def training(*words):
 
 
 @pytest.fixture(scope="module")
-def of_two_workers(tmp_path_factory):
-    """The weights of every app after some steps on two workers."""
+def of_two_workers(tmp_path_factory, request):
+    """The weights of apps after some steps on two workers: of all that are tried."""
+    names = {test.callspec.params["name"] for test in request.session.items if uses_workers(test)}
     file = tmp_path_factory.mktemp("cluster") / "weights.npz"
-    command = cluster(sys.executable, str(HERE / "replicas.py"), str(file), *app_names())
+    command = cluster(sys.executable, str(HERE / "steps.py"), str(file), *sorted(names))
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return np.load(file)
 
 
-@pytest.mark.parametrize("name", app_names())
+def uses_workers(test):
+    return "of_two_workers" in getattr(test, "fixturenames", ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in TRAINERS else pytest.mark.full)
+        for name in app_names()
+    ],
+)
 def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_workers):
-    one, two = (weights_after(name, strategy(each)) for each in ("one_device", "mirrored"))
+    one, two = (weights_after(name, connect(each)) for each in ("one_device", "mirrored"))
     workers = [of_two_workers[f"{name}/{number}"] for number in range(len(one))]
 
     for other in (two, workers):
@@ -58,7 +71,7 @@ def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_w
 
 
 def test_keras_still_needs_help():
-    """The day this fails, `suite/multi_worker.py` can go."""
+    """The day this fails, `suite/placement/keras_3_15.py` can go."""
     script = (
         "import keras, numpy as np, tensorflow as tf\n"
         "placement = tf.distribute.MultiWorkerMirroredStrategy()\n"
@@ -79,12 +92,12 @@ def test_keras_still_needs_help():
 
 def test_keras_of_another_version_is_refused_on_several_replicas_and_taken_on_one(monkeypatch):
     monkeypatch.setattr(keras, "version", lambda: "3.99.0")
-    config = iris.config(epochs=1)
+    recipe = iris.recipe(**iris.tiny)
 
     with pytest.raises(InputError, match=r"need Keras 3\.\d+, .* Received: 3\.99\.0"):
-        train(iris, config, Run(data="embedded", strategy="mirrored"))
+        train(iris, recipe, Run(data="embedded", strategy="mirrored"))
     assert not any(Path().iterdir())
-    trained = train(iris, config, Run(data="embedded", quiet=True))
+    trained = train(iris, recipe, Run(data="embedded", quiet=True), until="fit")
 
     assert len(trained.history["loss"]) == 1
 
@@ -94,9 +107,9 @@ def test_help_is_for_replicas_alone():
     model.compile("sgd", "mse")
     draw_seed = random.draw_seed
 
-    with fit_on_replicas(strategy("one_device")):
+    with fit_on_replicas(connect("one_device")):
         assert random.draw_seed is draw_seed
-    with fit_on_replicas(strategy("mirrored")):
+    with fit_on_replicas(connect("mirrored")):
         assert random.draw_seed is not draw_seed
         loss = model.fit(np.ones((4, 1)), np.ones(4), verbose=0).history["loss"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.placement import meeting as rendezvous
+from suite.placement import meeting
 from suite.placement.meeting import meet
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +68,7 @@ def test_strangers_and_workers_that_left_are_not_counted(stranger, addresses):
 
 
 def test_who_is_waited_for_is_said(addresses, caplog, monkeypatch):
-    monkeypatch.setattr(rendezvous, "SECONDS_OF_PATIENCE", 0.3)
+    monkeypatch.setattr(meeting, "SECONDS_OF_PATIENCE", 0.3)
 
     first = begun(addresses, 1)
     first.join(1)
@@ -91,9 +91,9 @@ def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path)
     told["task"] = {"type": "worker", "index": worker}
     script = (
         "import signal\n"
-        "from suite import rendezvous\n"
+        "from suite.placement import meeting\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "rendezvous.SECONDS_OF_PATIENCE = 0.3\n"
+        "meeting.SECONDS_OF_PATIENCE = 0.3\n"
         "from apps.iris import app\n"
         "from suite.cli import run\n"
         "raise SystemExit(run(app, ['--data', 'embedded']))\n"

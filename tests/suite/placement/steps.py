@@ -1,6 +1,6 @@
-"""What some steps of an app do to its weights, wherever it is placed.
+"""What some steps of an app's `tiny` training do to its weights, wherever it is placed.
 
-Run by every worker of a cluster, as a script: `replicas.py <file> <app>...` has the chief write the
+Run by every worker of a cluster, as a script: `steps.py <file> <app>...` has the chief write the
 weights of all apps.
 """
 
@@ -12,14 +12,16 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-import suite.rl.rollouts
+import suite.rl.players
 from suite import Run
 from suite.app import load_app
 from suite.placement.keras_3_15 import fit_on_replicas
-from suite.placement.strategy import is_chief, spread, strategy
+from suite.placement.replicas import distribute, is_chief
+from suite.placement.strategy import connect
 from suite.rl.rollouts import Rollout
 from suite.trainers.gan import GenerativeAdversarialNetwork
 from suite.trainers.variational import tfd
+from suite.training.session import build
 
 BATCH, STEPS = 8, 20
 # What would be noise of another kind on every replica.
@@ -43,7 +45,7 @@ def fixed_sample(self, shape, seed):
     return (mean + self.stddev() * noise)[None]
 
 
-def fixed_rollout(policy, environments, length, seed):
+def fixed_rollout(act, environments, length, seed):
     seen = tf.transpose(rows_of_replica(EPISODES.swapaxes(0, 1), environments.num_envs), [1, 0, 2])
     often, rewards = seen[1:, :, 0] > 0, seen[1:, :, 1]
     never = tf.zeros_like(often)
@@ -53,22 +55,36 @@ def fixed_rollout(policy, environments, length, seed):
 
 
 def weights_after(name, placement):
-    """Of an app whose noise is fixed, after some steps of SGD."""
+    """Of an app whose noise is fixed, after some steps of SGD: of all that its model trains."""
     app = load_app(name)
-    knobs = {"batch_size": BATCH, "num_envs": BATCH, "rollout_length": len(EPISODES) - 1}
-    knobs |= {"likelihood": "continuous_bernoulli", "num_codes": 4}
-    config = app.config(**{k: v for k, v in knobs.items() if hasattr(app.config(), k)})
+    # Rounding in distorted images moves the maxima that are pooled, and so grows.
+    knobs = {
+        "rotation": 0.0,
+        "shift": 0.0,
+        "zoom": 0.0,
+        "batch_size": BATCH,
+        "num_envs": BATCH,
+        "rollout_length": len(EPISODES) - 1,
+    }
+    knobs |= {
+        "likelihood": "continuous_bernoulli",
+        "noise": 0.0,
+        "dropout": 0.0,
+        "bound_weight": 1.0,
+    }
+    known = {*vars(app.config()), *app.architecture_knobs()}
+    recipe = app.recipe(**{**app.tiny, **{k: v for k, v in knobs.items() if k in known}})
+    config = recipe.config
     data = app.data(config, Run(data="embedded"))
-    silent = {k: 0.0 for k in ("noise", "dropout") if k in app.architecture_knobs()}
     keras.utils.set_random_seed(0)
     with (
         mock.patch.object(GenerativeAdversarialNetwork, "_latents", fixed_latents),
         mock.patch.object(tfd.Normal, "sample", fixed_sample),
-        mock.patch.object(suite.rl.rollouts, "play", fixed_rollout),
+        mock.patch.object(suite.rl.players, "collect", fixed_rollout),
         fit_on_replicas(placement),
     ):
         with placement.scope():
-            model = app.compile(app.build(**data.model_arguments, **silent), config, STEPS)
+            model = app.compile(build(app, recipe, data), config, STEPS)
             for attribute, value in list(vars(model).items()):
                 if isinstance(value, keras.optimizers.Optimizer):
                     setattr(model, attribute, keras.optimizers.SGD(1e-3))
@@ -81,14 +97,14 @@ def weights_after(name, placement):
         for weight in model.trainable_variables:
             if not np.any(weight):
                 weight.assign(random.normal(scale=0.1, size=weight.shape))
-        batches = spread(lambda shard: data.train(0, shard), placement)
+        batches = distribute(lambda shard: data.train(0, shard), placement)
         model.fit(batches, steps_per_epoch=STEPS, shuffle=False, verbose=0)
     return [np.array(weights) for weights in model.get_weights()]
 
 
 if __name__ == "__main__":
     file, *names = sys.argv[1:]
-    placement = strategy("multi_worker")
+    placement = connect("multi_worker")
     found = {name: weights_after(name, placement) for name in names}
     if is_chief(placement):
         parts = {f"{name}/{n}": each for name in found for n, each in enumerate(found[name])}

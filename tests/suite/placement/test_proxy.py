@@ -1,0 +1,97 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suite.placement.proxy import bypass
+
+ROOT = Path(__file__).parents[3]
+CONNECT = """
+from suite.placement.strategy import connect
+print("begun", flush=True)
+print(connect("multi_worker").num_replicas_in_sync, "replicas", flush=True)
+"""
+LOCAL = "127.0.0.1,[::1],localhost"
+
+
+def no_proxy(addresses=("localhost:1",), **environment):
+    bypass(environment, addresses)
+    return environment.get("no_proxy")
+
+
+def test_without_a_proxy_nothing_changes():
+    assert no_proxy() is None
+    assert no_proxy(no_proxy="a") == "a"
+    assert no_proxy(HTTP_PROXY="http://proxy:1") is None  # gRPC does not know it
+
+
+@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
+def test_this_machine_is_added_to_what_the_user_wrote(variable):
+    proxy = {variable: "http://proxy:1"}
+
+    assert no_proxy(**proxy) == LOCAL
+    assert no_proxy(**proxy, no_proxy="a, localhost") == "a,localhost,127.0.0.1,[::1]"
+    assert no_proxy(["127.0.1.1:5"], **proxy) == "127.0.0.1,127.0.1.1,[::1],localhost"
+
+
+def test_what_grpc_prefers_to_no_proxy_is_changed_in_its_place():
+    environment = {"http_proxy": "http://proxy:1", "no_grpc_proxy": "a", "no_proxy": "b"}
+
+    bypass(environment, ["localhost:1"])
+
+    assert environment["no_grpc_proxy"] == f"a,{LOCAL}"
+    assert environment["no_proxy"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "warned_of"),
+    [("", "10.0.0.1,worker.net"), (".net,10.0.0.0/8", None), ("worker.net", "10.0.0.1")],
+)
+def test_other_hosts_that_the_proxy_would_get_are_named(exceptions, warned_of, caplog):
+    no_proxy(
+        ["worker.net:1", "localhost:1", "10.0.0.1:2"],
+        http_proxy="http://proxy:1",
+        no_proxy=exceptions,
+    )
+
+    assert [message.rpartition("name ")[2] for message in caplog.messages] == (
+        [f"{warned_of}."] if warned_of else []
+    )
+
+
+@pytest.fixture
+def environment():
+    """That of a worker whose traffic goes to a proxy that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        yield {**os.environ, "PYTHONPATH": str(ROOT), "http_proxy": address, "no_proxy": ""}
+
+
+def worker(environment, number, addresses):
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+    return subprocess.Popen(
+        [sys.executable, "-c", CONNECT],
+        env={**environment, "TF_CONFIG": json.dumps(config)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def addresses():
+    with socket.socket() as one, socket.socket() as other:
+        for port in (one, other):
+            port.bind(("localhost", 0))
+        return [f"localhost:{port.getsockname()[1]}" for port in (one, other)]
+
+
+def test_workers_on_this_machine_connect_though_there_is_a_proxy(environment, addresses):
+    workers = [worker(environment, number, addresses) for number in (0, 1)]
+
+    for process in workers:
+        printed, _ = process.communicate(timeout=60)
+        assert printed == "begun\n2 replicas\n"

@@ -1,0 +1,42 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PREPARED = "import os, sys; from suite.console import prepare_output; prepare_output()\n"
+
+
+def shell(script, redirections="", **environment):
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirections}', sys.executable, PREPARED + script],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        encoding="ascii",
+    )
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_an_encoding_lacks_is_escaped(stream):
+    locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    done = shell(f"print('\\xfc \\u6771', file=sys.{stream})", **locale, PYTHONIOENCODING="")
+
+    assert done.returncode == 0, done.stderr
+    assert getattr(done, stream) == "\\xfc \\u6771\n"
+
+
+@pytest.mark.parametrize("redirections", ["2>&-", ">&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_swallows_what_is_written(redirections, tmp_path):
+    """Nor does it go into a file that would have got the number of the stream."""
+    done = shell(
+        "file = open('data', 'w', encoding='utf-8')\n"
+        "print('said', file=sys.stdout); print('said', file=sys.stderr)\n"
+        "os.write(1, b'said'); os.write(2, b'said')\n",
+        redirections,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data").read_bytes() == b""
