@@ -1,295 +1,186 @@
-"""SavedModel versions under `<export_dir>/<app>/<n>/`: writing them whole, and reading them."""
+"""Writing SavedModel versions under `<export_dir>/<app>/<n>/`, whole or not at all."""
 
 import contextlib
 import json
-import logging
 import os
 import shutil
-import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from cyclopts import Parameter
-from keras import ops
-from pydantic import PositiveInt
 
-from suite.errors import InputError, Unwritable
-from suite.export.versions import CHECKSUMS, METADATA, WARMUP, versions
-from suite.files import refuse_damage, unwritable, write_checksums, write_whole
-from suite.knobs import settings
+from suite.errors import Unwritable
+from suite.export.endpoints import Endpoint, arguments, as_endpoint, call
+from suite.export.versions import CHECKSUMS, METADATA, WARMUP, network_file, versions
+from suite.files import folder_aside, unwritable, write_checksums, write_whole
 
-log = logging.getLogger(__name__)
-
-SAID_BY_ALL = {"app": str, "config": dict, "source": str, "metrics": dict}
-KERAS_MODEL = "assets.extra/model.keras"
-# What TensorFlow and Keras raise on reading a file that is cut off or changed.
-DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
-ASIDE = ".export-"
+ASIDE = ".export-"  # begins the name of a version that is being written
 LONGEST = 3600  # seconds that an export may take
+# How TensorFlow reports a file system that is full, or takes no more.
+OF_DISK = (
+    tf.errors.ResourceExhaustedError, tf.errors.UnknownError, tf.errors.InternalError,
+    tf.errors.PermissionDeniedError, tf.errors.DataLossError, tf.errors.FailedPreconditionError,
+)  # fmt: skip
+Endpoints = Mapping[str, keras.Model | Endpoint]
 
 
-class Endpoint(NamedTuple):
-    """A signature that is no Keras model, since its inputs are no batches.
-
-    Args:
-        function: Takes a tensor for each of `inputs`, and returns a dict of tensors.
-        inputs: Their shapes, types and names.
-    """
-
-    function: Callable[..., dict[str, tf.Tensor]]
-    inputs: Sequence[tf.TensorSpec]
-
-
-def classifier(model: keras.Model) -> keras.Model:
-    """A classifier as it is served: `logits`, `probabilities` and `label`.
-
-    Args:
-        model: Functional, with logits `(batch, classes)` as its only output.
-
-    Returns:
-        A model with the same inputs and the outputs `logits` and `probabilities`
-        `(batch, classes)`, float32, and `label` `(batch,)`, int64: the index of the class.
-    """
-    logits = ops.cast(model.output, "float32")
-    return keras.Model(
-        model.input,
-        {
-            "logits": logits,
-            "probabilities": ops.softmax(logits),
-            "label": ops.cast(ops.argmax(logits, axis=-1), "int64"),
-        },
-        name=model.name,
-    )
-
-
-def export(
+def write_saved_model(
     folder: Path,
-    model: keras.Model,
-    endpoints: Mapping[str, keras.Model | Endpoint],
-    example: np.ndarray,
+    networks: Mapping[str, keras.Model],
+    endpoints: Endpoints,
+    example: Any,
     metadata: Mapping[str, Any],
 ) -> tuple[Path, float]:
     """Writes the next version, and reads it back to compare.
 
-    The version is made aside and renamed into place, so that a reader never sees half of one.
+    The version is written beside its place and renamed, so that a reader never sees half of one.
     TensorFlow Serving passes over the folder beside the versions, whose name is no number.
 
     Args:
         folder: `<export_dir>/<app>`.
-        model: The trained model; kept in Keras's own format as well, to train or evaluate on.
-        endpoints: Signatures by name; `serve`, a model, is the default one.
-        example: A batch for the default endpoint: compared after reloading, and used to warm up
-            a server.
+        networks: What the builder has made, by name; kept in Keras's format as well, to train or
+            evaluate on.
+        endpoints: Signatures by name; `serve` is the default one.
+        example: Inputs of the default endpoint: compared after reloading, and used to warm up a
+            server.
         metadata: What a client should know: written as JSON.
 
     Returns:
         The version's folder, and the largest absolute difference between the outputs of the
-        reloaded `serve` signature and of the Keras model on `example`.
+        reloaded `serve` signature and of the endpoint on `example`; infinity where text differs.
 
     Raises:
         Unwritable: The version cannot be written; no half of it is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _clear_away(folder)
-    aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder))
-    try:
-        made = aside / "version"
+    _remove_leftovers(folder)
+    with folder_aside(folder, ASIDE) as aside, _on_disk(folder, networks):
+        version = aside / "version"
         archive = keras.export.ExportArchive()
-        # Without the optimizer, the loss and what else only training needs.
-        plain = keras.Model(model.input, model.output, name=model.name)
-        archive.track(plain)
+        plain = {name: _without_training(network) for name, network in networks.items()}
+        for network in plain.values():
+            archive.track(network)
         for name, endpoint in endpoints.items():
-            function, inputs = _batched(endpoint) if isinstance(endpoint, keras.Model) else endpoint
+            function, inputs, resources = as_endpoint(endpoint)
+            _traced(function, inputs)  # builds layers, which only then can be tracked
+            for resource in resources:
+                archive.track(resource)
             archive.add_endpoint(name, function, input_signature=list(inputs))
-        archive.write_out(str(made), verbose=False)
-        (made / "assets.extra").mkdir()
-        difference = _difference(made, endpoints["serve"], example)
-        plain.save(made / KERAS_MODEL)
-        write_whole(made / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
-        _write_warmup(made / WARMUP, folder.name, endpoints["serve"], example[:1])
-        write_checksums(made / CHECKSUMS, made)
-        return _move_into_place(made, folder), difference
+        archive.write_out(str(version), verbose=False)
+        (version / "assets.extra").mkdir()
+        serve = as_endpoint(endpoints["serve"])
+        difference = _difference(version, serve, example)
+        for name, network in plain.items():
+            network.save(version / network_file(name, alone=len(plain) == 1))
+        write_whole(version / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+        _write_warmup(version / WARMUP, folder.name, serve, example)
+        write_checksums(version / CHECKSUMS, version)
+        return _move_into_place(version, folder), difference
+
+
+@contextlib.contextmanager
+def _on_disk(folder: Path, networks: Mapping[str, keras.Model]) -> Iterator[None]:
+    """Says that a disk is full, or takes no more."""
+    try:
+        yield
     except Unwritable:
         raise
-    except (OSError, tf.errors.OpError) as error:
-        size = 2 * sum(weights.nbytes for weights in model.get_weights())
-        raise unwritable(folder, size, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    except (OSError, *OF_DISK) as error:
+        weights = [array for network in networks.values() for array in network.get_weights()]
+        raise unwritable(folder, 2 * sum(array.nbytes for array in weights), error) from error
 
 
-def _clear_away(folder: Path) -> None:
-    """Removes what exports have left that were killed."""
+def try_endpoints(endpoints: Endpoints, example: Any) -> None:
+    """Traces every endpoint and calls `serve`: a fault shows before a training, and not after.
+
+    Args:
+        endpoints: Signatures by name.
+        example: Inputs of the endpoint `serve`.
+
+    Raises:
+        ValueError: The first endpoint is not `serve`, or does not fit the example.
+    """
+    if next(iter(endpoints), None) != "serve":
+        raise ValueError(
+            f"the first endpoint must be called serve. Received: {', '.join(endpoints) or 'none'}"
+        )
+    for name, endpoint in endpoints.items():
+        function, inputs, _ = as_endpoint(endpoint)
+        outputs = _traced(function, inputs)
+        if not isinstance(outputs, Mapping):
+            raise ValueError(
+                f"the endpoint {name} must return tensors by name. Received: {type(outputs)}"
+            )
+    serve = as_endpoint(endpoints["serve"])
+    _first_request("", serve, example)
+    serve.function(*arguments(serve.inputs, example).values())
+
+
+def _traced(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
+    """What the function returns in a graph."""
+    return tf.function(function).get_concrete_function(*inputs).structured_outputs
+
+
+def _without_training(network: keras.Model) -> keras.Model:
+    """The network without optimizer, loss and what else only a training needs."""
+    return keras.Model(network.input, network.output, name=network.name)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed exports have left."""
     for aside in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(FileNotFoundError):  # another export has just ended
             if time.time() - aside.stat().st_mtime > LONGEST:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-@Parameter(name="*")
-@settings
-class Export:
-    """Which exported model answers.
-
-    Args:
-        export_dir: Folder that holds `<app>/<version>/`.
-        version: Version to use. Defaults to the newest.
-    """
-
-    export_dir: Path = Path("saved_models")
-    version: PositiveInt | None = None
-
-    def folder(self, app_name: str) -> Path:
-        """The folder of the version.
-
-        Raises:
-            InputError: There is no such version.
-        """
-        parent = self.export_dir / app_name
-        found = versions(parent)
-        if not found:
-            raise InputError(
-                f"an exported model is needed. Received: none under {parent}; "
-                f"python -m apps.{app_name} makes one"
-            )
-        if self.version is not None and self.version not in found:
-            raise InputError(
-                f"--version must be one of: {', '.join(map(str, found))}. Received: {self.version}"
-            )
-        return parent / str(self.version or found[-1])
-
-    def metadata(self, app_name: str, *more: str) -> dict[str, Any]:
-        """What was written down about the version.
-
-        Args:
-            app_name: Whose export.
-            more: What it must say beside what all do.
-
-        Raises:
-            InputError: It cannot be read, or does not say it.
-        """
-        folder = self.folder(app_name)
-        refuse_damage(folder / CHECKSUMS, folder)
-        path = folder / METADATA
-        try:
-            metadata = json.loads(path.read_text())
-            fits = [isinstance(metadata[name], kind) for name, kind in SAID_BY_ALL.items()]
-            if all(fits) and all(metadata.get(name) for name in ("metrics", *more)):
-                return metadata
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            pass
-        raise InputError(f"an exported model must be whole. Received: {path}, damaged")
-
-    def call(
-        self, app_name: str, inputs: np.ndarray | Mapping[str, Any], signature: str = "serve"
-    ) -> dict[str, np.ndarray]:
-        """The outputs of a signature by name.
-
-        Args:
-            app_name: Whose export.
-            inputs: By name, or just the one that there is.
-            signature: The endpoint.
-
-        Raises:
-            InputError: The version cannot be loaded.
-        """
-        return call(self.signature(app_name, signature), inputs)
-
-    def signature(self, app_name: str, name: str = "serve") -> Any:
-        """A signature of the version, a function of named tensors.
-
-        Raises:
-            InputError: The version cannot be loaded.
-        """
-        folder = self.folder(app_name)
-        refuse_damage(folder / CHECKSUMS, folder)
-        try:
-            return tf.saved_model.load(str(folder)).signatures[name]
-        except DAMAGE:
-            raise InputError(
-                f"an exported model must be whole. Received: {folder}, damaged"
-            ) from None
-
-    def keras_model(self, app_name: str) -> keras.Model:
-        """The version as a Keras model.
-
-        Raises:
-            InputError: The version cannot be loaded.
-        """
-        folder = self.folder(app_name)
-        refuse_damage(folder / CHECKSUMS, folder)
-        path = folder / KERAS_MODEL
-        try:
-            return keras.models.load_model(path, compile=False, safe_mode=True)
-        except DAMAGE:
-            raise InputError(
-                f"an exported model must be whole. Received: {path}, damaged"
-            ) from None
+def _difference(version: Path, serve: Endpoint, example: Any) -> float:
+    reloaded = call(tf.saved_model.load(str(version)).signatures["serve"], example)
+    # In a graph, as what was reloaded: in half precision the operations one by one round otherwise.
+    expected = tf.function(serve.function)(*arguments(serve.inputs, example).values())
+    return max(_distance(reloaded[name], np.asarray(expected[name])) for name in expected)
 
 
-def _batched(model: keras.Model) -> Endpoint:
-    """A model as an endpoint for batches of any size."""
-
-    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return model(keras.tree.pack_sequence_as(model.input, tensors), training=False)
-
-    return Endpoint(
-        serve,
-        [
-            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
-            for tensor in model.inputs
-        ],
-    )
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    if one.dtype.hasobject:
+        return 0.0 if np.array_equal(one, other) else float("inf")
+    if one.dtype == bool:
+        one, other = one.astype(int), other.astype(int)
+    return float(np.max(np.abs(one.astype(np.float64) - other), initial=0))
 
 
-def call(function: Any, inputs: np.ndarray | Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The outputs of a signature by name, of inputs by name, or of just the one that there is."""
-    specs = function.structured_input_signature[1]
-    if not isinstance(inputs, Mapping):
-        inputs = dict.fromkeys(specs, inputs)
-    outputs = function(**{name: tf.cast(inputs[name], specs[name].dtype) for name in specs})
-    return {key: value.numpy() for key, value in outputs.items()}
-
-
-def _difference(folder: Path, endpoint: keras.Model, example: np.ndarray) -> float:
-    reloaded = call(tf.saved_model.load(str(folder)).signatures["serve"], example)
-    expected = endpoint.predict_on_batch(example)
-    return max(
-        float(np.max(np.abs(reloaded[name].astype(np.float64) - expected[name])))
-        for name in expected
-    )
-
-
-def _write_warmup(path: Path, name: str, endpoint: keras.Model, example: np.ndarray) -> None:
+def _first_request(name: str, serve: Endpoint, example: Any) -> Any:
+    """A request for the first example, in TensorFlow Serving's form."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
     request.model_spec.signature_name = "serving_default"
-    [tensor] = endpoint.inputs
-    proto = tf.make_tensor_proto(example.astype(tensor.dtype))
-    request.inputs[tensor.name].CopyFrom(proto)
-    record = prediction_log_pb2.PredictionLog(
+    for key, tensor in arguments(serve.inputs, example).items():
+        first = tensor[:1] if tensor.shape.rank else tensor
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(first.numpy()))
+    return prediction_log_pb2.PredictionLog(
         predict_log=prediction_log_pb2.PredictLog(request=request)
     )
+
+
+def _write_warmup(path: Path, name: str, serve: Endpoint, example: Any) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(record.SerializeToString())
+        writer.write(_first_request(name, serve, example).SerializeToString())
 
 
-def _move_into_place(made: Path, folder: Path) -> Path:
+def _move_into_place(version: Path, folder: Path) -> Path:
     number = max(versions(folder), default=0)
     while True:
         number += 1
-        version = folder / str(number)
+        place = folder / str(number)
         try:
-            return made.rename(version)
+            return version.rename(place)
         except OSError:
-            if not os.path.lexists(version):
+            if not os.path.lexists(place):
                 raise
-            # another export took this number in between, or it is no folder: take the next
+            # Another export took this number in between, or it is no folder: take the next.

@@ -19,3 +19,13 @@ def versions(folder: Path) -> list[int]:
     except OSError:
         return []
     return sorted(int(name) for name in names if VERSION.fullmatch(name))
+
+
+def network_file(name: str, alone: bool) -> str:
+    """Where a network lies in Keras's own format, in the folder of a version.
+
+    Args:
+        name: Of the network.
+        alone: Whether the builder makes just one.
+    """
+    return f"assets.extra/{'model' if alone else name}.keras"

@@ -6,64 +6,193 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
-from suite.errors import InputError
-from suite.export.saved_model import Export, classifier, export
+from suite.errors import Unwritable
+from suite.export.endpoints import Endpoint, call, classifier, of_model
+from suite.export.saved_model import try_endpoints, write_saved_model
 from suite.export.versions import versions
+
+FOLDER = Path("models/app")
 
 
 def model(classes=3):
     inputs = keras.Input((2,), name="features")
-    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(inputs), name="dense")
 
 
-def write(folder, network=None, **metadata):
+def write(folder=FOLDER, network=None, **metadata):
     network = network or model()
     example = np.ones((4, 2), "float32")
-    return export(folder, network, {"serve": classifier(network)}, example, metadata)
+    endpoints = {"serve": classifier(network)}
+    return write_saved_model(folder, {network.name: network}, endpoints, example, metadata)
 
 
-def test_classifier_adds_probabilities_and_label():
-    network = model()
-    inputs = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+def warmed_up(version):
+    """What a server answers to the request that warms it up."""
+    path = str(version / "assets.extra/tf_serving_warmup_requests")
+    [record] = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+    loaded = tf.saved_model.load(str(version))
+    signature = loaded.signatures[request.model_spec.signature_name]
+    inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+    outputs = signature(**{name: tf.constant(array) for name, array in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
 
-    served = classifier(network)(inputs)
 
-    logits = np.asarray(network(inputs))
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    np.testing.assert_allclose(served["logits"], logits, rtol=1e-6)
-    np.testing.assert_allclose(
-        served["probabilities"], exponentials / exponentials.sum(1, keepdims=True), rtol=1e-5
+def text_by_table():
+    """Texts in, texts out, by a vocabulary that is looked up both ways."""
+    words = ["cat", "dog", "猫"]
+    keys = tf.lookup.KeyValueTensorInitializer(words, tf.range(3, dtype=tf.int64))
+    index = tf.lookup.StaticHashTable(keys, default_value=-1)
+    lookup = keras.layers.StringLookup(vocabulary=words, invert=True)
+    weights = tf.Variable([[1.0], [2.0], [3.0]])
+
+    def serve(text):
+        number = index.lookup(text)
+        known = tf.maximum(number, 0)
+        return {
+            "number": number,
+            "score": tf.gather(weights, known)[:, 0],
+            "again": lookup(known + 1),
+        }
+
+    spec = tf.TensorSpec((None,), tf.string, name="text")
+    return Endpoint(serve, [spec], [index, lookup, weights])
+
+
+def of_several_inputs():
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    scale = keras.Input((1,), name="scale")
+    mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(10, 4)(tokens))
+    return keras.Model([tokens, scale], {"mean": mean * scale}, name="several")
+
+
+KINDS = {
+    "one array": (model, lambda m: m, np.ones((3, 2), "float32")),
+    "int32": (
+        lambda: keras.Model(
+            t := keras.Input((None,), dtype="int32", name="tokens"),
+            keras.layers.Embedding(9, 2, name="vectors")(t),
+        ),
+        lambda m: m,
+        np.array([[1, 2], [3, 4]]),
+    ),
+    "several inputs": (
+        of_several_inputs,
+        lambda m: m,
+        {"tokens": np.array([[1, 2, 3], [4, 5, 6]]), "scale": np.array([[1.0], [2.0]])},
+    ),
+    "text and tables": (
+        model,
+        lambda m: text_by_table(),
+        np.array(["dog", "猫", "cow"], object),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_input_is_exported_warmed_up_and_read_back(kind):
+    build, endpoint, example = KINDS[kind]
+    network = build()
+    endpoints = {"serve": endpoint(network)}
+    try_endpoints(endpoints, example)
+
+    version, difference = write_saved_model(FOLDER, {"network": network}, endpoints, example, {})
+
+    assert difference < 1e-6
+    answer = call(tf.saved_model.load(str(version)).signatures["serve"], example)
+    first = warmed_up(version)
+    assert first.keys() == answer.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, answer[name][:1])
+
+
+def test_tables_and_texts_answer_right_after_a_reload():
+    version, _ = write_saved_model(
+        FOLDER, {"network": model()}, {"serve": text_by_table()}, np.array(["cat"], object), {}
     )
-    np.testing.assert_array_equal(served["label"], logits.argmax(axis=1))
+
+    answer = call(tf.saved_model.load(str(version)).signatures["serve"], ["猫", "cow", "dog"])
+
+    assert answer["number"].tolist() == [2, -1, 1]
+    assert answer["score"].tolist() == [3.0, 1.0, 2.0]
+    assert [text.decode() for text in answer["again"]] == ["猫", "cat", "dog"]
+
+
+def test_a_difference_is_noticed():
+    network = model()
+    endpoint = of_model(network)
+    calls = []
+
+    def serve(features):
+        calls.append(features)
+        return {"logits": endpoint.function(features)["logits"] + len(calls)}
+
+    _, difference = write_saved_model(
+        FOLDER,
+        {"network": network},
+        {"serve": Endpoint(serve, endpoint.inputs, [network])},
+        np.ones((2, 2)),
+        {},
+    )
+
+    assert difference >= 1
+
+
+def test_every_endpoint_is_a_signature():
+    network = model()
+    endpoints = {"serve": classifier(network), "text": text_by_table()}
+
+    version, _ = write_saved_model(FOLDER, {"n": network}, endpoints, np.ones((1, 2)), {})
+
+    signatures = tf.saved_model.load(str(version)).signatures
+    assert set(signatures) == {"serve", "serving_default", "text"}
+    assert call(signatures["text"], ["dog"])["number"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "example", "message"),
+    [
+        ({}, None, "must be called serve. Received: none"),
+        ({"predict": model}, np.ones((1, 2)), "must be called serve. Received: predict"),
+        ({"serve": model}, {"image": np.ones((1, 2))}, "must be named features. Received: image"),
+        ({"serve": model}, np.ones((1, 3)), None),
+    ],
+)
+def test_endpoints_that_do_not_fit_the_example_are_refused(endpoints, example, message):
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
+        try_endpoints({name: build() for name, build in endpoints.items()}, example)
 
 
 def test_versions_count_up_and_leave_nothing_beside():
-    folder = Path("models/app")
-
-    paths = [write(folder)[0] for _ in range(2)]
+    paths = [write()[0] for _ in range(2)]
 
     assert [path.name for path in paths] == ["1", "2"]
-    assert versions(folder) == [1, 2]
-    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
-
-
-def test_only_numbered_folders_are_versions():
-    folder = Path("models/app")
-    for name in ("7", "²", "x"):
-        (folder / name).mkdir(parents=True)
-    (folder / "9").write_text("a file")
-
-    assert versions(folder) == [7]
+    assert versions(FOLDER) == [1, 2]
+    assert sorted(p.name for p in FOLDER.iterdir()) == ["1", "2"]
 
 
 def test_failed_export_leaves_nothing(monkeypatch):
     monkeypatch.setattr(keras.Model, "save", lambda *a: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        write(Path("models/app"))
+        write()
 
-    assert list(Path("models/app").iterdir()) == []
+    assert list(FOLDER.iterdir()) == []
+
+
+def test_full_disk_is_said(monkeypatch):
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+
+    with pytest.raises(Unwritable, match=r"models/app cannot be written: No space left on device;"):
+        write()
+
+    assert list(FOLDER.iterdir()) == []
 
 
 def test_what_a_killed_export_left_is_cleared_away():
@@ -72,91 +201,35 @@ def test_what_a_killed_export_left_is_cleared_away():
         (aside / "version").mkdir(parents=True)
     os.utime(old, (0, 0))
 
-    write(Path("models/app"))
+    write()
 
-    assert sorted(path.name for path in Path("models/app").iterdir()) == [".export-new", "1"]
+    assert sorted(path.name for path in FOLDER.iterdir()) == [".export-new", "1"]
 
 
 def test_versions_written_at_once_all_arrive():
-    folder = Path("models/app")
     network = model()
-    threads = [threading.Thread(target=write, args=(folder, network)) for _ in range(3)]
+    threads = [threading.Thread(target=write, args=(FOLDER, network)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert versions(folder) == [1, 2, 3]
+    assert versions(FOLDER) == [1, 2, 3]
 
 
-def test_newest_or_chosen_version_answers():
-    first, second = model(), model()
-    for network in (first, second):
-        write(Path("models/app"), network)
-    inputs = np.ones((2, 2), "float32")
-
-    newest = Export(export_dir=Path("models")).call("app", inputs)
-    chosen = Export(export_dir=Path("models"), version=1).call("app", inputs)
-
-    np.testing.assert_allclose(newest["logits"], second(inputs), rtol=1e-5)
-    np.testing.assert_allclose(chosen["logits"], first(inputs), rtol=1e-5)
-
-
-def test_missing_version_is_refused():
-    write(Path("models/app"))
-
-    with pytest.raises(InputError, match=r"must be one of: 1\. Received: 7"):
-        Export(export_dir=Path("models"), version=7).folder("app")
-
-
-def test_what_only_looks_like_a_version_is_none_and_in_nobody_s_way():
-    Path("models/app").mkdir(parents=True)
+def test_what_only_looks_like_a_version_is_in_nobody_s_way():
+    FOLDER.mkdir(parents=True)
     Path("models/app/1").touch()
     Path("models/app/02").mkdir()
     Path("models/app", "9" * 19).mkdir()
 
-    path, _ = write(Path("models/app"))
+    path, _ = write()
 
-    assert path.name == "2" and versions(Path("models/app")) == [2]
-
-
-def test_what_is_said_of_a_version_must_be_whole():
-    path, _ = write(Path("models/app"), app="app", config={}, source="s", metrics={"loss": 1.0})
-    exported, metadata = Export(export_dir=Path("models")), path / "assets.extra/metadata.json"
-    assert exported.metadata("app")["source"] == "s"
-
-    with pytest.raises(InputError, match="damaged"):
-        exported.metadata("app", "class_names")
-    metadata.write_text(metadata.read_text().replace("loss", "lass"))
-    with pytest.raises(InputError, match=r"metadata.json, damaged or missing"):
-        exported.metadata("app")
-    (path / "assets.extra/SHA256SUMS").unlink()
-    assert exported.metadata("app")["metrics"] == {"lass": 1.0}
-    for said in ({"metrics": {}}, {"source": None}, {"config": 1}):
-        metadata.write_text(
-            json.dumps({"app": "app", "config": {}, "source": "s", "metrics": {"a": 1}, **said})
-        )
-        with pytest.raises(InputError, match="must be whole"):
-            exported.metadata("app")
-
-
-def test_damaged_version_is_refused():
-    path, _ = write(Path("models/app"))
-    (path / "saved_model.pb").write_bytes(b"no model")
-    (path / "assets.extra/model.keras").write_bytes(b"no model")
-    exported = Export(export_dir=Path("models"))
-
-    with pytest.raises(InputError, match="must be whole"):
-        exported.call("app", np.ones((1, 2)))
-    with pytest.raises(InputError, match="must be whole"):
-        exported.keras_model("app")
-    for text in ("", "[]", "{}"):
-        (path / "assets.extra/metadata.json").write_text(text)
-        with pytest.raises(InputError, match="must be whole"):
-            exported.metadata("app")
+    assert path.name == "2" and versions(FOLDER) == [2]
 
 
 def test_metadata_is_plain_json():
-    path, _ = write(Path("models/app"), class_names=["a", "ü"])
+    path, _ = write(class_names=["a", "ü"])
 
-    assert json.loads((path / "assets.extra/metadata.json").read_text())["class_names"][1] == "ü"
+    text = (path / "assets.extra/metadata.json").read_text(encoding="utf-8")
+    assert json.loads(text)["class_names"][1] == "ü"

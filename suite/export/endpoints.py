@@ -1,0 +1,129 @@
+"""Endpoints: what an export offers to be called, and how it is called."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+Arrays = Mapping[str, Any]
+
+
+class Endpoint(NamedTuple):
+    """A signature that is more, or less, than a Keras model: it may take text or encoded pictures.
+
+    Args:
+        function: Takes a tensor for each of `inputs`, in that order, and returns a dict of
+            tensors.
+        inputs: Their shapes, types and names.
+        resources: What else the function uses and must be saved with it: lookup layers, tables,
+            variables, modules.
+    """
+
+    function: Callable[..., Mapping[str, tf.Tensor]]
+    inputs: Sequence[tf.TensorSpec]
+    resources: Sequence[Any] = ()
+
+
+def classifier(model: keras.Model) -> keras.Model:
+    """A classifier as it is served: `logits`, `probabilities` and `label`.
+
+    Args:
+        model: Functional, with logits `(batch, classes)` as its only output.
+
+    Returns:
+        A model with the same inputs and the outputs `logits` and `probabilities`
+        `(batch, classes)`, float32, and `label` `(batch,)`, int64: the index of the class.
+    """
+    logits = ops.cast(model.output, "float32")
+    return keras.Model(
+        model.input,
+        {
+            "logits": logits,
+            "probabilities": ops.softmax(logits),
+            "label": ops.cast(ops.argmax(logits, axis=-1), "int64"),
+        },
+        name=model.name,
+    )
+
+
+def named_classes(classes: keras.Model, class_names: Sequence[str]) -> Endpoint:
+    """A classifier that also answers with the `name` of the class, `(batch,)`, text.
+
+    Args:
+        classes: With an output `label` `(batch,)`, as `classifier` makes it.
+        class_names: By label.
+    """
+    endpoint = of_model(classes)
+    names = tf.constant(list(class_names))
+
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = endpoint.function(*tensors)
+        return {**outputs, "name": tf.gather(names, outputs["label"])}
+
+    return endpoint._replace(function=serve)
+
+
+def of_model(model: keras.Model) -> Endpoint:
+    """A model as an endpoint for batches of any size; inputs and outputs keep their names."""
+
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = model(keras.tree.pack_sequence_as(model.input, tensors), training=False)
+        if isinstance(outputs, Mapping):
+            return dict(outputs)
+        return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
+
+    return Endpoint(
+        serve,
+        [
+            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+            for tensor in model.inputs
+        ],
+    )
+
+
+def as_endpoint(endpoint: keras.Model | Endpoint) -> Endpoint:
+    """A model as an endpoint; an endpoint as it is."""
+    return of_model(endpoint) if isinstance(endpoint, keras.Model) else endpoint
+
+
+def arguments(specs: Sequence[tf.TensorSpec], inputs: Any) -> dict[str, tf.Tensor]:
+    """Tensors for an endpoint's inputs.
+
+    Args:
+        specs: The endpoint's inputs.
+        inputs: Arrays by name, or the one array where there is one input; text may come as
+            strings or bytes.
+
+    Raises:
+        ValueError: An input is missing, or one is not known.
+    """
+    if not isinstance(inputs, Mapping):
+        inputs = {spec.name: inputs for spec in specs}
+    names = {spec.name for spec in specs}
+    if inputs.keys() != names:
+        raise ValueError(
+            f"the inputs must be named {', '.join(sorted(names))}. "
+            f"Received: {', '.join(sorted(inputs))}"
+        )
+    return {spec.name: _tensor(inputs[spec.name], spec) for spec in specs}
+
+
+def call(function: Any, inputs: Any) -> dict[str, np.ndarray]:
+    """The outputs of a SavedModel's signature by name.
+
+    Args:
+        function: The signature.
+        inputs: Arrays by name, or the one array where there is one input.
+    """
+    specs = list(function.structured_input_signature[1].values())
+    outputs = function(**arguments(specs, inputs))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _tensor(value: Any, spec: tf.TensorSpec) -> tf.Tensor:
+    if spec.dtype == tf.string:
+        return tf.convert_to_tensor(value, tf.string)
+    return tf.cast(value, spec.dtype)

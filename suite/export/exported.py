@@ -1,0 +1,139 @@
+"""Reading exported versions: which one, what it says of itself, and calling it."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from cyclopts import Parameter
+from pydantic import PositiveInt
+
+from suite.errors import InputError
+from suite.export.endpoints import call
+from suite.export.versions import CHECKSUMS, METADATA, network_file, versions
+from suite.files import refuse_damage
+from suite.knobs import settings
+
+REQUIRED = {"app": str, "config": dict, "source": str, "metrics": dict}  # in every metadata.json
+# What TensorFlow and Keras raise on reading a file that is cut off or changed.
+DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
+
+
+@Parameter(name="*")
+@settings
+class Exports:
+    """Which exported version to use.
+
+    Args:
+        export_dir: Folder that holds `<app>/<version>/`.
+        version: Version to use. Defaults to the newest.
+    """
+
+    export_dir: Path = Path("saved_models")
+    version: PositiveInt | None = None
+
+    def open(self, app_name: str) -> "ExportedModel":
+        """The version of an app, after its files were compared with their checksums.
+
+        Raises:
+            InputError: There is no such version, or it is damaged.
+        """
+        parent = self.export_dir / app_name
+        numbers = versions(parent)
+        if not numbers:
+            raise InputError(
+                f"an exported model is needed; python -m apps.{app_name} makes one",
+                received=f"none under {parent}",
+            )
+        if self.version is not None and self.version not in numbers:
+            raise InputError(
+                f"`version` must be one of: {', '.join(map(str, numbers))}", received=self.version
+            )
+        folder = parent / str(self.version or numbers[-1])
+        refuse_damage(folder / CHECKSUMS, folder)
+        return ExportedModel(folder)
+
+
+class ExportedModel:
+    """A version on disk.
+
+    Args:
+        folder: `<export_dir>/<app>/<version>`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def metadata(self, *names: str) -> dict[str, Any]:
+        """What was written down about the version.
+
+        Args:
+            names: What it must say beside what every export says.
+
+        Raises:
+            InputError: It cannot be read, or does not say it.
+        """
+        path = self.folder / METADATA
+        try:
+            metadata = json.loads(path.read_text(encoding="utf-8"))
+            fits = [isinstance(metadata[name], kind) for name, kind in REQUIRED.items()]
+            if all(fits) and all(metadata.get(name) for name in ("metrics", *names)):
+                return metadata
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            pass
+        raise _damaged(path)
+
+    def call(self, inputs: Any, signature: str = "serve") -> dict[str, np.ndarray]:
+        """The outputs of a signature by name.
+
+        Args:
+            inputs: Arrays by name, or the one array where there is one input.
+            signature: The endpoint.
+
+        Raises:
+            InputError: The version cannot be loaded.
+        """
+        return call(self.signature(signature), inputs)
+
+    def signature(self, name: str = "serve") -> Any:
+        """A signature of the version, a function of named tensors.
+
+        Raises:
+            InputError: The version cannot be loaded, or has no such signature.
+        """
+        try:
+            signatures = tf.saved_model.load(str(self.folder)).signatures
+        except DAMAGE:
+            raise _damaged(self.folder) from None
+        if name not in signatures:
+            names = ", ".join(sorted(signatures))
+            raise InputError(f"the signature of {self.folder} must be one of: {names}", name)
+        return signatures[name]
+
+    def built(self) -> Any:
+        """The networks as the builder made them: a Keras model, or several by name.
+
+        Raises:
+            InputError: The version cannot be loaded.
+        """
+        alone = self.folder / network_file("", alone=True)
+        if alone.exists():
+            return _loaded(alone)
+        files = sorted(alone.parent.glob("*.keras"))
+        if not files:
+            raise _damaged(alone)
+        return {path.stem: _loaded(path) for path in files}
+
+
+def _loaded(path: Path) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except DAMAGE:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError("an exported model must be whole", received=f"{path}, damaged")

@@ -1,0 +1,181 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from suite import train
+from suite.errors import InputError
+from suite.export.endpoints import classifier
+from suite.export.exported import Exports
+from suite.export.saved_model import write_saved_model
+from tests.suite.small import QUIET, app, variant
+
+MODELS = Exports(export_dir=Path("models"))
+ONES = np.ones((2, 2), "float32")
+
+
+def model(classes=3):
+    inputs = keras.Input((2,), name="features")
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(inputs), name="dense")
+
+
+def write(networks=None, **metadata):
+    networks = networks or {"dense": model()}
+    endpoints = {"serve": classifier(next(iter(networks.values())))}
+    return write_saved_model(Path("models/app"), networks, endpoints, ONES, metadata)[0]
+
+
+def test_newest_or_chosen_version_answers():
+    first, second = model(), model()
+    for network in (first, second):
+        write({"dense": network})
+
+    newest = MODELS.open("app").call(ONES)
+    chosen = Exports(export_dir=Path("models"), version=1).open("app").call(ONES)
+
+    np.testing.assert_allclose(newest["logits"], second(ONES), rtol=1e-5)
+    np.testing.assert_allclose(chosen["logits"], first(ONES), rtol=1e-5)
+
+
+def test_missing_version_is_refused():
+    write()
+
+    with pytest.raises(InputError, match=r"must be one of: 1\. Received: 7"):
+        Exports(export_dir=Path("models"), version=7).open("app")
+
+
+def test_no_version_is_refused_with_what_makes_one():
+    with pytest.raises(InputError, match=r"python -m apps\.app makes one\. Received: none under"):
+        MODELS.open("app")
+
+
+def test_a_signature_is_called_by_its_name():
+    network = model()
+    endpoints = {"serve": classifier(network), "raw": network}
+    write_saved_model(Path("models/app"), {"n": network}, endpoints, ONES, {})
+
+    raw = MODELS.open("app").call({"features": ONES}, "raw")
+
+    assert raw.keys() == {"logits"}
+    np.testing.assert_allclose(raw["logits"], network(ONES), rtol=1e-5)
+
+
+def test_a_signature_that_is_not_there_is_no_damage():
+    write()
+
+    with pytest.raises(InputError, match=r"must be one of: serve, serving_default\. Received: pi"):
+        MODELS.open("app").call(ONES, "picture")
+
+
+def test_one_network_comes_back_as_a_model():
+    network = model()
+    write({"dense": network})
+
+    built = MODELS.open("app").built()
+
+    assert isinstance(built, keras.Model) and built.name == "dense"
+    np.testing.assert_array_equal(built(ONES), network(ONES))
+
+
+def test_named_networks_come_back_by_name():
+    networks = {"second": model(), "first": model(2)}
+    write(networks)
+
+    built = MODELS.open("app").built()
+
+    assert set(built) == {"second", "first"}
+    for name, network in networks.items():
+        np.testing.assert_array_equal(built[name](ONES), network(ONES))
+
+
+def build_networks(*, units: int = 4):
+    """Two networks, of which the second reads the first.
+
+    Args:
+        units: Between them.
+    """
+    point, code = keras.Input((2,), name="point"), keras.Input((units,), name="code")
+    encoder = keras.Model(point, keras.layers.Dense(units, name="code")(point), name="encoder")
+    head = keras.Model(code, keras.layers.Dense(2, name="logits")(code), name="head")
+    return {"encoder": encoder, "head": head}
+
+
+def compile_networks(built, config, steps):
+    encoder, head = built["encoder"], built["head"]
+    whole = keras.Model(encoder.input, head(encoder.output))
+    return app.compile(whole, config, steps)
+
+
+def endpoints_of_networks(fitted):
+    encoder, head = fitted.networks["encoder"], fitted.networks["head"]
+    whole = keras.Model(encoder.input, head(encoder.output), name="whole")
+    return {"serve": classifier(whole), "encode": encoder}
+
+
+def test_named_networks_are_trained_exported_and_taken_up_again():
+    of_networks = variant(
+        app, build=build_networks, compile=compile_networks, endpoints=endpoints_of_networks
+    )
+
+    trained = train(of_networks, of_networks.recipe(units=3), QUIET)
+
+    assert set(trained.networks) == {"encoder", "head"}
+    built = Exports().open("small").built()
+    for name, network in trained.networks.items():
+        for a, b in zip(network.get_weights(), built[name].get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    again = of_networks.compile(built, of_networks.config(), 1)
+    logs = again.evaluate(trained.data.test, verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(trained.metrics["test_loss"])
+    code = Exports().open("small").call(np.ones((1, 2)), "encode")
+    assert code["code"].shape == (1, 3)
+
+
+def test_metadata_of_a_version_must_be_whole():
+    path = write(app="app", config={}, source="s", metrics={"loss": 1.0})
+    metadata = path / "assets.extra/metadata.json"
+    exported = MODELS.open("app")
+    assert exported.metadata()["source"] == "s"
+
+    with pytest.raises(InputError, match="damaged"):
+        exported.metadata("class_names")
+    metadata.write_text(metadata.read_text().replace("loss", "lass"))
+    with pytest.raises(InputError, match=r"metadata.json, damaged or missing"):
+        MODELS.open("app")
+    (path / "assets.extra/SHA256SUMS").unlink()
+    exported = MODELS.open("app")
+    assert exported.metadata()["metrics"] == {"lass": 1.0}
+    for change in ({"metrics": {}}, {"source": None}, {"config": 1}):
+        metadata.write_text(
+            json.dumps({"app": "app", "config": {}, "source": "s", "metrics": {"a": 1}, **change})
+        )
+        with pytest.raises(InputError, match="must be whole"):
+            exported.metadata()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_metadata_of_another_form_is_refused(text):
+    path = write()
+    exported = MODELS.open("app")
+    (path / "assets.extra/metadata.json").write_text(text)
+
+    with pytest.raises(InputError, match="must be whole"):
+        exported.metadata()
+
+
+def test_damaged_version_is_refused():
+    path = write()
+    exported = MODELS.open("app")
+    (path / "saved_model.pb").write_bytes(b"no model")
+    (path / "assets.extra/model.keras").write_bytes(b"no model")
+
+    for read in (lambda: exported.call(ONES), exported.built):
+        with pytest.raises(InputError, match="must be whole"):
+            read()
+    with pytest.raises(InputError, match="damaged or missing"):
+        MODELS.open("app")
+    (path / "assets.extra/model.keras").unlink()
+    with pytest.raises(InputError, match="must be whole"):
+        exported.built()
