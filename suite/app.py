@@ -8,52 +8,117 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import keras
-
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
+    import keras
     from matplotlib.figure import Figure
 
-    from suite.data.examples import Data
-    from suite.export.saved_model import Endpoint
+    from suite.data.pipelines import Data
+    from suite.export.endpoints import Endpoint
 
-Metrics = dict[str, float]
-Recipe = tuple[Any, dict[str, Any]]
+Built = Any  # a keras.Model, or networks by name: Mapping[str, keras.Model]
+# Numbers by name; a table, such as one number a class, is a mapping; what is not available is None.
+Metrics = dict[str, Any]
 
 
-def no_callbacks(
-    model: keras.Model, config: Any, data: "Data", folder: Path
-) -> list[keras.callbacks.Callback]:
-    """The callbacks of an app that needs none of its own."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The knobs of a training.
+
+    Args:
+        config: How to train: an instance of the app's `config`.
+        architecture: Keyword arguments of the app's builder.
+        given: Names of the knobs that were chosen, and not left at their defaults. A resumed
+            training refuses those that differ from the ones it began with.
+    """
+
+    config: Any
+    architecture: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What every hook is given that runs once a model is built.
+
+    Args:
+        model: As it was compiled: what `fit` trains.
+        networks: What the builder has made, by name.
+        data: What it is trained and judged on.
+        config: The training recipe.
+        folder: The run's folder.
+    """
+
+    model: "keras.Model"
+    networks: Mapping[str, "keras.Model"]
+    data: "Data"
+    config: Any
+    folder: Path
+    _outputs: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def outputs(self, split: str = "test") -> Any:
+        """The model's outputs on a split as arrays; predicted once."""
+        if split not in self._outputs:
+            self._outputs[split] = self.model.predict(self.data.one_pass(split), verbose=0)
+        return self._outputs[split]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of a training with an objective of its own, such as pretraining or fine-tuning.
+
+    Args:
+        name: Unique within the training.
+        epochs: Of `fit`; 0 where `begin` does all there is to do, such as a closed form.
+        compile: `compile(built, config, steps) -> keras.Model`; by default the app's.
+        data: `data(data) -> Data`, what this phase trains on; by default what the app loads.
+        begin: `begin(fitted)` runs once, before the first step: sets weights, say.
+    """
+
+    name: str
+    epochs: int = 0
+    compile: Callable[[Built, Any, int], "keras.Model"] | None = None
+    data: Callable[["Data"], "Data"] | None = None
+    begin: Callable[[Fitted], None] | None = None
+
+
+def one_phase(config: Any) -> Sequence[Phase]:
+    """The phases of an app that compiles once and fits once, for `config.epochs` epochs."""
+    return [Phase(name="fit", epochs=config.epochs)]
+
+
+def no_callbacks(fitted: Fitted) -> Sequence["keras.callbacks.Callback"]:
+    """The callbacks of an app that needs only the standard ones."""
     return []
 
 
-def serve_only(model: keras.Model) -> dict[str, keras.Model]:
-    """The endpoints of an app whose model is served just as it was built."""
-    return {"serve": model}
+def serve_networks(fitted: Fitted) -> dict[str, "keras.Model"]:
+    """The endpoints of an app that serves what was built: the first network as `serve`."""
+    first, *others = fitted.networks.items()
+    return {"serve": first[1], **dict(others)}
 
 
-def first_of_test(model: keras.Model, data: "Data") -> "np.ndarray":
-    """A few inputs of the test split."""
-    test: Any = data.test
-    inputs, *_ = next(test.as_numpy_iterator())
-    return inputs[:64]
+def first_of_test(fitted: Fitted) -> Any:
+    """A batch of inputs of the test split."""
+    import numpy as np
+
+    test = fitted.data.splits["test"]
+    return test.rows(np.arange(min(64, test.num_examples))).in_memory().inputs
 
 
-def evaluate_on_test(model: keras.Model, data: "Data", config: Any) -> Metrics:
+def evaluate_on_test(fitted: Fitted) -> Metrics:
     """The compiled loss and metrics on the test split, named `test_<metric>`."""
-    logs = model.evaluate(data.test, verbose=0, return_dict=True)
+    logs = fitted.model.evaluate(fitted.data.test, verbose=0, return_dict=True)
     return {f"test_{name}": float(value) for name, value in logs.items()}
 
 
-def no_findings(model: keras.Model) -> dict[str, Any]:
-    """The findings of an app of which the metrics say all."""
+def no_findings(fitted: Fitted) -> dict[str, Any]:
+    """The findings of an app whose metrics say everything."""
     return {}
 
 
-def no_figures(model: keras.Model, data: "Data", config: Any) -> dict[str, "Figure"]:
+def no_figures(fitted: Fitted) -> dict[str, "Figure"]:
     """The figures of an app that draws nothing beyond the learning curves."""
     return {}
 
@@ -66,71 +131,92 @@ class App:
 
     Args:
         name: The module's name, and the folder under `saved_models/` and `runs/`.
+        topic: The group under which `python -m apps` lists it: `images`, `tables`, `sequences`,
+            `generative`, `control`.
+        summary: What it does, in a title and a paragraph: the module's docstring.
         config: A frozen dataclass of the training recipe, made by `suite.settings`: every field
             typed, defaulted and documented under `Args:` in the class docstring.
         data: `data(config, run) -> Data`. Touches nothing before it is called.
-        build: `build(...) -> keras.Model`, pure, functional, and working with no arguments.
-            What the data decides (`input_shape`, `num_classes`) comes first, as ordinary
-            parameters, and is filled from `Data.model_arguments`; the knobs of the architecture
-            are keyword-only and become flags. `suite.checked` holds callers to its types.
-        compile: `compile(model, config, steps) -> keras.Model`, compiled for a training of
-            `steps` optimizer steps; may wrap the model in a subclass with its own step.
-        callbacks: `callbacks(model, config, data, folder)`: what is special to this app; may
-            write to the run's folder, and add to the logs of an epoch. The standard bundle comes
-            from the suite.
-        endpoints: `endpoints(model)`: the signatures of the export, a model each, or an
-            `Endpoint` where the inputs are no batches. Inputs and outputs keep their names.
-        example: `example(model, data)`: a batch for the endpoint `serve`, by which the export is
-            checked and a server warmed up.
-        evaluate: `evaluate(model, data, config)`: the headline metrics on the test split.
-        findings: `findings(model)`: what else the report and the export should say of the trained
-            model, by name: a certificate, say.
-        figures: `figures(model, data, config)`: pictures by file name.
-        commands: What else the command line offers (`predict`), by name.
+        build: `build(...) -> keras.Model`, or a mapping of named networks; pure, functional, and
+            working with no arguments. What the data decides (`input_shape`, `num_classes`) comes
+            first, as ordinary parameters, and is filled from `Data.model_arguments`; the knobs of
+            the architecture are keyword-only and become flags. `suite.checked` holds callers to
+            its types. It raises `InputError` for values that do not fit together.
+        compile: `compile(built, config, steps) -> keras.Model`, compiled for a training of
+            `steps` optimizer steps; may wrap what was built in a model with its own step.
+        phases: `phases(config)`: the parts of the training, one after the other.
+        callbacks: What is special to this app; may write to the run's folder, and add to the logs
+            of an epoch. The standard ones come from the suite.
+        endpoints: The signatures of the export by name, a model or an `Endpoint` each; the first
+            is called `serve`. Inputs and outputs keep their names.
+        example: A batch of inputs for `serve`, by which the export is checked and a server warmed
+            up: an array, or arrays by name.
+        evaluate: The metrics on the test split.
+        findings: What else the report and the export should say of the trained model, by name.
+        figures: Pictures by file name.
+        commands: What else the command line offers, by name: `command(app, ...)`.
         try_next: What to type after the app's name once there is an export.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `--recipe`.
-        monitor: The validation metric that chooses the epoch to keep; None keeps the last.
-        monitor_mode: Whether less or more of it is better; of its own metrics Keras knows.
+        objective: The validation metric by which recipes are compared, and epochs if `keep_best`.
+        objective_mode: Whether less or more of it is better; Keras knows its metrics by itself.
+        keep_best: Whether the epoch with the best objective is kept, and not the last.
+        own_data: What layouts `--data` reads, in a sentence.
+        tiny: Knobs of a training in a few seconds, of at most 100,000 parameters, for tests.
     """
 
     name: str
+    topic: str
+    summary: str | None = None
     config: type
     data: Callable[..., "Data"]
-    build: Callable[..., keras.Model]
-    compile: Callable[[keras.Model, Any, int], keras.Model]
-    callbacks: Callable[..., Sequence[keras.callbacks.Callback]] = no_callbacks
-    endpoints: Callable[[keras.Model], Mapping[str, "keras.Model | Endpoint"]] = serve_only
-    example: Callable[[keras.Model, "Data"], "np.ndarray"] = first_of_test
-    evaluate: Callable[[keras.Model, "Data", Any], Metrics] = evaluate_on_test
-    findings: Callable[[keras.Model], Mapping[str, Any]] = no_findings
-    figures: Callable[[keras.Model, "Data", Any], Mapping[str, "Figure"]] = no_figures
+    build: Callable[..., Built]
+    compile: Callable[[Built, Any, int], "keras.Model"]
+    phases: Callable[[Any], Sequence[Phase]] = one_phase
+    callbacks: Callable[[Fitted], Sequence["keras.callbacks.Callback"]] = no_callbacks
+    endpoints: Callable[[Fitted], Mapping[str, "keras.Model | Endpoint"]] = serve_networks
+    example: Callable[[Fitted], Any] = first_of_test
+    evaluate: Callable[[Fitted], Metrics] = evaluate_on_test
+    findings: Callable[[Fitted], Mapping[str, Any]] = no_findings
+    figures: Callable[[Fitted], Mapping[str, "Figure"]] = no_figures
     commands: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     try_next: str = "evaluate"
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    monitor: str | None = None
-    monitor_mode: Literal["min", "max", "auto"] = "auto"
+    objective: str = "val_loss"
+    objective_mode: Literal["min", "max", "auto"] = "auto"
+    keep_best: bool = False
+    own_data: str = "This application makes its own data."
+    tiny: Mapping[str, Any]
 
     def architecture_knobs(self) -> dict[str, inspect.Parameter]:
         """The keyword-only parameters of `build`, by name."""
         parameters = inspect.signature(self.build).parameters
         return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
-    def recipe(self, name: str) -> Recipe:
-        """The `(config, architecture)` of a named recipe.
+    def recipe(self, name: str | None = None, **knobs: Any) -> Recipe:
+        """A recipe by its name, or the default one, with some knobs changed.
+
+        Args:
+            name: One of `recipes`.
+            knobs: Of `config` and of `build` alike.
 
         Raises:
-            InputError: There is no recipe of that name.
+            InputError: There is no recipe of that name, or no such knob, or a value is out of
+                range.
         """
-        if name not in self.recipes:
-            known = ", ".join(self.recipes) or "none"
-            raise InputError(f"`recipe` must be one of: {known}. Received: {name}")
-        knobs = self.recipes[name]
-        fields = {field.name for field in dataclasses.fields(self.config)}
-        config = self.config(**{k: v for k, v in knobs.items() if k in fields})
-        return config, {k: v for k, v in knobs.items() if k not in fields}
+        if name is not None and name not in self.recipes:
+            raise InputError(
+                f"`recipe` must be one of: {', '.join(self.recipes) or 'none'}", received=name
+            )
+        chosen = {**(self.recipes[name] if name else {}), **knobs}
+        architecture = {n: chosen.pop(n) for n in self.architecture_knobs() if n in chosen}
+        return Recipe(
+            config=self.config(**chosen),
+            architecture=architecture,
+            given=frozenset({*chosen, *architecture}),
+        )
 
     def recorded(self, config: Any) -> Any:
-        """The recipe that a run or an export has written down.
+        """The training recipe that a run or an export has written down.
 
         Raises:
             TypeError: It is no object.
@@ -141,6 +227,11 @@ class App:
         if odd := sorted(given.keys() ^ wanted):
             raise ValueError(f"the knobs must be those of {self.name}. Received: {', '.join(odd)}")
         return self.config(**given)
+
+
+def networks_of(built: Built) -> dict[str, "keras.Model"]:
+    """What a builder has made, by name: a single model goes by its own."""
+    return dict(built) if isinstance(built, Mapping) else {built.name: built}
 
 
 def app_names(package: str = "apps") -> list[str]:

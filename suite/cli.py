@@ -5,9 +5,10 @@ import functools
 import gc
 import inspect
 import logging
-import re
+import os
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,18 +16,34 @@ import cyclopts
 import docstring_parser
 from cyclopts import Group, Parameter, Token
 
-from suite.app import App
+from suite.app import App, Fitted, Recipe, networks_of
+from suite.console import prepare_output
 from suite.data.sources import asked_for
-from suite.errors import Diverged, InputError, Interrupted, WorkerLost, sentence
-from suite.export.saved_model import Export
+from suite.errors import (
+    Diverged,
+    InputError,
+    Interrupted,
+    Unwritable,
+    WorkerLost,
+    printable,
+    refusal,
+    sentence,
+)
+from suite.export.exported import Exports
+from suite.knobs import Seed
 from suite.run import Run
+from suite.startup import settle_keras
+from suite.studies.cross_validation import cross_validate
 from suite.training.stages import Trained, train
+
+DEBUG = "SUITE_DEBUG"  # where it is set, the errors that are sentences show their traceback, too
 
 
 def main(app: App) -> None:
     """Runs an app from `sys.argv`, and ends the process with its exit code."""
+    prepare_output()
     exit_code = run(app, sys.argv[1:])
-    gc.collect()  # the thread pools of a strategy complain where Python's end finds them
+    gc.collect()  # the thread pools of a strategy complain if Python's end collects them
     sys.exit(exit_code)
 
 
@@ -40,25 +57,19 @@ def run(app: App, arguments: Sequence[str]) -> int:
     command_line = _command_line(app)
     complain = functools.partial(_complain, command_line)
     try:
+        settle_keras()
         command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except cyclopts.UnusedCliTokensError as error:
-        known = [name for name in command_line if not name.startswith("-")]
-        wrong = " ".join(error.unused_tokens or ())
-        must = f"a command must be one of: {', '.join(known)}; or none"
-        if arguments[0] in known:
-            must = f"{arguments[0]} takes options only"
-        elif misplaced := set(known) & set(error.unused_tokens or ()):
-            must = f"{min(misplaced)} must come first"
-        return complain(InputError(f"{must}. Received: {wrong}"), 2)
+        return complain(_unused(command_line, arguments, error.unused_tokens or ()), 2)
     except cyclopts.CycloptsError as error:
         return complain(_cause(error), 2, error.argument.name if error.argument else "value")
     except InputError as error:
         return complain(error, 2)
     except MemoryError as error:
-        return complain(InputError(f"there must be memory enough. Received: {error}"), 2)
-    except (Diverged, WorkerLost, OSError) as error:
+        return complain(InputError("there must be memory enough", error), 2)
+    except (Diverged, WorkerLost, Unwritable) as error:
         return complain(error, 1)
     except Interrupted as error:
         return complain(error, 128 + error.signal_number)
@@ -67,29 +78,55 @@ def run(app: App, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _unused(
+    command_line: cyclopts.App, arguments: Sequence[str], unused: Sequence[str]
+) -> InputError:
+    """What is wrong with words that no command takes."""
+    commands = [name for name in command_line if not name.startswith("-")]
+    before = list(arguments[: list(arguments).index(unused[0])]) if unused[0] in arguments else []
+    if arguments[0] in commands:
+        must = f"{arguments[0]} takes options only"
+    elif misplaced := set(commands) & set(unused):
+        must = f"{min(misplaced)} must come first"
+    elif len(before) > 1 and before[-2].startswith("--"):
+        must = f"{before[-2]} takes one value"
+    else:
+        must = f"a command must be one of: {', '.join(commands)}; or none"
+    return InputError(must, " ".join(unused))
+
+
 def _complain(
     command_line: cyclopts.App, error: BaseException, exit_code: int, name: str = "value"
 ) -> int:
-    """Says what is wrong, and calls knobs as they are typed."""
-    commands = (command_line[each] for each in command_line if not each.startswith("-"))
-    flags = {
+    """Prints what is wrong, with knobs as they are typed."""
+    error = refusal(error, name)
+    if os.environ.get(DEBUG):
+        raise error
+    message = str(error)
+    if isinstance(error, InputError):
+        flags = _flags(command_line)
+
+        def as_typed(knob: str) -> str:
+            flag = f"--{knob.removeprefix('--').replace('_', '-')}"
+            return flag if flag in flags else f"`{knob}`"
+
+        message = error.worded(as_typed)
+    print(printable(message), file=sys.stderr)
+    return exit_code
+
+
+def _flags(command_line: cyclopts.App) -> set[str]:
+    commands = (command_line[name] for name in command_line if not name.startswith("-"))
+    return {
         flag
         for command in (command_line, *commands)
         for argument in command.assemble_argument_collection()
         for flag in argument.names
     }
 
-    def as_typed(knob: re.Match[str]) -> str:
-        flag = f"--{knob[1].removeprefix('--').replace('_', '-')}"
-        return flag if flag in flags else knob[0]
-
-    said, received, came_in = sentence(error, name).partition(" Received: ")
-    print(re.sub("`([^`]*)`", as_typed, said) + received + came_in, file=sys.stderr)
-    return exit_code
-
 
 def _cause(error: BaseException) -> BaseException:
-    """What a check of ours said, where the parser has only passed it on."""
+    """The error of a check of ours, where the parser has only passed it on."""
     while isinstance(error, cyclopts.CycloptsError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -100,6 +137,7 @@ def _command_line(app: App) -> cyclopts.App:
     architecture_type: Any = _architecture(app)
     # Types made at run time, which only the parser can check.
     recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+    given: set[str] = set()
 
     def train_app(
         *,
@@ -116,59 +154,132 @@ def _command_line(app: App) -> cyclopts.App:
         Args:
             recipe: Named set of knobs; single flags still override it.
         """
-        _speak(run.quiet)
-        knobs = dataclasses.asdict(architecture)
-        trained = train(app, config, run, _changed(knobs, app))
+        speak(run.quiet)
+        knobs = {n: v for n, v in dataclasses.asdict(architecture).items() if n in given}
+        trained = train(app, Recipe(config=config, architecture=knobs, given=frozenset(given)), run)
         if trained.report:
             print(_summary(app, trained))
 
-    def evaluate(
+    def cross_validate_app(
         *,
-        export: Export = Export(),
-        data: str | None = None,
+        folds: int = 10,
+        repeats: int = 1,
+        folds_seed: int = 1,
+        recipe: Annotated[
+            recipe_names | None,
+            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
+        ] = None,
+        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        data: str = "auto",
         data_dir: Path | None = None,
+        seed: Seed = 0,
     ) -> None:
-        """Evaluate an exported model again, on the test split of a data source.
+        """Train fresh models on all folds but one, and test them on that one.
 
         Args:
-            data: Where examples come from, as in training. Defaults to where the export's did.
+            folds: Parts of all examples, each of which is held out once.
+            repeats: Times that is done, on other folds each time.
+            folds_seed: Decides the folds.
+            recipe: Named set of knobs; single flags still override it.
+            data: Where examples come from, as in training.
             data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+            seed: Decides initial weights and the order of the examples.
         """
-        _speak(quiet=False)
-        metadata = export.metadata(app.name)
-        try:
-            config = app.recorded(metadata["config"])
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"an exported model must be one of this version of {app.name}. Received: "
-                f"{export.folder(app.name)}: {sentence(error)}"
-            ) from None
-        source = data or asked_for(metadata["source"])
-        examples = app.data(config, Run(data=source, data_dir=data_dir))
-        for what in ("class_names", "feature_names"):
-            found, wanted = examples.description.get(what), metadata.get(what)
-            if found != wanted:
-                raise InputError(f"`{what}` of --data must be {wanted}. Received: {found}")
-        model = app.compile(export.keras_model(app.name), config, 1)
-        metrics = app.evaluate(model, examples, config)
-        print(_columns({"source": examples.description["source"], **metrics}))
-        print(f"At export, on {metadata['source']}:")
-        print(_columns(metadata["metrics"]))
+        speak(quiet=False)
+        knobs = {n: v for n, v in dataclasses.asdict(architecture).items() if n in given}
+        result = cross_validate(
+            app,
+            Recipe(config=config, architecture=knobs),
+            Run(data=data, data_dir=data_dir, seed=seed),
+            folds=folds,
+            repeats=repeats,
+            folds_seed=folds_seed,
+        )
+        print(columns(result))
 
     command_line = cyclopts.App(
         name=f"python -m apps.{app.name}",
-        help=inspect.getdoc(sys.modules[app.build.__module__]),
+        help=_help(app),
         help_format="markdown",
         version_flags=[],
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(consume_multiple=True, negative_iterable=(), negative_none=()),
-        config=functools.partial(_fill_in_recipe, app.recipes),
+        config=functools.partial(_fill_in_recipe, app.recipes, given),
     )
     command_line.default(train_app)
-    command_line.command(evaluate)
-    for name, command in app.commands.items():
-        command_line.command(command, name=name)
+    commands: dict[str, Callable[..., Any]] = {
+        "evaluate": evaluate,
+        **app.commands,
+    }
+    for name, command in commands.items():
+        command_line.command(_bound(command, app), name=name)
+    command_line.command(cross_validate_app, name="cross-validate")
     return command_line
+
+
+def evaluate(
+    app: App,
+    *,
+    exports: Exports = Exports(),
+    data: str | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Evaluate an exported model again, on the test split of a data source.
+
+    Args:
+        data: Where examples come from, as in training. Defaults to where the export's did.
+        data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+    """
+    speak(quiet=False)
+    exported = exports.open(app.name)
+    metadata = exported.metadata()
+    try:
+        config = app.recorded(metadata["config"])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"an exported model must be one of this version of {app.name}",
+            f"{exported.folder}: {sentence(error)}",
+        ) from None
+    source = data or asked_for(metadata["source"])
+    examples = app.data(config, Run(data=source, data_dir=data_dir))
+    for what in ("class_names", "feature_names"):
+        names, wanted = list(getattr(examples.description, what)), metadata.get(what)
+        if wanted is not None and names != wanted:
+            raise InputError(f"the {what} of `data` must be {wanted}", names)
+    built = exported.built()
+    model = (app.phases(config)[-1].compile or app.compile)(built, config, 1)
+    fitted = Fitted(
+        model=model,
+        networks=networks_of(built),
+        data=examples,
+        config=config,
+        folder=exported.folder,
+    )
+    description = examples.description
+    print(
+        columns(
+            {
+                "source": description.source,
+                "test examples": description.test,
+                **app.evaluate(fitted),
+            }
+        )
+    )
+    print(f"At export, on {metadata['source']}:")
+    print(columns(metadata["metrics"]))
+
+
+def _bound(command: Callable[..., Any], app: App) -> Callable[..., Any]:
+    """A command that has been given its app, and is parsed and documented as before."""
+    bound: Any = functools.partial(command, app)
+    bound.__doc__, bound.__name__ = command.__doc__, command.__name__
+    return bound
+
+
+def _help(app: App) -> str:
+    text = inspect.cleandoc(app.summary or app.name)
+    return f"{text}\n\nYour own data (`--data PATH`): {app.own_data}"
 
 
 def _group(name: str, position: int) -> Group:
@@ -198,29 +309,27 @@ def _architecture(app: App) -> type:
     )
 
 
-def _changed(knobs: Mapping[str, Any], app: App) -> dict[str, Any]:
-    defaults = app.architecture_knobs()
-    return {name: value for name, value in knobs.items() if value != defaults[name].default}
-
-
 def _fill_in_recipe(
     recipes: Mapping[str, Mapping[str, Any]],
+    given: set[str],
     command_line: cyclopts.App,
     commands: tuple[str, ...],
     arguments: cyclopts.ArgumentCollection,
 ) -> None:
-    """Gives the knobs of the chosen recipe to the flags that were not given."""
+    """Gives the recipe's knobs to the flags that were not typed; notes all that were given."""
     chosen = [token.value for a in arguments if a.name == "--recipe" for token in a.tokens]
     for name, value in recipes.get(chosen[0] if chosen else "", {}).items():
         flag = "--" + name.replace("_", "-")
         [argument] = [a for a in arguments if a.name == flag]
         values = value if isinstance(value, tuple) else (value,)
         if not argument.tokens:
-            for index, each in enumerate(values):
-                argument.append(Token(keyword=flag, value=str(each), source="recipe", index=index))
+            for index, word in enumerate(values):
+                argument.append(Token(keyword=flag, value=str(word), source="recipe", index=index))
+    given.update(a.name.removeprefix("--").replace("-", "_") for a in arguments if a.tokens)
 
 
-def _speak(quiet: bool) -> None:
+def speak(quiet: bool) -> None:
+    """Has the suite's messages printed to standard output."""
     logger = logging.getLogger("suite")
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     if not logger.handlers:
@@ -231,7 +340,7 @@ def _speak(quiet: bool) -> None:
 
 
 def _summary(app: App, trained: Trained) -> str:
-    return "\n" + _columns(
+    return "\n" + columns(
         {
             **trained.report["metrics"],
             "seconds": trained.report["seconds"]["total"],
@@ -247,12 +356,28 @@ def _try_next(app: App, report: Mapping[str, Any]) -> str:
     """What fits what was exported, and finds it."""
     source, folder = report["data"]["source"], report["run"]["export_dir"]
     words = "evaluate" if asked_for(source) == source else app.try_next
-    return words if folder == str(Run().export_dir) else f"{words} --export-dir {folder}"
+    if folder == str(Run().export_dir):
+        return words
+    return f"{words} --export-dir {shlex.quote(folder)}"
 
 
-def _columns(values: Mapping[str, Any]) -> str:
-    width = max(map(len, values))
-    return "\n".join(
-        f"{name:{width}}  {value:.4f}" if isinstance(value, float) else f"{name:{width}}  {value}"
-        for name, value in values.items()
-    )
+def columns(values: Mapping[str, Any]) -> str:
+    """Names and values below each other; tables are indented, what is not available is a dash."""
+    flat = dict(_lines(values))
+    width = max(map(len, flat))
+    return "\n".join(f"{name:{width}}  {value}".rstrip() for name, value in flat.items())
+
+
+def _lines(values: Mapping[str, Any], indent: str = "") -> Any:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}", ""
+            yield from _lines(value, f"{indent}  ")
+        else:
+            yield f"{indent}{name}", _cell(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

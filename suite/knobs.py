@@ -1,6 +1,6 @@
-"""Types of knobs that more than one app has, with their ranges, and what holds apps to them.
+"""Types of the knobs that several applications have, and decorators that check knobs.
 
-The ranges are wide, and there to refuse what could only be a slip before memory is taken for it.
+The ranges are wide. They refuse values that can only be typing errors, before memory is allocated.
 """
 
 import functools
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, dataclass_transform
 
+import docstring_parser
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 from pydantic.dataclasses import dataclass
 
-from suite.errors import InputError, sentence
+from suite.errors import refusal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,43 +37,74 @@ Activation = Literal[
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[R]) -> type[R]:
-    """Makes a class a frozen dataclass that refuses, in one sentence, what does not suit its types.
+    """Turns a class into a frozen dataclass that checks its values.
+
+    A value of another type, or out of range, raises `InputError` with one sentence.
 
     Args:
-        cls: Has types at all its fields.
+        cls: A class whose fields all have type annotations.
     """
-    made: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
-    made.__init__ = _in_one_sentence(made.__init__)
-    return made
+    docstring = _docstring_with_inherited_fields(cls)
+    settings_class: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(
+        cls
+    )
+    settings_class.__init__ = _with_one_sentence_errors(settings_class.__init__)
+    settings_class.__doc__ = docstring
+    return settings_class
+
+
+def _docstring_with_inherited_fields(cls: type) -> str | None:
+    """The docstring of a class, and the `Args:` of its base class that it does not have itself."""
+    text = inspect.cleandoc(cls.__doc__) if cls.__doc__ else None
+    base = next((base for base in cls.__bases__ if base.__doc__ and base is not object), None)
+    if base is None:
+        return text
+    inherited = inspect.cleandoc(base.__doc__ or "")
+    if text is None:
+        return inherited
+    names = {parameter.arg_name for parameter in docstring_parser.parse(text).params}
+    lines = [
+        f"    {parameter.arg_name}: {' '.join((parameter.description or '').split())}"
+        for parameter in docstring_parser.parse(inherited).params
+        if parameter.arg_name not in names
+    ]
+    heading = [] if "Args:" in text else ["", "Args:"]
+    return "\n".join([text, *heading, *lines])
 
 
 def checked(build: Callable[P, R]) -> Callable[P, R]:
-    """Has a builder refuse arguments that are not of their types, in one sentence.
+    """Makes a builder check its arguments against its type annotations.
+
+    An argument of another type, or out of range, raises `InputError` with one sentence.
 
     Args:
-        build: Has types at all its parameters; is otherwise left as it is.
+        build: A builder whose parameters all have type annotations.
     """
-    of_types = _in_one_sentence(validate_call(config={"arbitrary_types_allowed": True})(build))
+    validated = _with_one_sentence_errors(
+        validate_call(config={"arbitrary_types_allowed": True})(build)
+    )
     signature = inspect.signature(build)
 
     @functools.wraps(build)
     def checked_build(*args: P.args, **kwargs: P.kwargs) -> R:
         by_position: tuple[Any, ...] = args
         by_name: dict[str, Any] = kwargs
-        with suppress(TypeError):  # what fits no parameter is refused below
-            # So that an error can name what was given by position.
+        with suppress(TypeError):  # arguments without a parameter are refused below
+            # By name, so that an error can name an argument that was passed by position.
             by_position, by_name = (), signature.bind(*args, **kwargs).arguments
-        return of_types(*by_position, **by_name)
+        return validated(*by_position, **by_name)
 
     return checked_build
 
 
-def _in_one_sentence(call: Callable[..., R]) -> Callable[..., R]:
+def _with_one_sentence_errors(call: Callable[..., R]) -> Callable[..., R]:
+    """Converts the `ValidationError` of a call into an `InputError` of one sentence."""
+
     @functools.wraps(call)
     def wrapped(*args: Any, **kwargs: Any) -> R:
         try:
             return call(*args, **kwargs)
         except ValidationError as error:
-            raise InputError(sentence(error)) from None
+            raise refusal(error) from None
 
     return wrapped

@@ -1,8 +1,8 @@
-"""Batch normalisation by one kernel while a model trains, where TensorFlow has that kernel.
+"""Fused batch normalisation: one TensorFlow kernel in place of Keras's operations, in training.
 
-Keras composes it of a dozen operations, each of which goes through all activations. The builders
-keep Keras's own layer, which runs on every backend and loads anywhere; for the time of a training
-its instances are given the faster call.
+Keras composes batch normalisation of a dozen operations, and each of them reads and writes all
+activations. Models are still built of `keras.layers.BatchNormalization`, which runs on every
+backend and can be loaded anywhere. Its instances get the faster `call` only while a model trains.
 """
 
 from collections.abc import Iterator
@@ -13,24 +13,25 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-LEAST_EPSILON = 1.001e-5  # that of the kernel
+LEAST_EPSILON = 1.001e-5  # the smallest that the kernel takes
 
 
 @contextmanager
-def fused_batch_normalization(model: keras.Model) -> Iterator[None]:
-    """Lets the model's batch normalisations use the kernel, wherever they can.
+def fused_batch_normalization(model: keras.Model, enabled: bool = True) -> Iterator[None]:
+    """Lets the batch normalisations of a model use the kernel inside a `with` block.
 
     Args:
-        model: Is as it was afterwards.
+        model: A built model.
+        enabled: With False, the block changes nothing.
     """
-    # `model.layers` would leave out what a subclass of a functional model has added.
-    chosen = [layer for layer in model._flatten_layers() if _suits(layer)]
-    for layer in chosen:
+    # `model.layers` would omit layers that a subclass of a functional model has added.
+    fusible = [layer for layer in model._flatten_layers() if enabled and _is_fusible(layer)]
+    for layer in fusible:
         layer.call = MethodType(_fused_call, layer)
     try:
         yield
     finally:
-        for layer in chosen:
+        for layer in fusible:
             del layer.call
 
 
@@ -42,7 +43,7 @@ def _fused_call(
 ) -> tf.Tensor:
     if not training or not self.trainable or mask is not None:
         return layers.BatchNormalization.call(self, inputs, training=training, mask=mask)
-    # In float32 as in Keras: the kernel is slow in bfloat16 where the processor lacks it.
+    # In float32, as in Keras: the kernel is slow in bfloat16 on processors without that type.
     outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         tf.cast(inputs, tf.float32),
         tf.convert_to_tensor(self.gamma),
@@ -50,16 +51,17 @@ def _fused_call(
         epsilon=self.epsilon,
         is_training=True,
     )
-    # The kernel divides the squares by n - 1, Keras by n.
+    # The kernel returns the variance with divisor n - 1, Keras uses n.
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-    moved = 1 - self.momentum
-    self.moving_mean.assign(self.momentum * self.moving_mean + moved * mean)
+    rate = 1 - self.momentum
+    self.moving_mean.assign(self.momentum * self.moving_mean + rate * mean)
     variance = variance * (count - 1) / count
-    self.moving_variance.assign(self.momentum * self.moving_variance + moved * variance)
+    self.moving_variance.assign(self.momentum * self.moving_variance + rate * variance)
     return tf.cast(outputs, self.compute_dtype)
 
 
-def _suits(layer: layers.Layer) -> bool:
+def _is_fusible(layer: layers.Layer) -> bool:
+    """Whether the kernel computes the same as the layer."""
     return (
         type(layer) is layers.BatchNormalization
         and layer.built

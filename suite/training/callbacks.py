@@ -1,10 +1,11 @@
-"""What every `fit` carries: progress, logs, a stop on NaN."""
+"""Callbacks of every training: the progress bar, the log file, the stop on NaN, the throughput."""
 
 import csv
 import io
 import logging
 import math
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +24,18 @@ Logs = dict[str, Any]
 
 
 class Callbacks(keras.callbacks.CallbackList):
-    """Lets the callbacks see one training, though `fit` is called twice after a resume.
+    """A callback list that hides from its callbacks that a resumed training calls `fit` twice.
 
-    The rest of a broken-off epoch is a shorter epoch of its own to `fit`. Here its steps go on
-    being counted, and the training begins and ends once.
+    After a resume, one `fit` completes the interrupted epoch, and another trains the epochs that
+    follow. The callbacks get one beginning and one end of the training, and step numbers that
+    continue from the interruption.
 
     Args:
-        callbacks: In the order in which they are called.
-        model: Whose training it is.
-        epochs: In all.
-        steps: Of an epoch.
-        done: Steps of the first epoch that a run did before it was broken off.
+        callbacks: The callbacks, in the order of their calls.
+        model: The trained model.
+        epochs: Total number of epochs.
+        steps: Number of steps in a whole epoch.
+        done: Steps of the first epoch that were done before the interruption.
     """
 
     def __init__(
@@ -67,19 +69,19 @@ class Callbacks(keras.callbacks.CallbackList):
         pass
 
     def close(self) -> None:
-        """Ends the training, if it began."""
+        """Calls `on_train_end` of the callbacks, if the training has begun."""
         if self._begun:
             super().on_train_end({})
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar an epoch with rate and remaining time, and one line for each finished epoch.
+    """Shows a progress bar during an epoch, and logs a line at its end.
 
-    Where the output is no terminal only the lines are printed.
+    Without a terminal there are the lines only.
 
     Args:
-        epochs: In all.
-        steps: Of an epoch.
+        epochs: Total number of epochs.
+        steps: Number of steps in an epoch.
     """
 
     def __init__(self, epochs: int, steps: int) -> None:
@@ -89,9 +91,9 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._started = time.perf_counter()
-        console = Console()
-        if not console.is_terminal:
+        if not sys.stdout.isatty():  # rich's own check would obey FORCE_COLOR
             return
+        console = Console()
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("epoch {task.fields[epoch]}"),
             rich_progress.BarColumn(),
@@ -120,7 +122,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -131,31 +133,36 @@ def _text(logs: Logs | None) -> str:
 
 
 class LogFile(keras.callbacks.Callback):
-    """Writes the logs of all epochs as a CSV, whole each time: a resume leaves no trace in it."""
+    """Writes the logs of all epochs to a CSV file, again after every epoch.
+
+    Args:
+        rows: Logs of the epochs before a resume.
+    """
 
     def __init__(self, path: Path, rows: Sequence[Logs] = ()) -> None:
         super().__init__()
         self.path, self._rows = path, list(rows)
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._write()
-
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._rows.append({name: float(value) for name, value in (logs or {}).items()})
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Writes the file, unless there are no logs yet."""
         if not self._rows:
             return
         lines = io.StringIO()
         writer = csv.writer(lines)
-        writer.writerow(["epoch", *self._rows[0]])
-        writer.writerows([n, *row.values()] for n, row in enumerate(self._rows, start=1))
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        writer.writerow(["epoch", *names])
+        # Two phases of a training may log different metrics.
+        for number, row in enumerate(self._rows, start=1):
+            writer.writerow([number, *(row.get(name, "") for name in names)])
         write_whole(self.path, lines.getvalue())
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the training with a sentence as soon as a loss or metric is no finite number."""
+    """Raises `Diverged` as soon as a loss or a metric is not finite."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._first = batch + 1
@@ -179,7 +186,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Measures examples a second over the training steps, validation left out."""
+    """Measures the examples per second of the training steps, without validation."""
 
     def __init__(self, examples_per_step: float) -> None:
         super().__init__()
@@ -190,7 +197,7 @@ class Throughput(keras.callbacks.Callback):
         self._first: tuple[int, float] | None = None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        # Counted from the end of the first execution, which compiles.
+        # The clock starts after the first execution, which includes the compilation.
         now = (batch, time.perf_counter())
         self._first, self._last = self._first or now, now
 
@@ -201,5 +208,5 @@ class Throughput(keras.callbacks.Callback):
 
     @property
     def examples_per_second(self) -> float | None:
-        """The median over the epochs; None where an epoch is a single call."""
+        """The median over the epochs; None where no epoch has two executions or more."""
         return statistics.median(self._rates) if self._rates else None

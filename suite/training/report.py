@@ -32,7 +32,7 @@ class Stopwatch:
 
 def process_seconds() -> float:
     """Seconds since this process was started (Linux)."""
-    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    ticks = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     started = int(ticks) / os.sysconf("SC_CLK_TCK")
     return round(time.clock_gettime(time.CLOCK_BOOTTIME) - started, 3)
 
@@ -70,7 +70,7 @@ def _model_card(folder: Path, report: Mapping[str, Any], summary: str) -> str:
         "## Figures",
         *(
             f"![{path.stem}](figures/{path.name})"
-            for path in sorted((folder / "figures").iterdir())
+            for path in sorted((folder / "figures").glob("*"))
         ),
     ]
     return "\n\n".join(parts) + "\n"
@@ -82,4 +82,8 @@ def _table(values: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):  # a metric by class, say
+        return "; ".join(f"{name}: {_cell(part)}" for name, part in value.items())
+    if value is None:
+        return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

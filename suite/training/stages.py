@@ -1,59 +1,73 @@
-"""The order of events of a training, from the seed to the report."""
+"""The order of events of a training: open, fit, judge, publish."""
 
 import contextlib
 import dataclasses
-import functools
+import errno
+import importlib
 import logging
-import math
+import random
 import resource
+import shlex
 import signal
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from suite.app import App
-from suite.data.examples import Data, steps_per_execution
-from suite.errors import InputError, Interrupted, Unwritable, sentence
-from suite.export.saved_model import export
-from suite.figures import classes as figures
-from suite.files import unwritable
-from suite.placement.keras_3_15 import fit_on_replicas, refuse_other_keras
-from suite.placement.strategy import (
+from suite.app import App, Fitted, Metrics, Recipe, networks_of
+from suite.data.examples import Examples, Source
+from suite.errors import Diverged, InputError, Interrupted, Unwritable, WorkerLost
+from suite.export.saved_model import try_endpoints, write_saved_model
+from suite.figures import curves
+from suite.files import refuse_path, unwritable
+from suite.placement.keras_3_15 import refuse_other_keras
+from suite.placement.replicas import (
     is_chief,
     many_hosts,
-    noticing_loss,
     refuse_disagreement,
-    spread,
-    spread_passes,
-    strategy,
-    while_others_wait,
+    reporting_lost_worker,
+    workers_leave_together,
 )
-from suite.run import (
+from suite.placement.strategy import connect
+from suite.run import Run
+from suite.training import report
+from suite.training.fit import History, fit
+from suite.training.record import (
     RUNS,
-    Run,
     claim,
     new_folder,
     plain,
     refuse_folder_in_use,
     refuse_other_data,
+    refuse_unwritable,
     reopen,
     versions,
-    writable,
     write_record,
 )
-from suite.training import report
-from suite.training.batch_norm import fused_batch_normalization
-from suite.training.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
-from suite.training.state import Progress, StopSignals, TrainingState
+from suite.training.session import Session, build
 
 log = logging.getLogger(__name__)
+
+Stage = Literal["open", "fit", "judge", "publish"]
+STAGES: tuple[Stage, ...] = ("open", "fit", "judge", "publish")
+# What a file system says that is full, or takes no more.
+OF_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.EIO,
+}
+SEEDS_OF_KERAS = ("global_random_seed", "global_seed_generator")
+SEEDS_OF_TENSORFLOW = ("_seed", "_rng")
 
 # Taken when the last heavy import is done; the first began with the process.
 SECONDS_TO_IMPORT = report.process_seconds()
@@ -65,14 +79,22 @@ class Trained:
 
     Args:
         model: The trained model.
-        history: Metric values by name, one for each epoch.
-        report: What `report.json` says; empty on every worker but the chief.
+        networks: What the builder has made, by name.
+        data: What it was trained on.
+        history: Logs by name, one for each epoch; None in a phase that does not log the name.
+        metrics: On the test split; empty where it was not looked at.
+        report: What `report.json` says; empty on every worker but the chief, and where nothing
+            was published.
         folder: The run's folder.
-        saved_model: The exported version; None on every worker but the chief.
+        saved_model: The exported version; None on every worker but the chief, and where nothing
+            was published.
     """
 
     model: keras.Model
-    history: Mapping[str, list[float]]
+    networks: Mapping[str, keras.Model]
+    data: Any
+    history: History
+    metrics: Metrics
     report: Mapping[str, Any]
     folder: Path
     saved_model: Path | None
@@ -80,17 +102,28 @@ class Trained:
 
 def train(
     app: App,
-    config: Any = None,
+    recipe: Recipe | str | None = None,
     run: Run | None = None,
-    architecture: Mapping[str, Any] | None = None,
+    *,
+    until: Stage = "publish",
+    data: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    optimizer: keras.Optimizer | str | None = None,
 ) -> Trained:
-    """Trains an app: data, model, `fit`, evaluation, figures, export and report.
+    """Trains an app, judges it on the test split, draws and exports it.
 
     Args:
         app: The application.
-        config: Its training recipe; by default `app.config()`.
+        recipe: Its knobs: `app.recipe("fast", epochs=3)`, or the name of a recipe; by default
+            `app.recipe()`.
         run: How and where; by default `Run()`.
-        architecture: Keyword arguments for `app.build`.
+        until: The last stage: `open` loads and builds, `fit` trains, `judge` looks at the test
+            split and draws, `publish` exports and writes the report.
+        data: Your own examples in memory instead of the app's: `(inputs, targets)`, a mapping of
+            `train`, `validation` and `test` to such pairs, or a `suite.data.Source`.
+        callbacks: Of Keras's or your own, beside those of the app. One with `state()` and
+            `restore(state)` is part of the saved state.
+        optimizer: Instead of the app's.
 
     Raises:
         InputError: Something that was given cannot be used. Nothing was written.
@@ -98,298 +131,360 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         Unwritable: The disk is full, say; the last state is saved.
     """
-    policy = keras.config.dtype_policy()
+    _check_types(app, recipe, run, until, callbacks, optimizer)
+    if not isinstance(recipe, Recipe):
+        recipe = app.recipe(recipe)
+    run = run or Run()
+    if data is not None:
+        run = dataclasses.replace(run, data="arrays", arrays=_source(data))
+    with _progress(run), _process_as_it_was(), contextlib.ExitStack() as stack:
+        session = _open(app, recipe, run, callbacks, optimizer)
+        if until == "open":
+            return _trained(session, session.fitted(session.first_model, session.built), {})
+        _begin(session, stack)
+        with session.watch.part("fit"):
+            fitted, history, rate = fit(session)
+        if until == "fit":
+            return _trained(session, fitted, history)
+        stack.enter_context(workers_leave_together(session.placement))
+        if not is_chief(session.placement):
+            return _trained(session, fitted, history)
+        with _saying_that_fit_is_done(session):
+            judgement = _judge(session, fitted, history)
+            if until == "judge":
+                return _trained(session, fitted, history, judgement["metrics"])
+            return _publish(session, fitted, history, rate, judgement)
+
+
+def _check_types(
+    app: Any, recipe: Any, run: Any, until: Any, callbacks: Any, optimizer: Any
+) -> None:
+    for name, value, kinds, wanted in (
+        ("app", app, App, "an application, such as apps.mnist_cnn.app"),
+        ("recipe", recipe, (Recipe, str, type(None)), "app.recipe(...), or the name of a recipe"),
+        ("run", run, (Run, type(None)), "a suite.Run"),
+        ("callbacks", callbacks, Sequence, "a list of callbacks"),
+        ("optimizer", optimizer, (keras.Optimizer, str, type(None)), "a Keras optimizer"),
+    ):
+        if not isinstance(value, kinds):
+            raise InputError(f"`{name}` must be {wanted}", f"an object of {type(value).__name__}")
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            must = "`callbacks` must be a list of callbacks"
+            raise InputError(must, f"an object of {type(callback).__name__} in it")
+    if until not in STAGES:
+        raise InputError(f"`until` must be one of: {', '.join(STAGES)}", until)
+
+
+def _optimizer(optimizer: keras.Optimizer | str | None) -> keras.Optimizer | None:
     try:
-        return _train(app, config or app.config(), run or Run(), dict(architecture or {}))
-    finally:
-        keras.config.set_dtype_policy(policy)
+        return optimizer if optimizer is None else keras.optimizers.get(optimizer)
+    except ValueError:  # a name that Keras does not know
+        raise InputError("`optimizer` must be a Keras optimizer", optimizer) from None
 
 
-def _train(app: App, config: Any, run: Run, architecture: dict[str, Any]) -> Trained:
+def _source(data: Any) -> Source:
+    """The caller's own examples as a source."""
+    if isinstance(data, Source):
+        return data
+    splits = data if isinstance(data, Mapping) and "train" in data else {"train": data}
+    unknown = splits.keys() - {"train", "validation", "test"}
+    pairs = [isinstance(pair, tuple) and 1 <= len(pair) <= 2 for pair in splits.values()]
+    if unknown or not all(pairs):
+        raise InputError(
+            "`data` must be (inputs, targets), or such pairs by `train`, `validation` and `test`",
+            f"an object of {type(data).__name__}",
+        )
+
+    def examples(pair: tuple[Any, ...]) -> Examples:
+        arrays = [keras.tree.map_structure(np.asarray, part) for part in pair]
+        lengths = {len(array) for array in keras.tree.flatten(arrays)}
+        if len(lengths) != 1:
+            raise InputError(
+                "`data` must have as many targets as inputs", ", ".join(map(str, sorted(lengths)))
+            )
+        return Examples(*arrays)
+
+    parts: dict[str, Any] = {name: examples(pair) for name, pair in splits.items()}
+    return Source(name="arrays", **parts)
+
+
+def _open(
+    app: App,
+    recipe: Recipe,
+    run: Run,
+    callbacks: Sequence[keras.callbacks.Callback],
+    optimizer: keras.Optimizer | str | None,
+) -> Session:
+    """Checks what was given, loads the data, and builds the model; writes nothing."""
     watch = report.Stopwatch()
-    begun = None
+    resumed_from, prolonged = None, False
     if run.resume:
-        begun, (config, architecture), run = reopen(app, config, architecture, run)
+        resumed_from, recipe, run, prolonged = reopen(app, recipe, run)
     elif run.run_dir is not None:
         refuse_folder_in_use(run.run_dir)
     else:
-        writable(RUNS / app.name, "--run-dir")
-    writable(run.export_dir / app.name, "--export-dir")
+        refuse_unwritable(RUNS / app.name, "run_dir")
+    refuse_path(run.export_dir, "export_dir")
+    refuse_unwritable(run.export_dir / app.name, "export_dir")
 
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
     if run.deterministic:
         tf.config.experimental.enable_op_determinism()
-    placement = strategy(run.strategy)
-    if placement.num_replicas_in_sync > 1:
-        refuse_other_keras()
-        if run.precision == "mixed_float16":
-            # Keras asks one replica alone whether a gradient has overflown.
-            raise InputError(
-                "--precision must be float32 or mixed_bfloat16 on several replicas. Received: "
-                "mixed_float16"
-            )
-        if run.jit and not tf.config.list_physical_devices("GPU"):
-            raise InputError(
-                "--jit must be left out on several replicas without GPUs, whose gradients XLA "
-                "cannot sum. Received: --jit"
-            )
+    placement = connect(run.strategy)
+    _refuse_on_replicas(run, placement)
 
     with watch.part("data"):
-        data = app.data(config, run)
-        spread(functools.partial(data.train, 0), placement)  # refuses what cannot be spread
-    build = functools.partial(compiled, app, config, run, architecture, data)
+        data = app.data(recipe.config, run)
+        data.check_replicas(placement.num_replicas_in_sync)
     with watch.part("build"), placement.scope():
-        model = build()
-
-    fingerprint = data.description["fingerprint"]
+        built = build(app, recipe, data)
+    session = Session(
+        app=app,
+        recipe=recipe,
+        run=dataclasses.replace(run, arrays=None),
+        placement=placement,
+        data=data,
+        built=built,
+        watch=watch,
+        callbacks=tuple(callbacks),
+        optimizer=_optimizer(optimizer),
+        resumed_from=resumed_from,
+        prolonged=prolonged,
+    )
+    with placement.scope():
+        session.first_model = session.compiled(built, session.phases[0])
+    _try_export(session)
     refuse_disagreement(
-        placement, data=fingerprint, config=plain(config), architecture=plain(architecture)
+        placement,
+        data=data.description.fingerprint,
+        config=plain(recipe.config),
+        architecture=plain(recipe.architecture),
     )
-    if begun is not None:
-        refuse_other_data(begun, fingerprint)
-    with contextlib.ExitStack() as stack:
-        if is_chief(placement):
-            log.info("%s on %s", app.name, _counts(data))
-            folder = begun or new_folder(app, run)
-            claim(folder, stack)
-            if not begun:
-                write_record(folder, app, config, architecture, run, fingerprint)
-            how = _go_on(app, folder, placement)
-            stack.enter_context(_resumable(folder, how))
-        else:  # what another worker writes is the same, and nobody's business
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            how = "the chief says how to go on"
-        stack.enter_context(noticing_loss(placement, how))
-        with watch.part("fit"):
-            model, history, rate = _fit(
-                app, model, build, config, run, data, placement, folder, begun or folder, how
-            )
-        trained = functools.partial(Trained, model=model, history=history, folder=folder)
-        stack.enter_context(while_others_wait(placement))
-        if not is_chief(placement):
-            return trained(report={}, saved_model=None)
-        with watch.part("evaluate"):
-            metrics = app.evaluate(model, data, config)
-            findings = plain(app.findings(model))
-        with watch.part("figures"):
-            drawn = {"learning_curves": figures.learning_curves(history)}
-            drawn |= app.figures(model, data, config)
-            figures.save(drawn, folder / "figures")
-        with watch.part("export"):
-            example = app.example(model, data)
-            described = {
-                "app": app.name,
-                "config": plain(config),
-                "metrics": metrics,
-                **plain(data.description),
-                **findings,
-            }
-            saved_model, difference = export(
-                run.export_dir / app.name, model, app.endpoints(model), example, described
-            )
-        defaults = {name: knob.default for name, knob in app.architecture_knobs().items()}
-        account = {
-            "app": app.name,
-            "config": plain(config),
-            "architecture": plain({**defaults, **architecture}),
-            "run": plain(run),
-            "data": plain(data.description),
-            "metrics": metrics,
-            **findings,
-            "parameters": keras.Model(model.input, model.output).count_params(),
-            "replicas": placement.num_replicas_in_sync,
-            "examples_per_second": rate,
-            "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
-            "versions": versions(),
-            "saved_model": {"path": str(saved_model), "reload_difference": difference},
-        }
-        report.write(folder, account, sys.modules[app.build.__module__].__doc__ or app.name)
-        return trained(report=account, saved_model=saved_model)
+    if resumed_from is not None:
+        refuse_other_data(resumed_from, data.description.fingerprint)
+    return session
 
 
-def compiled(
-    app: App, config: Any, run: Run, architecture: Mapping[str, Any], data: Data
-) -> keras.Model:
-    """The model of an app as it is trained: built for the data, and compiled for the run.
-
-    Raises:
-        InputError: The builder refuses an argument.
-    """
-    try:
-        built = app.build(**{**data.model_arguments, **architecture})
-    except ValueError as error:
-        raise InputError(sentence(error)) from error
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        given = ", ".join(f"{name}={value}" for name, value in architecture.items())
-        raise InputError(f"the model must fit into memory. Received: {given}") from error
-    model = app.compile(built, config, config.epochs * data.steps_per_epoch)
-    if run.jit and not model.supports_jit:
-        raise InputError(f"--jit must be left out: {app.name} cannot be compiled. Received: --jit")
-    model.jit_compile = run.jit
-    model.steps_per_execution = steps_per_execution(data.steps_per_epoch)
-    return model
-
-
-def _fit(
-    app: App,
-    model: keras.Model,
-    build: Callable[[], keras.Model],
-    config: Any,
-    run: Run,
-    data: Data,
-    placement: tf.distribute.Strategy,
-    folder: Path,
-    begun: Path,
-    how: str,
-) -> tuple[keras.Model, dict[str, list[float]], float | None]:
-    """Trains from the saved state, or from the beginning, to the end.
-
-    Args:
-        app: The application.
-        model: Built and compiled where it is placed.
-        build: Makes another one.
-        config: The recipe.
-        run: How and where.
-        data: What to train on.
-        placement: Where the model is.
-        folder: Gets what is written.
-        begun: Holds the saved state.
-        how: How to go on, should it be stopped.
-
-    Returns:
-        The trained model, on one device; the history; and the examples trained on in a second.
-    """
-    throughput = Throughput(data.examples_per_step)
-    keep_best = [
-        keras.callbacks.EarlyStopping(
-            app.monitor, mode=app.monitor_mode, patience=config.epochs, restore_best_weights=True
+def _refuse_on_replicas(run: Run, placement: tf.distribute.Strategy) -> None:
+    if placement.num_replicas_in_sync == 1:
+        return
+    refuse_other_keras()
+    if run.precision == "mixed_float16":
+        # Keras asks one replica alone whether a gradient has overflown.
+        raise InputError(
+            "`precision` must be float32 or mixed_bfloat16 on several replicas", run.precision
         )
-    ] * bool(app.monitor)
-    own = list(app.callbacks(model, config, data, folder))
-    signals = StopSignals(placement)
-    state = TrainingState(folder / "checkpoints", [*keep_best, *own], signals)
-    start = state.find(begun / "checkpoints")
-    refuse_disagreement(placement, state=start)
-    # Written after the state: where there is a log, there was a state.
-    log_file = LogFile(folder / "log.csv", start.rows)
-    if run.resume and start == Progress():
-        if (begun / log_file.path.name).exists():
-            raise InputError(
-                "--resume needs a saved state that is whole. Received: "
-                f"{begun / 'checkpoints'}, without one"
+    if run.jit and not tf.config.list_physical_devices("GPU"):
+        raise InputError(
+            "`jit` must be left out on several replicas without GPUs, whose gradients XLA cannot "
+            "sum",
+            "--jit",
+        )
+
+
+def _try_export(session: Session) -> None:
+    """Tries the endpoints of the untrained model: what they lack shows now, and not after `fit`."""
+    with session.watch.part("trial"), session.placement.scope():
+        fitted = session.fitted(session.first_model, session.built)
+        try_endpoints(session.app.endpoints(fitted), session.app.example(fitted))
+
+
+def _begin(session: Session, stack: contextlib.ExitStack) -> None:
+    """Makes or takes up the run's folder, and says what begins."""
+    app, run, placement = session.app, session.run, session.placement
+    if is_chief(placement):
+        log.info("%s on %s", app.name, _counts(session))
+        session.folder = session.resumed_from or new_folder(app, run)
+        claim(session.folder, stack)
+        if session.resumed_from is None or session.prolonged:
+            write_record(session)
+        if session.prolonged:
+            log.info(
+                "The run is prolonged to %s epochs, and so is its schedule of learning rates.",
+                getattr(session.config, "epochs", "more"),
             )
-        log.warning("%s was stopped before its first epoch was over: it begins anew.", folder)
-    silent = run.quiet or not is_chief(placement)
-    bar = [] if silent else [ProgressBar(config.epochs, data.steps_per_epoch)]
-    callbacks = Callbacks(
-        [
-            StopOnNaN(),
-            throughput,
-            *own,  # what they log, the others see
-            *bar,
-            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-            *keep_best,
-            state,
-            log_file,
-        ],
-        model,
-        config.epochs,
-        data.steps_per_epoch,
-        start.step,
+        session.resume_command = _resume_command(session)
+        stack.enter_context(_stopped_with_advice(session))
+    else:  # what another worker writes is the same, and nobody reads it
+        session.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        session.resume_command = "the chief says how to go on"
+    stack.enter_context(reporting_lost_worker(placement, session.resume_command))
+
+
+def _judge(session: Session, fitted: Fitted, history: History) -> dict[str, Any]:
+    """Looks at the test split, and draws. The only stage that may."""
+    app, watch = session.app, session.watch
+    with watch.part("evaluate"):
+        judgement = {
+            "metrics": plain(app.evaluate(fitted)),
+            "findings": plain(app.findings(fitted)),
+        }
+    with watch.part("figures"):
+        if session.run.figures:
+            drawn = {"learning_curves": curves.learning_curves(history)} if history else {}
+            curves.save(drawn | dict(app.figures(fitted)), session.folder / "figures")
+    return judgement
+
+
+def _publish(
+    session: Session,
+    fitted: Fitted,
+    history: History,
+    rate: float | None,
+    judgement: Mapping[str, Any],
+) -> Trained:
+    """Exports the model and writes the report."""
+    app, run, watch = session.app, session.run, session.watch
+    described = {
+        "app": app.name,
+        "topic": app.topic,
+        "config": plain(session.config),
+        "metrics": judgement["metrics"],
+        **plain(session.data.description),
+        **judgement["findings"],
+    }
+    with watch.part("export"):
+        saved_model, difference = write_saved_model(
+            run.export_dir / app.name,
+            fitted.networks,
+            app.endpoints(fitted),
+            app.example(fitted),
+            described,
+        )
+    defaults = {name: knob.default for name, knob in app.architecture_knobs().items()}
+    account = {
+        "app": app.name,
+        "config": plain(session.config),
+        "architecture": plain(defaults | dict(session.recipe.architecture)),
+        "run": plain(run),
+        "data": plain(session.data.description),
+        "metrics": judgement["metrics"],
+        **judgement["findings"],
+        "parameters": sum(network.count_params() for network in fitted.networks.values()),
+        "replicas": session.placement.num_replicas_in_sync,
+        "examples_per_second": rate,
+        "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
+        "versions": versions(),
+        "saved_model": {"path": str(saved_model), "reload_difference": difference},
+    }
+    report.write(session.folder, account, app.summary or app.name)
+    return _trained(session, fitted, history, judgement["metrics"], account, saved_model)
+
+
+def _trained(
+    session: Session,
+    fitted: Fitted,
+    history: History,
+    metrics: Metrics | None = None,
+    account: Mapping[str, Any] | None = None,
+    saved_model: Path | None = None,
+) -> Trained:
+    return Trained(
+        model=fitted.model,
+        networks=networks_of(fitted.networks),
+        data=session.data,
+        history=history,
+        metrics=metrics or {},
+        report=account or {},
+        folder=session.folder,
+        saved_model=saved_model,
     )
-    validation = validation_steps = None
-    if data.validation is not None:
-        validation, validation_steps = spread_passes(data.validation, placement)
-    # No execution may run past the end of an epoch, of what is left of one, or of a validation.
-    together = math.gcd(data.steps_per_epoch, start.step, validation_steps or 0)
-    model.steps_per_execution = steps_per_execution(together)
-    if many_hosts(placement):
-        # TensorFlow cannot put several steps together that the hosts do at the same time.
-        model.steps_per_execution = 1
-    # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
-    parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
-    parts += [(start.epoch + len(parts), config.epochs, 0)]
-    if start.stopped:
-        parts = []
-    if start.stopped or start.epoch == config.epochs:
-        log.info("%s is trained to its end already.", begun)
-    try:
-        with signals, fused_batch_normalization(model), fit_on_replicas(placement):
-            if start.step and validation is not None:
-                # Makes the running metrics, so that the state finds where to put their values.
-                model.evaluate(validation, steps=1, verbose=0)
-            for first, last, done in parts:
-                model.fit(
-                    spread(
-                        functools.partial(data.train, first * data.steps_per_epoch + done),
-                        placement,
-                    ),
-                    validation_data=validation,
-                    validation_steps=validation_steps,
-                    initial_epoch=first,
-                    epochs=last,
-                    steps_per_epoch=data.steps_per_epoch - done,
-                    callbacks=callbacks,
-                    shuffle=False,
-                    verbose=0,
-                )
-                if model.stop_training:
-                    break
-            signals.check()
-    except Interrupted as interrupted:
-        stopped = state.progress
-        raise Interrupted(
-            f"stopped in epoch {stopped.epoch + 1} after {stopped.step} steps; {how}",
-            interrupted.signal_number,
-        ) from None
-    finally:
-        callbacks.close()
-    # Where nothing was left to train, no epoch has restored the state.
-    state.set_model(model)
-    state.restore()
-    if placement.num_replicas_in_sync > 1:
-        spread_out, model = model, build()
-        model.set_weights(spread_out.get_weights())
-        for callback in own:
-            callback.set_model(model)
-    for kept in keep_best:
-        model.set_weights(kept.best_weights)
-    rows = state.progress.rows
-    history = {name: [row[name] for row in rows] for name in rows[0]}
-    return model, history, throughput.examples_per_second
 
 
 @contextlib.contextmanager
-def _resumable(folder: Path, how: str) -> Iterator[None]:
+def _saying_that_fit_is_done(session: Session) -> Iterator[None]:
+    """Adds to whatever goes wrong after a training that the training itself is not lost."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (InputError, Diverged, WorkerLost, Unwritable)):
+            error.add_note(f"The training is done and its state saved; {session.resume_command}")
+        raise
+
+
+@contextlib.contextmanager
+def _stopped_with_advice(session: Session) -> Iterator[None]:
     """Says how to go on where a disk is full, or a signal comes that nobody else waits for."""
+    advice = session.resume_command
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"stopped; {how}", number)
+        raise Interrupted(f"stopped; {advice}", number)
 
     with contextlib.ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
-            for each in (signal.SIGINT, signal.SIGTERM):
-                stack.callback(signal.signal, each, signal.signal(each, stop))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                stack.callback(signal.signal, number, signal.signal(number, stop))
         try:
             yield
         except OSError as error:
-            raise Unwritable(f"{error}; once it can be written, {how}") from error
+            if not isinstance(error, Unwritable) and error.errno not in OF_DISK:
+                raise
+            raise Unwritable(f"{error}; once it can be written, {advice}") from error
         except tf.errors.OpError as error:
-            events = folder / "tensorboard"
+            events = session.folder / "tensorboard"
             if str(events) not in str(error):
                 raise
-            said = unwritable(events, resource.getpagesize(), error)
-            raise Unwritable(f"{said}; once it can be written, {how}") from error
+            reason = unwritable(events, resource.getpagesize(), error)
+            raise Unwritable(f"{reason}; once it can be written, {advice}") from error
 
 
-def _go_on(app: App, folder: Path, placement: tf.distribute.Strategy) -> str:
-    if many_hosts(placement):
+def _resume_command(session: Session) -> str:
+    folder = shlex.quote(str(session.folder))
+    if many_hosts(session.placement):
         return f"go on with the same command, on all workers, and --resume --run-dir {folder}"
-    return f"go on with python -m apps.{app.name} --resume --run-dir {folder}"
+    return f"go on with python -m apps.{session.app.name} --resume --run-dir {folder}"
 
 
-def _counts(data: Data) -> str:
-    splits = ("train", "validation", "test")
-    counts = (f"{data.description[split]:,} {split}" for split in splits)
-    return f"{data.description['source']}: {', '.join(counts)} examples"
+def _counts(session: Session) -> str:
+    description, data = session.data.description, session.data
+    counts = {"train": description.train, "validation": description.validation}
+    counts["test"] = description.test
+    listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    return f"{description.source}: {listed} examples; {data.steps_per_epoch} steps an epoch"
+
+
+@contextlib.contextmanager
+def _progress(run: Run) -> Iterator[None]:
+    """Shows progress in notebooks and scripts that have not set up any logging."""
+    logger = logging.getLogger("suite")
+    if run.quiet or logger.hasHandlers():
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@contextlib.contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Leaves dtype policy, determinism and the random state of the caller as they were."""
+    # Neither Keras nor TensorFlow has a public way to ask for a seed that was set.
+    of_keras = importlib.import_module("keras.src.backend.common.global_state")
+    context = importlib.import_module("tensorflow.python.eager.context").context()
+    determinism = importlib.import_module("tensorflow.python.framework.config")
+    policy, deterministic = keras.config.dtype_policy(), determinism.is_op_determinism_enabled()
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    seeds = {name: of_keras.get_global_attribute(name) for name in SEEDS_OF_KERAS}
+    seed_of_tensorflow = {n: v for n, v in vars(context).items() if n in SEEDS_OF_TENSORFLOW}
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        for name, seed in seeds.items():
+            of_keras.set_global_attribute(name, seed)
+        vars(context).update(seed_of_tensorflow)
+        if not deterministic and determinism.is_op_determinism_enabled():
+            determinism.disable_op_determinism()

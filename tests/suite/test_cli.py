@@ -1,6 +1,5 @@
 """Bad input: one sentence, exit code 2, nothing written. Good input: the whole job."""
 
-import dataclasses
 import json
 import os
 import re
@@ -9,17 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
 
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
+from suite import InputError, cli, train
 from suite.cli import run
 from suite.data import sources
+from suite.training import record
+from tests.suite.small import app as small
+from tests.suite.small import variant
 
 ROOT = Path(__file__).parents[2]
-APPS = {"iris": iris, "mnist_cnn": mnist_cnn}
+APPS = {"iris": iris, "mnist_cnn": mnist_cnn, "small": small}
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +36,14 @@ def archive(name, **changes):
     labels = np.arange(40) % 10
     arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     np.savez(name, **(arrays | changes))
+
+
+def run_words(app, words):
+    return run(app, words.split())
+
+
+def record_of(name):
+    return {"app": name, "config": {}, "architecture": {}, "run": {}}
 
 
 def bad_files():
@@ -55,20 +67,27 @@ def bad_files():
     Path("missing.csv").write_text("length,width,species\n1,2,x\n3,y\n")
     Path("word.csv").write_text("length,width,species\n1,2,x\n3,four,y\n")
     Path("huge.csv").write_text("length,width,species\n1,2,x\n3,1e39,y\n")
-    Path("headless.csv").write_text("1,2,x\n3,4,y\n")
+    Path("headless.csv").write_text("1,2,x\n3,4,y\n5,6,x\n")
     Path("one_class.csv").write_text("length,width,species\n1,2,x\n3,4,x\n")
+    PIL.Image.fromarray(images[0]).save("digit.png")
     Path("a_file").touch()
     Path("no_run").mkdir()
     Path("iris_run").mkdir()
-    record = {"app": "iris", "config": {}, "architecture": {}, "run": {}}
-    Path("iris_run/run.json").write_text(json.dumps(record))
+    Path("iris_run/run.json").write_text(json.dumps(record_of("iris")))
+    Path("early_run").mkdir()
+    early = record.with_checksum({**record_of("small"), "format": 1})
+    Path("early_run/run.json").write_text(json.dumps(early))
     Path("damaged_run").mkdir()
     Path("damaged_run/run.json").write_text("{")
 
 
 BAD = [
     ("mnist_cnn", "--unknown 1", "--unknown"),
-    ("mnist_cnn", "unknown", "must be one of: evaluate, predict; or none. Received: unknown"),
+    (
+        "mnist_cnn",
+        "unknown",
+        "must be one of: evaluate, predict, cross-validate; or none. Received: unknown",
+    ),
     ("mnist_cnn", "--epochs 1 evaluate", "evaluate must come first. Received: evaluate"),
     ("mnist_cnn", "--epochs 0", "--epochs should be greater than or equal to 1. Received: 0"),
     ("mnist_cnn", "--epochs many", "--epochs should be a valid integer"),
@@ -84,11 +103,24 @@ BAD = [
     ("iris", "--batch-size 99999999999999999999999", "--batch-size should be less than"),
     ("iris", "--units 99999999999", "--units should be less than or equal to 65536"),
     ("iris", "--recipe fast", "--recipe"),
-    ("iris", "--data embedded --folds 1", "--folds must be 0, or from 2 to the 50 rows"),
-    ("iris", "--data embedded --folds 1000", "Received: 1000"),
+    (
+        "iris",
+        "cross-validate --data embedded --folds 1",
+        "--folds must be from 2 to the 50 rows of the smallest class. Received: 1",
+    ),
+    ("iris", "cross-validate --data embedded --folds 1000", "Received: 1000"),
+    ("small", "--learning-rate 0.1 0.2", "--learning-rate takes one value. Received: 0.2"),
+    ("small", "--epochs 1 --units 3 4 --seed 1", "--units takes one value. Received: 4"),
+    ("small", "--recipe narrow", 'Choose from: "wide"'),
+    ("small", "--save-minutes 0", "--save-minutes should be greater than 0. Received: 0"),
+    ("small", "--in-memory maybe", "--in-memory"),
+    ("small", "--min-per-class 0", "--min-per-class should be greater than or equal to 1"),
+    ("small", "--resume --run-dir early_run", "of this version of the suite. Received: early_run"),
+    ("small", "--no-epochs", "--no-epochs"),
+    ("small", "--arrays 3", "--arrays"),
     ("iris", "--data ~nosuch/x.csv", "the home of a user. Received: ~nosuch/x.csv"),
     ("iris", "--data " + "n" * 300, "or the path of a file or folder"),
-    ("iris", "--data huge.csv", "column width, must be a number. Received: '1e39'"),
+    ("iris", "--data huge.csv", "column width, must be a number from -1e15 to 1e15"),
     ("mnist_cnn", "--recipe best", 'Choose from: "fast", "accurate"'),
     ("mnist_cnn", "--dropout 1", "--dropout should be less than 1. Received: 1"),
     ("mnist_cnn", "--filters 8 0", "--filters should be greater than or equal to 1. Received: 0"),
@@ -97,22 +129,25 @@ BAD = [
     ("mnist_cnn", "--strategy anything", "'multi_worker' or 'tpu'. Received: anything"),
     ("iris", "--data `batch_size`", "or folder. Received: `batch_size`"),
     ("mnist_cnn", "--data nowhere", "of a file or folder. Received: nowhere"),
-    ("mnist_cnn", "--data tfds", "or a network to download it. Received: neither"),
+    ("mnist_cnn", "--data tfds", "that can be downloaded"),
     ("mnist_cnn", "--data empty.npz", "Received: empty.npz, which cannot be read"),
     ("mnist_cnn", "--data truncated.npz", "Received: truncated.npz, which cannot be read"),
     ("mnist_cnn", "--data pickled.npz", "Received: pickled.npz, which cannot be read"),
-    ("mnist_cnn", "--data wrong.npz", "must hold x_train, y_train, x_test, y_test"),
-    ("mnist_cnn", "--data shape.npz", "Received: (40, 20, 28, 1)"),
-    ("mnist_cnn", "--data channels.npz", "Received: (40, 28, 28, 3)"),
-    ("mnist_cnn", "--data labels.npz", "must be in 0..9. Received: 0..39"),
-    ("mnist_cnn", "--data count.npz", "must be 40 integers, one for each image"),
-    ("mnist_cnn", "--data scaled.npz", "grey values in 0..255. Received: 0.5..0.5"),
-    ("mnist_cnn", "--data one_class", "two class folders or more. Received: a"),
+    ("mnist_cnn", "--data wrong.npz", "must hold x_train, or x"),
+    (
+        "mnist_cnn",
+        "--data shape.npz",
+        "the same shape in all splits. Received: (28, 28, 1) in test, (20, 28, 1)",
+    ),
+    ("mnist_cnn", "--data channels.npz", "(28, 28, 3) in train"),
+    ("mnist_cnn", "--data labels.npz", "at least 2 examples"),
+    ("mnist_cnn", "--data count.npz", "must be 40 integers or names, one for each picture"),
+    ("mnist_cnn", "--data one_class", "two class folders or more, or pictures alone"),
     ("mnist_cnn", "--data no_image", "text.png, not a readable image"),
     ("mnist_cnn", "--data no_files", "must hold image files. Received: none"),
     ("iris", "--data missing.csv", "row 3, must have 3 columns"),
-    ("iris", "--data word.csv", "row 3, column width, must be a number. Received: 'four'"),
-    ("iris", "--data headless.csv", "must begin with a header"),
+    ("iris", "--data word.csv", "row 3, column width, must be a number from"),
+    ("iris", "--data headless.csv", "header"),
     ("iris", "--data one_class.csv", "two classes or more"),
     ("iris", "--data no_run", "must be a CSV file here. Received: no_run, a folder"),
     ("iris", "--data embedded --export-dir a_file", "--export-dir must be a folder"),
@@ -122,7 +157,7 @@ BAD = [
     ("mnist_cnn", "--resume", "needs a run of mnist_cnn. Received: none under runs/mnist_cnn"),
     ("mnist_cnn", "--resume --run-dir no_run", "Received: no_run, without run.json"),
     ("mnist_cnn", "--resume --run-dir damaged_run", "is damaged"),
-    ("iris", "--resume --run-dir run[4]", "do without any of {}[]*?. Received: run[4]"),
+    ("iris", "--resume --run-dir run[4]", "Received: run[4], with [ ]"),
     ("mnist_cnn", "--resume --run-dir iris_run", "Received: iris_run, a run of iris"),
     ("mnist_cnn", "evaluate", "none under saved_models/mnist_cnn"),
     ("mnist_cnn", "predict digit.png", "python -m apps.mnist_cnn makes one"),
@@ -155,7 +190,7 @@ def test_unknown_app_is_refused():
     )
 
     assert done.returncode == 2
-    assert "iris, mnist_cnn" in done.stderr
+    assert "iris, lenet, mnist_cnn" in done.stderr
     assert "Received: mnist" in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -171,14 +206,17 @@ def test_divergence_is_said_with_the_step(capsys):
     )
 
 
-@pytest.mark.parametrize("name", APPS)
+@pytest.mark.parametrize("name", ["iris", "mnist_cnn"])
 def test_help_shows_every_knob_once(name, capsys):
     assert run(APPS[name], ["--help"]) == 0
 
     out = capsys.readouterr().out
-    for flag in ("--epochs", "--seed", "--resume", "--precision", "--export-dir", "--activation"):
+    shared = ("--seed", "--resume", "--precision", "--export-dir", "--save-minutes", "--figures")
+    for flag in ("--epochs", "--activation", *shared):
         assert len(re.findall(rf"^│ {flag}\b", out, re.M)) == 1, flag
     assert "[default: 0.03]" in out or "[default: 0.005]" in out
+    assert "--arrays" not in out
+    assert APPS[name].own_data[:30] in " ".join(out.split())
 
 
 def test_iris_from_training_to_prediction(capsys):
@@ -188,7 +226,7 @@ def test_iris_from_training_to_prediction(capsys):
     assert "python -m apps.iris predict 5.1 3.5 1.4 0.2" in out
 
     assert run(iris, ["predict", "5.1", "3.5", "1.4", "0.2"]) == 0
-    assert re.fullmatch(r"setosa \(9\d\.\d%\)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"setosa \((9\d|100)\.\d%\)\n", capsys.readouterr().out)
 
     assert run(iris, ["predict", "1", "2", "3"]) == 2
     assert "needs 4 numbers (sepal_length, " in capsys.readouterr().err
@@ -200,49 +238,184 @@ def test_iris_from_training_to_prediction(capsys):
 
     Path("trees.csv").write_text("height,width,kind\n" + "1,2,oak\n3,4,elm\n" * 20)
     assert run(iris, ["evaluate", "--data", "trees.csv"]) == 2
-    assert "`class_names` of --data must be ['setosa', " in capsys.readouterr().err
+    assert "the class_names of --data must be ['setosa', " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_after_the_last_epoch_it_says_how_to_go_on(number, capsys):
-    stopped = dataclasses.replace(iris, evaluate=lambda *_: os.kill(os.getpid(), number))
-    words = ["--epochs", "1", "--data", "embedded", "--run-dir", "here", "--export-dir", "exports"]
+    stopped = variant(small, evaluate=lambda fitted: os.kill(os.getpid(), number))
+    words = ["--epochs", "1", "--run-dir", "here", "--export-dir", "my exports"]
 
     assert run(stopped, words) == 128 + number
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == "stopped; go on with python -m apps.iris --resume --run-dir here"
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message == "stopped; go on with python -m apps.small --resume --run-dir here"
 
-    assert run(iris, ["--resume", "--run-dir", "here"]) == 0
+    again = variant(small, try_next="predict 1 2")
+    assert run(again, ["--resume", "--run-dir", "here"]) == 0
     out = capsys.readouterr().out
     assert "here is trained to its end already" in out
-    assert "predict 5.1 3.5 1.4 0.2 --export-dir exports\n" in out
+    assert "python -m apps.small predict 1 2 --export-dir 'my exports'\n" in out
 
 
-def test_recipe_sets_knobs_and_flags_override_it(capsys):
-    words = "--recipe accurate --filters 4 8 --epochs 1 --data embedded --quiet --run-dir here"
+def test_recipe_sets_knobs_and_flags_override_it():
+    words = "--recipe wide --learning-rate 0.1 --epochs 1 --quiet --run-dir here"
 
-    assert run(mnist_cnn, words.split()) == 0
+    assert run(small, words.split()) == 0
 
     report = json.loads(Path("here/report.json").read_text())
-    assert report["architecture"]["filters"] == [4, 8]
-    assert report["config"]["epochs"] == 1
-    accurate = mnist_cnn.recipes["accurate"]
-    assert report["architecture"]["dropout"] == accurate["dropout"]
-    config, architecture = mnist_cnn.recipe("accurate")
-    assert config.epochs == accurate["epochs"]
-    assert architecture["filters"] == accurate["filters"]
+    assert report["architecture"] == {"units": 8, "dropout": 0.2}
+    assert report["config"] == {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
+
+
+def test_a_recipe_of_stages_is_parsed_as_it_is_written(monkeypatch):
+    recipes = []
+
+    def note(app, recipe, run):
+        recipes.append(recipe)
+        return train(app, recipe, run, until="open")
+
+    monkeypatch.setattr(cli, "train", note)
+
+    assert run_words(mnist_cnn, "--recipe accurate --epochs 1 --data embedded --quiet") == 0
+
+    [recipe] = recipes
+    accurate = mnist_cnn.recipe("accurate", epochs=1)
+    assert recipe.config == accurate.config
+    assert recipe.architecture == accurate.architecture
+    assert accurate.given <= recipe.given
+
+
+def test_a_flag_that_was_typed_counts_on_resume_at_its_default_too(capsys):
+    assert run_words(small, "--recipe wide --seed 3 --epochs 1 --quiet --run-dir here") == 0
+
+    for words, message in (
+        ("--learning-rate 0.05", "--learning-rate must stay as it was when a run is resumed: 0.02"),
+        ("--units 4", "--units must stay as it was when a run is resumed: 8. Received: 4"),
+        ("--seed 0", "--seed must stay as it was when a run is resumed: 3. Received: 0"),
+    ):
+        assert run(small, ["--resume", "--run-dir", "here", *words.split()]) == 2
+        assert message in capsys.readouterr().err
+    for words in ("", "--dropout 0.2 --batch-size 8", "--recipe wide"):
+        again = ["--resume", "--run-dir", "here", "--quiet", "--no-figures", *words.split()]
+        assert run(small, again) == 0, capsys.readouterr().err
+
+
+def test_a_finished_run_is_prolonged(capsys):
+    assert run_words(small, "--epochs 1 --run-dir here --no-figures") == 0
+    assert not Path("here/figures").exists()
+    capsys.readouterr()
+
+    assert run_words(small, "--resume --run-dir here --epochs 3") == 0
+
+    out = capsys.readouterr().out
+    assert "The run is prolonged to 3 epochs, and so is its schedule of learning rates." in out
+    assert re.findall(r"^epoch (\d)/3", out, re.M) == ["2", "3"]
+    assert len(Path("here/log.csv").read_text().splitlines()) == 4
+    assert json.loads(Path("here/report.json").read_text())["config"]["epochs"] == 3
+
+
+def broken_build(*, units: int = 4):
+    raise ValueError("a bug")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ValueError, match="a bug") as fault:
+        run(variant(small, build=broken_build), ["--quiet"])
+
+    assert fault.traceback[-1].name == "broken_build"
+
+
+def refusing_build(*, units: int = 4):
+    raise InputError("`units` must fit", units)
+
+
+def test_bad_input_shows_its_traceback_on_request(monkeypatch, capsys):
+    refusing = variant(small, build=refusing_build)
+    assert run(refusing, ["--quiet", "--units", "5"]) == 2
+    assert capsys.readouterr().err == "--units must fit. Received: 5\n"
+
+    monkeypatch.setenv("SUITE_DEBUG", "1")
+    with pytest.raises(InputError) as shown:
+        run(refusing, ["--quiet"])
+    assert shown.traceback[-1].name == "refusing_build"
+    with pytest.raises(InputError, match=r"`epochs` should be greater than or equal to 1"):
+        run(small, ["--epochs", "0"])
+
+
+def test_no_answer_from_elsewhere_is_no_full_disk():
+    def evaluate(fitted):
+        raise ConnectionError("no answer")
+
+    with pytest.raises(ConnectionError) as fault:
+        run(variant(small, evaluate=evaluate), ["--quiet", "--run-dir", "here"])
+
+    [note] = fault.value.__notes__
+    assert note == (
+        "The training is done and its state saved; "
+        "go on with python -m apps.small --resume --run-dir here"
+    )
+
+
+def test_a_full_disk_is_said_with_how_to_go_on(capsys):
+    def figures(fitted):
+        raise OSError(28, "No space left on device")
+
+    assert run(variant(small, figures=figures), ["--quiet", "--run-dir", "here"]) == 1
+    assert capsys.readouterr().err == (
+        "[Errno 28] No space left on device; once it can be written, "
+        "go on with python -m apps.small --resume --run-dir here\n"
+    )
+
+
+def test_named_networks_and_phases_are_evaluated_again(capsys):
+    def build(*, units: int = 4):
+        model = small.build(units=units)
+        hidden = keras.Model(model.input, model.get_layer("hidden").output, name="hidden")
+        return {"small": model, "hidden": hidden}
+
+    networks = variant(
+        small, build=build, compile=lambda built, *given: small.compile(built["small"], *given)
+    )
+    assert run(networks, ["--epochs", "1", "--quiet"]) == 0
+    capsys.readouterr()
+
+    assert run(networks, ["evaluate"]) == 0
+
+    again, at_export = capsys.readouterr().out.split("At export")
+    values = [re.search(r"test_loss +(\S+)", part).group(1) for part in (again, at_export)]
+    assert values[0] == values[1]
+
+
+def test_cross_validation_says_mean_and_spread(capsys):
+    assert run_words(small, "cross-validate --folds 2 --data embedded") == 0
+
+    out = capsys.readouterr().out
+    assert re.search(r"^cv_accuracy_mean +[01]\.\d{4}$", out, re.M)
+    assert re.search(r"^cv_accuracy_std +0\.\d{4}$", out, re.M)
+    assert "fold 2 of 2" in out and not Path("runs").exists()
+
+
+def test_tables_and_what_is_not_available_are_printed():
+    values = {"test_loss": 0.25, "by_class": {"a": 1.0, "b": None}, "source": "here"}
+
+    assert cli.columns(values).splitlines() == [
+        "test_loss  0.2500",
+        "by_class",
+        "  a        1.0000",
+        "  b        -",
+        "source     here",
+    ]
 
 
 def test_digits_from_training_to_prediction(capsys):
     words = "--data embedded --epochs 2 --filters 8 16 --quiet"
     assert run(mnist_cnn, words.split()) == 0
     capsys.readouterr()
-    from suite.data.pictures import load_digits
-    from suite.run import Run
+    from sklearn.datasets import load_digits
 
-    examples = load_digits(Run(data="embedded")).train
-    one = next(i for i, label in enumerate(examples.labels) if label == 0)
-    dark_on_light = PIL.Image.fromarray(255 - examples.inputs[one, ..., 0]).resize((301, 280))
+    digits = load_digits()
+    zero = digits.images[list(digits.target).index(0)] / digits.images.max() * 255
+    dark_on_light = PIL.Image.fromarray((255 - zero).astype("uint8")).resize((301, 280))
     dark_on_light.save("zero.png")
 
     assert run(mnist_cnn, ["predict", "zero.png", "zero.png"]) == 0

@@ -1,3 +1,7 @@
+import dataclasses
+import inspect
+
+import docstring_parser
 import pytest
 
 from suite import InputError, checked, settings
@@ -58,3 +62,77 @@ def test_builders_refuse_in_one_sentence(by_position, by_name, message):
         build(*by_position, **by_name)
 
     assert str(said.value) == message
+
+
+@settings
+class MoreKnobs(Knobs):
+    """More of them.
+
+    Args:
+        rate: Of dropout, and what is
+            said about it on a second line.
+    """
+
+    rate: float = 0.5
+
+
+@settings
+class OtherUnits(Knobs):
+    """Others.
+
+    Args:
+        units: Of another layer.
+    """
+
+    units: Units = 5
+
+
+@settings
+class NoMore(Knobs):
+    """None."""
+
+
+@settings
+class Undocumented(Knobs):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("knobs", "documented"),
+    [
+        (MoreKnobs, {"rate": "Of dropout, and what is said about it", "units": "Of a layer."}),
+        (OtherUnits, {"units": "Of another layer."}),
+        (NoMore, {"units": "Of a layer."}),
+        (Undocumented, {"units": "Of a layer."}),
+    ],
+)
+def test_a_base_s_documentation_is_passed_on(knobs, documented):
+    text = docstring_parser.parse(inspect.getdoc(knobs))
+
+    descriptions = {p.arg_name: " ".join(p.description.split()) for p in text.params}
+    assert descriptions.keys() == documented.keys()
+    for name, words in documented.items():
+        assert descriptions[name].startswith(words)
+    fields = {field.name for field in dataclasses.fields(knobs)}
+    assert fields == documented.keys()
+
+
+def test_a_class_keeps_its_summary():
+    assert docstring_parser.parse(inspect.getdoc(MoreKnobs)).short_description == "More of them."
+    assert docstring_parser.parse(inspect.getdoc(NoMore)).short_description == "None."
+
+
+def test_a_fault_of_a_builder_is_no_bad_input():
+    @checked
+    def broken(*, units: Units = 3):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug") as fault:
+        broken(units=4)
+
+    assert not isinstance(fault.value, InputError)
+
+
+def test_a_builder_keeps_its_signature_and_docstring():
+    assert list(inspect.signature(build).parameters) == ["size", "filters"]
+    assert build((4, 5, 6), filters=[3]) == ((4, 5, 6), (3,))

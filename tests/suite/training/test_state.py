@@ -1,172 +1,155 @@
-"""Interrupted anywhere, a training ends with the same bytes as one that was not."""
-
-import dataclasses
-import os
-import signal
-import threading
+"""What is saved of a training, and how it is put back."""
 
 import keras
 import numpy as np
 import pytest
 
-from apps.dcgan import app as dcgan
-from apps.iris import app as iris
-from apps.mnist_cnn import app as mnist_cnn
-from apps.vae import app as vae
-from suite import InputError, Interrupted, Run, train
-from suite.training.state import Progress, StopSignals, TrainingState, states
+from suite import InputError
+from suite.training.state import KerasCallbackState, Progress, TrainingState, states
+
+ONES = np.ones((4, 2)), np.ones((4, 1))
 
 
-class SignalAt(keras.callbacks.Callback):
-    """Sends this process a signal after some batches or epochs."""
-
-    def __init__(self, batch=None, epoch=None, number=signal.SIGINT):
-        super().__init__()
-        self.batch, self.epoch, self.number = batch, epoch, number
-        self.seen = -1  # a counter: not part of what is compared
-
-    def on_train_batch_end(self, batch, logs=None):
-        last = self.params["steps"] - 1
-        if self.batch is not None and batch >= (last if self.batch == "last" else self.batch):
-            self.batch = None
-            os.kill(os.getpid(), self.number)
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            self.epoch = None
-            os.kill(os.getpid(), self.number)
-
-
-def with_callback(app, callback):
-    return dataclasses.replace(app, callbacks=lambda *given: [*app.callbacks(*given), callback])
-
-
-CASES = {
-    "in an epoch": (iris, {"batch_size": 32}, {"batch": 30}),
-    "in the last step of an epoch": (iris, {"batch_size": 32}, {"batch": "last"}),
-    "at the end of an epoch": (iris, {"batch_size": 32}, {"epoch": 0}),
-    "at the very end": (iris, {"batch_size": 32}, {"epoch": 1}),
-    "with dropout and augmentation": (mnist_cnn, {"batch_size": 32}, {"batch": 25}),
-    "of two networks and an average": (
-        dcgan,
-        {"batch_size": 32, "discriminator_steps": 2},
-        {"batch": 25},
-    ),
-    "with noise of its own": (vae, {"batch_size": 32, "nll_samples": 1}, {"batch": 25}),
-}
-SMALL = {
-    "iris": {},
-    "mnist_cnn": {"filters": (4, 8), "dropout": 0.2},
-    "dcgan": {"generator_filters": (8, 4), "discriminator_filters": (4, 8), "latent_dim": 8},
-    "vae": {"filters": (4,), "units": (8,)},
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_resumed_run_equals_the_uninterrupted_one(case, tmp_path):
-    app, recipe, when = CASES[case]
-    config = dataclasses.replace(app.config(), epochs=2, **recipe)
-    knobs = SMALL[app.name]
-    base = Run(data="embedded", quiet=True, seed=5)
-    quiet = with_callback(app, SignalAt())
-
-    whole = train(quiet, config, dataclasses.replace(base, run_dir=tmp_path / "whole"), knobs)
-    run = dataclasses.replace(base, run_dir=tmp_path / "broken")
-    with pytest.raises(Interrupted, match="--resume") as stopped:
-        train(with_callback(app, SignalAt(**when)), config, run, knobs)
-    # Everything is found in the folder: no knob is given again.
-    resumed = train(quiet, None, Run(run_dir=run.run_dir, resume=True, quiet=True))
-
-    assert stopped.value.signal_number == signal.SIGINT
-    for a, b in zip(whole.model.variables, resumed.model.variables, strict=True):
-        np.testing.assert_array_equal(a, b)
-    for name in ("optimizer", "discriminator_optimizer"):
-        one, other = (getattr(run.model, name, None) for run in (whole, resumed))
-        for a, b in zip(*([] if one is None else (one.variables, other.variables)), strict=True):
-            np.testing.assert_array_equal(a, b)
-    assert whole.history == resumed.history
-    assert whole.report["metrics"] == resumed.report["metrics"]
-    logs = [(t.folder / "log.csv").read_bytes() for t in (whole, resumed)]
-    assert logs[0] == logs[1]
-
-
-def test_sigterm_is_told_apart():
-    app = with_callback(iris, SignalAt(batch=10, number=signal.SIGTERM))
-
-    with pytest.raises(Interrupted) as stopped:
-        train(app, iris.config(epochs=1), Run(data="embedded", quiet=True))
-
-    assert stopped.value.signal_number == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_second_signal_stops_at_once():
-    # A shell has what it starts in the background ignore the signal.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), StopSignals() as signals:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
-        os.kill(os.getpid(), signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
-
-
-def test_training_outside_the_main_thread_leaves_signals_alone():
-    before = signal.getsignal(signal.SIGINT)
-
-    def enter():
-        with StopSignals():
-            assert signal.getsignal(signal.SIGINT) is before
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-
-
-def compiled(units):
+def compiled(units=1, optimizer="adam"):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(units)(inputs))
-    model.compile("adam", "mse")
+    model.compile(optimizer, "mse")
     return model
 
 
-def fit(model, state):
-    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=1, verbose=0, callbacks=[state])
+def following(folder, model, *callbacks, epochs=99, resumed=True, **options):
+    """A state of one phase in this folder, with what an earlier training has left there."""
+    state = TrainingState(folder, **options)
+    state.find()
+    state.follow({"network": model}, model, callbacks, epochs, resumed)
+    return state
 
 
-def test_counters_of_companions_are_part_of_the_state(tmp_path):
-    stopping = keras.callbacks.EarlyStopping(monitor="loss", patience=3)
-    state = TrainingState(tmp_path, [stopping])
-    model = compiled(1)
-    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0, callbacks=[stopping, state])
-    best = stopping.best
+def fit(state, *callbacks, epochs=1, examples=ONES, **options):
+    first = state.progress.epoch
+    state.model.fit(
+        *examples,
+        initial_epoch=first,
+        epochs=first + epochs,
+        verbose=0,
+        callbacks=[*callbacks, state],
+        **options,
+    )
 
-    fresh = keras.callbacks.EarlyStopping(monitor="loss", patience=3)
-    again = TrainingState(tmp_path, [fresh])
-    found = again.find()
-    again.set_model(compiled(1))
-    again.restore()
 
-    assert (found.epoch, found.step, len(found.rows)) == (2, 0, 2)
-    assert fresh.best == best
+class Counter(keras.callbacks.Callback):
+    """Remembers something of every kind that a state may hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = {"epochs": 0, "best": None, "losses": [], "buffer": np.zeros((2, 3), "u1")}
+
+    def on_epoch_end(self, epoch, logs=None):
+        memory = self.memory
+        memory["epochs"] += 1
+        memory["best"] = np.float32(logs["loss"])
+        memory["losses"] = [*memory["losses"], {"loss": float(logs["loss"])}]
+        memory["buffer"] = memory["buffer"] + 1
+
+    def state(self):
+        return self.memory
+
+    def restore(self, state):
+        self.memory = state
+
+
+class RememberingModel(keras.Model):
+    """A model with something to go on with besides its weights."""
+
+    position = np.array([1, 2])
+
+    def state(self):
+        return {"position": self.position, "name": "west"}
+
+    def restore(self, state):
+        self.position = state["position"]
+
+
+def test_a_resumable_callback_goes_on_from_what_it_remembers(tmp_path):
+    counter = Counter()
+    fit(following(tmp_path, compiled(), counter), counter, epochs=3)
+
+    again = Counter()
+    following(tmp_path, compiled(), again).restore()
+
+    assert again.memory["epochs"] == 3
+    assert again.memory["best"] == counter.memory["best"]
+    assert again.memory["losses"] == counter.memory["losses"] and len(again.memory["losses"]) == 3
+    assert again.memory["buffer"].dtype == np.uint8
+    np.testing.assert_array_equal(again.memory["buffer"], np.full((2, 3), 3))
+
+
+def test_a_model_goes_on_from_what_it_remembers(tmp_path):
+    def remembering():
+        inputs = keras.Input((2,))
+        model = RememberingModel(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("adam", "mse")
+        return model
+
+    model = remembering()
+    model.position = np.array([3, 4])
+    fit(following(tmp_path, model))
+
+    again = remembering()
+    following(tmp_path, again).restore()
+
+    np.testing.assert_array_equal(again.position, [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: keras.callbacks.EarlyStopping("loss", patience=9), ("wait", "best", "best_epoch")),
+        (
+            lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=9, cooldown=2),
+            ("wait", "best", "cooldown_counter"),
+        ),
+        (
+            lambda: keras.callbacks.ModelCheckpoint("b.keras", "loss", save_best_only=True),
+            ("best",),
+        ),
+    ],
+    ids=["EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"],
+)
+def test_a_callback_of_keras_s_goes_on_from_what_it_remembers(make, names, tmp_path):
+    # At a negative learning rate it only gets worse: the first epoch is the best.
+    first = make()
+    fit(following(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), first), first, epochs=3)
+
+    again = make()
+    state = following(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), again)
+    fit(state, again, epochs=1)
+
+    uninterrupted = make()
+    model = compiled(optimizer=keras.optimizers.SGD(-0.1))
+    following(tmp_path / "other", model)
+    assert {name: getattr(again, name) for name in names} != {
+        name: getattr(uninterrupted, name, None) for name in names
+    }
+    assert again.best == first.best
+    if hasattr(first, "wait"):
+        assert (first.wait, again.wait) == (2, 3)
 
 
 def test_best_weights_are_part_of_the_state(tmp_path):
     def keeping():
         return keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
 
-    best, model = keeping(), compiled(1)
-    state = TrainingState(tmp_path, [best])
-    ones = np.ones((4, 2)), np.ones((4, 1))
-    model.fit(*ones, epochs=1, verbose=0, callbacks=[best, state])
+    best, model = keeping(), compiled()
+    state = following(tmp_path, model, best)
+    fit(state, best)
     # Afterwards it only gets worse.
     model.optimizer.learning_rate = -1.0
-    model.fit(*ones, epochs=3, initial_epoch=1, verbose=0, callbacks=[best, state])
+    fit(state, best, epochs=2)
     kept = best.best_weights
 
     fresh = keeping()
-    again = TrainingState(tmp_path, [fresh])
-    again.find()
-    again.set_model(compiled(1))
+    again = following(tmp_path, compiled(), fresh)
     again.restore()
 
     assert any((a != b).any() for a, b in zip(kept, again.model.get_weights(), strict=True))
@@ -174,19 +157,85 @@ def test_best_weights_are_part_of_the_state(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_other_callbacks_are_no_part_of_the_state(tmp_path):
+    state = following(tmp_path, compiled(), keras.callbacks.History(), Counter())
+
+    assert list(state.resumables) == ["1:Counter"]
+    assert not isinstance(state.resumables["1:Counter"], KerasCallbackState)
+
+
+def test_weights_optimizer_and_progress_are_put_back(tmp_path):
+    model = compiled()
+    fit(following(tmp_path, model, epochs=9), epochs=2)
+
+    state = following(tmp_path, compiled(), epochs=9)
+    state.restore()
+
+    assert state.progress[:3] == (0, 2, 0)
+    assert [row["loss"] for row in state.progress.rows] == model.history.history["loss"][-2:]
+    for one, other in ((model, state.model), (model.optimizer, state.model.optimizer)):
+        for a, b in zip(one.variables, other.variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_of_the_phase_before_only_the_networks_are_taken_up(tmp_path):
+    model, counter = compiled(), Counter()
+    fit(following(tmp_path, model, counter, epochs=1), counter)
+
+    fresh, again = compiled(optimizer="sgd"), Counter()
+    state = following(tmp_path, fresh, again, resumed=False)
+    state.restore()
+
+    assert state.progress.phase == 1
+    for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert fresh.optimizer.iterations == 0 and again.memory["epochs"] == 0
+
+
+def test_the_last_epoch_ends_the_phase_and_so_does_an_early_stop(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    ended = following(tmp_path / "ended", compiled(), epochs=2)
+    fit(ended, epochs=2)
+    stopped = following(tmp_path / "stopped", compiled(), epochs=5)
+    fit(stopped, Stop(), epochs=5)
+
+    assert ended.progress[:3] == stopped.progress[:3] == (1, 0, 0)
+    assert (len(ended.progress.rows), len(stopped.progress.rows)) == (2, 1)
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(0, 4), (3600, 1)])
+def test_a_state_is_saved_in_the_middle_of_an_epoch_when_the_last_is_old(seconds, saved, tmp_path):
+    examples = np.ones((8, 2)), np.ones((8, 1))
+    steps = []
+
+    class Note(TrainingState):
+        def _save(self, progress):
+            super()._save(progress)
+            steps.append(progress.step)
+
+    model = compiled()
+    state = Note(tmp_path, save_seconds=seconds)
+    state.follow({"network": model}, model, [], 9, False)
+    fit(state, examples=examples, batch_size=2)
+
+    # After each step, and at the end; the last step's own is that of the end.
+    assert steps == [1, 2, 3, 0][-saved:]
+    assert TrainingState(tmp_path).find()[:3] == (0, 1, 0)
+
+
 def test_state_of_another_model_is_refused(tmp_path):
-    fit(compiled(1), TrainingState(tmp_path))
-    state = TrainingState(tmp_path)
-    state.find()
-    state.set_model(compiled(2))
+    fit(following(tmp_path, compiled(1)))
+    state = following(tmp_path, compiled(2))
 
     with pytest.raises(InputError, match="of another model"):
         state.restore()
 
 
 def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
-    model, state = compiled(1), TrainingState(tmp_path)
-    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=3, verbose=0, callbacks=[state])
+    fit(following(tmp_path, compiled()), epochs=3)
     newest, before = (sorted(tmp_path.glob("*.data-*"))[i] for i in (-1, -2))
     whole = newest.read_bytes()
 
@@ -200,8 +249,7 @@ def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
 
 
 def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path):
-    model, state = compiled(1), TrainingState(tmp_path)
-    model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0, callbacks=[state])
+    fit(following(tmp_path, compiled()), epochs=2)
     for number in (3, 4):
         (tmp_path / f"ckpt-{number}.data-00000-of-00001").write_bytes(b"torn")
         (tmp_path / f"ckpt-{number}_temp").mkdir()
@@ -210,9 +258,9 @@ def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path
     for name in others:
         (tmp_path / name).write_text("somebody else's")
 
-    state = TrainingState(tmp_path)
-    assert state.find().epoch == 2
-    fit(compiled(1), state)
+    state = following(tmp_path, compiled())
+    assert state.progress.epoch == 2
+    fit(state)
 
     assert states(tmp_path) == [str(tmp_path / "ckpt-2"), str(tmp_path / "ckpt-5")]
     endings = (".index", ".data-00000-of-00001")
@@ -220,28 +268,3 @@ def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == kept | others
     (tmp_path / "ckpt-5.index").unlink()
     assert TrainingState(tmp_path).find().epoch == 2
-
-
-def test_lost_state_is_no_reason_to_begin_anew(tmp_path):
-    run = Run(data="embedded", quiet=True, run_dir=tmp_path / "run")
-    train(iris, iris.config(epochs=1), run)
-    for path in (run.run_dir / "checkpoints").iterdir():
-        path.unlink()
-
-    with pytest.raises(InputError, match="a saved state that is whole"):
-        train(iris, run=Run(run_dir=run.run_dir, resume=True, quiet=True))
-
-
-def test_a_run_killed_in_its_first_epoch_begins_anew(tmp_path, caplog):
-    run = Run(data="embedded", quiet=True, run_dir=tmp_path / "run")
-
-    class Kill(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        train(with_callback(iris, Kill()), iris.config(epochs=1), run)
-    trained = train(iris, run=Run(run_dir=run.run_dir, resume=True, quiet=True))
-
-    assert "it begins anew" in caplog.text
-    assert len(trained.history["loss"]) == 1

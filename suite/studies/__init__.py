@@ -1,0 +1,1 @@
+"""Studies that work for every application."""

@@ -1,0 +1,172 @@
+"""Cross-validation: how well a recipe does on examples that it was not trained on."""
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from suite.app import App, Built, Fitted, Recipe, networks_of
+from suite.data.examples import Examples, Source
+from suite.data.pipelines import Data, steps_per_execution
+from suite.errors import InputError
+from suite.run import Run
+from suite.training.session import build
+from suite.training.state import optimizers
+
+log = logging.getLogger(__name__)
+
+
+def cross_validate(
+    app: App, recipe: Recipe, run: Run, *, folds: int = 10, repeats: int = 1, folds_seed: int = 1
+) -> dict[str, Any]:
+    """Trains fresh models on all folds but one, and tests them on that one, fold by fold.
+
+    All examples of the source take part. Folds are stratified where the target is a class.
+
+    Args:
+        app: Whose data have labels; its callbacks take no part.
+        recipe: Its knobs.
+        run: Says where the examples come from, and the seed.
+        folds: Parts of the examples, each of which is held out once.
+        repeats: Times that is done, on other folds each time.
+        folds_seed: Decides the folds.
+
+    Returns:
+        `cv_<metric>_mean` and `cv_<metric>_std` of every metric on the test split, over all folds
+        and repeats.
+
+    Raises:
+        InputError: There are no such examples, or not as many as folds.
+    """
+    source = app.data(recipe.config, run).source
+    if source is None:
+        raise InputError(f"cross-validation needs labelled examples, which {app.name} has not")
+    rows = _all_rows(source)
+    trainer = _Trainer(app, recipe)
+    results = []
+    for number, (kept, held_out) in enumerate(
+        _splits(rows, source.class_names, folds, repeats, folds_seed), start=1
+    ):
+        keras.utils.set_random_seed(run.seed)
+        fold = rows.rows(held_out)
+        # Where the best epoch is kept, that must not be chosen on the fold that judges.
+        validation = None if app.keep_best else fold
+        arrays = dataclasses.replace(
+            source, train=rows.rows(kept), validation=validation, test=fold, groups=None
+        )
+        data = app.data(recipe.config, dataclasses.replace(run, arrays=arrays))
+        results.append(app.evaluate(trainer.fitted(data)))
+        log.info("fold %d of %d", number, folds * repeats)
+    return {
+        f"cv_{name.removeprefix('test_')}_{statistic}": float(
+            function([result[name] for result in results])
+        )
+        for name, value in results[0].items()
+        if isinstance(value, float)
+        for statistic, function in (("mean", np.mean), ("std", np.std))
+    }
+
+
+def _all_rows(source: Source) -> Examples:
+    parts = [
+        part.in_memory()
+        for part in (source.train, source.validation, source.test)
+        if part is not None
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return Examples(
+        *(
+            keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *side)
+            for side in zip(*parts, strict=True)
+        )
+    )
+
+
+def _splits(
+    rows: Examples, class_names: tuple[str, ...], folds: int, repeats: int, folds_seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+
+    classes = rows.targets if class_names else None
+    most = int(np.bincount(classes).min()) if classes is not None else rows.num_examples
+    if not 2 <= folds <= most:
+        unit = "rows of the smallest class" if class_names else "rows"
+        raise InputError(f"`folds` must be from 2 to the {most} {unit}", folds)
+    kind = RepeatedStratifiedKFold if class_names else RepeatedKFold
+    splitter = kind(n_splits=folds, n_repeats=repeats, random_state=folds_seed)
+    return splitter.split(np.arange(rows.num_examples), classes)
+
+
+class _Trainer:
+    """Trains models of one recipe on different data, and compiles its steps only once.
+
+    Every training begins with the weights of a freshly built model, and with optimizers and
+    seeds as they are after a compilation.
+    """
+
+    def __init__(self, app: App, recipe: Recipe) -> None:
+        self.app, self.recipe = app, recipe
+        self.built: Built = None
+        self.constants: dict[str, Any] | None = None
+        self.models: dict[tuple[str, int], tuple[keras.Model, list[np.ndarray]]] = {}
+        self.folder = Path(tempfile.gettempdir())
+
+    def fitted(self, data: Data) -> Fitted:
+        """A model that was trained on these data."""
+        app, config = self.app, self.recipe.config
+        fresh = build(app, self.recipe, data)
+        arguments = data.model_arguments.items()
+        constants = {n: value for n, value in arguments if not isinstance(value, np.ndarray)}
+        if constants != self.constants:
+            # Arrays become weights; what else the data decide is part of the networks.
+            self.built, self.constants, self.models = fresh, constants, {}
+        networks = networks_of(self.built)
+        # In their order: a model without a name of its own is called differently each time.
+        for network, new in zip(networks.values(), networks_of(fresh).values(), strict=True):
+            network.set_weights(new.get_weights())
+        initial = {name: network.get_weights() for name, network in networks.items()}
+        for phase in app.phases(config):
+            trained_on = phase.data(data) if phase.data else data
+            steps = trained_on.steps_per_epoch
+            if (phase.name, steps) not in self.models:
+                compiled = (phase.compile or app.compile)(self.built, config, phase.epochs * steps)
+                compiled.steps_per_execution = steps_per_execution(steps, most=100)
+                for optimizer in optimizers(compiled):
+                    if not optimizer.built:
+                        optimizer.build(compiled.trainable_variables)
+                self.models[phase.name, steps] = compiled, _values(compiled)
+            model, values = self.models[phase.name, steps]
+            for variable, value in zip(_variables(model), values, strict=True):
+                variable.assign(value)
+            for name, weights in initial.items():
+                networks[name].set_weights(weights)
+            fitted = Fitted(
+                model=model, networks=networks, data=data, config=config, folder=self.folder
+            )
+            if phase.begin:
+                phase.begin(fitted)
+            if phase.epochs:
+                model.fit(
+                    trained_on.train(0),
+                    steps_per_epoch=steps,
+                    epochs=phase.epochs,
+                    shuffle=False,
+                    verbose=0,
+                )
+            initial = {name: network.get_weights() for name, network in networks.items()}
+        return fitted
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    moments = [variable for optimizer in optimizers(model) for variable in optimizer.variables]
+    return [*model.variables, *moments]
+
+
+def _values(model: keras.Model) -> list[np.ndarray]:
+    return [np.array(variable) for variable in _variables(model)]

@@ -1,0 +1,247 @@
+"""Runs Keras's `fit` phase by phase, from the saved state or from the beginning."""
+
+import functools
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from suite.app import Built, Fitted, Phase
+from suite.data.pipelines import Data, steps_per_execution
+from suite.data.stored import unreadable
+from suite.errors import InputError, Interrupted
+from suite.placement.keras_3_15 import fit_on_replicas
+from suite.placement.replicas import (
+    distribute,
+    distribute_passes,
+    many_hosts,
+    refuse_disagreement,
+)
+from suite.training.batch_norm import fused_batch_normalization
+from suite.training.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
+from suite.training.session import Session
+from suite.training.signals import StopSignals
+from suite.training.state import Progress, TrainingState
+
+log = logging.getLogger(__name__)
+
+History = dict[str, list[float | None]]
+
+
+def fit(session: Session) -> tuple[Fitted, History, float | None]:
+    """Trains to the end.
+
+    Returns:
+        The trained model, on one device; the logs by name and epoch, None where a phase does not
+        log a name; and the examples trained on in a second.
+
+    Raises:
+        InputError: The saved state cannot be taken up.
+        Interrupted: A signal came; the state is saved.
+    """
+    phases, placement, folder = session.phases, session.placement, session.folder
+    signals = StopSignals()
+    begin_from = session.resumed_from or folder
+    state = TrainingState(folder / "checkpoints", placement, signals, 60 * session.run.save_minutes)
+    start = _start(session, state, begin_from / "checkpoints")
+    refuse_disagreement(placement, state=start)
+    # Written after the state: where there is a log, there was a state.
+    log_file = LogFile(folder / "log.csv", start.rows)
+    if session.run.resume and start == Progress():
+        if (begin_from / log_file.path.name).exists():
+            raise InputError(
+                "`resume` needs a saved state that is whole",
+                received=f"{begin_from / 'checkpoints'}, without one",
+            )
+        log.warning("%s was stopped before its first state was saved: it begins anew.", folder)
+    log_file.write()  # a signal comes between the state of an epoch and its row
+    if start.phase == len(phases):
+        log.info("%s is trained to its end already.", begin_from)
+    fitting = _Fitting(session, state, log_file)
+    try:
+        with signals:
+            # A training that is done already still restores its last phase.
+            for number in range(min(start.phase, len(phases) - 1), len(phases)):
+                fitting.run(number)
+                if signals.received:
+                    signals.interrupt()
+    except tf.errors.InvalidArgumentError as error:
+        raise unreadable(error) or error from None
+    except Interrupted as interrupted:
+        stopped = state.progress
+        where = f"epoch {len(stopped.rows) + 1} after {stopped.step} steps"
+        raise Interrupted(
+            f"stopped in {where}; {session.resume_command}", interrupted.signal_number
+        ) from None
+    return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
+
+
+def _start(session: Session, state: TrainingState, folder: Any) -> Progress:
+    """Where to go on; a training that was done, but has more epochs now, is in its last phase."""
+    start, phases = state.find(folder), session.phases
+    earlier_epochs = sum(phase.epochs for phase in phases[:-1])
+    done = len(start.rows) - earlier_epochs
+    if start.phase == len(phases) and 0 < done < phases[-1].epochs and session.prolonged:
+        start = start._replace(phase=len(phases) - 1, epoch=done, step=0)
+        state.progress = start
+    return start
+
+
+def _history(rows: Sequence[dict[str, Any]]) -> History:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+class _Fitting:
+    """What goes from phase to phase.
+
+    Args:
+        session: The training.
+        state: Its resumable state.
+        log_file: Gets the logs of all phases.
+    """
+
+    def __init__(self, session: Session, state: TrainingState, log_file: LogFile) -> None:
+        self.session, self.state, self.log_file = session, state, log_file
+        self.built: Built = session.built
+        self.examples_per_second: float | None = None
+        self._phase: Phase
+        self._model: keras.Model
+        self._app_callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._best: Sequence[keras.callbacks.EarlyStopping] = ()
+
+    def run(self, number: int) -> None:
+        """Trains one phase, or what is left of it."""
+        session, state = self.session, self.state
+        phase = self._phase = session.phases[number]
+        data = session.data_of(phase)
+        with session.placement.scope():
+            again = session.first_model is None or number
+            model = session.compiled(self.built, phase) if again else session.first_model
+        self._model = model
+        fitted = session.fitted(model, self.built)
+        app_callbacks = self._app_callbacks = [*session.app.callbacks(fitted), *session.callbacks]
+        best = self._best = self._keep_best(phase)
+        start = state.progress
+        done = number < start.phase
+        resumed = bool(done or start.epoch or start.step)
+        state.follow(fitted.networks, model, [*best, *app_callbacks], phase.epochs, resumed)
+        if done:
+            state.restore()
+            return
+        if phase.begin and not resumed:
+            state.restore()
+            phase.begin(fitted)
+        if not phase.epochs:
+            state.restore()
+            state.end_phase()
+            return
+        self._fit(phase, data, number)
+        # Where nothing was left to train, no epoch has restored the state.
+        state.set_model(model)
+        state.restore()
+
+    def _keep_best(self, phase: Phase) -> list[keras.callbacks.EarlyStopping]:
+        app = self.session.app
+        if not app.keep_best or phase.name != self.session.phases[-1].name:
+            return []
+        return [
+            keras.callbacks.EarlyStopping(
+                app.objective,
+                mode=app.objective_mode,
+                patience=phase.epochs,
+                restore_best_weights=True,
+            )
+        ]
+
+    def _fit(self, phase: Phase, data: Data, number: int) -> None:
+        session, state, model = self.session, self.state, self._model
+        placement, start = session.placement, state.progress
+        phases = session.phases
+        earlier = sum(p.epochs for p in phases[:number])
+        total = sum(p.epochs for p in phases)
+        throughput = Throughput(data.examples_per_step or data.batch_size)
+        bar = [ProgressBar(total, data.steps_per_epoch)] if session.speaks else []
+        callbacks = Callbacks(
+            [
+                StopOnNaN(),
+                throughput,
+                *self._app_callbacks,  # what they log, the others see
+                *bar,
+                keras.callbacks.TensorBoard(session.folder / "tensorboard", write_graph=False),
+                *self._best,
+                state,
+                self.log_file,
+            ],
+            model,
+            total,
+            data.steps_per_epoch,
+            start.step,
+        )
+        validation = validation_steps = None
+        if data.validation is not None:
+            validation, validation_steps = distribute_passes(data.validation, placement)
+        # No execution may run past the end of an epoch, of its rest, or of a validation.
+        together = math.gcd(data.steps_per_epoch, start.step, validation_steps or 0)
+        model.steps_per_execution = steps_per_execution(together)
+        if many_hosts(placement):
+            # TensorFlow cannot put several steps together that the hosts do at the same time.
+            model.steps_per_execution = 1
+        # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
+        parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
+        parts += [(start.epoch + len(parts), phase.epochs, 0)]
+        # Steps are counted over all phases, so that no phase repeats another's batches.
+        first_step = sum(p.epochs * session.data_of(p).steps_per_epoch for p in phases[:number])
+        fused = fused_batch_normalization(model, session.run.fused)
+        try:
+            with fused, fit_on_replicas(placement):
+                if start.step and validation is not None:
+                    # Makes the running metrics, so that the state can put their values back.
+                    model.evaluate(validation, steps=1, verbose=0)
+                for first, last, done in parts:
+                    if first == last:
+                        continue
+                    step = first_step + first * data.steps_per_epoch + done
+                    model.fit(
+                        distribute(functools.partial(data.train, step), placement),
+                        validation_data=validation,
+                        validation_steps=validation_steps,
+                        initial_epoch=earlier + first,
+                        epochs=earlier + last,
+                        steps_per_epoch=data.steps_per_epoch - done,
+                        callbacks=callbacks,
+                        shuffle=False,
+                        verbose=0,
+                    )
+                    if model.stop_training:
+                        break
+        finally:
+            callbacks.close()
+        self.examples_per_second = throughput.examples_per_second
+
+    def on_one_device(self) -> Fitted:
+        """The trained model; with several replicas a copy of it, built on one device."""
+        session, model, built = self.session, self._model, self.built
+        if session.placement.num_replicas_in_sync > 1:
+            built = session.build()
+            copy = session.compiled(built, self._phase)
+            copy.set_weights(model.get_weights())
+            for (_, network), (_, trained) in zip(
+                session.fitted(copy, built).networks.items(),
+                session.fitted(model, self.built).networks.items(),
+                strict=True,
+            ):
+                network.set_weights(trained.get_weights())
+            for callback in self._app_callbacks:
+                callback.set_model(copy)
+            model = copy
+        # What ended before a resume has its last weights back: the best ones are put there again.
+        for keeper in [*self._app_callbacks, *self._best]:
+            if not isinstance(keeper, keras.callbacks.EarlyStopping):
+                continue
+            if keeper.restore_best_weights and keeper.best_weights is not None:
+                model.set_weights(keeper.best_weights)
+        return session.fitted(model, built)

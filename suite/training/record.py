@@ -1,0 +1,264 @@
+"""What a run writes down of itself, so that it can be taken up again, and its folder."""
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.app import Recipe
+from suite.errors import InputError, sentence
+from suite.files import claimed, refuse_path, write_whole
+from suite.run import Run
+
+if TYPE_CHECKING:
+    from suite.app import App
+    from suite.training.session import Session
+
+RUNS = Path("runs")
+RECORD = "run.json"
+FORMAT = 2  # of the record and of the saved states; those of another number are not taken up
+TRIAL = ".trial-"  # begins the name of what is made in a folder to see whether it can be written
+PACKAGES = (
+    "keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy", "scikit-learn",
+    "gymnasium",
+)  # fmt: skip
+# What must stay as it was for a resumed run to be the same run.
+SAME_RUN = ("data", "min_per_class", "seed", "deterministic", "precision")
+# What a resumed run takes over where it is not told otherwise.
+TAKEN_OVER = ("data_dir", "export_dir")
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide a result."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": sys.version.split()[0], **packages}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON spells it: dataclasses as objects, tuples as lists, paths as text."""
+    if isinstance(value, Run):
+        value = dataclasses.replace(value, arrays=None)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.loads(json.dumps(value, default=_spelled))
+
+
+def refuse_unwritable(folder: Path, knob: str) -> None:
+    """Refuses a folder that could not be made or written, without making it.
+
+    Raises:
+        InputError: The path, or the nearest parent that exists, is no writable folder.
+    """
+    nearest = folder
+    try:
+        while not (nearest.exists() or nearest.is_symlink()) and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise InputError(f"`{knob}` must be a folder", f"{folder}, but {nearest} is none")
+        # Asking for permission is not enough: root has it on a read-only file system, too.
+        tempfile.TemporaryDirectory(prefix=TRIAL, dir=nearest).cleanup()
+    except OSError as error:
+        raise InputError(
+            f"`{knob}` must be writable", f"{folder}, but {nearest}: {error.strerror}"
+        ) from None
+
+
+def new_folder(app: "App", run: Run) -> Path:
+    """Makes the folder of a new run."""
+    if run.run_dir is None:
+        return _timed_folder(RUNS / app.name)
+    run.run_dir.mkdir(parents=True, exist_ok=True)
+    return run.run_dir
+
+
+def claim(folder: Path, stack: ExitStack) -> None:
+    """Keeps other runs out of the folder, until the end.
+
+    Raises:
+        InputError: One is in it.
+    """
+    if not stack.enter_context(claimed(folder)):
+        raise InputError("`run_dir` must be of no run that is under way", f"{folder}, where one is")
+
+
+def write_record(session: "Session") -> None:
+    """Writes down what makes a new run, or one that was prolonged.
+
+    Raises:
+        InputError: Another run has come and gone since its folder was seen to be empty.
+    """
+    if session.resumed_from is None:
+        refuse_folder_in_use(session.folder)
+    record = {
+        "format": FORMAT,
+        "app": session.app.name,
+        "config": plain(session.config),
+        "architecture": plain(session.recipe.architecture),
+        "run": plain(session.run),
+        "fingerprint": session.data.description.fingerprint,
+        "versions": versions(),
+    }
+    text = json.dumps(with_checksum(record), indent=2, ensure_ascii=False)
+    write_whole(session.folder / RECORD, text + "\n")
+
+
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run, and the SHA-256 of its content."""
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    text = json.dumps(content, sort_keys=True)
+    return {**content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def refuse_folder_in_use(folder: Path) -> None:
+    """Refuses to start a new run over something else, or where nothing can be written.
+
+    Raises:
+        InputError: The folder is not empty, or could not be made or written.
+    """
+    refuse_unwritable(folder, "run_dir")
+    refuse_path(folder, "run_dir")
+    # Another worker may be trying it, too.
+    if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
+        run = ", which holds a run already; add --resume to go on with it"
+        content = run if (folder / RECORD).exists() else ", which is not empty"
+        raise InputError("`run_dir` must be a new or empty folder", f"{folder}{content}")
+
+
+def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, bool]:
+    """Looks up the run to go on with, and the settings that made it.
+
+    A knob that was not given takes the recorded value. More epochs prolong the run.
+
+    Returns:
+        The folder, the recipe, `run` with the recorded seed, data and so on, and whether the run
+        is prolonged.
+
+    Raises:
+        InputError: There is no such run, it is another app's or another version's, or a knob was
+            given that differs from the recorded one.
+    """
+    folder = run.run_dir or _newest(app.name)
+    refuse_path(folder, "run_dir")
+    if not (folder / RECORD).is_file():
+        raise InputError("`resume` needs the folder of a run", f"{folder}, without {RECORD}")
+    damaged = InputError(
+        "`resume` needs a run that is whole", f"{folder}, whose {RECORD} is damaged"
+    )
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        recorded_app, recorded_run = record["app"], {**record["run"]}
+        recorded_config, architecture = {**record["config"]}, {**record["architecture"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise damaged from None
+    if recorded_app != app.name:
+        raise InputError(
+            f"`resume` needs a run of {app.name}", f"{folder}, a run of {recorded_app}"
+        )
+    if record != with_checksum(record):
+        raise damaged
+    if record.get("format") != FORMAT:
+        raise InputError(
+            "`resume` needs a run of this version of the suite", f"{folder}, of an earlier one"
+        )
+    try:
+        config = app.recorded(recorded_config)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`resume` needs a run of this version of {app.name}", f"{folder}: {sentence(error)}"
+        ) from None
+    given = recipe.given or _changed(app, recipe)
+    chosen = {**plain(recipe.config), **plain(recipe.architecture)}
+    defaults = {name: knob.default for name, knob in app.architecture_knobs().items()}
+    recorded = {**plain(config), **plain(defaults), **architecture}
+    epochs, more = recorded.get("epochs"), chosen.get("epochs")
+    prolonged = "epochs" in given and more is not None and epochs is not None and more > epochs
+    for name in given & chosen.keys():
+        if chosen[name] != recorded.get(name) and not (prolonged and name == "epochs"):
+            raise _differs(name, recorded.get(name), chosen[name])
+    if prolonged:
+        config = dataclasses.replace(config, epochs=more)
+    again = _same_run(run, recorded_run, given, damaged)
+    return folder, Recipe(config=config, architecture=architecture), again, prolonged
+
+
+def refuse_other_data(folder: Path, fingerprint: str) -> None:
+    """Refuses to go on with a run on other data than it began with.
+
+    Raises:
+        InputError: The fingerprints differ.
+    """
+    recorded = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("fingerprint")
+    if recorded != fingerprint:
+        raise InputError(
+            f"`resume` needs the data that {folder} began with, fingerprint {recorded}", fingerprint
+        )
+
+
+def _same_run(
+    run: Run, recorded: Mapping[str, Any], given: frozenset[str], damaged: InputError
+) -> Run:
+    """The flags of a run that is taken up again."""
+    default, flags = plain(Run()), plain(run)
+    for name in SAME_RUN:
+        if name not in recorded:
+            raise damaged
+        chosen = name in given or flags[name] != default[name]
+        if chosen and flags[name] != recorded[name]:
+            raise _differs(name, recorded[name], flags[name])
+    same = {name: recorded[name] for name in SAME_RUN}
+    taken = {
+        name: recorded[name]
+        for name in TAKEN_OVER
+        if name in recorded and name not in given and flags[name] == default[name]
+    }
+    try:
+        return dataclasses.replace(run, **same, **taken)
+    except (ValueError, TypeError):
+        raise damaged from None
+
+
+def _changed(app: "App", recipe: Recipe) -> frozenset[str]:
+    """The knobs that differ from their defaults."""
+    default = plain(app.config())
+    values = plain(recipe.config)
+    return frozenset(
+        {name for name, value in values.items() if value != default.get(name)}
+        | recipe.architecture.keys()
+    )
+
+
+def _differs(name: str, recorded: Any, received: Any) -> InputError:
+    return InputError(f"`{name}` must stay as it was when a run is resumed: {recorded}", received)
+
+
+def _timed_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.datetime.now()
+    while True:
+        folder = parent / now.strftime("%Y%m%d-%H%M%S")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:  # another run of this app began in the same second
+            now += datetime.timedelta(seconds=1)
+
+
+def _newest(name: str) -> Path:
+    records = list((RUNS / name).glob(f"*/{RECORD}"))
+    if not records:
+        raise InputError(f"`resume` needs a run of {name}", f"none under {RUNS / name}")
+    return max(records, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def _spelled(value: Any) -> Any:
+    """What JSON has no word for: mappings of other kinds, numbers and arrays of NumPy's, paths."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,123 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from apps.binary_addition import app as binary_addition
+from apps.iris import app as iris
+from suite import InputError, Run
+from suite.app import Phase
+from suite.data import Examples, Source
+from suite.studies.cross_validation import cross_validate
+from tests.suite.small import app, points, variant
+
+EMBEDDED = Run(data="embedded", quiet=True)
+TWO = Source(name="two", train=Examples(*points(40)), class_names=("below", "above"))
+
+
+def test_every_example_is_tested_once_and_never_trained_on_then():
+    sizes, seen = [], []
+
+    def evaluate(fitted):
+        splits = fitted.data.splits
+        sizes.append([splits[name].num_examples for name in ("train", "test")])
+        test = {tuple(row) for row in splits["test"].inputs}
+        assert not test & {tuple(row) for row in splits["train"].inputs}
+        seen.extend(test)
+        return {"test_size": float(len(test))}
+
+    result = cross_validate(
+        variant(app, evaluate=evaluate), app.recipe(epochs=1), Run(arrays=TWO), folds=4, repeats=2
+    )
+
+    assert sizes == [[30, 10]] * 8
+    assert sorted(seen) == sorted(2 * [tuple(row) for row in points(40)[0]])
+    assert result == {"cv_size_mean": 10.0, "cv_size_std": 0.0}
+
+
+def test_iris_is_told_apart_on_every_fold():
+    result = cross_validate(iris, iris.recipe(epochs=2), EMBEDDED, folds=3)
+
+    assert result["cv_accuracy_mean"] > 0.92
+    assert 0 <= result["cv_accuracy_std"] < 0.1
+    assert {"cv_loss_mean", "cv_loss_std"} < result.keys()
+
+
+@pytest.mark.full
+def test_iris_is_told_apart_as_is_written():
+    assert cross_validate(iris, iris.recipe(), EMBEDDED)["cv_accuracy_mean"] > 0.96
+
+
+def test_labels_cannot_be_seen_by_the_model_that_is_judged_by_them():
+    source = iris.data(iris.config(), EMBEDDED).source
+    shuffled = np.random.default_rng(0).permutation(source.train.targets)
+    arrays = dataclasses.replace(source, train=Examples(source.train.inputs, shuffled))
+
+    result = cross_validate(iris, iris.recipe(epochs=1), Run(arrays=arrays), folds=5)
+
+    assert result["cv_accuracy_mean"] < 0.55
+
+
+def test_folds_are_trained_anew_each():
+    """The models of the same fold are the same, whichever fold came before."""
+    weights = []
+
+    def evaluate(fitted):
+        weights.append(fitted.model.get_weights())
+        return {"test_loss": 0.0}
+
+    judged = variant(app, evaluate=evaluate)
+    for _ in range(2):
+        cross_validate(judged, app.recipe(epochs=1), Run(arrays=TWO), folds=2)
+
+    for a, b, other in zip(weights[0], weights[2], weights[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != other).any()
+
+
+def test_phases_take_part():
+    begun = []
+    phases = [
+        Phase(name="closed form", begin=lambda fitted: begun.append("begin")),
+        Phase(name="fit", epochs=1),
+        Phase(name="again", epochs=1, data=lambda data: data),
+    ]
+    in_phases = variant(app, phases=lambda config: phases)
+
+    result = cross_validate(in_phases, app.recipe(), Run(arrays=TWO), folds=2)
+
+    assert begun == ["begin", "begin"]
+    assert np.isfinite(result["cv_loss_mean"])
+
+
+@pytest.mark.parametrize(("folds", "most"), [(1, 18), (19, 18), (1000, 18)])
+def test_folds_that_cannot_be_are_refused(folds, most):
+    labels = (np.arange(40) >= most).astype("int32")
+    source = dataclasses.replace(TWO, train=Examples(points(40)[0], labels))
+
+    with pytest.raises(InputError) as refused:
+        cross_validate(app, app.recipe(), Run(arrays=source), folds=folds)
+
+    assert str(refused.value) == (
+        f"`folds` must be from 2 to the {most} rows of the smallest class. Received: {folds}"
+    )
+
+
+def test_targets_that_are_no_classes_are_folded_at_random():
+    regression = variant(
+        app,
+        build=lambda: keras.Model(x := keras.Input((2,), name="point"), keras.layers.Dense(1)(x)),
+        compile=lambda model, config, steps: model.compile("adam", "mse") or model,
+    )
+    targets = points(40)[0].sum(axis=1, keepdims=True)
+    source = Source(name="sums", train=Examples(points(40)[0], targets))
+
+    result = cross_validate(regression, regression.recipe(), Run(arrays=source), folds=4)
+
+    assert result.keys() == {"cv_loss_mean", "cv_loss_std"}
+
+
+def test_what_has_no_labelled_examples_is_refused():
+    with pytest.raises(InputError, match="needs labelled examples, which binary_addition has not"):
+        cross_validate(binary_addition, binary_addition.recipe(), EMBEDDED, folds=2)

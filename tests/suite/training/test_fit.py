@@ -1,0 +1,467 @@
+"""Interrupted anywhere, a training ends with the same bytes as one that was not."""
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from apps.dcgan import app as dcgan
+from apps.iris import app as iris
+from apps.mnist_cnn import app as mnist_cnn
+from apps.vae import app as vae
+from suite import InputError, Interrupted, Run, train
+from suite.app import Phase, serve_networks
+from suite.training.state import TrainingState
+from tests.suite.small import (
+    QUIET,
+    app,
+    assert_equal_weights,
+    compile_model,
+    variant,
+    with_callbacks,
+)
+
+EMBEDDED = Run(data="embedded", quiet=True, seed=5)
+
+
+class SignalAt(keras.callbacks.Callback):
+    """Sends this process a signal after a batch or an epoch, counted over all phases.
+
+    A part of every training that is compared: callbacks are part of the state by their place.
+    """
+
+    def __init__(self, epoch=None, batch=None, number=signal.SIGINT):
+        super().__init__()
+        self.epoch, self.batch, self.number = epoch, batch, number
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        last = self.params["steps"] - 1
+        wanted = last if self.batch == "last" else self.batch
+        if self.now == self.epoch and wanted is not None and batch >= wanted:
+            self.stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.stop()
+
+    def stop(self):
+        self.epoch = None
+        os.kill(os.getpid(), self.number)
+
+
+def optimizers(model):
+    return [model.optimizer, getattr(model, "discriminator_optimizer", None)]
+
+
+def assert_same(whole, resumed):
+    """The same weights, optimizers, logs and metrics, to the last bit."""
+    for a, b in zip(whole.model.variables, resumed.model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for one, other in zip(optimizers(whole.model), optimizers(resumed.model), strict=True):
+        if one is not None:
+            for a, b in zip(one.variables, other.variables, strict=True):
+                np.testing.assert_array_equal(a, b)
+    assert whole.history == resumed.history
+    assert whole.metrics == resumed.metrics
+    logs = [(trained.folder / "log.csv").read_bytes() for trained in (whole, resumed)]
+    assert logs[0] == logs[1]
+
+
+def broken_and_whole(app, recipe, run, when, until="fit", make_callbacks=list):
+    """The same training twice: at once, and stopped by a signal and resumed."""
+
+    def training(run, recipe, callback):
+        return train(app, recipe, run, until=until, callbacks=[*make_callbacks(), callback])
+
+    whole = training(dataclasses.replace(run, run_dir=Path("whole")), recipe, SignalAt())
+    with pytest.raises(Interrupted, match="--resume --run-dir broken") as stopped:
+        training(dataclasses.replace(run, run_dir=Path("broken")), recipe, SignalAt(**when))
+    assert stopped.value.signal_number == signal.SIGINT
+    # Everything is found in the folder: no knob is given again.
+    again = Run(run_dir=Path("broken"), resume=True, quiet=True)
+    return whole, training(again, None, SignalAt())
+
+
+CASES = {
+    "in an epoch": (iris, {"batch_size": 32}, {"epoch": 0, "batch": 30}),
+    "in the last step of an epoch": (iris, {"batch_size": 32}, {"epoch": 0, "batch": "last"}),
+    "at the end of an epoch": (iris, {"batch_size": 32}, {"epoch": 0}),
+    "at the very end": (iris, {"batch_size": 32}, {"epoch": 1}),
+    "with dropout and augmentation": (
+        mnist_cnn,
+        {"batch_size": 32, "filters": (4, 8), "dropout": 0.2},
+        {"epoch": 0, "batch": 25},
+    ),
+    "of two networks and an average": (
+        dcgan,
+        {"batch_size": 32, "discriminator_steps": 2, "generator_filters": (8, 4)}
+        | {"discriminator_filters": (4, 8), "latent_dim": 8},
+        {"epoch": 0, "batch": 25},
+    ),
+    "with noise of its own": (
+        vae,
+        {"batch_size": 32, "nll_samples": 1, "filters": (4,), "units": (8,)},
+        {"epoch": 0, "batch": 25},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_run_equals_the_uninterrupted_one(case):
+    app, knobs, when = CASES[case]
+    recipe = app.recipe(**{"epochs": 2, "min_steps_per_epoch": 60} | knobs)
+
+    assert_same(*broken_and_whole(app, recipe, EMBEDDED, when, until="judge"))
+
+
+def test_sigterm_is_told_apart():
+    with pytest.raises(Interrupted) as stopped:
+        train(app, run=QUIET, callbacks=[SignalAt(0, 3, signal.SIGTERM)])
+
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# --- phases -----------------------------------------------------------------------------------
+
+
+def compile_frozen(model, config, steps):
+    """Only the last layer is trained, and by another optimizer."""
+    model.get_layer("hidden").trainable = False
+    model.compile(
+        keras.optimizers.SGD(0.3, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def compile_thawed(model, config, steps):
+    model.get_layer("hidden").trainable = True
+    return compile_model(model, config, steps)
+
+
+def phases(config):
+    return [
+        Phase(name="all", epochs=config.epochs, compile=compile_thawed),
+        Phase(name="head", epochs=2, compile=compile_frozen),
+    ]
+
+
+of_two_phases = variant(app, phases=phases)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [{"epoch": 1}, {"epoch": 2, "batch": 3}, {"epoch": 3}],
+    ids=str,
+)
+def test_a_training_of_two_phases_is_resumed_in_each(when):
+    whole, resumed = broken_and_whole(of_two_phases, app.recipe(), QUIET, when)
+
+    assert_same(whole, resumed)
+    assert len(whole.history["loss"]) == 4
+    assert isinstance(resumed.model.optimizer, keras.optimizers.SGD)
+
+
+def test_a_training_killed_in_its_second_phase_is_resumed():
+    class Kill(SignalAt):
+        def stop(self):
+            raise ZeroDivisionError
+
+    def training(callback, **flags):
+        run = Run(quiet=True, run_dir=Path("run"), **flags)
+        return train(of_two_phases, run=run, callbacks=[callback])
+
+    whole = train(of_two_phases, run=Run(quiet=True, run_dir=Path("whole")), callbacks=[SignalAt()])
+    with pytest.raises(ZeroDivisionError):
+        training(Kill(epoch=3, batch=4))
+
+    assert_same(whole, training(SignalAt(), resume=True))
+
+
+def test_frozen_weights_stay_and_the_others_move_on():
+    first = train(variant(app, phases=lambda config: phases(config)[:1]), run=QUIET, until="fit")
+    both = train(of_two_phases, run=QUIET, until="fit")
+
+    for name, same in (("hidden", True), ("logits", False)):
+        before, after = (
+            trained.model.get_layer(name).get_weights()[0] for trained in (first, both)
+        )
+        assert np.array_equal(before, after) is same, name
+
+
+def test_a_phase_without_epochs_is_done_by_its_beginning():
+    calls = []
+
+    def begin(fitted):
+        calls.append(type(fitted).__name__)
+        layer = fitted.networks["small"].get_layer("logits")
+        layer.set_weights([np.ones_like(w) for w in layer.get_weights()])
+
+    def of(*phases):
+        return variant(app, phases=lambda config: phases)
+
+    closed_form = Phase(name="closed form", begin=begin)
+    trained = train(of(closed_form), run=QUIET)
+
+    assert calls == ["Fitted"]
+    assert (trained.history, trained.report["examples_per_second"]) == ({}, None)
+    np.testing.assert_array_equal(trained.model.get_layer("logits").get_weights()[1], [1, 1])
+    assert trained.saved_model.exists()
+
+    # It is not done again where it was done already.
+    train(of(closed_form), run=Run(resume=True, run_dir=trained.folder, quiet=True), until="fit")
+    assert len(calls) == 1
+    two = of(closed_form, Phase(name="fit", epochs=2, begin=begin))
+    assert_same(*broken_and_whole(two, app.recipe(), QUIET, {"epoch": 0, "batch": 3}))
+    assert len(calls) == 1 + 2 + 2
+
+
+def test_a_phase_may_train_on_other_data_and_no_batch_comes_twice():
+    firsts = []
+
+    def other_data(data):
+        def train_on(step, *shard):
+            firsts.append(step)
+            return data.train(step, *shard)
+
+        return dataclasses.replace(data, train=train_on)
+
+    parts = [
+        Phase(name=str(number), epochs=epochs, data=other_data)
+        for number, epochs in enumerate((2, 1))
+    ]
+    trained = train(variant(app, phases=lambda config: parts), run=QUIET, until="fit")
+
+    assert firsts == [0, 2 * trained.data.steps_per_epoch]
+
+
+def test_logs_of_phases_share_a_table():
+    trained = train(of_two_phases, run=QUIET, until="fit")
+
+    lines = (trained.folder / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3", "4"]
+
+
+def test_a_model_without_a_name_is_resumed():
+    def build(*, units: int = 4):
+        named = app.build(units=units)
+        return keras.Model(named.input, named.output)
+
+    nameless = variant(app, build=build, endpoints=serve_networks)
+
+    whole, resumed = broken_and_whole(nameless, app.recipe(), QUIET, {"epoch": 0})
+
+    assert_same(whole, resumed)
+    assert whole.networks.keys() != resumed.networks.keys()
+
+
+# --- callbacks --------------------------------------------------------------------------------
+
+
+def test_keras_s_callbacks_go_on_where_they_were():
+    """The rate falls after epochs without progress, counted over the interruption."""
+
+    def plateau():
+        return [keras.callbacks.ReduceLROnPlateau("loss", 0.5, patience=2, min_delta=9.0)]
+
+    recipe = app.recipe(epochs=6)
+    whole, resumed = broken_and_whole(app, recipe, QUIET, {"epoch": 1}, make_callbacks=plateau)
+
+    assert_same(whole, resumed)
+    assert len(set(whole.history["learning_rate"])) > 1
+
+
+@pytest.mark.parametrize("when", [{"epoch": 1}, {"epoch": 2, "batch": 3}], ids=str)
+def test_an_early_stop_comes_when_it_would_have_come(when):
+    def patience():
+        return [keras.callbacks.EarlyStopping("loss", patience=3, min_delta=9.0)]
+
+    recipe = app.recipe(epochs=9)
+    whole, resumed = broken_and_whole(app, recipe, QUIET, when, make_callbacks=patience)
+
+    assert_same(whole, resumed)
+    assert len(whole.history["loss"]) == 4
+
+
+def test_the_best_weights_of_an_early_stop_are_there_after_a_resume():
+    def keeping():
+        return keras.callbacks.EarlyStopping(
+            "loss", mode="max", patience=2, restore_best_weights=True
+        )
+
+    run = Run(quiet=True, run_dir=Path("here"))
+    recipe = app.recipe(epochs=9)
+    whole = train(app, recipe, run, until="fit", callbacks=[keeping()])
+    resumed = train(
+        app, None, dataclasses.replace(run, resume=True), until="fit", callbacks=[keeping()]
+    )
+
+    assert len(whole.history["loss"]) == 3
+    assert_equal_weights(whole.model, resumed.model)
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
+def test_the_epoch_with_the_best_objective_is_kept(mode, best):
+    weights = []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["quality"] = [2.0, 3.0, 1.0, 2.0][epoch]
+            weights.append(self.model.get_weights())
+
+    keeping = variant(
+        with_callbacks(app, Note()), objective="quality", objective_mode=mode, keep_best=True
+    )
+
+    trained = train(keeping, app.recipe(epochs=4), QUIET, until="fit")
+
+    assert any((a != b).any() for a, b in zip(weights[best], weights[3], strict=True))
+    for a, b in zip(weights[best], trained.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_best_epoch_is_kept_over_an_interruption():
+    keeping = variant(app, objective_mode="max", keep_best=True)
+    recipe = app.recipe(epochs=4)
+
+    assert_same(*broken_and_whole(keeping, recipe, QUIET, {"epoch": 2}))
+
+
+# --- states -----------------------------------------------------------------------------------
+
+
+def test_a_state_is_saved_every_few_minutes(monkeypatch):
+    steps = []
+
+    def save(self, progress):
+        steps.append((progress.epoch, progress.step))
+        saved(self, progress)
+
+    saved = TrainingState._save
+    monkeypatch.setattr(TrainingState, "_save", save)
+
+    train(app, app.recipe(epochs=1), dataclasses.replace(QUIET, save_minutes=1e-9), until="fit")
+    often, steps[:] = steps[:], []
+    train(app, app.recipe(epochs=1), QUIET, until="fit")
+
+    assert len(often) > 1 and often[0][1] > 0
+    assert steps == [(0, 0)]
+
+
+def test_a_run_killed_after_such_a_save_goes_on_from_there():
+    class Kill(keras.callbacks.Callback):
+        batches = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.batches += 1
+            if batch == 6:
+                raise ZeroDivisionError
+
+    class Count(Kill):
+        def on_train_batch_end(self, batch, logs=None):
+            self.batches += 1
+
+    run = dataclasses.replace(QUIET, run_dir=Path("here"), save_minutes=1e-9)
+    whole = train(app, run=dataclasses.replace(QUIET, run_dir=Path("whole")), until="fit")
+    with pytest.raises(ZeroDivisionError):
+        train(app, run=run, callbacks=[Kill()])
+    state = TrainingState(Path("here/checkpoints")).find()
+    count = Count()
+    resumed = train(
+        app,
+        run=Run(resume=True, quiet=True, run_dir=Path("here")),
+        callbacks=[count],
+        until="fit",
+    )
+
+    assert (state.epoch, state.step > 0) == (0, True)
+    assert whole.history == resumed.history
+    assert_equal_weights(whole.model, resumed.model)
+    assert 0 < count.batches < 2 * 37
+
+
+def test_lost_state_is_no_reason_to_begin_anew(tmp_path):
+    run = Run(quiet=True, run_dir=tmp_path / "run")
+    train(app, run=run, until="fit")
+    for path in (run.run_dir / "checkpoints").iterdir():
+        path.unlink()
+
+    with pytest.raises(InputError, match="a saved state that is whole"):
+        train(app, run=Run(run_dir=run.run_dir, resume=True, quiet=True))
+
+
+def test_a_run_killed_in_its_first_epoch_begins_anew(tmp_path, caplog):
+    run = Run(quiet=True, run_dir=tmp_path / "run")
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(app, app.recipe(epochs=1), run, callbacks=[Kill()])
+    trained = train(app, run=Run(run_dir=run.run_dir, resume=True, quiet=True), until="fit")
+
+    assert "it begins anew" in caplog.text
+    assert len(trained.history["loss"]) == 1
+
+
+def test_a_finished_run_is_prolonged():
+    run = Run(quiet=True, run_dir=Path("here"))
+    finished = train(app, app.recipe(epochs=2), run)
+    again = dataclasses.replace(run, resume=True)
+    prolonged = train(app, app.recipe(epochs=5), again)
+    whole = train(app, app.recipe(epochs=5), Run(quiet=True, run_dir=Path("whole")))
+
+    assert (len(finished.history["loss"]), len(prolonged.history["loss"])) == (2, 5)
+    assert_same(whole, prolonged)
+    assert train(app, None, again, until="fit").history == prolonged.history
+    with pytest.raises(InputError, match=r"`epochs` must stay as it was .*: 5\. Received: 4"):
+        train(app, app.recipe(epochs=4), again)
+
+
+def test_a_stopped_run_is_prolonged():
+    run = Run(quiet=True, run_dir=Path("here"))
+    with pytest.raises(Interrupted):
+        train(app, app.recipe(epochs=2), run, callbacks=[SignalAt(0, 3)])
+
+    prolonged = train(app, app.recipe(epochs=4), dataclasses.replace(run, resume=True))
+
+    assert len(prolonged.history["loss"]) == 4
+
+
+# --- replicas ---------------------------------------------------------------------------------
+
+
+def test_two_replicas_learn_what_one_device_learns():
+    """Equal losses and gradients: a loss scaled twice would show at once."""
+    recipe = iris.recipe(epochs=1, batch_size=108, weight_decay=0, noise=0.0)
+
+    one, two = (
+        train(iris, recipe, dataclasses.replace(EMBEDDED, strategy=strategy), until="judge")
+        for strategy in ("one_device", "mirrored")
+    )
+
+    assert one.history["loss"] == pytest.approx(two.history["loss"], rel=1e-4)
+    assert one.metrics["test_loss"] == pytest.approx(two.metrics["test_loss"], rel=1e-3)
+    for a, b in zip(one.model.get_weights(), two.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_training_of_two_phases_on_two_replicas_is_taken_up_on_one_device():
+    run = Run(quiet=True, strategy="mirrored", run_dir=Path("here"))
+    with pytest.raises(Interrupted):
+        train(of_two_phases, run=run, callbacks=[SignalAt(2)])
+
+    trained = train(of_two_phases, run=Run(quiet=True, resume=True, run_dir=Path("here")))
+
+    assert len(trained.history["loss"]) == 4
+    assert trained.report["saved_model"]["reload_difference"] < 1e-4
