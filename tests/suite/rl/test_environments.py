@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from suite import InputError, Run
-from suite.rl.environments import Environments, film, load_episodes, returns_of
+from suite import InputError
+from suite.rl.environments import Environments
 
-pytestmark = pytest.mark.usefixtures("corridors")
+pytestmark = pytest.mark.usefixtures("corridors", "rings")
 
 
 def test_the_step_after_an_end_is_none():
@@ -62,19 +62,6 @@ def test_copies_may_be_played_in_other_ways(vectorization):
     environments.close()
 
 
-def test_each_environment_plays_one_episode():
-    returns = returns_of(lambda seen: np.zeros((3, 2)), Environments("Corridor-v0", 3), seed=0)
-
-    assert returns.tolist() == [6, 6, 6]
-
-
-def test_an_episode_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("suite.rl.environments.LONGEST_EPISODE", 20)
-
-    with pytest.raises(InputError, match="must end its episodes within 20 steps"):
-        returns_of(lambda seen: np.zeros(2), Environments("CliffWalking-v1", 2), seed=0)
-
-
 def test_a_restored_one_keeps_its_own_clock():
     one, other = Environments("CartPole-v1", 2), Environments("CartPole-v1", 2)
     one.reset(0)
@@ -84,32 +71,11 @@ def test_a_restored_one_keeps_its_own_clock():
     assert other.begun > one.begun
 
 
-def test_another_seed_begins_other_episodes():
-    def seeds(seed):
-        data = load_episodes(Run(seed=seed), "CartPole-v1", 4, rollout_length=2, steps_per_epoch=3)
-        return next(iter(data.train(2)))
-
-    one, again, other = seeds(1), seeds(1), seeds(2)
-
-    assert (one[0] == again[0]).numpy().all() and (one[0] != other[0]).numpy().any()
-
-
-def test_observations_may_be_left_as_they_are():
-    def scale(**options):
-        data = load_episodes(Run(), "Acrobot-v1", 4, rollout_length=2, steps_per_epoch=3, **options)
-        return data.model_arguments.get("observation_scale")
-
-    assert scale()[-1] < 0.1
-    assert scale(scale_observations=False) is None
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("CartPole-v11", r"near it: CartPole-v1.*Received: CartPole-v11"),
         ("Nothing of the kind", r"one of Gymnasium's.*Received: Nothing of the kind"),
-        ("Blackjack-v1", r"Box or Discrete observations. Received: Tuple"),
-        ("Unbounded-v0", r"a bounded Box of them. Received: Box"),
         ("no_such_module:Toy-v0", r"one that can be made.*no_such_module"),
     ],
 )
@@ -118,6 +84,47 @@ def test_what_is_of_no_use_is_refused(name, message):
         Environments(name, 1)
 
 
-def test_what_cannot_be_drawn_is_said():
-    with pytest.raises(InputError, match=r"one that can be drawn\. Received: Broken-v0"):
-        film("Broken-v0", lambda seen: np.zeros((1, 2)), seed=0)
+def test_numbers_without_bounds_stay_as_they_are():
+    environments = Environments("Unbounded-v0", 1)
+    environments.reset(0)
+
+    environments.step(np.array([[-70.0]], "f4"))
+
+    np.testing.assert_allclose(environments._vector.envs[0].unwrapped.asked, [[-70]])
+
+
+@pytest.mark.parametrize("name", ["EndlessRing-v0", "CartPole-v1"])
+def test_episodes_may_be_cut_off(name):
+    environments = Environments(name, 2, max_episode_steps=2)
+    environments.reset(0)
+
+    rows = [environments.step(np.zeros(2, "int32")) for _ in range(3)]
+
+    assert [row[3].tolist() for row in rows] == [[False] * 2, [True] * 2, [False] * 2]
+    assert environments.max_episode_steps == 2 and environments.steps == 6
+
+
+@pytest.mark.parametrize("reward", [1, np.array([1.0]), np.float32(1), True])
+def test_a_reward_may_be_any_single_number(reward, monkeypatch):
+    environments = Environments("EndlessRing-v0", 2)
+    environments.reset(0)
+    place = type(environments._vector.envs[0].unwrapped)
+    monkeypatch.setattr(place, "step", lambda self, action: (0, reward, False, False, {}))
+
+    assert environments.step(np.zeros(2, "int32"))[1].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "EndlessRing-v0"])
+def test_a_reward_that_is_no_number_is_noticed(name, monkeypatch):
+    environments = Environments(name, 2)
+    environments.reset(0)
+    observation = environments._vector.envs[0].observation_space.sample()
+    monkeypatch.setattr(
+        type(environments._vector.envs[0].unwrapped),
+        "step",
+        lambda self, action: (observation, float("nan"), False, False, {}),
+    )
+
+    with pytest.raises(ValueError, match="is NaN or infinite"):
+        environments.step(np.zeros((2, *environments.spaces.action_shape), "int32"))
+    assert "is NaN" in environments.error

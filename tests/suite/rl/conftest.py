@@ -32,6 +32,37 @@ class Unbounded(Corridor):
     action_space = spaces.Box(-np.inf, np.inf, (1,))
 
 
+class Ring(gymnasium.Env):
+    """Two places, by number. To move on is worth 1, to stay nothing. Never ends by itself."""
+
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, ends_after=None):
+        self.ends_after = ends_after
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.steps = int(self.np_random.integers(2)), 0
+        return self.place, {}
+
+    def step(self, action):
+        self.steps += 1
+        self.place = (self.place + int(action)) % 2
+        return self.place, float(action), self.steps == self.ends_after, False, {}
+
+
+@pytest.fixture
+def rings():
+    """Lets Gymnasium know of rings whose episodes are cut off, end, or neither."""
+    gymnasium.register("Ring-v0", Ring, max_episode_steps=3)
+    gymnasium.register("EndingRing-v0", Ring, kwargs={"ends_after": 3})
+    gymnasium.register("EndlessRing-v0", Ring)
+    yield
+    for name in ("Ring-v0", "EndingRing-v0", "EndlessRing-v0"):
+        gymnasium.registry.pop(name)
+
+
 @pytest.fixture
 def corridors():
     """Lets Gymnasium know of environments that can be worked out by hand."""

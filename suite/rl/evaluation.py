@@ -1,0 +1,169 @@
+"""What a policy is worth: returns without exploring, and an episode to look at."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import gymnasium
+import keras
+import numpy as np
+from gymnasium import spaces
+
+from suite.app import App
+from suite.data.pictures import writable_picture, write_picture
+from suite.errors import InputError
+from suite.export.endpoints import call
+from suite.export.exported import Exports
+from suite.knobs import Seed
+from suite.rl.checks import LONGEST_EPISODE, endless
+from suite.rl.environments import Environments
+from suite.rl.policies import on_arrays
+from suite.rl.spaces import as_wanted
+
+# Actions of observations, both with an axis of environments before all others.
+Act: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+MILLISECONDS_PER_FRAME = 40
+
+
+def returns_of(act: Act, environments: Environments, seed: int) -> np.ndarray:
+    """The undiscounted return of one episode in each environment, `(envs,)`.
+
+    Args:
+        act: What to do.
+        environments: Are reset first.
+        seed: Of the episodes.
+
+    Raises:
+        InputError: An episode does not end.
+    """
+    observations = environments.reset(seed)
+    returns = np.full(environments.num_envs, np.nan)
+    limit = environments.max_episode_steps or LONGEST_EPISODE
+    for _ in range(limit):
+        observations, _, terminated, truncated, _, ended, _ = environments.step(act(observations))
+        first = np.isnan(returns) & (terminated | truncated)
+        returns[first] = ended[first]
+        if not np.isnan(returns).any():
+            return returns
+    raise endless(environments.name, limit)
+
+
+class GreedyReturns(keras.callbacks.Callback):
+    """Logs after every epoch what a `Player` gets without exploring, and counts what that took.
+
+    `val_return` is the mean over episodes played for this alone, `val_return_std` their deviation.
+    The model's `cost` counts the steps and seconds of the training alone, from the first step of an
+    environment, and notes when `val_return` first reached `solved_at`.
+
+    Args:
+        environments: One for each episode.
+        solved_at: The mean return at which the task counts as solved; None where none does.
+        seed: Of the episodes.
+    """
+
+    def __init__(self, environments: Environments, solved_at: float | None, seed: int) -> None:
+        super().__init__()
+        self.environments, self.solved_at, self.seed = environments, solved_at, seed
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self._act = on_arrays(lambda observations: model.act(observations, None, explore=False))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._steps = self.model.env_steps()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        now = time.perf_counter()
+        cost = self.model.cost
+        cost.seconds += now - max([self._since, *(played.begun for played in self.model.played)])
+        cost.env_steps += self.model.env_steps() - self._steps
+        self._since = now
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        returns = returns_of(self._act, self.environments, self.seed)
+        logs["val_return"] = float(returns.mean())
+        logs["val_return_std"] = float(returns.std())
+        cost = self.model.cost
+        solved = self.solved_at is not None and logs["val_return"] >= self.solved_at
+        if solved and not cost.env_steps_to_solve:
+            cost.seconds_to_solve, cost.env_steps_to_solve = cost.seconds, cost.env_steps
+
+
+def film(
+    name: str, act: Act, seed: int, max_episode_steps: int | None = None
+) -> tuple[np.ndarray, float]:
+    """Watches one episode.
+
+    Args:
+        name: Gymnasium's.
+        act: What to do: choices, counted from 0, or numbers within their bounds.
+        seed: Decides how it begins.
+        max_episode_steps: Steps after which it is cut off, if not by the environment.
+
+    Returns:
+        The frames `(steps + 1, height, width, 3)`, and the return.
+
+    Raises:
+        InputError: The environment cannot be drawn here.
+    """
+    try:
+        environment = gymnasium.make(
+            name, max_episode_steps=max_episode_steps, render_mode="rgb_array"
+        )
+        limit = max_episode_steps or environment.spec.max_episode_steps or LONGEST_EPISODE
+        observation, _ = environment.reset(seed=seed)
+        frames, total, over = [environment.render()], 0.0, False
+        while not over:
+            if len(frames) > limit:
+                raise endless(name, limit)
+            vector = spaces.flatten(environment.observation_space, observation)
+            actions = act(np.asarray(vector, np.float32)[None])
+            action = as_wanted(environment.action_space, actions)[0]
+            observation, reward, terminated, truncated, _ = environment.step(action)
+            frames.append(environment.render())
+            total, over = total + float(np.asarray(reward).item()), terminated or truncated
+        environment.close()
+    except gymnasium.error.DependencyNotInstalled:
+        raise InputError(
+            f"drawing {name} needs a package more: pip install '.[render]'", "no such package"
+        ) from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever an environment may raise
+        raise InputError(
+            "`environment` must be one that can be drawn", f"{name}: {error}"
+        ) from error
+    return np.stack(frames), total
+
+
+def show_episode(
+    app: App,
+    *,
+    output: Path = Path("episode.gif"),
+    seed: Seed = 0,
+    exports: Exports = Exports(),
+) -> None:
+    """Show an episode of the exported policy; needs `pip install '.[render]'`.
+
+    Args:
+        output: Image file that gets the animation.
+        seed: Decides how the episode begins.
+    """
+    writable_picture(output)
+    exported = exports.open(app.name)
+    config = exported.metadata()["config"]
+    name, limit = config["environment"], config.get("max_episode_steps")
+    serve = exported.signature()
+    frames, total = film(
+        name, lambda observations: call(serve, observations)["action"], seed, limit
+    )
+    write_picture(frames, output, duration=MILLISECONDS_PER_FRAME, loop=0)
+    print(f"{output}: {len(frames) - 1} steps of {name}, return {total:g}")
+
+
+COMMANDS = {"play": show_episode}

@@ -1,0 +1,184 @@
+"""Learning from what was played before, by whatever policy."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from suite.placement.replicas import seed_of_replica
+from suite.rl.environments import Environments
+from suite.rl.players import Player, log
+from suite.rl.replay import Replay, replay_of_transitions
+from suite.rl.rollouts import collect, transitions
+
+
+class Target:
+    """A copy of a network that follows it, so that what is learnt towards does not run away.
+
+    Its weights are not among the variables of the model that plays.
+
+    Args:
+        model: The network.
+        rate: Part of the way that the copy goes to the network: 1 copies it, as in DQN; a small
+            one follows it smoothly, as in DDPG.
+        period: Number of updates of the network between two of the copy.
+
+    Reference:
+        Mnih et al., 2015, Human-level control through deep reinforcement learning,
+        https://doi.org/10.1038/nature14236
+        Lillicrap et al., 2015, Continuous control with deep reinforcement learning,
+        https://arxiv.org/abs/1509.02971
+    """
+
+    def __init__(self, model: keras.Model, rate: float = 1.0, period: int = 1) -> None:
+        self.model, self.rate, self.period = model, rate, period
+        self.network = keras.models.clone_model(model)
+        self.network.set_weights(model.get_weights())
+
+    def follow(self, updates: tf.Tensor) -> None:
+        """Goes after the network, if it is time to, in the graph of a replica.
+
+        Args:
+            updates: Number of updates of the network.
+        """
+        rate = tf.where(updates % self.period == 0, self.rate, 0.0)
+        pairs = [
+            (copy.value, variable.value)
+            for copy, variable in zip(self.network.variables, self.model.variables, strict=True)
+        ]
+
+        def go(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
+            for copy, variable in pairs:
+                strategy.extended.update(copy, _interpolate, args=(variable, rate), group=False)
+
+        tf.distribute.get_replica_context().merge_call(go, args=(rate,))
+
+
+class OffPolicyPlayer(Player):
+    """Plays in each step of `fit`, remembers what it met, and learns from what it remembers.
+
+    A subclass says in `act` what to do, in `examples` what there is to learn from transitions, and
+    in `compute_loss` how; or in `learn`, if that is not one step of the optimizer. Every replica
+    has a replay of its own.
+
+    Args:
+        model: See `Player`.
+        make: See `Player`.
+        num_envs: See `Player`.
+        rollout_length: See `Player`.
+        capacity: Transitions that are remembered, over all replicas.
+        batch_size: Transitions of an update, over all replicas.
+        warm_up: Transitions that are played before the first update, over all replicas.
+        updates: Updates in each step of `fit`.
+        target_rate: See `Target`.
+        target_period: See `Target`.
+        seed: Of the actions, and of what is drawn from the replay.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        make: Callable[[int], Environments],
+        *,
+        num_envs: int,
+        rollout_length: int,
+        capacity: int,
+        batch_size: int,
+        warm_up: int = 1,
+        updates: int = 1,
+        target_rate: float = 1.0,
+        target_period: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
+        if not 0 < warm_up <= capacity:
+            raise ValueError(
+                f"`warm_up` must be at least 1 and at most the capacity, {capacity}. Received: "
+                f"{warm_up}"
+            )
+        self.capacity, self.batch_size = capacity, batch_size
+        self.warm_up, self.updates = warm_up, updates
+        self.target = Target(model, target_rate, target_period)
+        self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
+
+    def examples(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
+        """Inputs, what the loss needs beside them, and weights or None.
+
+        Args:
+            batch: See `suite.rl.rollouts.transitions`.
+        """
+        raise NotImplementedError
+
+    def learn(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Learns from some transitions: the metrics."""
+        return self.update(self.examples(batch))
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        (seeds,) = data
+        environments = self.environments(seeds)
+        replay = self._replay_of(environments)
+        # TensorFlow does not see that what follows depends on what Python remembers.
+        with tf.control_dependencies([self._warm_up(environments, replay)]):
+            rollout = self.collect(environments)
+        with tf.control_dependencies([replay.add(transitions(rollout))]):
+            return self._learn_from(replay, self.batch_size // self._replicas(environments))
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {
+            "target": self.target.network.get_weights(),
+            "replays": [self.replays[number].state() for number in sorted(self.replays)],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self.target.network.set_weights([np.asarray(weights) for weights in state["target"]])
+        try:
+            for environments, of_replay in zip(self.played, state["replays"], strict=True):
+                self._replay_of(environments).restore(of_replay)
+        except (ValueError, KeyError) as error:
+            self.replays.clear()
+            log.warning("The replay begins empty: its state is of no use (%s).", error)
+
+    def _replay_of(self, environments: Environments) -> Replay:
+        number = self.played.index(environments)
+        capacity = self.capacity // self._replicas(environments)
+        replay = self.replays.get(number)
+        if replay is None or replay.capacity != capacity:
+            replay = self.replays[number] = replay_of_transitions(capacity, environments.spaces)
+        return replay
+
+    def _replicas(self, environments: Environments) -> int:
+        return self.num_envs // environments.num_envs
+
+    def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
+        # In Python: replicas cannot meet inside of a loop of the graph.
+        for _ in range(self.updates):
+            seed = seed_of_replica(self.seed_generator)
+            logs = self.learn(replay.sample(batch_size, seed))
+            self.target.follow(self.optimizer.iterations)
+        return logs
+
+    def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
+        """Plays until there is enough to learn from: before the first update, mostly."""
+        enough = self.warm_up // self._replicas(environments)
+        act = functools.partial(self.act, explore=True)
+        seed = seed_of_replica(self.seed_generator)
+
+        def play(number: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            seed_of_rollout = tf.random.experimental.stateless_fold_in(seed, number)
+            rollout = collect(act, environments, self.rollout_length, seed_of_rollout)
+            return number + 1, replay.add(transitions(rollout))
+
+        _, size = tf.while_loop(
+            lambda number, size: size < enough, play, (0, replay.size()), parallel_iterations=1
+        )
+        return size
+
+
+def _interpolate(copy: tf.Variable, variable: tf.Tensor, rate: tf.Tensor) -> None:
+    if copy.dtype.is_floating:
+        rate = tf.cast(rate, copy.dtype)
+        copy.assign(rate * variable + (1 - rate) * copy)

@@ -1,0 +1,200 @@
+"""Keras models that play: what on-policy and off-policy learning have in common.
+
+A step of `fit` is one call into the graph: it plays a rollout, the environments being asked through
+`tf.numpy_function`, and learns from it.
+"""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from suite.errors import InputError
+from suite.placement.replicas import seed_of_replica
+from suite.rl.environments import Environments
+from suite.rl.rollouts import Rollout, collect
+from suite.rl.snapshot import Opaque
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class TrainingCost:
+    """What a training has taken so far, evaluations aside; `GreedyReturns` keeps count.
+
+    Args:
+        env_steps: Steps of environments, over all replicas.
+        seconds: Counted from the first of them.
+        env_steps_to_solve: Steps until the task was solved; 0 where it is not.
+        seconds_to_solve: Likewise.
+    """
+
+    env_steps: int = 0
+    seconds: float = 0.0
+    env_steps_to_solve: int = 0
+    seconds_to_solve: float = 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """As a report names it, without what never came."""
+        if not self.env_steps:
+            return {}
+        metrics = {
+            "env_steps": self.env_steps,
+            "env_steps_per_second": self.env_steps / self.seconds,
+        }
+        if self.env_steps_to_solve:
+            metrics["seconds_to_solve"] = self.seconds_to_solve
+            metrics["env_steps_to_solve"] = self.env_steps_to_solve
+        return metrics
+
+
+class Player(keras.Model):
+    """Plays environments in each step of `fit`.
+
+    A subclass says in `act` what to do, and in `train_step` what to learn: see `OnPolicyPlayer` and
+    `OffPolicyPlayer`. Every replica plays environments of its own. Batches come from
+    `suite.rl.episodes.load_episodes`; the first one decides how the episodes begin.
+    `episode_return` and `episode_length` are means over the episodes that ended in an epoch, and 0
+    where none did.
+
+    Args:
+        model: `observation` `(batch, *observation_shape)` to a dict.
+        make: Makes a number of environments.
+        num_envs: How many, over all replicas.
+        rollout_length: Steps in each of them in a step of `fit`.
+        seed: Of the actions.
+    """
+
+    train_function: Any
+
+    def __init__(
+        self,
+        model: keras.Model,
+        make: Callable[[int], Environments],
+        *,
+        num_envs: int,
+        rollout_length: int,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(model.input, model.output, name=model.name)
+        self.make, self.num_envs = make, num_envs
+        self.rollout_length = rollout_length
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.played: list[Environments] = []  # by this process, one entry for each replica
+        self.cost = TrainingCost()
+        self.episode_return = keras.metrics.Mean("episode_return")
+        self.episode_length = keras.metrics.Mean("episode_length")
+        # Averages, and scales across replicas, as Keras does with a compiled loss.
+        self.mean = _Mean(name="mean")
+        self.supports_jit = False  # environments cannot be compiled
+
+    def act(
+        self, observations: tf.Tensor, seed: tf.Tensor | None, explore: bool = True
+    ) -> tf.Tensor:
+        """What to do, in the graph: actions `(envs, *action_shape)`.
+
+        Args:
+            observations: `(envs, *observation_shape)`.
+            seed: A pair of integers; None where nothing is drawn.
+            explore: Whether to try what does not seem best.
+        """
+        raise NotImplementedError
+
+    def environments(self, seeds: tf.Tensor) -> Environments:
+        """Those of this replica, which are made when its step is first traced.
+
+        Args:
+            seeds: A batch of `load_episodes`, which decides how the first episodes begin.
+        """
+        context = tf.distribute.get_replica_context()
+        number = 0
+        if context.num_replicas_in_sync > 1:
+            number = int(tf.get_static_value(context.replica_id_in_sync_group))
+            number %= len(context.strategy.extended.worker_devices)  # of those in this process
+        wanted = self.num_envs // context.num_replicas_in_sync
+        while len(self.played) <= number:
+            self.played.append(self.make(wanted))
+        if self.played[number].num_envs != wanted:  # was played by more replicas, or fewer
+            self.played[number] = self.make(wanted)
+        environments = self.played[number]
+        tf.numpy_function(environments.begin, [seeds[0]], [])
+        return environments
+
+    def collect(self, environments: Environments) -> Rollout:
+        """Plays a rollout, exploring, and notes the episodes that ended in it."""
+        act = functools.partial(self.act, explore=True)
+        seed = seed_of_replica(self.seed_generator)
+        rollout = collect(act, environments, self.rollout_length, seed)
+        ended = tf.cast(rollout.lengths > 0, tf.float32)
+        self.episode_return.update_state(rollout.returns, ended)
+        self.episode_length.update_state(rollout.lengths, ended)
+        return rollout
+
+    def update(self, examples: tuple[tf.Tensor, Any, tf.Tensor | None]) -> dict[str, tf.Tensor]:
+        """One step of the optimizer, on inputs, targets and weights, by `compute_loss`."""
+        return super().train_step(examples)
+
+    def env_steps(self) -> int:
+        """Steps of all processes, which play alike: those of this one, scaled up."""
+        played = sum(environments.num_envs for environments in self.played)
+        steps = sum(environments.steps for environments in self.played)
+        return steps * self.num_envs // played if played else 0
+
+    def state(self) -> dict[str, Any]:
+        """What this process needs to play on: dicts, lists, arrays and what JSON holds."""
+        environments = [[played.num_envs, _state_of(played)] for played in self.played]
+        return {"cost": dataclasses.asdict(self.cost), "environments": environments}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Plays on from a state; begins new episodes, and says so, where it cannot."""
+        self.cost = TrainingCost(**state["cost"])
+        for number, (num_envs, saved) in enumerate(state["environments"]):
+            if len(self.played) <= number or self.played[number].num_envs != num_envs:
+                self.played[number:] = [self.make(min(num_envs, self.num_envs))]
+            try:
+                if saved is None:
+                    raise Opaque("it could not be saved")
+                self.played[number].restore(saved)
+            except Exception as error:  # whatever an environment makes of it
+                self.played[number] = self.make(self.played[number].num_envs)
+                log.warning(
+                    "New episodes begin: the state of the old ones is of no use (%s).", error
+                )
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        run = self.train_function
+
+        def guarded(iterator: Any) -> Any:
+            try:
+                return run(iterator)
+            except tf.errors.OpError:
+                for environments in self.played:
+                    if environments.error:
+                        raise InputError(
+                            f"the environment must not fail. Received from {environments.name}: "
+                            f"{environments.error}"
+                        ) from None
+                raise
+
+        self.train_function = guarded
+
+
+def _state_of(environments: Environments) -> Any:
+    try:
+        return environments.state()
+    except Opaque:
+        return None
+
+
+class _Mean(keras.losses.Loss):
+    """The mean of losses that are known already."""
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        return y_pred

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from suite import InputError
+from suite.rl.environments import Environments
+from suite.rl.evaluation import GreedyReturns, film, returns_of
+from tests.suite.rl.walkers import ticks, walker
+
+pytestmark = pytest.mark.usefixtures("corridors", "rings")
+
+
+@pytest.mark.parametrize("solved_at", [5, 7, None])
+def test_what_it_took_is_counted(solved_at):
+    model = walker()
+    callback = GreedyReturns(Environments("Corridor-v0", 3), solved_at, seed=0)
+
+    history = model.fit(
+        ticks(), steps_per_epoch=4, epochs=2, shuffle=False, verbose=0, callbacks=[callback]
+    )
+
+    logs = history.history
+    assert logs["val_return"] == [6, 6]
+    assert logs["val_return_std"] == [0, 0]
+    cost = model.cost.metrics()
+    assert cost["env_steps"] == 80  # 2 epochs of 4 updates of 5 steps in 2 environments
+    assert cost["env_steps_per_second"] == pytest.approx(80 / model.cost.seconds)
+    assert cost.get("env_steps_to_solve") == (40 if solved_at == 5 else None)
+
+
+def test_nothing_is_reported_of_what_was_not_trained():
+    assert walker().cost.metrics() == {}
+
+
+def test_each_environment_plays_one_episode():
+    returns = returns_of(lambda seen: np.zeros((3, 2)), Environments("Corridor-v0", 3), seed=0)
+
+    assert returns.tolist() == [6, 6, 6]
+
+
+def test_an_episode_that_is_as_long_as_it_may_be_counts():
+    environments = Environments("EndlessRing-v0", 2, max_episode_steps=4)
+
+    assert returns_of(lambda seen: np.ones(2), environments, seed=0).tolist() == [4, 4]
+
+
+def test_an_episode_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr("suite.rl.evaluation.LONGEST_EPISODE", 20)
+
+    with pytest.raises(InputError, match="must end its episodes within 20 steps"):
+        returns_of(lambda seen: np.zeros(2), Environments("CliffWalking-v1", 2), seed=0)
+
+
+def test_what_cannot_be_drawn_is_said():
+    with pytest.raises(InputError, match=r"one that can be drawn\. Received: Broken-v0"):
+        film("Broken-v0", lambda seen: np.zeros((1, 2)), seed=0)

@@ -1,0 +1,235 @@
+import functools
+
+import gymnasium
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from gymnasium import spaces
+from keras import layers
+
+from suite.placement.strategy import connect
+from suite.rl.environments import Environments
+from suite.rl.evaluation import GreedyReturns
+from suite.rl.off_policy import OffPolicyPlayer, Target
+from suite.rl.policies import epsilon_greedy
+from tests.suite.rl.walkers import ticks
+
+pytestmark = pytest.mark.usefixtures("rings")
+
+DISCOUNT = 0.5
+
+
+class DeepQ(OffPolicyPlayer):
+    """Learns what each action is worth."""
+
+    epsilon = keras.optimizers.schedules.PolynomialDecay(1.0, 50, 0.2)
+
+    def act(self, observations, seed, explore=True):
+        values = self(observations, training=False)["value"]
+        best = tf.argmax(values, axis=-1, output_type=tf.int32)
+        if not explore:
+            return best
+        epsilon = self.epsilon(self.optimizer.iterations)
+        return epsilon_greedy(best, values.shape[-1], epsilon, seed)
+
+    def examples(self, batch):
+        following = self.target.network(batch["next_observations"], training=False)["value"]
+        goes_on = tf.cast(~batch["terminated"], tf.float32)
+        worth = batch["rewards"] + DISCOUNT * goes_on * tf.reduce_max(following, axis=-1)
+        return batch["observations"], {"action": batch["actions"], "worth": worth}, None
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        value = tf.gather(y_pred["value"], y["action"], batch_dims=1)
+        losses = (value - y["worth"]) ** 2
+        return self.mean(losses, losses, sample_weight)
+
+
+def learner(name="Ring-v0", num_envs=4, **options):
+    observation = keras.Input((2,), name="observation")
+    value = layers.Dense(2, use_bias=False, kernel_initializer="zeros")(observation)
+    options = {"rollout_length": 2, "capacity": 200, "batch_size": 32, "warm_up": 20} | options
+    player = DeepQ(
+        keras.Model(observation, {"value": value}),
+        functools.partial(Environments, name),
+        num_envs=num_envs,
+        seed=0,
+        **options,
+    )
+    player.compile(keras.optimizers.Adam(0.05))
+    return player
+
+
+def fit(player, steps=10, epochs=1, **options):
+    history = player.fit(
+        ticks(player.num_envs), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0,
+        **options,
+    )  # fmt: skip
+    return history.history
+
+
+@pytest.mark.parametrize(
+    ("name", "onward", "stay"),
+    [
+        # Moving on is worth 1 now, and half of that for ever: 2. Cut off or not.
+        ("Ring-v0", 2, 1),
+        # With an end after three steps, of which an observation does not tell, a third of the steps
+        # is worth nothing more than 1: w = 1 + 2/3 * w/2.
+        ("EndingRing-v0", 1.5, 0.5),
+    ],
+)
+def test_what_follows_an_end_is_worth_nothing_but_not_what_follows_a_cut(name, onward, stay):
+    player = learner(name, capacity=10_000, target_rate=0.2, updates=2)
+
+    history = fit(player, steps=150, epochs=2)
+
+    [values] = player.get_weights()
+    np.testing.assert_allclose(values, [[stay, onward]] * 2, atol=0.15)
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_it_plays_what_it_has_learnt():
+    player = learner()
+    callback = GreedyReturns(Environments("Ring-v0", 5), solved_at=3, seed=0)
+
+    history = fit(player, steps=60, callbacks=[callback])
+
+    assert history["val_return"] == [3]
+    # The warm-up counts: 3 rollouts of 8 steps, the third of which is needed as the resets of
+    # the second are not remembered.
+    assert player.cost.env_steps == player.cost.env_steps_to_solve == 8 * (60 + 3)
+
+
+def test_nothing_is_learnt_before_the_warm_up():
+    player = learner(warm_up=50, rollout_length=1)
+
+    fit(player, steps=1)
+
+    [replay] = player.replays.values()
+    assert 50 < len(replay) <= 50 + 2 * 4
+    assert player.optimizer.iterations == 1
+
+
+def test_updates_are_as_many_as_asked_for():
+    player = learner(updates=3)
+
+    fit(player, steps=4)
+
+    assert player.optimizer.iterations == 12
+
+
+def test_variables_are_those_of_the_network():
+    player = learner()
+    fit(player)
+
+    assert len(player.trainable_variables) == 1
+    assert [v.path for v in player.non_trainable_variables if "seed" not in v.path] == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "period", "expected"),
+    [(1.0, 1, [1, 2, 3, 4]), (1.0, 2, [0, 2, 2, 4]), (0.5, 1, [0.5, 1.25, 2.125, 3.0625])],
+)
+def test_a_target_follows_its_network(rate, period, expected):
+    inputs = keras.Input((2,))
+    network = keras.Model(inputs, layers.Dense(2, kernel_initializer="zeros")(inputs))
+    target = Target(network, rate, period)
+    follow = tf.function(target.follow, autograph=False)
+
+    followed = []
+    for update in range(1, 5):
+        network.set_weights([np.full((2, 2), update), np.zeros(2)])
+        follow(tf.constant(update))
+        followed.append(float(target.network.get_weights()[0][0, 0]))
+
+    assert followed == expected
+
+
+def copied(player, other):
+    """Gives another player all that a checkpoint and its state hold."""
+    other.optimizer.build(other.trainable_variables)
+    for name in ("variables", "metrics_variables"):
+        for to, variable in zip(getattr(other, name), getattr(player, name), strict=True):
+            to.assign(variable.numpy())
+    for to, variable in zip(other.optimizer.variables, player.optimizer.variables, strict=True):
+        to.assign(variable.numpy())
+    other.restore(player.state())
+    return other
+
+
+def test_it_goes_on_from_its_state_to_the_same_steps():
+    player = learner(target_rate=0.1)
+    fit(player)
+    other = copied(player, learner(target_rate=0.1))
+
+    histories = [fit(each, steps=5, epochs=2) for each in (player, other)]
+
+    assert histories[0] == histories[1]
+    for one, two in zip(player.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    states = [each.state()["replays"][0] for each in (player, other)]
+    assert states[0]["next"] == states[1]["next"]
+    for name, array in states[0]["arrays"].items():
+        np.testing.assert_array_equal(array, states[1]["arrays"][name])
+
+
+def test_a_replay_of_another_size_begins_empty(caplog):
+    player, other = learner(), learner(capacity=100)
+    fit(player, steps=30)
+
+    other.restore(player.state())
+
+    assert "The replay begins empty" in caplog.text
+    fit(other, steps=2)
+
+
+def test_two_replicas_learn_as_one_from_replays_of_their_own():
+    with connect("mirrored").scope():
+        player = learner(target_rate=0.2)
+
+    history = fit(player, steps=150)
+
+    assert [played.num_envs for played in player.played] == [2, 2]
+    assert [replay.capacity for replay in player.replays.values()] == [100, 100]
+    for values in (player.get_weights(), player.target.network.get_weights()):
+        np.testing.assert_allclose(values[0], [[1, 2]] * 2, atol=0.15)
+    assert history["episode_return"][0] > 1
+
+
+@pytest.mark.parametrize("warm_up", [0, 201])
+def test_a_warm_up_that_never_ends_or_begins_is_refused(warm_up):
+    with pytest.raises(ValueError, match=f"at most the capacity, 200. Received: {warm_up}"):
+        learner(warm_up=warm_up)
+
+
+def test_pictures_keep_their_shape_and_their_bytes():
+    picture = spaces.Box(0, 255, (4, 4, 3), np.uint8)
+
+    class Pictures(gymnasium.Env):
+        observation_space, action_space = picture, spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return np.full((4, 4, 3), 200, np.uint8), {}
+
+        def step(self, action):
+            return np.full((4, 4, 3), int(action), np.uint8), 1.0, False, False, {}
+
+    gymnasium.register("Pictures-v0", Pictures, max_episode_steps=4)
+    observation = keras.Input((4, 4, 3), name="observation")
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(observation))
+    player = DeepQ(
+        keras.Model(observation, {"value": layers.Dense(2)(x)}),
+        functools.partial(Environments, "Pictures-v0", flatten=False),
+        num_envs=2, rollout_length=2, capacity=50, batch_size=4, warm_up=4,
+    )  # fmt: skip
+    player.compile(keras.optimizers.SGD(0.01))
+
+    fit(player)
+    gymnasium.registry.pop("Pictures-v0")
+
+    arrays = player.state()["replays"][0]["arrays"]
+    assert arrays["observations"].dtype == arrays["next_observations"].dtype == np.uint8
+    following = arrays["next_observations"]
+    assert following.shape == (len(following), 4, 4, 3)
+    np.testing.assert_array_equal(following[:, 0, 0, 0], arrays["actions"])
