@@ -1,1 +1,1 @@
-"""Pictures that more than one app draws."""
+"""Figures that several applications draw."""

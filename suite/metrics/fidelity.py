@@ -1,8 +1,14 @@
-"""How good generated digits are: figures of merit in the eyes of a classifier that never changes.
+"""Metrics of generated images, computed from the features of a network that never changes.
 
-Its weights come with the suite (`fidelity.keras`; `python -m benchmarks.fidelity` made them), so
-that figures of different runs and machines can be compared. They cannot be compared with figures
-that other classifiers give, least of all with those of the Inception network.
+For images of MNIST's size the network is a classifier of digits whose weights are part of the suite
+(`fidelity.keras`, made by `python -m benchmarks.fidelity`). For images of other sizes it is a
+convolutional network with fixed random weights. That network has no classes, so the metrics that
+need classes are None. The values can be compared between runs and machines. They cannot be compared
+with values from other networks, such as Inception.
+
+Reference:
+    Naeem et al., 2020, Reliable Fidelity and Diversity Metrics for Generative Models,
+    https://arxiv.org/abs/2002.09797 (on the features of random networks)
 """
 
 import dataclasses
@@ -16,124 +22,141 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from suite.data.examples import collect, fingerprint
-from suite.trainers.latents import decoded, latents
+from suite.data.examples import Examples
+from suite.trainers.latents import decode_latents, sample_latents
 
 CLASSIFIER = Path(__file__).with_name("fidelity.keras")
-# Of the weights: with others the figures would be others.
+# The digest of the classifier's weights: other weights would give other metrics.
 FINGERPRINT = "42f7464120bde518d580636ceb5b0fc89691c9ba7d9f98941b3a4351a6a11c53"
-NUM_WATCHED = 2000  # after every epoch
+NUM_WATCHED = 2000  # samples that are measured after every epoch
 NEIGHBOURS = 5
-NEAREST = 1000  # of each set are looked for among the training images
-# A class is missing that has less than this share of its share among real images.
+NEAREST = 1000  # samples and test images whose nearest training image is searched for
+# A class counts as missing where its share of the samples is less than this part of its share of
+# the real images.
 MISSING = 0.1
+DIGITS_SHAPE = (28, 28, 1)
+RANDOM_FILTERS = (32, 64, 128)  # of the network with random weights
 
 
-class Seen(NamedTuple):
-    """Images as the classifier sees them.
+class Features(NamedTuple):
+    """The outputs of the feature network.
 
     Args:
-        features: What its last layer gets, `(n, features)`.
-        probabilities: Of the classes, `(n, 10)`.
+        features: The inputs of its last layer, `(n, features)`.
+        probabilities: Probabilities of the digits, `(n, 10)`; None for the network without classes.
     """
 
     features: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """The normal distribution with the moments of some features."""
+    """A multivariate normal distribution."""
 
     mean: np.ndarray
     covariance: np.ndarray
 
     @functools.cached_property
     def root(self) -> np.ndarray:
-        """The symmetric root of the covariance."""
+        """The symmetric square root of the covariance."""
         values, vectors = np.linalg.eigh(self.covariance)
         return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
-def judge(decoder: keras.Model, test: np.ndarray, train: np.ndarray) -> dict[str, float]:
-    """The figures of merit of as many samples as there are test images.
+def evaluate_samples(
+    decoder: keras.Model, test: np.ndarray, train: np.ndarray
+) -> dict[str, float | None]:
+    """Draws as many samples as there are test images, and compares them with real images.
 
     Args:
-        decoder: `latent` `(batch, latent_dim)` to a dict with an `image` `(batch, 28, 28, 1)`,
-            grey values in 0..255, as in all images here.
-        test: Real images to hold the samples against, `(n, 28, 28, 1)`.
-        train: The images that the model was trained on.
+        decoder: `latent` `(batch, latent_dim)` to a dict with an `image`
+            `(batch, height, width, channels)`, values in 0..255.
+        test: Test images, `(n, height, width, channels)`, values in 0..255.
+        train: Training images, `(m, height, width, channels)`, values in 0..255.
 
     Returns:
-        `frechet_distance` of samples and test images, and as its floor
-        `frechet_distance_of_train`, that of as many training images; `classifier_score`, at most
-        10; `smallest_class` and `largest_class`, shares of the samples; `missing_classes`;
-        `precision`, `recall`, `density` and `coverage`, see `neighbourhoods`; `diversity`, the
-        mean squared distance of two samples, of two test images it is 1; `novelty`, the median
-        distance of a sample to the next training image, of a test image it is 1, of a copy 0.
+        `frechet_distance`, between samples and test images; `frechet_distance_of_train`, the same
+        for as many training images, which is a floor for it; `classifier_score`, at most 10;
+        `smallest_class` and `largest_class`, their shares of the samples; `missing_classes`, a
+        count; `precision`, `recall`, `density` and `coverage` as in `neighbourhoods`; `diversity`,
+        the mean squared distance between two samples divided by that between two test images;
+        `novelty`, the median distance of a sample to its nearest training image divided by that of
+        a test image, 0 for copies. The metrics of classes are None where the network has none.
     """
-    samples = decoded(decoder, latents(len(test), decoder.input_shape[-1], seed=0))
-    fake, real, seen = look(samples), look(test), look(train)
-    drawn, held_out = gaussian(fake.features), gaussian(real.features)
-    floor = gaussian(seen.features[: len(samples)])
-    shares = _class_shares(fake)
+    samples = decode_latents(decoder, sample_latents(len(test), decoder.input_shape[-1], seed=0))
+    fake, real, trained_on = features(samples), features(test), features(train)
+    generated, held_out = gaussian(fake.features), gaussian(real.features)
+    # In random order: the first images may all be of one class.
+    chosen = np.random.default_rng(0).permutation(len(train))[: len(samples)]
+    floor = gaussian(trained_on.features[chosen])
     distances = [
-        np.median(_nearest(those.features[:NEAREST], seen.features)[1]) for those in (fake, real)
+        np.median(_nearest(images.features[:NEAREST], trained_on.features)[1])
+        for images in (fake, real)
     ]
     return {
-        "frechet_distance": frechet_distance(held_out, drawn),
+        "frechet_distance": frechet_distance(held_out, generated),
         "frechet_distance_of_train": frechet_distance(held_out, floor),
-        "classifier_score": classifier_score(fake.probabilities),
-        "smallest_class": float(shares.min()),
-        "largest_class": float(shares.max()),
-        "missing_classes": float((shares < MISSING * _class_shares(real)).sum()),
+        **_class_metrics(fake, real),
         **neighbourhoods(real.features, fake.features),
-        "diversity": float(np.trace(drawn.covariance) / np.trace(held_out.covariance)),
+        "diversity": float(np.trace(generated.covariance) / np.trace(held_out.covariance)),
         "novelty": float(distances[0] / distances[1]),
     }
 
 
+def _class_metrics(fake: Features, real: Features) -> dict[str, float | None]:
+    names = ("classifier_score", "smallest_class", "largest_class", "missing_classes")
+    if fake.probabilities is None or real.probabilities is None:
+        return dict.fromkeys(names)
+    shares = _class_shares(fake.probabilities)
+    missing = shares < MISSING * _class_shares(real.probabilities)
+    values = classifier_score(fake.probabilities), shares.min(), shares.max(), missing.sum()
+    return dict(zip(names, map(float, values), strict=True))
+
+
 def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The training image next to each image, in the eyes of the classifier.
+    """The training image whose features are nearest to those of each image.
 
     Args:
-        images: `(n, 28, 28, 1)`, grey values in 0..255.
-        train: `(m, 28, 28, 1)`.
+        images: `(n, height, width, channels)`, values in 0..255.
+        train: `(m, height, width, channels)`.
 
     Returns:
-        `(n, 28, 28, 1)`.
+        `(n, height, width, channels)`.
     """
-    return train[_nearest(look(images).features, look(train).features)[0]]
+    return train[_nearest(features(images).features, features(train).features)[0]]
 
 
-def look(images: np.ndarray) -> Seen:
-    """What the classifier sees.
+def features(images: np.ndarray) -> Features:
+    """Applies the feature network to images.
 
     Args:
-        images: `(n, 28, 28, 1)`, grey values in 0..255.
+        images: `(n, height, width, channels)`, values in 0..255.
     """
-    parts = [_classifier()(images[n : n + 1000]) for n in range(0, len(images), 1000)]
-    features, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Seen(features, ops.convert_to_numpy(ops.softmax(logits)))
+    digits = images.shape[1:] == DIGITS_SHAPE
+    network = _classifier() if digits else _random_network(images.shape[1:])
+    parts = [network(images[n : n + 1000]) for n in range(0, len(images), 1000)]
+    inputs, outputs = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Features(inputs, ops.convert_to_numpy(ops.softmax(outputs)) if digits else None)
 
 
 def gaussian(features: np.ndarray) -> Gaussian:
-    """Mean and covariance of features `(n, features)`."""
+    """The normal distribution with the mean and covariance of features `(n, features)`."""
     mean = features.mean(axis=0, dtype=np.float64)
     return Gaussian(mean, np.atleast_2d(np.cov(features, rowvar=False, dtype=np.float64)))
 
 
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
-    """The squared 2-Wasserstein distance of two normal distributions.
+    """The squared 2-Wasserstein distance between two normal distributions.
 
-    Keeps the root of the first one's covariance for the next time.
+    `one` caches the root of its covariance, so it should be the one that is used again.
 
     Reference:
         Heusel et al., 2017, GANs Trained by a Two Time-Scale Update Rule Converge to a Local
         Nash Equilibrium, https://arxiv.org/abs/1706.08500
     """
-    # tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), which is symmetric, so that its root is real even
-    # where a covariance has no full rank.
+    # tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)). That matrix is symmetric, so its root is real even
+    # where a covariance does not have full rank.
     product = one.root @ other.covariance @ one.root
     shared = np.sqrt(np.linalg.eigvalsh(product).clip(0)).sum()
     traces = np.trace(one.covariance) + np.trace(other.covariance)
@@ -141,7 +164,7 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
 
 
 def classifier_score(probabilities: np.ndarray) -> float:
-    """How sure the classifier is of each image, and how evenly the classes occur.
+    """The Inception score with another classifier: high for sure and evenly spread predictions.
 
     Args:
         probabilities: `(n, classes)`.
@@ -150,7 +173,7 @@ def classifier_score(probabilities: np.ndarray) -> float:
         Between 1 and the number of classes.
 
     Reference:
-        Salimans et al., 2016, Improved Techniques for Training GANs (as the Inception score),
+        Salimans et al., 2016, Improved Techniques for Training GANs,
         https://arxiv.org/abs/1606.03498
     """
     tiny = np.finfo(np.float64).tiny
@@ -159,17 +182,18 @@ def classifier_score(probabilities: np.ndarray) -> float:
 
 
 def neighbourhoods(real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBOURS) -> dict:
-    """How two sets of points cover each other, by the balls that reach to the k-th neighbour.
+    """Measures how two sets of points cover each other, by balls up to the k-th neighbour.
 
     Args:
         real: `(n, features)`.
         fake: `(m, features)`.
-        neighbours: k.
+        neighbours: The k: the ball of a point reaches to its k-th neighbour in its set.
 
     Returns:
-        `precision`, the share of fake points in a ball of a real one; `recall`, the share of real
-        points in a ball of a fake one; `density`, in how many of the k real balls that it could
-        be expected in a fake point lies; `coverage`, the share of real balls with a fake point.
+        `precision`, the share of fake points that lie in the ball of a real point; `recall`, the
+        share of real points that lie in the ball of a fake point; `density`, the mean number of
+        real balls that a fake point lies in, divided by k; `coverage`, the share of real balls
+        that hold a fake point.
 
     Reference:
         Kynkäänniemi et al., 2019, Improved Precision and Recall Metric for Assessing Generative
@@ -180,7 +204,7 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBO
     from sklearn.metrics import pairwise_distances_chunked
 
     reach_of_real, reach_of_fake = _reach(real, neighbours), _reach(fake, neighbours)
-    balls = np.zeros(len(fake), int)  # of real points, that each fake one is in
+    balls = np.zeros(len(fake), int)  # the number of real balls that hold each fake point
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
     start = 0
     for distances in pairwise_distances_chunked(fake, real):
@@ -201,33 +225,35 @@ class FrechetDistance(keras.callbacks.Callback):
     """Logs `val_frechet_distance` after every epoch.
 
     Args:
-        decoder: `latent` `(batch, latent_dim)` to a dict with an `image` `(batch, 28, 28, 1)`.
-        validation: Batches of images and labels to hold them against.
+        decoder: `latent` `(batch, latent_dim)` to a dict with an `image`
+            `(batch, height, width, channels)`.
+        images: Real images to compare with, `(n, height, width, channels)`.
     """
 
-    def __init__(self, decoder: keras.Model, validation: tf.data.Dataset) -> None:
+    def __init__(self, decoder: keras.Model, images: np.ndarray) -> None:
         super().__init__()
-        self.decoder, self.validation = decoder, validation
-        self.points = latents(NUM_WATCHED, decoder.input_shape[-1], seed=1)  # not those of the test
+        self.decoder, self.images = decoder, images
+        # Another seed than that of `evaluate_samples`.
+        self.points = sample_latents(NUM_WATCHED, decoder.input_shape[-1], seed=1)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._real = gaussian(look(collect(self.validation).inputs).features)
+        self._real = gaussian(features(self.images).features)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        drawn = gaussian(look(decoded(self.decoder, self.points)).features)
-        logs["val_frechet_distance"] = frechet_distance(self._real, drawn)
+        generated = gaussian(features(decode_latents(self.decoder, self.points)).features)
+        logs["val_frechet_distance"] = frechet_distance(self._real, generated)
 
 
-def _class_shares(seen: Seen) -> np.ndarray:
-    classes = seen.probabilities.shape[1]
-    return np.bincount(seen.probabilities.argmax(axis=1), minlength=classes) / len(seen.features)
+def _class_shares(probabilities: np.ndarray) -> np.ndarray:
+    count, classes = probabilities.shape
+    return np.bincount(probabilities.argmax(axis=1), minlength=classes) / count
 
 
-def _nearest(points: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index and distance of the nearest for each point."""
+def _nearest(points: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The index and the distance of the candidate that is nearest to each point."""
     from sklearn.metrics import pairwise_distances_argmin_min
 
-    return pairwise_distances_argmin_min(points, among)
+    return pairwise_distances_argmin_min(points, candidates)
 
 
 def _reach(points: np.ndarray, neighbours: int) -> np.ndarray:
@@ -237,17 +263,38 @@ def _reach(points: np.ndarray, neighbours: int) -> np.ndarray:
     neighbours = min(neighbours, len(points) - 1)
 
     def kth(distances: np.ndarray, start: int) -> np.ndarray:
-        # Each is its own nearest.
+        # Index 0 is the point itself, at distance 0.
         return np.partition(distances, neighbours, axis=1)[:, neighbours]
 
     return np.concatenate(list(pairwise_distances_chunked(points, reduce_func=kth)))
 
 
+@functools.lru_cache(4)
+def _random_network(
+    shape: tuple[int, int, int],
+) -> Callable[[np.ndarray], tuple[tf.Tensor, tf.Tensor]]:
+    """Builds the network with random weights: images to features, and to the same features again.
+
+    It has no logits. A second output gives it the form of `_classifier`.
+    """
+    image = x = keras.Input(shape, dtype="float32")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
+    for number, filters in enumerate(RANDOM_FILTERS):
+        initializer = keras.initializers.HeNormal(seed=number)
+        x = keras.layers.Conv2D(
+            filters, 3, 2, padding="same", activation="relu", kernel_initializer=initializer,
+            dtype="float32",
+        )(x)  # fmt: skip
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
+    network = keras.Model(image, [pooled, pooled])
+    return tf.function(functools.partial(network, training=False), reduce_retracing=True)
+
+
 @functools.cache
 def _classifier() -> Callable[[np.ndarray], tuple[tf.Tensor, tf.Tensor]]:
-    """The frozen classifier: images to features and logits."""
+    """Loads the classifier: images to features and logits."""
     model = keras.models.load_model(CLASSIFIER, compile=False, safe_mode=True)
-    if fingerprint(model.get_weights()) != FINGERPRINT:
+    if Examples(model.get_weights()).digest() != FINGERPRINT:
         raise RuntimeError(f"{CLASSIFIER} must be the classifier that came with the suite")
-    both = keras.Model(model.input, [model.layers[-1].input, model.output])
-    return tf.function(functools.partial(both, training=False), reduce_retracing=True)
+    network = keras.Model(model.input, [model.layers[-1].input, model.output])
+    return tf.function(functools.partial(network, training=False), reduce_retracing=True)

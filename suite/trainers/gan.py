@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from suite.errors import Diverged, InputError
-from suite.placement.strategy import seed_of_replica
+from suite.placement.replicas import seed_of_replica
 
 GanLoss = Literal["non_saturating", "minimax", "hinge", "least_squares"]
 # Probabilities, over a whole epoch, beyond which the generator has nothing left to learn from.
@@ -52,20 +52,20 @@ LOSSES: dict[str, Loss] = {
 class GenerativeAdversarialNetwork(keras.Model):
     """Trains a generator against a discriminator.
 
-    Has a step of its own, since two networks learn, each by an optimizer and a loss of its own,
-    from one pass through both.
+    Two networks learn from one pass through both, each by its own loss and optimizer.
 
-    The model's `generator`, which draws and is exported, is the moving average of the one that
-    learns, batch normalisation's statistics included; that one is `learner`, a copy. A step sees
-    `discriminator_steps` parts of its batch: the discriminator learns from each, the generator
-    with the last.
+    The `generator`, which is exported, is the moving average of the one that learns, statistics
+    of batch normalisation included; that one is `learner`, a copy. A step splits its batch into
+    `discriminator_steps` parts: the discriminator learns from every part, the generator with the
+    last.
 
     Args:
-        model: Made of layers named `generator`, from latents `(batch, latent_dim)` to a dict of
-            `image` `(batch, height, width, channels)`, grey values in 0..255, and
-            `discriminator`, from such images to scores `(batch, 1)`, logits of being real. Where
-            the dict has `code` `(batch,)`, the kind of image that is meant, there is a score for
-            each kind, `(batch, num_codes)`, and the labels of the images are their codes.
+        generator: From latents `(batch, latent_dim)` to a dict of `image`
+            `(batch, height, width, channels)`, values in 0..255. The dict may have a `code`
+            `(batch,)`, the class of image that is meant.
+        discriminator: From such images to scores `(batch, 1)`, logits of being real; with codes,
+            a score for every class, `(batch, num_codes)`, and the targets of the images are
+            their codes.
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
         discriminator_steps: Steps of the discriminator for each of the generator.
         label_smoothing: Share by which the discriminator should doubt real images, in [0, 1);
@@ -89,7 +89,8 @@ class GenerativeAdversarialNetwork(keras.Model):
 
     def __init__(
         self,
-        model: keras.Model,
+        generator: keras.Model,
+        discriminator: keras.Model,
         *,
         loss: GanLoss = "non_saturating",
         discriminator_steps: int = 1,
@@ -101,9 +102,8 @@ class GenerativeAdversarialNetwork(keras.Model):
             raise InputError(
                 f"`label_smoothing` must be 0 with loss {loss}. Received: {label_smoothing}"
             )
-        super().__init__(model.input, model.output, name=model.name)
-        self.generator = model.get_layer("generator")
-        self.discriminator = model.get_layer("discriminator")
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
         self.learner = keras.models.clone_model(self.generator)
         self.learner.set_weights(self.generator.get_weights())
         self.losses_of = LOSSES[loss]
@@ -111,6 +111,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         self.label_smoothing = label_smoothing
         self.ema_momentum = ema_momentum
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True  # its networks are, and nobody calls it
         self.means = {
             name: keras.metrics.Mean(name)
             for name in (
@@ -128,6 +129,11 @@ class GenerativeAdversarialNetwork(keras.Model):
         super().compile(optimizer, **options)
         self.optimizer.build(self.learner.trainable_variables)
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+
+    @property
+    def optimizers(self) -> list[keras.Optimizer]:
+        """Those of the generator and of the discriminator."""
+        return [self.optimizer, self.discriminator_optimizer]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         images, codes, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -176,9 +182,11 @@ class GenerativeAdversarialNetwork(keras.Model):
         weights = self.discriminator.trainable_variables
         gradients = tape.gradient(scaled, [weight.value for weight in weights])
         if generator:
-            own = self.learner.trainable_variables
-            found = tape.gradient(scaled_for_generator, [weight.value for weight in own])
-            self.optimizer.apply(found, own)
+            learning = self.learner.trainable_variables
+            generator_gradients = tape.gradient(
+                scaled_for_generator, [weight.value for weight in learning]
+            )
+            self.optimizer.apply(generator_gradients, learning)
         self.discriminator_optimizer.apply(gradients, weights)
 
     def _judged(
@@ -228,7 +236,7 @@ def _parts(batch: Any, count: int) -> Iterator[Any]:
         yield batch
         return
     size = tf.shape(tf.nest.flatten(batch)[0])[0]
-    each = -(-size // count)
+    part_size = -(-size // count)
     for part in range(count):
-        rows = (tf.range(each) + part * each) % size
+        rows = (tf.range(part_size) + part * part_size) % size
         yield tf.nest.map_structure(functools.partial(tf.gather, indices=rows), batch)

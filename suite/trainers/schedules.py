@@ -1,13 +1,11 @@
 """Learning-rate schedules that more than one app wants."""
 
-import math
-
 import keras
-from keras import ops
 
 
-@keras.saving.register_keras_serializable(package="suite")
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+def one_cycle(
+    peak: float, steps: int, warmup: float = 0.2, start: float = 0.1
+) -> keras.optimizers.schedules.CosineDecay:
     """Rises linearly to a peak, then falls along half a cosine to zero.
 
     Args:
@@ -21,21 +19,10 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         Large Learning Rates, https://arxiv.org/abs/1708.07120
         Differs from the paper: falls along a cosine, and leaves the momentum alone.
     """
-
-    def __init__(self, peak: float, steps: int, warmup: float = 0.2, start: float = 0.1) -> None:
-        self.peak, self.steps, self.warmup, self.start = peak, steps, warmup, start
-
-    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        progress = ops.cast(step, "float32") / self.steps
-        rising = self.start + (1 - self.start) * progress / self.warmup
-        left = ops.clip((1 - progress) / (1 - self.warmup), 0, 1)
-        falling = 0.5 * (1 - ops.cos(math.pi * left))
-        return self.peak * ops.where(progress < self.warmup, rising, falling)
-
-    def get_config(self) -> dict[str, float]:
-        return {
-            "peak": self.peak,
-            "steps": self.steps,
-            "warmup": self.warmup,
-            "start": self.start,
-        }
+    steps = max(steps, 1)
+    return keras.optimizers.schedules.CosineDecay(
+        start * peak,
+        (1 - warmup) * steps,
+        warmup_target=peak,
+        warmup_steps=warmup * steps,
+    )

@@ -1,19 +1,20 @@
 """Proofs that a recurrent network runs a finite automaton, on sequences of every length.
 
-The proof is a family of boxes of network states, one for each state of the automaton and the last
-symbols read since. It is closed: whatever point of a box the network is in, each symbol gives the
-right output and leads into the box that belongs to it. The network starts in the family, so it
-never leaves it, however long the sequence.
+The proof is a family of boxes in the space of the network's states. There is one box for each
+pair of a state of the automaton and the last symbols that the network has read. The family is
+closed: from every point of a box, every symbol gives the right output and leads into the box of the
+automaton's next state. The network starts inside the family, so it stays inside for sequences of
+any length.
 
-Boxes are bounded by `intervals`, rounding included. They close only around a network whose
-states are pulled together from step to step; `worst_case_logits`, put into the loss, trains it to
-be one.
+`intervals` computes the bounds of the boxes, rounding included. A family can be closed only if the
+network contracts differences between its states from step to step; `closing_loss`, as a part of the
+loss, trains the network to do so.
 
 Reference:
     Omlin and Giles, 1996, Constructing Deterministic Finite-State Automata in Recurrent Neural
     Networks, https://doi.org/10.1145/235809.235811
     Rump, 2010, Verification Methods: Rigorous Results Using Floating-Point Arithmetic,
-    https://doi.org/10.1017/S096249291000005X (the inflation of boxes until they close)
+    https://doi.org/10.1017/S096249291000005X (inflates boxes until they close)
 """
 
 from typing import Any, NamedTuple
@@ -35,21 +36,21 @@ from suite.metrics.certificates.intervals import (
 Tensor = Any
 Box = tuple[Interval, ...]  # one interval for each state tensor of the layer
 
-# Boxes that have not closed by then grow without end.
+# Boxes that are not closed after so many rounds keep growing.
 ROUNDS = 25
 LONGEST_MEMORY = 3
-# A memory that leaks a little at each step is small in one step and fatal in the end.
+# A small growth in each step adds up over a long sequence, so it weighs more than a margin.
 GROWTH_WEIGHT = 10
 WARMUP_STEPS = 300
 
 
 class Automaton(NamedTuple):
-    """A machine that starts in state 0, reads a symbol a step and says one bit each time.
+    """A Mealy machine: it starts in state 0, and reads a symbol and puts out a bit in each step.
 
     Args:
-        symbols: What the network reads for each symbol, `(symbols, features)`.
-        next_state: By state and symbol, `(states, symbols)`.
-        output: The bit said, by state and symbol, `(states, symbols)`.
+        symbols: The network's input for each symbol, `(symbols, features)`.
+        next_state: The next state by state and symbol, `(states, symbols)`.
+        output: The output bit, 0 or 1, by state and symbol, `(states, symbols)`.
     """
 
     symbols: np.ndarray
@@ -57,24 +58,28 @@ class Automaton(NamedTuple):
     output: np.ndarray
 
     def shortest_words(self) -> list[tuple[int, ...]]:
-        """The symbols that lead from the start to each state, as few as possible.
+        """The shortest sequence of symbols that leads from the start to each state.
 
         Raises:
             ValueError: A state cannot be reached.
         """
-        found: dict[int, tuple[int, ...]] = {0: ()}
+        words: dict[int, tuple[int, ...]] = {0: ()}
         queue = [0]
         for state in queue:
             for symbol, following in enumerate(self.next_state[state].tolist()):
-                if following not in found:
-                    found[following] = (*found[state], symbol)
+                if following not in words:
+                    words[following] = (*words[state], symbol)
                     queue.append(following)
-        if len(found) < len(self.next_state):
+        if len(words) < len(self.next_state):
             raise ValueError("`next_state` must reach every state from state 0")
-        return [found[state] for state in range(len(self.next_state))]
+        return [words[state] for state in range(len(self.next_state))]
 
     def outputs(self, length: int) -> np.ndarray:
-        """The bit said after each state, each word of `length` symbols, and one symbol more."""
+        """The output bits after every sequence of `length` symbols and one more, from every state.
+
+        Returns:
+            `(states * symbols ** (length + 1),)`, ordered by state, then by the symbols in time.
+        """
         state = np.arange(len(self.next_state))
         for _ in range(length):
             state = self.next_state[state].ravel()
@@ -82,14 +87,14 @@ class Automaton(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """Whether the proof went through.
+    """The result of an attempt to prove a network.
 
     Args:
-        holds: Whether every output is right at every length.
-        method: How it was proven, or why it was not.
-        margin: The least distance of a logit from the wrong side over the whole family; 0 where
-            the certificate does not hold.
-        sets: Number of sets in the family.
+        holds: Whether the proof shows that every output is right at every length.
+        method: A description of the proof, or the reason why there is none.
+        margin: The smallest distance of a logit from zero over the whole family; 0 where the
+            certificate does not hold.
+        sets: Number of boxes in the proof.
     """
 
     holds: bool
@@ -99,53 +104,56 @@ class Certificate(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The recurrent layer of a model and the layer that reads its output.
+    """A recurrent layer, and the dense layer that turns its output into one logit.
 
     Args:
         layer: `SimpleRNN`, `LSTM` or `GRU`.
-        readout: One logit from the layer's output.
+        readout: A `Dense` layer of one unit.
     """
 
     layer: layers.RNN
     readout: layers.Dense
 
     def start(self, dtype: str) -> Box:
-        """The states before the first symbol: zeros, `(1, units)`."""
+        """The box of the initial state: zeros, `(1, units)`."""
         sizes = keras.tree.flatten(self.layer.cell.state_size)
         return tuple(point(ops.zeros((1, size), dtype)) for size in sizes)
 
     def successors(self, box: Box, symbols: np.ndarray, roundoff: float) -> tuple[Box, Interval]:
-        """Bounds on the states after each symbol, and on the logits given with them.
+        """Bounds on the states and the logits after one more symbol, for every symbol.
 
         Args:
-            box: Of `n` sets, `(n, units)`.
+            box: `n` boxes, each tensor `(n, units)`.
             symbols: `(symbols, features)`.
             roundoff: Unit roundoff of the arithmetic.
 
         Returns:
-            The box of `n * symbols` sets, a set's successors side by side, and the logits
+            `n * symbols` boxes, the successors of one box in consecutive rows, and the logits
             `(n * symbols,)`.
         """
         count, dtype = box[0].lower.shape[0], box[0].lower.dtype
-        read = ops.convert_to_tensor(np.tile(symbols, (count, 1)), dtype)
+        inputs = ops.convert_to_tensor(np.tile(symbols, (count, 1)), dtype)
         before = tuple(
-            states.each(lambda ends: ops.repeat(ends, len(symbols), axis=0)) for states in box
+            states.map(lambda ends: ops.repeat(ends, len(symbols), axis=0)) for states in box
         )
-        after = step(self.layer, read, before, roundoff)
+        after = step(self.layer, inputs, before, roundoff)
         kernel, bias = (ops.cast(weight, dtype) for weight in self.readout.weights)
         logits = affine(after[0], kernel, bias, roundoff)
-        return after, logits.each(lambda ends: ends[:, 0])
+        return after, logits.map(lambda ends: ends[:, 0])
 
 
 class Family:
-    """The boxes of a network by automaton state and the symbols read since.
+    """Boxes of network states, one for each automaton state and each sequence of recent symbols.
+
+    A box holds the network's states after the automaton was in its state and then read the recent
+    symbols.
 
     Args:
-        network: What should run the automaton.
-        automaton: What it should run.
-        memory: How many symbols since tell boxes apart, at least 1.
-        roundoff: Unit roundoff of the arithmetic.
-        dtype: Type to calculate in.
+        network: The network to prove.
+        automaton: The automaton that the network should run.
+        memory: Number of recent symbols by which boxes are distinguished, at least 1.
+        roundoff: Unit roundoff of the network's arithmetic.
+        dtype: The dtype in which the bounds are computed.
     """
 
     def __init__(
@@ -157,12 +165,18 @@ class Family:
         self.words = symbols**memory
         self.sets = states * self.words
         flat = automaton.next_state.ravel()
-        leading = [np.flatnonzero(flat == state) for state in range(states)]
-        # Which (state, symbol) lead to each state, repeated where others have more of them.
-        self.sources = np.stack([np.resize(ways, max(map(len, leading))) for ways in leading])
+        transitions = [np.flatnonzero(flat == state) for state in range(states)]
+        # The (state, symbol) pairs that lead to each state; shorter lists repeat their entries, so
+        # that all lists have one length.
+        most = max(map(len, transitions))
+        self.sources = np.stack([np.resize(pairs, most) for pairs in transitions])
 
-    def beginning(self) -> Box:
-        """The boxes before any hull: what each state's shortest word and all words since give."""
+    def initial_boxes(self) -> Box:
+        """The boxes after the shortest sequence to each state and all `memory` symbols after it.
+
+        Returns:
+            `(sets, units)`.
+        """
         boxes = []
         for word in self.automaton.shortest_words():
             box = self.network.start(self.dtype)
@@ -173,71 +187,72 @@ class Family:
             boxes.append(box)
         return keras.tree.map_structure(lambda *parts: ops.concatenate(parts), *boxes)
 
-    def images(self, box: Box) -> tuple[Box, Tensor]:
-        """Where every symbol leads from the family, and how far each logit is from wrong.
+    def successors(self, box: Box) -> tuple[Box, Tensor]:
+        """The boxes that one more symbol leads into, and the margins of the logits on the way.
 
         Args:
             box: `(sets, units)`.
 
         Returns:
-            The hull of what leads into each set, `(sets, units)`, and the margins
-            `(sets * symbols,)`.
+            For each box of the family the hull of all boxes that lead into it, `(sets, units)`,
+            and the margins `(sets * symbols,)`.
         """
         after, logits = self._successors(box, self.automaton.symbols)
-        margins = right(logits, self.automaton.outputs(self.memory))
+        margins = output_margins(logits, self.automaton.outputs(self.memory))
 
-        def gathered(ends: Tensor) -> Tensor:
-            # (state, oldest symbol | the others and the new one, units)
+        def by_target_state(ends: Tensor) -> Tensor:
+            # (automaton state, transition into it, newer symbols, units)
             return ops.take(ops.reshape(ends, (-1, self.words, ends.shape[-1])), self.sources, 0)
 
-        def flat(ends: Tensor) -> Tensor:
+        def by_box(ends: Tensor) -> Tensor:
             return ops.reshape(ends, (self.sets, ends.shape[-1]))
 
         return tuple(
             Interval(
-                flat(ops.min(gathered(states.lower), axis=1)),
-                flat(ops.max(gathered(states.upper), axis=1)),
+                by_box(ops.min(by_target_state(states.lower), axis=1)),
+                by_box(ops.max(by_target_state(states.upper), axis=1)),
             )
             for states in after
         ), margins
 
     def first_margins(self) -> list[Tensor]:
-        """The margins of the outputs given before `memory` symbols are read."""
+        """The margins of the first `memory` outputs of a sequence, which no box covers yet."""
         margins, box = [], self.network.start(self.dtype)
         for length in range(self.memory):
             box, logits = self._successors(box, self.automaton.symbols)
             bits = self.automaton.outputs(length)
-            margins.append(right(logits, bits[: logits.lower.shape[0]]))
+            margins.append(output_margins(logits, bits[: logits.lower.shape[0]]))
         return margins
 
     def _successors(self, box: Box, symbols: np.ndarray) -> tuple[Box, Interval]:
         return self.network.successors(box, symbols, self.roundoff)
 
 
-def right(logits: Interval, bits: np.ndarray) -> Tensor:
-    """How far the worst of each interval of logits is on the right side of zero."""
+def output_margins(logits: Interval, bits: np.ndarray) -> Tensor:
+    """The smallest distance of each logit from zero; negative where it may have the wrong sign."""
     return ops.where(bits == 1, logits.lower, -logits.upper)
 
 
 def closing_loss(network: Network, automaton: Automaton, rounds: int) -> Tensor:
-    """What keeps a network from its certificate: zero where boxes close and outputs are right.
+    """A differentiable loss that is small where the network is close to having a certificate.
 
     Args:
-        network: Is trained through its weights.
-        automaton: What it should run.
-        rounds: How often the boxes grow; more are dearer and closer to the proof.
+        network: The trained network; gradients reach its weights.
+        automaton: The automaton that the network should run.
+        rounds: How many times the boxes grow before they are measured. More rounds cost more time
+            and are closer to the proof.
 
     Returns:
-        The mean softplus of the margins' negatives, plus ten times how far the boxes would still
-        grow, on average. A scalar.
+        A scalar: the mean softplus of the negative margins, plus `GROWTH_WEIGHT` times the mean
+        growth of the boxes in one more round.
     """
     family = Family(network, automaton, 1, FLOAT32_ROUNDOFF, "float32")
 
     def grow(_: Tensor, box: Box) -> Box:
-        return tuple(hull(*pair) for pair in zip(box, family.images(box)[0], strict=True))
+        return tuple(hull(*pair) for pair in zip(box, family.successors(box)[0], strict=True))
 
-    box = ops.fori_loop(0, rounds, grow, family.beginning())
-    image, margins = family.images(box)
+    box = ops.fori_loop(0, rounds, grow, family.initial_boxes())
+    image, margins = family.successors(box)
     growth = sum(
         ops.mean(ops.relu(new.upper - old.upper) + ops.relu(old.lower - new.lower))
         for old, new in zip(box, image, strict=True)
@@ -247,14 +262,14 @@ def closing_loss(network: Network, automaton: Automaton, rounds: int) -> Tensor:
 
 
 class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
-    """Cross-entropy of the bits from logits, and what keeps the network from its certificate.
+    """Binary cross-entropy from logits, plus a weighted `closing_loss`.
 
     Args:
-        model: The trained model, compiled with this loss.
-        network: Its parts that the certificate is about.
-        automaton: What it should run.
-        weight: Of what keeps it from its certificate.
-        rounds: How often the boxes grow, at each step.
+        model: The model that is compiled with this loss.
+        network: The layers of the model that the certificate is about.
+        automaton: The automaton that the network should run.
+        weight: Weight of the `closing_loss`.
+        rounds: How many times the boxes grow in each optimizer step.
     """
 
     def __init__(
@@ -272,25 +287,26 @@ class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         losses = super().call(y_true, y_pred)
         closing = closing_loss(self.network, self.automaton, self.rounds)
-        return losses + self.weight * self._share(losses) * closing
+        return losses + self.weight * self._warmup(losses) * closing
 
-    def _share(self, losses: Tensor) -> Tensor:
+    def _warmup(self, losses: Tensor) -> Tensor:
+        """A factor in 0..1 that lets the network learn from the data first."""
         if isinstance(self.network.layer, layers.SimpleRNN):
-            # Pulled together too early, its states could not tell those of the automaton apart.
+            # A network that contracts its states too early cannot separate the automaton's states.
             return ops.stop_gradient(ops.clip(1 - 10 * ops.mean(losses), 0, 1))
-        # Gates learn from the data alone to let a memory leak.
+        # From the data alone gated layers learn a memory that leaks: the bounds must begin early.
         steps = ops.cast(self.model.optimizer.iterations, "float32")
         return ops.minimum(steps / WARMUP_STEPS, 1)
 
 
 def certify(network: Network, automaton: Automaton, roundoff: float | None = None) -> Certificate:
-    """Looks for a closed family of boxes, told apart by more and more symbols.
+    """Searches for a closed family of boxes, and distinguishes more recent symbols until it closes.
 
     Args:
-        network: Its weights as they are.
-        automaton: What it should run.
+        network: The network to prove, with its present weights.
+        automaton: The automaton that the network should run.
         roundoff: Unit roundoff of the arithmetic in which the network is used; by default that of
-            the type its layer computes in.
+            the compute dtype of its layer.
     """
     roundoff = roundoff or ROUNDOFFS[network.layer.compute_dtype]
     try:
@@ -300,8 +316,8 @@ def certify(network: Network, automaton: Automaton, roundoff: float | None = Non
             if margin > 0:
                 symbols = len(automaton.symbols)
                 sets = family.sets + sum(symbols**length for length in range(memory))
-                told = "the last symbol" if memory == 1 else f"the last {memory} symbols"
-                method = f"boxes by state and {told}, unit roundoff {roundoff:.3g}"
+                symbols_read = "the last symbol" if memory == 1 else f"the last {memory} symbols"
+                method = f"boxes by state and {symbols_read}, unit roundoff {roundoff:.3g}"
                 return Certificate(True, method, margin, sets)
     except ValueError as error:
         return Certificate(False, f"not to be had: {error}", 0.0, 0)
@@ -309,17 +325,17 @@ def certify(network: Network, automaton: Automaton, roundoff: float | None = Non
 
 
 def _closed_margin(family: Family) -> float:
-    """The least margin over a family that was seen to be closed; 0 if none was found."""
-    first = box = family.beginning()
+    """The smallest margin over a closed family; 0 where there is none with right outputs alone."""
+    first = box = family.initial_boxes()
     first_margin = min(float(ops.min(margins)) for margins in family.first_margins())
     for _ in range(ROUNDS):
-        # A little room lets boxes close that only come nearer and nearer to their limits.
-        roomy = tuple(s.widened(0.1 * (s.upper - s.lower) + 1e-6) for s in box)
-        image, margins = family.images(roomy)
+        # Boxes that converge to a limit without reaching it close with a little room around them.
+        widened = tuple(s.widened(0.1 * (s.upper - s.lower) + 1e-6) for s in box)
+        image, margins = family.successors(widened)
         margin = min(first_margin, float(ops.min(margins)))
         if margin <= 0:
             return 0.0
-        if _inside(image, roomy) and _inside(first, roomy):
+        if _inside(image, widened) and _inside(first, widened):
             return margin
         box = tuple(hull(*pair) for pair in zip(box, image, strict=True))
     return 0.0
@@ -333,11 +349,11 @@ def _inside(inner: Box, outer: Box) -> bool:
 
 
 class StopWhenCertified(keras.callbacks.Callback):
-    """Ends the training at the first epoch whose network has its certificate.
+    """Stops the training after the first epoch whose network has a certificate.
 
     Args:
-        network: The parts of the trained model.
-        automaton: What it should run.
+        network: The layers of the trained model that the certificate is about.
+        automaton: The automaton that the network should run.
     """
 
     def __init__(self, network: Network, automaton: Automaton) -> None:

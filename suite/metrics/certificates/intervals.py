@@ -1,10 +1,10 @@
 """Sound bounds on what recurrent cells compute: interval arithmetic, rounding included.
 
-The same code bounds a cell inside a loss, where the bounds are differentiable, and in a proof,
-where it is run in float64 and `roundoff` stands for the arithmetic that the network itself will
-meet. A sum of n products is then off by little more than n times `roundoff` times the sum of
-their sizes, whatever the order of summation and with or without fused multiply-add; so the bounds
-hold for every kernel, library and device that keeps to that arithmetic.
+The same code bounds a cell in a loss, where the bounds are differentiable, and in a proof, where it
+runs in float64 and `roundoff` is the unit roundoff of the arithmetic that the network runs in. The
+error of a sum of n products is at most a little more than n times `roundoff` times the sum of their
+absolute values, in every order of summation, with or without fused multiply-add. So the bounds hold
+for every kernel, library and device with that arithmetic.
 
 Reference:
     Gowal et al., 2018, On the Effectiveness of Interval Bound Propagation for Training Verifiably
@@ -20,7 +20,7 @@ from keras import layers, ops
 
 FLOAT32_ROUNDOFF = 2.0**-24
 ROUNDOFFS = {"float32": FLOAT32_ROUNDOFF, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-# How far from the mathematical function an activation may be, in units of roundoff.
+# The assumed largest error of an activation function, in units of roundoff.
 ACTIVATION_ERROR = 64
 Monotone = Literal["tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign"]
 
@@ -28,11 +28,11 @@ Tensor = Any
 
 
 class Interval(NamedTuple):
-    """Every value between two tensors of one shape.
+    """All tensors between two tensors of one shape, elementwise.
 
     Args:
-        lower: The least values.
-        upper: The greatest values.
+        lower: The smallest values.
+        upper: The largest values.
     """
 
     lower: Tensor
@@ -40,20 +40,20 @@ class Interval(NamedTuple):
 
     @property
     def magnitude(self) -> Tensor:
-        """The greatest absolute values."""
+        """The largest absolute values."""
         return ops.maximum(ops.absolute(self.lower), ops.absolute(self.upper))
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "Interval":
-        """Both ends after a change that keeps their order: a reshape, a monotone function."""
-        return Interval(change(self.lower), change(self.upper))
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Interval":
+        """Applies a function to both ends: a reshape, or an increasing function."""
+        return Interval(function(self.lower), function(self.upper))
 
     def widened(self, by: Tensor) -> "Interval":
-        """With room on either side."""
+        """The interval extended by `by` on both sides."""
         return Interval(self.lower - by, self.upper + by)
 
 
 def point(value: Tensor) -> Interval:
-    """The interval of one value."""
+    """The interval that holds one value only."""
     return Interval(value, value)
 
 
@@ -67,21 +67,21 @@ def affine(x: Interval, kernel: Tensor, bias: Tensor, roundoff: float) -> Interv
         roundoff: Unit roundoff of the arithmetic.
 
     Raises:
-        ValueError: The arithmetic is too coarse for so many inputs to be bounded.
+        ValueError: `roundoff` is too large for a bound on a sum of so many inputs.
     """
-    sizes = ops.absolute(kernel)
+    magnitudes = ops.absolute(kernel)
     middle = ops.matmul((x.lower + x.upper) / 2, kernel) + bias
-    spread = ops.matmul((x.upper - x.lower) / 2, sizes)
+    radius = ops.matmul((x.upper - x.lower) / 2, magnitudes)
     terms = kernel.shape[0] + 4
     if terms * roundoff >= 1:
         raise ValueError(f"`roundoff` must be less than 1/{terms}. Received: {roundoff}")
     relative = terms * roundoff / (1 - terms * roundoff)
-    error = relative * (ops.matmul(x.magnitude, sizes) + ops.absolute(bias))
-    return point(middle).widened(spread + error)
+    error = relative * (ops.matmul(x.magnitude, magnitudes) + ops.absolute(bias))
+    return point(middle).widened(radius + error)
 
 
 def hull(x: Interval, y: Interval) -> Interval:
-    """The least interval around two."""
+    """The smallest interval that contains both."""
     return Interval(ops.minimum(x.lower, y.lower), ops.maximum(x.upper, y.upper))
 
 
@@ -96,15 +96,15 @@ def product(x: Interval, y: Interval, roundoff: float) -> Interval:
 
 
 def activated(x: Interval, activation: Callable[[Tensor], Tensor], roundoff: float) -> Interval:
-    """Bounds on a monotone activation.
+    """Bounds on an increasing activation function.
 
     Raises:
-        ValueError: The activation is not known to be monotone.
+        ValueError: The activation is not one of `Monotone`.
     """
     name = getattr(activation, "__name__", str(activation))
-    if name not in (known := get_args(Monotone)):
-        raise ValueError(f"`activation` must be one of {', '.join(known)}. Received: {name}")
-    exact = x.each(activation)
+    if name not in (names := get_args(Monotone)):
+        raise ValueError(f"`activation` must be one of {', '.join(names)}. Received: {name}")
+    exact = x.map(activation)
     return exact.widened(ACTIVATION_ERROR * roundoff * (1 + exact.magnitude))
 
 
@@ -115,29 +115,29 @@ def step(
 
     Args:
         layer: `SimpleRNN`, `LSTM` or `GRU` with Keras's default `reset_after`.
-        x: Inputs `(n, features)`; decides the type in which the bounds are calculated.
-        states: As the layer's own, each `(n, units)`: the output first.
+        x: Inputs `(n, features)`; its dtype is the one in which the bounds are computed.
+        states: Bounds on the layer's states, `(n, units)`, in the layer's order: the output first.
         roundoff: Unit roundoff of the arithmetic in which the layer will run.
 
     Returns:
         The states after the step, in the same order.
 
     Raises:
-        ValueError: The layer is of another kind, or its activation is not monotone.
+        ValueError: The layer is of another type, or its activation is not one of `Monotone`.
     """
-    for kind, bounds in BOUNDS.items():
-        if isinstance(layer, kind):
+    for layer_type, bounds in BOUNDS.items():
+        if isinstance(layer, layer_type):
             weights = [ops.cast(weight, x.dtype) for weight in layer.cell.weights]
             return bounds(layer.cell, weights, point(x), states, roundoff)
-    kinds = ", ".join(kind.__name__ for kind in BOUNDS)
-    raise ValueError(f"`layer` must be one of {kinds}. Received: {type(layer).__name__}")
+    names = ", ".join(layer_type.__name__ for layer_type in BOUNDS)
+    raise ValueError(f"`layer` must be one of {names}. Received: {type(layer).__name__}")
 
 
 def _simple_rnn(
     cell: Any, weights: Sequence[Tensor], x: Interval, states: Sequence[Interval], roundoff: float
 ) -> tuple[Interval, ...]:
     kernel, recurrent_kernel, bias = weights
-    z = affine(_beside(x, states[0]), ops.concatenate([kernel, recurrent_kernel]), bias, roundoff)
+    z = affine(_joined(x, states[0]), ops.concatenate([kernel, recurrent_kernel]), bias, roundoff)
     return (activated(z, cell.activation, roundoff),)
 
 
@@ -146,7 +146,7 @@ def _lstm(
 ) -> tuple[Interval, ...]:
     kernel, recurrent_kernel, bias = weights
     h, carry = states
-    z = affine(_beside(x, h), ops.concatenate([kernel, recurrent_kernel]), bias, roundoff)
+    z = affine(_joined(x, h), ops.concatenate([kernel, recurrent_kernel]), bias, roundoff)
     z_i, z_f, z_c, z_o = _parts(z, 4)
     i, f, o = (activated(gate, cell.recurrent_activation, roundoff) for gate in (z_i, z_f, z_o))
     candidate = activated(z_c, cell.activation, roundoff)
@@ -181,7 +181,7 @@ def _sum(x: Interval, y: Interval, roundoff: float) -> Interval:
     return exact.widened(4 * roundoff * (x.magnitude + y.magnitude))
 
 
-def _beside(x: Interval, y: Interval) -> Interval:
+def _joined(x: Interval, y: Interval) -> Interval:
     lower, upper = (ops.concatenate(ends, axis=1) for ends in zip(x, y, strict=True))
     return Interval(lower, upper)
 

@@ -4,14 +4,14 @@ import pytest
 from keras import layers
 
 from suite import Run
-from suite.data.pictures import load_digits
+from suite.data.image_sources import load_pictures
 from suite.metrics import fidelity
 from suite.metrics.fidelity import (
     Gaussian,
     classifier_score,
+    features,
     frechet_distance,
     gaussian,
-    look,
     nearest,
     neighbourhoods,
 )
@@ -19,7 +19,7 @@ from suite.metrics.fidelity import (
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_digits(Run(data="embedded")).train
+    return load_pictures(Run(data="embedded")).train
 
 
 def test_distance_of_gaussians_with_the_same_axes_is_that_of_their_deviations():
@@ -97,9 +97,9 @@ def test_points_cover_themselves():
 
 
 def test_the_classifier_knows_digits(digits):
-    predicted = look(digits.inputs).probabilities.argmax(axis=1)
+    predicted = features(digits.inputs).probabilities.argmax(axis=1)
 
-    assert (predicted == digits.labels).mean() > 0.9
+    assert (predicted == digits.targets).mean() > 0.9
 
 
 def test_another_classifier_is_refused(monkeypatch):
@@ -107,7 +107,7 @@ def test_another_classifier_is_refused(monkeypatch):
     fidelity._classifier.cache_clear()
 
     with pytest.raises(RuntimeError, match="classifier that came with the suite"):
-        look(np.zeros((1, 28, 28, 1)))
+        features(np.zeros((1, 28, 28, 1)))
 
 
 def test_next_to_a_training_image_is_itself(digits):
@@ -116,14 +116,20 @@ def test_next_to_a_training_image_is_itself(digits):
     np.testing.assert_array_equal(nearest(some, digits.inputs), some)
 
 
-def test_a_generator_that_copies_one_image_is_found_out(digits):
+def copier(image):
+    """A decoder that makes the same image of all latents."""
     latent = keras.Input((2,), name="latent")
-    one = layers.Reshape((28, 28, 1))(layers.Dense(784)(latent))
-    decoder = keras.Model(latent, {"image": one})
-    decoder.set_weights([np.zeros((2, 784)), digits.inputs[0].ravel()])
+    drawn = layers.Reshape(image.shape)(layers.Dense(image.size)(latent))
+    decoder = keras.Model(latent, {"image": drawn})
+    decoder.set_weights([np.zeros((2, image.size)), image.ravel()])
+    return decoder
+
+
+def test_a_generator_that_copies_one_image_is_found_out(digits):
+    decoder = copier(digits.inputs[0])
     test = digits.inputs[500:800]
 
-    found = fidelity.judge(decoder, test, digits.inputs[:400])
+    found = fidelity.evaluate_samples(decoder, test, digits.inputs[:400])
 
     assert found["frechet_distance"] > 5 * found["frechet_distance_of_train"]
     assert found["classifier_score"] == pytest.approx(1, abs=1e-3)
@@ -132,3 +138,49 @@ def test_a_generator_that_copies_one_image_is_found_out(digits):
     assert found["diversity"] == pytest.approx(0, abs=1e-6)
     assert found["novelty"] == pytest.approx(0, abs=1e-2)
     assert found["coverage"] < 0.1
+
+
+def coloured(digits, size=20):
+    """Digits as other images: of another size, and of three channels that differ."""
+    images = digits.inputs[:, 4 : 4 + size, 4 : 4 + size].astype("float32")
+    return np.concatenate([images, 255 - images, images / 2], axis=-1)
+
+
+def test_other_images_are_looked_at_by_a_random_network_that_stays_the_same(digits):
+    images = coloured(digits)[:50]
+
+    seen, again = features(images), features(images)
+    fidelity._random_network.cache_clear()
+    keras.utils.set_random_seed(7)
+    in_another_process = features(images)
+
+    assert seen.probabilities is None
+    assert seen.features.shape == (50, 128)
+    assert len(np.unique(seen.features, axis=0)) == 50
+    np.testing.assert_array_equal(seen.features, again.features)
+    np.testing.assert_array_equal(seen.features, in_another_process.features)
+
+
+def test_without_classes_a_copier_is_found_out_all_the_same(digits):
+    images = coloured(digits)
+
+    found = fidelity.evaluate_samples(copier(images[0]), images[500:800], images[:400])
+
+    for name in ("classifier_score", "smallest_class", "largest_class", "missing_classes"):
+        assert found[name] is None
+    assert found["frechet_distance"] > 5 * found["frechet_distance_of_train"]
+    assert found["diversity"] == pytest.approx(0, abs=1e-4)
+    assert found["novelty"] == pytest.approx(0, abs=1e-2)
+    assert found["coverage"] < 0.1
+
+
+def test_random_features_tell_apart_what_differs(digits):
+    images = coloured(digits)
+    ones = images[digits.targets == 1]
+    some, others = (
+        gaussian(features(images[:800]).features),
+        gaussian(features(images[800:]).features),
+    )
+
+    of_ones = frechet_distance(some, gaussian(features(ones).features))
+    assert of_ones > 5 * frechet_distance(some, others)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from suite.errors import Diverged, InputError
-from suite.placement.strategy import strategy
+from suite.placement.strategy import connect
 from suite.trainers.gan import (
     LOSSES,
     GenerativeAdversarialNetwork,
@@ -25,9 +25,7 @@ def network(noisy=True, learning_rate=0.1, **knobs):
     flat = layers.Flatten()(layers.Rescaling(1 / 255)(image))
     scores = layers.Dense(1, dtype="float32")(layers.Dense(8, "tanh")(flat))
     discriminator = keras.Model(image, scores, name="discriminator")
-    start = keras.Input((2,), name="latent")
-    model = keras.Model(start, discriminator(generator(start)["image"]))
-    model = GenerativeAdversarialNetwork(model, seed=0, **knobs)
+    model = GenerativeAdversarialNetwork(generator, discriminator, seed=0, **knobs)
     model.compile(keras.optimizers.SGD(learning_rate), keras.optimizers.SGD(learning_rate))
     return model
 
@@ -38,7 +36,7 @@ def some_images(count=8):
 
 
 def copied(weights):
-    return [np.array(each) for each in weights]
+    return [np.array(weight) for weight in weights]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +122,14 @@ def test_the_drawing_generator_is_the_moving_average():
 
     for one, other in zip(model.generator.weights, expected, strict=True):
         np.testing.assert_allclose(np.array(one), other, rtol=1e-5, atol=1e-6)
-    assert model.predict(np.zeros((1, 2)), verbose=0).shape == (1, 1)
+    assert model.generator.predict(np.zeros((1, 2)), verbose=0)["image"].shape == (1, 4, 4, 1)
 
 
 def test_replicas_take_the_step_of_one_device():
     """Without noise, so that they see the same."""
     weights = []
     for placement in ("one_device", "mirrored"):
-        with strategy(placement).scope():
+        with connect(placement).scope():
             model = network(noisy=False)
         model.fit(some_images(), batch_size=8, epochs=3, shuffle=False, verbose=0)
         weights.append(model.get_weights())

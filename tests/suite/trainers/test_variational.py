@@ -4,14 +4,14 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from suite.placement.strategy import strategy
+from suite.placement.strategy import connect
 from suite.trainers.variational import (
     VariationalAutoencoder,
+    estimate_evidence,
     evaluate_evidence,
-    evidence,
     log_mean_exp,
-    negative,
-    observed,
+    negative_bound,
+    observe,
     tfd,
 )
 
@@ -54,17 +54,15 @@ def autoencoder(latent_dim=2, log_variance=None, **objective):
             "bias_initializer": keras.initializers.Constant(log_variance),
         }
     )
-    said = {
+    posterior = {
         "mean": layers.Dense(latent_dim, dtype="float32")(layers.Dense(8, "tanh")(flat)),
         "log_variance": layers.Dense(latent_dim, dtype="float32", **fixed)(flat),
     }
-    encoder = keras.Model(image, said, name="encoder")
+    encoder = keras.Model(image, posterior, name="encoder")
     logits = layers.Reshape((4, 4, 1))(layers.Dense(16)(latent))
     decoder = keras.Model(latent, {"logits": logits}, name="decoder")
-    again = keras.Input((4, 4, 1), name="image")
-    model = keras.Model(again, decoder(encoder(again)["mean"])["logits"])
-    model = VariationalAutoencoder(model, seed=0, **objective)
-    model.compile(keras.optimizers.SGD(0.1), loss=negative)
+    model = VariationalAutoencoder(encoder, decoder, seed=0, **objective)
+    model.compile(keras.optimizers.SGD(0.1), loss=negative_bound)
     return model
 
 
@@ -75,7 +73,7 @@ def some_images(count=8):
 def test_with_the_true_posterior_one_sample_gives_the_evidence():
     posterior, log_likelihood, closed_form = linear_gaussian()
 
-    found, _ = evidence(posterior(), log_likelihood, 1, SEED)
+    found, _ = estimate_evidence(posterior(), log_likelihood, 1, SEED)
 
     np.testing.assert_allclose(found, closed_form, atol=1e-3)
 
@@ -84,7 +82,7 @@ def test_with_the_true_posterior_one_sample_gives_the_evidence():
 def test_with_another_posterior_many_samples_come_near_the_evidence(at_once):
     posterior, log_likelihood, closed_form = linear_gaussian()
 
-    found, _ = evidence(posterior(widened=1.5), log_likelihood, 20_000, SEED, at_once)
+    found, _ = estimate_evidence(posterior(widened=1.5), log_likelihood, 20_000, SEED, at_once)
 
     np.testing.assert_allclose(found, closed_form, atol=0.03)
 
@@ -93,7 +91,7 @@ def test_elbo_of_the_true_posterior_is_the_evidence():
     posterior, log_likelihood, closed_form = linear_gaussian()
     rate = tf.reduce_sum(tfd.kl_divergence(posterior(), tfd.Normal(0.0, 1.0)), axis=1)
 
-    _, expected_log_likelihood = evidence(posterior(), log_likelihood, 50_000, SEED)
+    _, expected_log_likelihood = estimate_evidence(posterior(), log_likelihood, 50_000, SEED)
 
     np.testing.assert_allclose(expected_log_likelihood - rate, closed_form, atol=0.05)
 
@@ -107,12 +105,12 @@ def test_log_mean_exp_does_not_overflow():
 def test_images_are_drawn_anew_with_the_probability_of_their_grey():
     images = np.full((20_000, 1, 1, 1), 51.0)
 
-    drawn, again = (observed(images, "bernoulli", [0, n]) for n in (1, 2))
+    drawn, again = (observe(images, "bernoulli", [0, n]) for n in (1, 2))
 
     assert set(np.unique(drawn)) == {0, 1}
     assert np.mean(drawn) == pytest.approx(0.2, abs=0.01)
     assert (drawn != again).numpy().any()
-    assert (observed(images, "continuous_bernoulli", [0, 1]) == np.float32(0.2)).numpy().all()
+    assert (observe(images, "continuous_bernoulli", [0, 1]) == np.float32(0.2)).numpy().all()
 
 
 def test_loss_is_rate_and_distortion():
@@ -121,6 +119,19 @@ def test_loss_is_rate_and_distortion():
     logs = model.evaluate(some_images(), batch_size=8, verbose=0, return_dict=True)
 
     assert logs["loss"] == pytest.approx(logs["distortion"] + 3 * logs["rate"], rel=1e-5)
+
+
+def test_called_it_gives_the_bound_of_each_image():
+    images = some_images()
+    model = autoencoder()
+    loss, *_ = model.evaluate(images, batch_size=8, verbose=0)
+    again = autoencoder()
+    again.set_weights(model.get_weights())
+
+    bound = again.predict(images, batch_size=8, verbose=0)
+
+    assert bound.shape == (8,)
+    assert loss == pytest.approx(-bound.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0), (5, 0.5), (20, 1)])
@@ -171,7 +182,7 @@ def test_replicas_take_the_step_of_one_device():
     weights = []
     for placement in ("one_device", "mirrored"):
         keras.utils.set_random_seed(0)
-        with strategy(placement).scope():
+        with connect(placement).scope():
             model = autoencoder(likelihood="continuous_bernoulli", log_variance=-30.0)
         model.fit(some_images(), batch_size=8, epochs=2, shuffle=False, verbose=0)
         weights.append(model.get_weights())
@@ -186,7 +197,7 @@ def test_replicas_take_the_step_of_one_device():
 def test_it_learns_in_mixed_precision_and_compiled(precision, jit):
     keras.config.set_dtype_policy(precision)
     model = autoencoder()
-    model.compile(keras.optimizers.Adam(0.05), loss=negative, jit_compile=jit)
+    model.compile(keras.optimizers.Adam(0.05), loss=negative_bound, jit_compile=jit)
 
     losses = model.fit(some_images(), epochs=20, verbose=0).history["loss"]
 

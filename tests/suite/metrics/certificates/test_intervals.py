@@ -38,7 +38,7 @@ def test_whatever_a_layer_does_lies_within_its_bounds(kind):
     middles = [random.uniform(-1, 1, (1, 5)) for _ in range(count)]
     box = [Interval(middle - 0.1, middle + 0.1) for middle in middles]
     x = random.integers(0, 2, (1, 3)).astype("float64")
-    bounds = step(layer, ops.convert_to_tensor(x), [b.each(ops.convert_to_tensor) for b in box])
+    bounds = step(layer, ops.convert_to_tensor(x), [b.map(ops.convert_to_tensor) for b in box])
 
     inside = [random.uniform(b.lower, b.upper, (2000, 5)).astype("float32") for b in box]
     corners = [np.where(random.random((2000, 5)) < 0.5, b.lower, b.upper) for b in box]

@@ -1,0 +1,69 @@
+"""Figures of images and of convolution filters."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from suite.data.pictures import tiled
+
+LARGEST_SIDE = 16  # inches
+
+
+def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Draws named rows of images; grey images are inverted, so that bright strokes become dark.
+
+    Args:
+        rows: Images by name, `(n, height, width, channels)`, values in 0..255.
+    """
+    grid = np.concatenate(list(rows.values()))
+    columns = len(grid) // len(rows)
+    figure = image_grid(grid, columns)
+    figure.set_figwidth(figure.get_figwidth() + 1.5)  # room for the names
+    [axes] = figure.axes
+    height = grid.shape[1]
+    axes.axis("on")
+    axes.set(xticks=[], yticks=(np.arange(len(rows)) + 0.5) * height, yticklabels=list(rows))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def image_grid(images: np.ndarray, columns: int | None = None) -> Figure:
+    """Draws images side by side; grey images are inverted, so that bright strokes become dark.
+
+    Args:
+        images: `(n, height, width, channels)`, values in 0..255.
+        columns: Images in a row; by default as many as rows, or one more.
+    """
+    grid = tiled(images, columns)
+    height, width = grid.shape[:2]
+    scale = min(0.02, LARGEST_SIDE / max(height, width))
+    figure = Figure(figsize=(width * scale, height * scale), layout="constrained")
+    axes = figure.subplots()
+    if grid.shape[-1] == 1:
+        axes.imshow(grid[..., 0], cmap="gray_r", vmin=0, vmax=255)
+    else:
+        axes.imshow(np.rint(grid).astype(np.uint8))
+    axes.axis("off")
+    return figure
+
+
+def filters(kernel: np.ndarray) -> Figure:
+    """Draws the filters of a convolution, averaged over channels, dark for negative weights.
+
+    Args:
+        kernel: `(height, width, channels, filters)`.
+    """
+    kernel = kernel.mean(axis=2)
+    count = kernel.shape[-1]
+    columns = min(8, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(0.8 * columns, 0.8 * rows + 0.3), layout="constrained")
+    figure.suptitle("first-layer filters", fontsize=9)
+    limit = np.abs(kernel).max()
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for index, axes in enumerate(figure.axes[:count]):
+        axes.imshow(kernel[:, :, index], cmap="gray", vmin=-limit, vmax=limit)
+    return figure

@@ -1,0 +1,32 @@
+"""Figures of sequences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
+    """Plots hidden states in the plane of their two main components, as paths in time.
+
+    Args:
+        states: `(sequences, time, units)`.
+        labels: Labels of the states, by which they are coloured, `(sequences, time)`.
+        names: Names of the labels.
+    """
+    flat = states.reshape(-1, states.shape[-1])
+    centred = flat - flat.mean(axis=0)
+    # States of one unit have one component: the other coordinate stays 0.
+    components = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    plane = np.zeros((len(flat), 2))
+    plane[:, : len(components)] = centred @ components.T
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for path in plane.reshape(*states.shape[:2], 2)[:: max(1, len(states) // 8)]:
+        axes.plot(*path.T, color="gray", linewidth=0.3, alpha=0.6)
+    for label, name in enumerate(names):
+        x, y = plane[labels.ravel() == label].T
+        axes.scatter(x, y, s=6, label=name)
+    axes.set(xlabel="first component", ylabel="second component", title="Hidden states")
+    axes.legend(frameon=False)
+    return figure

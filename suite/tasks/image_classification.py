@@ -1,0 +1,162 @@
+"""Image classification: what every network that tells pictures apart has in common.
+
+An application names what it takes from here: `task.load_data`, `task.compile_model`,
+`task.endpoints`, `task.evaluate`, `task.draw` and `task.predict`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import keras
+import numpy as np
+from keras import layers
+from matplotlib.figure import Figure
+from pydantic import Field, PositiveInt
+
+from suite.app import App, Fitted, Metrics, evaluate_on_test
+from suite.data import Data
+from suite.data.augmentation import random_affine
+from suite.errors import InputError
+from suite.export.endpoints import Endpoint, classifier, named_classes
+from suite.export.exported import Exports
+from suite.figures import classes
+from suite.figures import images as figures
+from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.run import Run
+from suite.tasks import pictures
+from suite.trainers.schedules import one_cycle
+
+# Height and width may be None for a network that pools over the whole image.
+ImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
+Pooling = Literal["avg", "max"]
+
+
+@settings
+class Config(pictures.Config):
+    """How an image classifier is trained.
+
+    Args:
+        epochs: Passes over the training split; several make an epoch where it is small.
+        learning_rate: Peak of the one-cycle schedule.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Decoupled decay of the weights per step, times the learning rate.
+        rotation: Largest random rotation of a training image, in degrees.
+        shift: Largest random shift along each axis, in pixels.
+        zoom: Largest random change of width and of height, as a share.
+    """
+
+    epochs: Epochs = 6
+    batch_size: BatchSize = 120
+    learning_rate: LearningRate = 5e-3
+    warmup: Share = 0.2
+    weight_decay: WeightDecay = 0.05
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    shift: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    zoom: Rate = 0.1
+
+
+def load_data(config: Config, run: Run) -> Data:
+    """Images `(height, width, channels)` with values in 0..255, and labels `()`."""
+    augment = random_affine(config.rotation, config.shift, config.zoom)
+    return pictures.load_data(config, run, labelled=True, augment=augment)
+
+
+def head(
+    x: keras.KerasTensor, num_classes: int, include_top: bool, pooling: Pooling | None
+) -> keras.KerasTensor:
+    """The end of a builder: features or logits of the last convolution.
+
+    Args:
+        x: `(batch, height, width, filters)`.
+        num_classes: Number of logits.
+        include_top: Whether to end in logits `(batch, num_classes)`.
+        pooling: `avg` or `max` over the whole image, which may then be of any size; None leaves
+            features as they are, and flattens them for the logits.
+
+    Raises:
+        InputError: The size of the image is not known, and must be.
+    """
+    if pooling:
+        x = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]()(x)
+    elif include_top:
+        if None in x.shape[1:]:
+            raise InputError("`pooling` must be avg or max for images of any size", pooling)
+        x = layers.Flatten()(x)
+    if not include_top:
+        return x
+    return layers.Dense(num_classes, dtype=keras.config.floatx(), name="logits")(x)
+
+
+def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
+    """Cross-entropy on logits, under AdamW with a one-cycle learning rate."""
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            one_cycle(config.learning_rate, steps, config.warmup), weight_decay=config.weight_decay
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    return model
+
+
+def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
+    """`serve`: `image` to `logits`, `probabilities`, `label`, `name`; `picture`: of a file."""
+    [model] = fitted.networks.values()
+    serve = named_classes(classifier(model), fitted.data.description.class_names)
+    source = fitted.data.source
+    if source is None or source.preparation is None:
+        return {"serve": serve}
+    return {"serve": serve, "picture": pictures.endpoint(serve, source.preparation)}
+
+
+def evaluate(fitted: Fitted) -> Metrics:
+    """Loss and accuracy on the test split, and the accuracy on every class."""
+    labels = fitted.data.splits["test"].targets
+    right = np.asarray(fitted.outputs()).argmax(axis=1) == labels
+    names = fitted.data.description.class_names
+    counts = np.bincount(labels, minlength=len(names))
+    rights = np.bincount(labels[right], minlength=len(names))
+    by_class = {
+        name: float(good / count) if count else None
+        for name, good, count in zip(names, rights, counts, strict=True)
+    }
+    return {**evaluate_on_test(fitted), "test_accuracy_by_class": by_class}
+
+
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Confusion matrix and worst mistakes on the test split, and the first filters."""
+    test = fitted.data.splits["test"].in_memory()
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(fitted.outputs()))
+    names = fitted.data.description.class_names
+    [model] = fitted.networks.values()
+    drawn = {
+        "confusion_matrix": classes.confusion_matrix(
+            test.targets, probabilities.argmax(axis=1), names
+        ),
+        "worst_mistakes": classes.worst_mistakes(test.inputs, test.targets, probabilities, names),
+    }
+    first = next((layer for layer in model.layers if isinstance(layer, layers.Conv2D)), None)
+    if first is not None:
+        drawn["filters"] = figures.filters(keras.ops.convert_to_numpy(first.kernel))
+    return drawn
+
+
+def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
+    """Say what each picture shows.
+
+    Args:
+        files: Image files of any size, dark on light or light on dark.
+    """
+    exported, images = pictures.read_files(app, files, exports)
+    names = exported.metadata("class_names")["class_names"]
+    outputs = exported.call(images)
+    for path, label, probabilities in zip(
+        files, outputs["label"], outputs["probabilities"], strict=True
+    ):
+        print(f"{path}: {names[label]} ({probabilities[label]:.1%})")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
+OWN_DATA = pictures.OWN_DATA
+TINY = {"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20, "dataset": "mnist"}

@@ -1,0 +1,148 @@
+"""The task of image generation: endpoints, commands and callbacks of models that draw images."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import keras
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+from cyclopts import Parameter
+from pydantic import Field
+
+from suite.app import App
+from suite.data.pictures import tiled, writable_picture, write_picture
+from suite.export.endpoints import Endpoint, call
+from suite.export.exported import Exports
+from suite.knobs import Seed, settings
+from suite.trainers.latents import decode_latents, interpolate_latents, sample_latents
+
+LARGEST_REQUEST = 10_000  # images in one call
+FRAMES = 60  # of the animation at most
+SECONDS_PER_FRAME = 0.15
+
+
+@Parameter(name="*")
+@settings
+class Samples:
+    """The samples to draw, and the file to write.
+
+    Args:
+        num: Number of images.
+        seed: Seed of the latents.
+        output: Image file that shows all samples side by side.
+    """
+
+    num: Annotated[int, Field(ge=1, le=LARGEST_REQUEST)] = 64
+    seed: Seed = 0
+    output: Path = Path("samples.png")
+
+
+@Parameter(name="*")
+@settings
+class Interpolation:
+    """The interpolations to draw, and the file to write.
+
+    Args:
+        num: Number of interpolations, one below the other.
+        steps: Images in one interpolation.
+        seed: Seed of the latents at both ends.
+        output: Image file that shows all interpolations.
+    """
+
+    num: Annotated[int, Field(ge=1, le=100)] = 8
+    steps: Annotated[int, Field(ge=2, le=100)] = 10
+    seed: Seed = 0
+    output: Path = Path("interpolation.png")
+
+
+def sample(
+    app: App,
+    *,
+    samples: Samples = Samples(),  # noqa: B008
+    exports: Exports = Exports(),
+) -> None:
+    """Draw new images."""
+    writable_picture(samples.output)
+    exported = exports.open(app.name)
+    images = exported.call({"num": samples.num, "seed": samples.seed}, "sample")["image"]
+    write_picture(tiled(images), samples.output)
+    print(f"{samples.output}: {samples.num} samples, seed {samples.seed}")
+
+
+def interpolate(
+    app: App,
+    *,
+    interpolation: Interpolation = Interpolation(),  # noqa: B008
+    exports: Exports = Exports(),
+) -> None:
+    """Draw images that change gradually into one another."""
+    writable_picture(interpolation.output)
+    decode = exports.open(app.name).signature("decode")
+    latent_dim = decode.structured_input_signature[1]["latent"].shape[-1]
+    ends = sample_latents(2 * interpolation.num, latent_dim, interpolation.seed).numpy()
+    pairs = ends.reshape(interpolation.num, 2, -1)
+    points = np.concatenate([interpolate_latents(pair, interpolation.steps) for pair in pairs])
+    write_picture(tiled(call(decode, points)["image"], interpolation.steps), interpolation.output)
+    print(f"{interpolation.output}: {interpolation.num} ways, seed {interpolation.seed}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"sample": sample, "interpolate": interpolate}
+
+
+def sample_endpoint(decoder: keras.Model) -> Endpoint:
+    """Makes the endpoint `sample`, which takes `num` and `seed` and returns `image`.
+
+    Args:
+        decoder: Maps `latent` `(batch, latent_dim)` to a dict with an `image`.
+
+    Returns:
+        An endpoint of two integers, `num` from 1 to 10,000 and `seed`. A call with another `num`
+        fails.
+    """
+    latent_dim = decoder.input_shape[-1]
+
+    def sample(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        allowed = tf.debugging.Assert(
+            (num >= 1) & (num <= LARGEST_REQUEST),
+            [f"num must be in 1..{LARGEST_REQUEST:,}. Received:", num],
+        )
+        with tf.control_dependencies([allowed]):
+            outputs = decoder(sample_latents(num, latent_dim, seed), training=False)
+        return {"image": outputs["image"]}
+
+    return Endpoint(
+        sample, [tf.TensorSpec((), tf.int32, "num"), tf.TensorSpec((), tf.int64, "seed")]
+    )
+
+
+class EpochSamples(keras.callbacks.Callback):
+    """Writes a picture of the same samples after every epoch, and an animation at the end.
+
+    Args:
+        decoder: Maps `latent` `(batch, latent_dim)` to a dict with an `image`.
+        folder: Folder of the run; pictures go to `samples/`, the animation to `figures/`.
+    """
+
+    def __init__(self, decoder: keras.Model, folder: Path) -> None:
+        super().__init__()
+        self.decoder, self.points = decoder, sample_latents(64, decoder.input_shape[-1], seed=0)
+        self.frames, self.animation = folder / "samples", folder / "figures" / "training.gif"
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.frames.mkdir(exist_ok=True)
+        write_picture(
+            tiled(decode_latents(self.decoder, self.points)),
+            self.frames / f"epoch-{epoch + 1:07}.png",
+        )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        paths = sorted(self.frames.glob("epoch-*.png"))
+        if not paths:
+            return
+        chosen = np.unique(np.linspace(0, len(paths) - 1, FRAMES).round().astype(int))
+        frames = np.stack([np.asarray(PIL.Image.open(paths[index])) for index in chosen])
+        self.animation.parent.mkdir(exist_ok=True)
+        duration = round(1000 * SECONDS_PER_FRAME)
+        write_picture(frames[..., None], self.animation, duration=duration, loop=0)

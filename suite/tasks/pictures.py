@@ -1,0 +1,138 @@
+"""Training on pictures: which ones, of what size, and how many at a time."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from pydantic import Field
+
+from suite.app import App
+from suite.data import Augmentation, Data, supervised
+from suite.data.examples import Split
+from suite.data.image_sources import load_pictures
+from suite.data.pictures import encoded, read_picture
+from suite.data.preparation import Layout, Preparation
+from suite.errors import InputError
+from suite.export.endpoints import Endpoint
+from suite.export.exported import ExportedModel, Exports
+from suite.knobs import BatchSize, Share, settings
+from suite.run import Run
+
+OWN_DATA = (
+    "a folder with a folder of image files for every class, of any formats and sizes; it may have "
+    "`train`, `validation` and `test` above the class folders. Or an `.npz` with `x_train`, "
+    "`y_train` and, if there are any, `x_test`, `y_test` and `class_names`."
+)
+
+
+@settings
+class Config:
+    """Which pictures to train on.
+
+    Args:
+        batch_size: Images per optimizer step, over all replicas.
+        validation_split: Share of the training images held out to watch the training.
+        min_steps_per_epoch: Steps that an epoch has at least; fewer images are passed over several
+            times.
+        dataset: Name in TensorFlow Datasets, of any image-classification set.
+        layout: Of your own pictures: `drawing` cuts out what is drawn and centres it, as in
+            MNIST; `photo` crops about the centre; `auto` looks at some of them.
+        image_size: Height and width to which pictures are brought. Defaults to those of the data.
+        channels: 1 for grey, 3 for colour. Defaults to that of the data.
+    """
+
+    batch_size: BatchSize = 100
+    validation_split: Share = 0.1
+    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    dataset: str = "mnist"
+    layout: Layout | Literal["auto"] = "auto"
+    image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
+    channels: Literal[1, 3] | None = None
+
+
+def load_data(
+    config: Config,
+    run: Run,
+    *,
+    labelled: bool = False,
+    relabel: Callable[[Split], Callable[[Any], Any]] | None = None,
+    model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
+    augment: Augmentation | None = None,
+) -> Data:
+    """Images `(height, width, channels)` with values in 0..255, and labels `()`, if there are any.
+
+    The model is given the `input_shape`, and the `num_classes` of labelled pictures.
+
+    Args:
+        config: Which pictures.
+        run: Where they come from.
+        labelled: Whether there must be labels.
+        relabel: See `suite.data.supervised`.
+        model_arguments: What else the training split decides about the model.
+        augment: Distorts the training images.
+
+    Raises:
+        InputError: There are no such pictures, or no labels where there must be.
+    """
+    source = load_pictures(run, config.dataset, config.layout, config.image_size, config.channels)
+    prepared = {"preparation": dataclasses.asdict(source.preparation)}
+    source = dataclasses.replace(source, notes={**source.notes, **prepared})
+    if labelled and len(source.class_names) < 2:
+        received = f"{source.name}, with {', '.join(source.class_names) or 'none'}"
+        raise InputError("`data` must have two classes or more", received)
+
+    def arguments(train: Split) -> dict[str, Any]:
+        known: dict[str, Any] = {"input_shape": source.preparation.shape}
+        if labelled:
+            known["num_classes"] = len(source.class_names)
+        return {**known, **(model_arguments(train) if model_arguments else {})}
+
+    return supervised(
+        source,
+        batch_size=config.batch_size,
+        validation_split=config.validation_split,
+        seed=run.seed,
+        min_steps=config.min_steps_per_epoch,
+        relabel=relabel,
+        model_arguments=arguments,
+        augment=augment,
+    )
+
+
+def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
+    """An endpoint for the bytes of image files of any size, instead of arrays.
+
+    Args:
+        serve: Takes `(batch, height, width, channels)`.
+        preparation: Makes `(height, width, channels)` of the bytes of a file.
+    """
+
+    def picture(contents: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = tf.TensorSpec(preparation.shape, tf.uint8)
+        images = tf.map_fn(preparation, contents, fn_output_signature=spec)
+        return dict(serve.function(tf.cast(images, serve.inputs[0].dtype)))
+
+    return Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")], serve.resources)
+
+
+def read_files(
+    app: App, files: Sequence[Path], exports: Exports
+) -> tuple[ExportedModel, np.ndarray]:
+    """Pictures in files, as an exported model takes them.
+
+    Returns:
+        The model, and `(files, height, width, channels)`, uint8.
+
+    Raises:
+        InputError: A file is no picture, or shows nothing; or there is no such model.
+    """
+    if not files:
+        raise InputError("there must be one image file or more", "none")
+    for path in files:
+        encoded(path)  # refuses what is no picture, before a model is loaded
+    exported = exports.open(app.name)
+    preparation = Preparation.of_export(exported.metadata())
+    return exported, np.stack([read_picture(path, preparation) for path in files])

@@ -1,0 +1,138 @@
+import dataclasses
+import io
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from suite import InputError, Run
+from suite.app import Fitted
+from suite.export.endpoints import as_endpoint, call
+from suite.export.saved_model import write_saved_model
+from suite.tasks import image_classification as task
+
+CONFIG = task.Config(batch_size=8)
+
+
+def build(input_shape=(28, 28, 1), num_classes=10, include_top=True, pooling=None):
+    image = keras.Input(input_shape, name="image")
+    x = layers.Conv2D(4, 3, 2)(layers.Rescaling(1 / 255)(image))
+    return keras.Model(image, task.head(x, num_classes, include_top, pooling), name="small")
+
+
+@pytest.fixture
+def fitted(tmp_path):
+    data = task.load_data(CONFIG, Run(data="embedded"))
+    model = task.compile_model(build(**data.model_arguments), CONFIG, 10)
+    return Fitted(model=model, networks={"small": model}, data=data, config=CONFIG, folder=tmp_path)
+
+
+def png(image):
+    content = io.BytesIO()
+    PIL.Image.fromarray(image.squeeze()).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_the_data_say_how_many_classes_there_are_and_of_what_size(fitted):
+    assert fitted.data.model_arguments == {"input_shape": (28, 28, 1), "num_classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "shape"),
+    [
+        ({}, (None, 10)),
+        ({"include_top": False}, (None, 13, 13, 4)),
+        ({"pooling": "avg"}, (None, 10)),
+        ({"pooling": "max", "include_top": False}, (None, 4)),
+    ],
+)
+def test_a_head_ends_in_logits_or_in_features(knobs, shape):
+    assert build(**knobs).output_shape == shape
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_with_pooling_images_may_be_of_any_size(pooling):
+    model = build((None, None, 3), pooling=pooling)
+
+    for size in ((20, 30), (64, 64)):
+        assert model(np.zeros((2, *size, 3))).shape == (2, 10)
+
+
+def test_without_pooling_the_size_must_be_known():
+    with pytest.raises(InputError, match="`pooling` must be avg or max for images of any size"):
+        build((None, None, 3))
+    assert build((None, None, 3), include_top=False).output_shape == (None, None, None, 4)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_logits_stay_float32_in_mixed_precision(precision):
+    keras.config.set_dtype_policy(precision)
+
+    assert build().output.dtype == "float32"
+
+
+def test_endpoints_answer_with_names_and_take_files(fitted, tmp_path):
+    images = fitted.data.splits["test"].inputs[:5]
+    endpoints = task.endpoints(fitted)
+    folder, difference = write_saved_model(
+        tmp_path / "small", fitted.networks, endpoints, images, {}
+    )
+    signatures = tf.saved_model.load(str(folder)).signatures
+
+    outputs = call(signatures["serve"], images)
+
+    assert list(endpoints) == ["serve", "picture"] and difference < 1e-4
+    assert set(outputs) == {"logits", "probabilities", "label", "name"}
+    np.testing.assert_allclose(outputs["logits"], fitted.model(images), atol=1e-4)
+    np.testing.assert_array_equal(outputs["label"], outputs["logits"].argmax(axis=1))
+    assert [name.decode() for name in outputs["name"]] == list(map(str, outputs["label"]))
+
+    files = [png(image) for image in images]
+    of_files = call(signatures["picture"], np.array(files, object))
+    prepared = np.stack([fitted.data.source.preparation(file) for file in files])
+    expected = call(signatures["serve"], prepared)
+    assert of_files.keys() == outputs.keys()
+    np.testing.assert_allclose(of_files["logits"], expected["logits"], atol=1e-4)
+    np.testing.assert_array_equal(of_files["name"], expected["name"])
+
+
+def test_where_nothing_is_to_be_prepared_there_is_no_picture_endpoint(fitted):
+    source = dataclasses.replace(fitted.data.source, preparation=None)
+    data = dataclasses.replace(fitted.data, source=source)
+
+    endpoints = task.endpoints(dataclasses.replace(fitted, data=data))
+
+    assert list(endpoints) == ["serve"]
+    assert [spec.name for spec in as_endpoint(endpoints["serve"]).inputs] == ["image"]
+
+
+def test_accuracy_is_told_of_every_class(fitted):
+    """Of a network that says 3 to everything."""
+    kernel, _ = fitted.model.layers[-1].get_weights()
+    fitted.model.layers[-1].set_weights([0 * kernel, np.eye(10)[3]])
+    few = fitted.data.splits["test"]
+    few = few.rows(np.flatnonzero(few.targets != 7))
+    splits = {**fitted.data.splits, "test": few}
+    fitted = dataclasses.replace(fitted, data=dataclasses.replace(fitted.data, splits=splits))
+
+    metrics = task.evaluate(fitted)
+
+    by_class = metrics["test_accuracy_by_class"]
+    assert by_class == {str(n): float(n == 3) for n in range(10)} | {"7": None}
+    assert metrics["test_accuracy"] == pytest.approx(np.mean(few.targets == 3))
+    assert metrics["test_loss"] > 0
+
+
+def test_figures_show_mistakes_and_filters(fitted):
+    assert list(task.draw(fitted)) == ["confusion_matrix", "worst_mistakes", "filters"]
+
+
+def test_labels_must_be_there(monkeypatch, fitted):
+    unlabelled = dataclasses.replace(fitted.data.source, class_names=())
+    monkeypatch.setattr(task.pictures, "load_pictures", lambda *arguments: unlabelled)
+
+    with pytest.raises(InputError, match="`data` must have labels"):
+        task.load_data(CONFIG, Run(data="embedded"))
