@@ -1,8 +1,10 @@
-"""A server for what lies under `saved_models/`, which answers as TensorFlow Serving does.
+"""A server for the exports under `saved_models/`, with TensorFlow Serving's REST and gRPC APIs.
 
-`models` finds, loads and replaces the versions, `batches` puts requests together, `tensors` reads
-and writes JSON, and `rest` and `rpc` are the two ways in. `server` and `ray` are the engines: one
-process, or many.
+`rest` and `rpc` receive requests, `tensors` and `uploads` parse their bodies, `models` lists, loads
+and replaces versions, and `batching` combines requests. `server` runs everything in one process,
+`replicas` in several processes on Ray Serve.
 """
 
-import suite.hushed  # noqa: F401 - before anything else imports TensorFlow
+from suite.startup import begin_server
+
+begin_server()

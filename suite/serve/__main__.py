@@ -9,21 +9,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from suite.console import prepare_output
 from suite.errors import InputError, sentence
 from suite.export.versions import versions
 from suite.serve.access import Access
-from suite.serve.batches import Limits
+from suite.serve.batching import Limits
 
+Repeatable = Parameter(negative=(), show_default=False)
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))]
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 
 
-def main(
+def serve(
     folder: Path = Path("saved_models"),
     /,
     *,
@@ -33,11 +36,12 @@ def main(
     max_batch_size: AtLeastOne = 64,
     batch_timeout_ms: Annotated[float, Parameter(validator=Number(gte=0, lte=10_000))] = 0.0,
     max_queue: AtLeastOne = 1000,
-    # gRPC counts bytes in 32 bits.
+    # gRPC holds the size of a message in 32 bits.
     max_request_mib: Annotated[int, Parameter(validator=Number(gte=1, lte=2047))] = 64,
     timeout_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 60.0,
     token_file: Path | None = None,
-    label: tuple[str, ...] = (),
+    cors_origin: Annotated[tuple[str, ...], Repeatable] = (),
+    label: Annotated[tuple[str, ...], Repeatable] = (),
     engine: Literal["asyncio", "ray"] = "asyncio",
     replicas: AtLeastOne = 2,
 ) -> None:
@@ -45,60 +49,78 @@ def main(
 
     Args:
         folder: Holds `<app>/<version>/`.
-        host: Address to listen on; `0.0.0.0` lets others in.
-        port: Of REST, of the playground, of `/metrics`, `/healthz` and `/readyz`.
-        grpc_port: Of gRPC.
-        max_batch_size: Most examples that are put together for one call of a model.
-        batch_timeout_ms: How long an idle model waits for more, in milliseconds.
+        host: Address to listen on, of IPv4 or IPv6; `0.0.0.0` or `::` lets others in.
+        port: Port of REST, the playground, `/metrics`, `/healthz` and `/readyz`.
+        grpc_port: Port of gRPC.
+        max_batch_size: Most examples that are combined for one call of a model.
+        batch_timeout_ms: Time that an idle model waits for more requests, in milliseconds.
         max_queue: Most requests for a signature at a time; further ones are answered with 503.
-        max_request_mib: Largest request, in MiB.
-        timeout_seconds: That a request may take.
-        token_file: Holds the bearer token that requests must have.
-        label: `<app>/<label>=<version>`, such as `mnist_cnn/stable=3`; may be repeated.
+        max_request_mib: Largest request in MiB, after decompression.
+        timeout_seconds: Longest time that a request may take.
+        token_file: File with the bearer token that requests must carry.
+        cors_origin: Origin whose web pages may use this server from a browser, such as
+            `https://example.com`, or `*` for all; may be repeated.
+        label: `<app>/<label>=<version>`, such as `<app>/stable=3`; may be repeated.
         engine: `asyncio` answers from this process; `ray` from replicas on Ray Serve, by REST.
         replicas: Processes of the engine `ray`.
     """
     if not folder.is_dir() or not any(versions(path) for path in folder.iterdir()):
         raise InputError(
-            f"the folder must hold <app>/<version>/. Received: {folder}; python -m apps.mnist_cnn "
+            f"the folder must hold <app>/<version>/. Received: {folder}; python -m apps.<app> "
             "makes one"
         )
     limits = Limits(max_batch_size, batch_timeout_ms / 1000, max_queue)
     labels = _labels(label)
     token = _token(token_file) if token_file else None
-    access = Access(token, max_request_mib * 2**20, timeout_seconds)
-    served = (folder, limits, labels, access, (host, port))
+    origins = tuple(map(_origin, cors_origin))
+    access = Access(token, max_request_mib * 2**20, timeout_seconds, origins)
+    address = host.removeprefix("[").removesuffix("]"), port
     try:
         if engine == "ray":
-            from suite.serve import ray
+            from suite.serve import replicas as ray_engine
 
-            ray.serve(*served, replicas)
+            ray_engine.serve(folder, limits, labels, access, address, replicas)
         else:
             from suite.serve import server
 
-            server.serve(*served, grpc_port)
+            server.serve(folder, limits, labels, access, address, grpc_port)
     except ModuleNotFoundError as error:
         extra = "ray" if engine == "ray" else "serve"
         raise InputError(
-            f"serving needs packages more: pip install '.[{extra}]'. Received: none that is called "
+            f"serving needs more packages: pip install '.[{extra}]'. Received: no module "
             f"{error.name}"
         ) from None
 
 
-def _labels(given: Sequence[str]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for each in given:
-        who, _, number = each.partition("=")
-        model, _, label = who.partition("/")
+def _labels(arguments: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Parses `<app>/<label>=<version>` into numbers of versions by model and label."""
+    labels: dict[str, dict[str, int]] = {}
+    for argument in arguments:
+        path, _, number = argument.partition("=")
+        model, _, label = path.partition("/")
         if not (model and label and number.isascii() and number.isdecimal()):
-            raise InputError(f"--label must be like mnist_cnn/stable=3. Received: {each}")
-        found.setdefault(model, {})[label] = int(number)
-    return found
+            raise InputError(f"--label must be like <app>/stable=3. Received: {argument}")
+        labels.setdefault(model, {})[label] = int(number)
+    return labels
+
+
+def _origin(argument: str) -> str:
+    """Checks that an argument is an origin as browsers send it: without a path or a final slash."""
+    try:
+        url = urlsplit(argument)
+        is_origin = f"{url.scheme}://{url.netloc}" == argument and bool(url.scheme and url.hostname)
+    except ValueError:
+        is_origin = False
+    if not is_origin and argument != "*":
+        raise InputError(
+            f"--cors-origin must be like https://example.com, or *. Received: {argument}"
+        )
+    return argument.lower()
 
 
 def _token(path: Path) -> str:
     try:
-        token = path.read_text().strip()
+        token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--token-file must be readable. Received: {path}: {error}") from None
     if not token:
@@ -106,11 +128,16 @@ def _token(path: Path) -> str:
     return token
 
 
-def answer(arguments: Sequence[str]) -> int:
-    """Runs from the words of a command line, and gives the exit code: 2 for bad input."""
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command line.
+
+    Returns:
+        The exit code: 0; 2 for bad input; 130 for Ctrl-C before the server has started.
+    """
+    prepare_output()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     command_line = cyclopts.App(name="python -m suite.serve", version_flags=[])
-    command_line.default(main)
+    command_line.default(serve)
     try:
         command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
@@ -118,10 +145,10 @@ def answer(arguments: Sequence[str]) -> int:
     except (cyclopts.CycloptsError, InputError, OSError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before there was anything to finish
+    except KeyboardInterrupt:
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(answer(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,37 +1,36 @@
-"""Who may ask, and how much."""
+"""Access rules of the server: the token, the size and time of a request, the web origins."""
 
 import hmac
 from typing import NamedTuple
 
-from suite.serve.status import Kind, RequestError
+from suite.serve.status import Code, RequestError
 
 
 class Access(NamedTuple):
-    """What every request must keep to.
+    """The access rules that hold for every request.
 
     Args:
-        token: That it must bear; None for no such demand.
-        body_size: Most bytes of it.
-        seconds: That it may take.
+        token: The bearer token that a request must carry; None if no token is needed.
+        max_bytes: Largest size of a body after decompression.
+        timeout: Seconds after which a request fails.
+        origins: Origins of the web pages that may use this server from a browser; `*` for all.
     """
 
     token: str | None = None
-    body_size: int = 64 * 2**20
-    seconds: float = 60.0
+    max_bytes: int = 64 * 2**20
+    timeout: float = 60.0
+    origins: tuple[str, ...] = ()
 
-    def admit(self, authorization: str) -> None:
-        """Lets a request pass.
-
-        Args:
-            authorization: What stands in its header of that name.
+    def check_token(self, authorization: str) -> None:
+        """Compares the header `Authorization` of a request with the token.
 
         Raises:
-            RequestError: It does not bear the token.
+            RequestError: The header does not carry the token.
         """
-        wanted = f"Bearer {self.token}"
-        if self.token and not hmac.compare_digest(authorization.encode(), wanted.encode()):
-            raise RequestError("a bearer token is needed", Kind.UNAUTHENTICATED)
+        expected = f"Bearer {self.token}"
+        if self.token and not hmac.compare_digest(authorization.encode(), expected.encode()):
+            raise RequestError("a bearer token is needed", Code.UNAUTHENTICATED)
 
-    def too_late(self) -> RequestError:
-        """What a request is told whose time is over."""
-        return RequestError(f"no answer within {self.seconds:g} seconds", Kind.DEADLINE_EXCEEDED)
+    def timeout_error(self) -> RequestError:
+        """The error for a request that took longer than `timeout`."""
+        return RequestError(f"no answer within {self.timeout:g} seconds", Code.DEADLINE_EXCEEDED)

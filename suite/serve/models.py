@@ -1,7 +1,8 @@
-"""The versions under `saved_models/<app>/<n>/`: found, loaded, called, and replaced in time."""
+"""Loads the versions under `saved_models/<app>/<n>/`, calls them, and replaces them by new ones."""
 
 import asyncio
 import gc
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
@@ -17,25 +18,30 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from suite.export.versions import CHECKSUMS, WARMUP, versions
+from suite.export.versions import CHECKSUMS, METADATA, WARMUP, versions
 from suite.files import refuse_damage
-from suite.serve.batches import Arrays, Batcher, Limits
-from suite.serve.status import Kind, RequestError
+from suite.serve.batching import Arrays, Batcher, Limits
+from suite.serve.status import Code, RequestError
 
 log = logging.getLogger(__name__)
 
-OLDER_ONES_KEPT = 2  # of each model, those asked for last
+DEFAULT_SIGNATURE = "serving_default"
+PICTURE = "picture"  # the input that takes encoded pictures
+# Errors that a model raises for bad inputs, such as a picture of gigabytes.
+REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, ValueError)
+MAX_OLDER = 2  # older versions of a model that stay loaded: those that were requested last
 State = ModelVersionStatus.State  # a number
 
 
 class Signature:
-    """An endpoint of a version.
+    """A function of a version, with named tensors as inputs and outputs.
 
     Args:
-        function: Of named tensors.
-        model: What the function belongs to, and holds on to only weakly.
-        limits: Of its batches.
-        executor: Where it is called.
+        function: A signature of a SavedModel, from `tf.saved_model.load`.
+        model: The loaded SavedModel. The function holds a weak reference to it only, so this
+            object keeps it alive.
+        limits: Limits on requests and batches.
+        executor: Runs the calls.
     """
 
     def __init__(
@@ -43,35 +49,44 @@ class Signature:
     ) -> None:
         self.function, self._model = function, model
         self.inputs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
-        self._executor, self._most, self._asked = executor, limits.queue, 0
-        self._batcher = Batcher(self._call, limits, executor) if self._takes_batches() else None
+        self._executor, self._queue_size, self._num_requests = executor, limits.queue, 0
+        self._batcher = Batcher(self.call, limits, executor) if self._takes_batches() else None
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Calls it, together with other requests where it takes batches.
+        """Computes the outputs, in one batch with other requests if the signature takes batches.
 
         Raises:
-            RequestError: What the model says against its inputs, or there are too many requests.
+            RequestError: The model cannot take the inputs, or too many requests wait.
         """
-        if self._asked >= self._most:
+        if self._num_requests >= self._queue_size:
             raise RequestError(
-                f"{self._most} requests are waiting already: try again later", Kind.UNAVAILABLE
+                f"{self._queue_size} requests are waiting already: try again later",
+                Code.UNAVAILABLE,
             )
-        self._asked += 1
+        self._num_requests += 1
         try:
-            if self._batcher and len({len(each) for each in inputs.values()}) == 1:
+            if self._batcher and len({len(array) for array in inputs.values()}) == 1:
                 return await self._batcher(inputs)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, self._call, inputs)
-        except (tf.errors.InvalidArgumentError, ValueError) as error:
+            return await loop.run_in_executor(self._executor, self.call, inputs)
+        except REFUSALS as error:
             raise RequestError(f"the model refuses: {_reason(error)}") from error
         finally:
-            self._asked -= 1
+            self._num_requests -= 1
 
-    def _call(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def call(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Computes the outputs in this thread."""
         tensors = {
             name: tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()
         }
-        return {name: each.numpy() for name, each in self.function(**tensors).items()}
+        return {name: _array(tensor) for name, tensor in self.function(**tensors).items()}
+
+    def takes_pictures(self) -> bool:
+        """Whether the only input is `picture`, strings `(batch,)` that hold encoded pictures."""
+        if self.inputs.keys() != {PICTURE}:
+            return False
+        spec = self.inputs[PICTURE]
+        return spec.dtype == tf.string and spec.shape.rank == 1 and spec.shape[0] is None
 
     def _takes_batches(self) -> bool:
         shapes = [spec.shape for spec in self.inputs.values()]
@@ -80,64 +95,75 @@ class Signature:
 
 
 class Version(NamedTuple):
-    """One that answers.
+    """A loaded version of a model.
 
     Args:
-        number: Of the version.
-        signatures: Its endpoints.
-        definitions: What its file says of them.
+        number: The number that its folder is named by.
+        signatures: Signatures by name.
+        definitions: The definitions of the signatures in the SavedModel, for `/metadata`.
+        metadata: The metadata that the training exported; None if the export has no such file.
     """
 
     number: int
     signatures: Mapping[str, Signature]
     definitions: Mapping[str, SignatureDef]
+    metadata: Any = None
 
     def signature(self, name: str) -> Signature:
-        """An endpoint.
+        """The signature of a name; the default one for an empty name.
 
         Raises:
-            RequestError: There is none of that name.
+            RequestError: There is no signature of that name.
         """
+        name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
-            known = ", ".join(sorted(self.signatures))
-            raise RequestError(f"signature_name must be one of: {known}. Received: {name}")
+            names = ", ".join(sorted(self.signatures))
+            raise RequestError(f"signature_name must be one of: {names}. Received: {name}")
         return self.signatures[name]
+
+    def picture_signature(self) -> Signature | None:
+        """A signature that takes encoded pictures, the default one if possible, or None."""
+        default = self.signatures.get(DEFAULT_SIGNATURE)
+        signatures = [default] if default else []
+        signatures += self.signatures.values()
+        return next((signature for signature in signatures if signature.takes_pictures()), None)
 
 
 class Damage(NamedTuple):
-    """Why a version does not answer.
+    """The reason why a version cannot be loaded.
 
     Args:
-        said: What was said when it was loaded.
-        files: Sizes and times of its files then: it is tried again when they change.
+        message: The error message of the last attempt.
+        files: Names, sizes and times of the files at that attempt. When they change, the version
+            is loaded again.
     """
 
-    said: str
+    message: str
     files: frozenset[tuple[str, int, int]]
 
 
 class Model:
-    """All versions of one name.
+    """All versions of one model.
 
     Args:
-        folder: Holds a folder for each.
-        limits: Of batches.
-        executor: Where they are called.
+        folder: Holds a folder for each version.
+        limits: Limits on requests and batches.
+        executor: Runs the calls.
     """
 
     def __init__(self, folder: Path, limits: Limits, executor: ThreadPoolExecutor) -> None:
         self.folder, self._limits, self._executor = folder, limits, executor
         self.newest: Version | None = None
-        self.broken: dict[int, Damage] = {}
+        self.damaged: dict[int, Damage] = {}
         self._older: OrderedDict[int, Version] = OrderedDict()
         self._loading = asyncio.Lock()
 
     def states(self) -> dict[int, tuple[int, str]]:
-        """The state of each version that is there, newest first, and what is wrong with it."""
+        """State and error message of every version in the folder, newest first."""
 
         def state(number: int) -> tuple[int, str]:
-            if number in self.broken:
-                return State.END, self.broken[number].said
+            if number in self.damaged:
+                return State.END, self.damaged[number].message
             if self.newest and number <= self.newest.number:
                 return State.AVAILABLE, ""
             return State.LOADING, ""
@@ -145,90 +171,92 @@ class Model:
         return {number: state(number) for number in reversed(versions(self.folder))}
 
     async def refresh(self) -> None:
-        """Loads the newest version that can be loaded, and lets go of those that are gone."""
+        """Loads the newest intact version, and drops versions whose folders are gone."""
         async with self._loading:
-            there = await asyncio.to_thread(versions, self.folder)
+            numbers = await asyncio.to_thread(versions, self.folder)
             for number in list(self._older):
-                if number not in there:
+                if number not in numbers:
                     del self._older[number]
-            for number, damage in list(self.broken.items()):
-                if number not in there or damage.files != _files(self.folder / str(number)):
-                    del self.broken[number]
-            for number in reversed(there):
+            for number, damage in list(self.damaged.items()):
+                if number not in numbers or damage.files != _files(self.folder / str(number)):
+                    del self.damaged[number]
+            for number in reversed(numbers):
                 if self.newest and number == self.newest.number:
                     return
-                if number in self.broken:
+                if number in self.damaged:
                     continue
-                loaded = self._older.pop(number, None) or await self._loaded(number)
-                if loaded:
-                    self.newest = loaded
+                version = self._older.pop(number, None) or await self._load(number)
+                if version:
+                    self.newest = version
                     log.info("%s: version %d answers", self.folder.name, number)
                     return
             self.newest = None
 
     async def version(self, number: int | None) -> Version:
-        """One that answers, by default the newest.
+        """The version of a number, which is loaded if necessary; without a number, the newest.
 
         Raises:
-            RequestError: There is none.
+            RequestError: There is no such version.
         """
-        found = self.newest if number is None else self._at_hand(number)
-        if number is not None and not found:
+        version = self.newest if number is None else self._loaded(number)
+        if number is not None and not version:
             async with self._loading:
-                # Another request may have waited for the same one.
-                found = self._at_hand(number) or await self._older_one(number)
-        if not found:
+                # Another request may have loaded it in the meantime.
+                version = self._loaded(number) or await self._load_older(number)
+        if not version:
             raise _not_found(self.folder.name, number)
-        return found
+        return version
 
-    def _at_hand(self, number: int) -> Version | None:
+    def _loaded(self, number: int) -> Version | None:
         if self.newest and number == self.newest.number:
             return self.newest
         if number in self._older:
             self._older.move_to_end(number)
         return self._older.get(number)
 
-    async def _older_one(self, number: int) -> Version | None:
-        there = await asyncio.to_thread(versions, self.folder)
-        if number not in there or number in self.broken:
+    async def _load_older(self, number: int) -> Version | None:
+        numbers = await asyncio.to_thread(versions, self.folder)
+        if number not in numbers or number in self.damaged:
             return None
-        loaded = await self._loaded(number)
-        if loaded:
-            self._older[number] = loaded
-            while len(self._older) > OLDER_ONES_KEPT:
+        version = await self._load(number)
+        if version:
+            self._older[number] = version
+            while len(self._older) > MAX_OLDER:
                 self._older.popitem(last=False)
-        return loaded
+        return version
 
-    async def _loaded(self, number: int) -> Version | None:
+    async def _load(self, number: int) -> Version | None:
+        """Loads a version from its folder; if that fails, adds it to `damaged` and returns None."""
         files = _files(self.folder / str(number))
         try:
-            return await asyncio.to_thread(self._load, number)
-        except Exception as error:  # whatever reading a damaged file can lead to
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.broken[number] = Damage(said, files)
-            log.warning("%s: version %d is passed over: %s", self.folder.name, number, said)
+            return await asyncio.to_thread(self._read, number)
+        except Exception as error:  # a damaged file can raise anything
+            message = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.damaged[number] = Damage(message, files)
+            log.warning("%s: version %d is passed over: %s", self.folder.name, number, message)
             return None
 
-    def _load(self, number: int) -> Version:
+    def _read(self, number: int) -> Version:
         folder = self.folder / str(number)
         refuse_damage(folder / CHECKSUMS, folder)
-        definitions = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         loaded = tf.saved_model.load(str(folder))
         signatures = {
             name: Signature(function, loaded, self._limits, self._executor)
             for name, function in loaded.signatures.items()
         }
-        version = Version(number, signatures, dict(definitions.meta_graphs[0].signature_def))
+        definitions = dict(saved_model.meta_graphs[0].signature_def)
+        version = Version(number, signatures, definitions, _read_metadata(folder / METADATA))
         _warm_up(version, folder / WARMUP)
         return version
 
 
 class Models:
-    """Everything under a folder.
+    """All models under a folder.
 
     Args:
         folder: Holds `<app>/<n>/`.
-        limits: Of batches.
+        limits: Limits on requests and batches.
         labels: Numbers of versions by model and label.
     """
 
@@ -242,70 +270,74 @@ class Models:
 
     @property
     def names(self) -> list[str]:
-        """Of the models that answer."""
+        """Names of the models with a loaded version."""
         return sorted(name for name, model in self._models.items() if model.newest)
 
     async def refresh(self) -> None:
-        """Looks for new models and versions, and for those that are gone."""
-        there = await asyncio.to_thread(self._folders)
-        for name in self._models.keys() - there.keys():
+        """Loads new models and versions, and drops those whose folders are gone."""
+        folders = await asyncio.to_thread(self._folders)
+        for name in self._models.keys() - folders.keys():
             del self._models[name]
-        before = self._answering()
-        for name, folder in there.items():
+        before = self._newest()
+        for name, folder in folders.items():
             if name not in self._models:
                 self._models[name] = Model(folder, self._limits, self._executor)
             await self._models[name].refresh()
-        if self._answering() != before:
-            _settle()
+        if self._newest() != before:
+            _exempt_from_garbage_collection()
 
     @asynccontextmanager
     async def watched(self, seconds: float = 1.0) -> AsyncIterator[None]:
-        """Loads everything, and then looks again and again; ends when all calls have.
+        """Refreshes the models regularly in a `with` block, and at its end waits for running calls.
 
         Args:
-            seconds: Between two looks.
+            seconds: Time between two refreshes.
         """
         await self.refresh()
-        watching = asyncio.create_task(self._watch(seconds))
+        refreshing = asyncio.create_task(self._refresh_regularly(seconds))
         try:
             yield
         finally:
-            watching.cancel()
+            refreshing.cancel()
             await asyncio.to_thread(self._executor.shutdown)
 
-    async def _watch(self, seconds: float) -> None:
+    async def _refresh_regularly(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self.refresh()
-            except OSError as error:  # a folder that vanishes while it is looked at
+            except OSError as error:  # a folder may vanish while it is read
                 log.warning("%s is looked at again later: %s", self.folder, error)
+
+    def all_states(self) -> dict[str, dict[int, tuple[int, str]]]:
+        """State and error message of every version of every model."""
+        return {name: self._models[name].states() for name in sorted(self._models)}
 
     def states(
         self, name: str, number: int | None = None, label: str | None = None
     ) -> dict[int, tuple[int, str]]:
-        """The states of a model's versions, or of one of them: see `Model.states`.
+        """State and error message of a model's versions, or of one of them.
 
         Raises:
-            RequestError: There are none.
+            RequestError: There is no such model or version.
         """
         if name not in self._models:
-            raise RequestError(f"Could not find any versions of model {name}", Kind.NOT_FOUND)
-        found = self._models[name].states()
+            raise RequestError(f"Could not find any versions of model {name}", Code.NOT_FOUND)
+        states = self._models[name].states()
         number = self._number(name, number, label)
         if number is None:
-            return found
-        if number not in found:
-            raise RequestError(f"Could not find version {number} of model {name}", Kind.NOT_FOUND)
-        return {number: found[number]}
+            return states
+        if number not in states:
+            raise RequestError(f"Could not find version {number} of model {name}", Code.NOT_FOUND)
+        return {number: states[number]}
 
     async def version(
         self, name: str, number: int | None = None, label: str | None = None
     ) -> Version:
-        """One that answers.
+        """The version of a number or a label; without both, the newest.
 
         Raises:
-            RequestError: There is none.
+            RequestError: There is no such version.
         """
         number = self._number(name, number, label)
         if name not in self._models:
@@ -319,7 +351,7 @@ class Models:
             raise RequestError(f"Unrecognized servable version label: {label}")
         return self.labels[name][label]
 
-    def _answering(self) -> list[Version | None]:
+    def _newest(self) -> list[Version | None]:
         return [model.newest for model in self._models.values()]
 
     def _folders(self) -> dict[str, Path]:
@@ -328,15 +360,23 @@ class Models:
         return {path.name: path for path in self.folder.iterdir() if versions(path)}
 
 
-def _settle() -> None:
-    """Spares what is loaded from the garbage collector, which would go through it all the time."""
+def _exempt_from_garbage_collection() -> None:
+    """Exempts all existing objects, loaded models above all, from Python's garbage collector.
+
+    The collector would otherwise visit every object of every model in every full collection.
+    """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
+def _array(tensor: tf.Tensor) -> np.ndarray:
+    # A scalar string is bytes, and NumPy's arrays of bytes lose trailing zeros: hence objects.
+    return np.asarray(tensor.numpy(), object if tensor.dtype == tf.string else None)
+
+
 def _reason(error: Exception) -> str:
-    """What a model has against its inputs, without where in its graph that was."""
+    """The message of a TensorFlow error, without its position in the graph."""
     lines = [line for line in str(error).splitlines() if line]
     if lines[0] == "Graph execution error:":
         lines = lines[3:]
@@ -344,25 +384,32 @@ def _reason(error: Exception) -> str:
 
 
 def _not_found(name: str, number: int | None) -> RequestError:
-    which = "Latest" if number is None else f"Specific({number})"
-    return RequestError(f"Servable not found for request: {which}({name})", Kind.NOT_FOUND)
+    version = "Latest" if number is None else f"Specific({number})"
+    return RequestError(f"Servable not found for request: {version}({name})", Code.NOT_FOUND)
 
 
 def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
-    found = []
+    """Names, sizes and times of change of the files of a folder."""
+    files = []
     for path in folder.rglob("*"):
-        with suppress(OSError):  # a link into nowhere, or a file that has just gone
+        with suppress(OSError):  # a broken link, or a file that was just deleted
             stat = path.stat()
-            found.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return frozenset(found)
+            files.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return frozenset(files)
+
+
+def _read_metadata(file: Path) -> Any:
+    """The metadata of an export; None without a file, and None for numbers that are not finite."""
+    if not file.exists():
+        return None
+    return json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda name: None)
 
 
 def _warm_up(version: Version, file: Path) -> None:
-    """Asks what the export says that should be asked before the first client does."""
+    """Calls the version with the requests in the export, so that the first client need not wait."""
     if not file.exists():
         return
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-        asked = PredictionLog.FromString(record).predict_log.request
-        name = asked.model_spec.signature_name or "serving_default"
-        inputs = {key: tf.make_ndarray(proto) for key, proto in asked.inputs.items()}
-        version.signatures[name]._call(inputs)
+        request = PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        version.signature(request.model_spec.signature_name).call(inputs)

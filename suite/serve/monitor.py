@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""The server's metrics, for Prometheus."""
 
 import time
 from collections.abc import Iterator
@@ -11,10 +11,11 @@ from suite.serve.status import RequestError
 
 
 class Monitor:
-    """Counts requests, and how long they take.
+    """Counts requests, and measures how long they take.
 
     Args:
-        models: Whose names are kept; clients must not be able to make some up.
+        models: Only names of these models become labels. Other names that clients send would fill
+            the memory.
     """
 
     def __init__(self, models: Models) -> None:
@@ -29,17 +30,22 @@ class Monitor:
 
     @contextmanager
     def request(self, model: str, way: str) -> Iterator[None]:
-        """Times and counts what is done inside."""
-        started, code = time.perf_counter(), "OK"
+        """Counts and times the body of a `with` statement as one request.
+
+        Args:
+            model: The name that the client asked for.
+            way: The API, `rest` or `grpc`.
+        """
+        start, code = time.perf_counter(), "OK"
         try:
             yield
         except RequestError as error:
-            code = error.kind.name
+            code = error.code.name
             raise
         except BaseException:
             code = "INTERNAL"
             raise
         finally:
-            model = model if model in self._models.names else ""
-            self._requests.labels(model, way, code).inc()
-            self._seconds.labels(model).observe(time.perf_counter() - started)
+            label = model if model in self._models.names else ""
+            self._requests.labels(label, way, code).inc()
+            self._seconds.labels(label).observe(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface, with its own messages."""
+"""The gRPC interface of TensorFlow Serving, with TensorFlow Serving's messages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,34 +20,36 @@ from tensorflow_serving.apis import (
 )
 
 from suite.serve.access import Access
-from suite.serve.models import Models
+from suite.serve.models import DEFAULT_SIGNATURE, Models
 from suite.serve.monitor import Monitor
-from suite.serve.status import Kind, RequestError
-from suite.serve.tensors import fitting
+from suite.serve.status import Code, RequestError
+from suite.serve.tensors import check_shape
+
+POINTER_BYTES = 8  # the size of a string's entry in an array
 
 
 def server(models: Models, access: Access, monitor: Monitor) -> grpc.aio.Server:
-    """A server without an address yet.
+    """Builds the gRPC server, to which the caller adds an address.
 
     Args:
-        models: That answer.
-        access: See there.
-        monitor: Counts.
+        models: The models that are served.
+        access: Access rules of the requests.
+        monitor: Counts and times the requests.
     """
-    made = grpc.aio.server(
+    server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", access.body_size),
+            ("grpc.max_receive_message_length", access.max_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ]
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _Predictions(models, access, monitor), made
+        _PredictionService(models, access, monitor), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        _States(models, access, monitor), made
+        _ModelService(models, access, monitor), server
     )
-    return made
+    return server
 
 
 class _Service:
@@ -55,112 +57,117 @@ class _Service:
         self.models, self.access, self.monitor = models, access, monitor
 
     async def _answer(
-        self, name: str, context: grpc.aio.ServicerContext, made: Callable[[], Awaitable[Message]]
+        self,
+        model: str,
+        context: grpc.aio.ServicerContext,
+        respond: Callable[[], Awaitable[Message]],
     ) -> Message:
-        """What is made, or the error in gRPC's words."""
+        """Returns the message of `respond`; a `RequestError` aborts the call with its code."""
         try:
-            with self.monitor.request(name, "grpc"):
-                self.access.admit(dict(context.invocation_metadata()).get("authorization", ""))
+            with self.monitor.request(model, "grpc"):
+                metadata = dict(context.invocation_metadata())
+                self.access.check_token(metadata.get("authorization", ""))
                 try:
-                    async with asyncio.timeout(self.access.seconds):
-                        return await made()
+                    async with asyncio.timeout(self.access.timeout):
+                        return await respond()
                 except TimeoutError:
-                    raise self.access.too_late() from None
+                    raise self.access.timeout_error() from None
         except RequestError as error:
-            await context.abort(error.kind.grpc, str(error))
+            await context.abort(error.code.grpc, str(error))
 
 
-class _Predictions(_Service, prediction_service_pb2_grpc.PredictionServiceServicer):
+class _PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(  # noqa: N802
         self, request: Any, context: grpc.aio.ServicerContext
     ) -> Message:
-        async def predicted() -> Message:
+        async def predict() -> Message:
             spec = request.model_spec
-            version = await self.models.version(*_asked(spec))
-            name = spec.signature_name or "serving_default"
-            signature = version.signature(name)
+            version = await self.models.version(*_name_number_label(spec))
+            signature = version.signature(spec.signature_name)
             outputs = await signature(
-                _arrays(request.inputs, signature.inputs, self.access.body_size)
+                _arrays(request.inputs, signature.inputs, self.access.max_bytes)
             )
-            answer = predict_pb2.PredictResponse()
-            answer.model_spec.CopyFrom(model_pb2.ModelSpec(name=spec.name, signature_name=name))
-            answer.model_spec.version.value = version.number
-            for key in request.output_filter or outputs:
-                if key not in outputs:
-                    known = ", ".join(outputs)
-                    raise RequestError(f"output_filter must name some of: {known}. Received: {key}")
-                answer.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key]))
-            return answer
+            response = predict_pb2.PredictResponse()
+            response.model_spec.name = spec.name
+            response.model_spec.signature_name = spec.signature_name or DEFAULT_SIGNATURE
+            response.model_spec.version.value = version.number
+            for name in request.output_filter or outputs:
+                if name not in outputs:
+                    names = ", ".join(outputs)
+                    raise RequestError(
+                        f"output_filter must name some of: {names}. Received: {name}"
+                    )
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
+            return response
 
-        return await self._answer(request.model_spec.name, context, predicted)
+        return await self._answer(request.model_spec.name, context, predict)
 
     async def GetModelMetadata(  # noqa: N802
         self, request: Any, context: grpc.aio.ServicerContext
     ) -> Message:
-        async def described() -> Message:
+        async def describe() -> Message:
             if list(request.metadata_field) != ["signature_def"]:
                 raise RequestError(
                     "metadata_field must be signature_def. Received: "
                     f"{', '.join(request.metadata_field) or 'nothing'}"
                 )
-            version = await self.models.version(*_asked(request.model_spec))
-            found = get_model_metadata_pb2.SignatureDefMap()
+            version = await self.models.version(*_name_number_label(request.model_spec))
+            definitions = get_model_metadata_pb2.SignatureDefMap()
             for name, definition in version.definitions.items():
-                found.signature_def[name].CopyFrom(definition)
-            answer = get_model_metadata_pb2.GetModelMetadataResponse()
-            answer.model_spec.name = request.model_spec.name
-            answer.model_spec.version.value = version.number
-            answer.metadata["signature_def"].Pack(found)
-            return answer
+                definitions.signature_def[name].CopyFrom(definition)
+            response = get_model_metadata_pb2.GetModelMetadataResponse()
+            response.model_spec.name = request.model_spec.name
+            response.model_spec.version.value = version.number
+            response.metadata["signature_def"].Pack(definitions)
+            return response
 
-        return await self._answer(request.model_spec.name, context, described)
+        return await self._answer(request.model_spec.name, context, describe)
 
 
-class _States(_Service, model_service_pb2_grpc.ModelServiceServicer):
+class _ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):
     async def GetModelStatus(  # noqa: N802
         self, request: Any, context: grpc.aio.ServicerContext
     ) -> Message:
-        async def states() -> Message:
-            spec = request.model_spec
-            answer = get_model_status_pb2.GetModelStatusResponse()
-            for number, (state, wrong) in self.models.states(*_asked(spec)).items():
-                one = answer.model_version_status.add(version=number, state=state)
-                if wrong:
-                    one.status.error_code = error_codes_pb2.DATA_LOSS
-                    one.status.error_message = wrong
-            return answer
+        async def list_states() -> Message:
+            states = self.models.states(*_name_number_label(request.model_spec))
+            response = get_model_status_pb2.GetModelStatusResponse()
+            for number, (state, message) in states.items():
+                version = response.model_version_status.add(version=number, state=state)
+                if message:
+                    version.status.error_code = error_codes_pb2.DATA_LOSS
+                    version.status.error_message = message
+            return response
 
-        return await self._answer(request.model_spec.name, context, states)
+        return await self._answer(request.model_spec.name, context, list_states)
 
 
-def _asked(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
-    """Name, number and label; some clients say 0 for the newest version."""
+def _name_number_label(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
     return (
         spec.name,
-        spec.version.value or None,
+        spec.version.value or None,  # some clients send 0 for the newest version
         spec.version_label if spec.HasField("version_label") else None,
     )
 
 
-def _arrays(inputs: Any, specs: dict[str, tf.TensorSpec], most: int) -> dict[str, np.ndarray]:
+def _arrays(inputs: Any, specs: dict[str, tf.TensorSpec], max_bytes: int) -> dict[str, np.ndarray]:
     if inputs.keys() != specs.keys():
         raise RequestError(
             f"the inputs must be named {', '.join(specs)}. Received: {', '.join(sorted(inputs))}"
         )
-    return {name: _array(inputs[name], spec, most) for name, spec in specs.items()}
+    return {name: _array(inputs[name], spec, max_bytes) for name, spec in specs.items()}
 
 
-def _array(proto: TensorProto, spec: tf.TensorSpec, most: int) -> np.ndarray:
+def _array(proto: TensorProto, spec: tf.TensorSpec, max_bytes: int) -> np.ndarray:
     try:
-        given, shape = tf.dtypes.as_dtype(proto.dtype), tf.TensorShape(proto.tensor_shape)
-        if given != spec.dtype:
-            raise RequestError(f"{spec.name} must be {spec.dtype.name}. Received: {given.name}")
-        # A tensor of one value may say in a few bytes that it is of any size.
-        if shape.num_elements() * given.size > most:
+        dtype, shape = tf.dtypes.as_dtype(proto.dtype), tf.TensorShape(proto.tensor_shape)
+        if dtype != spec.dtype:
+            raise RequestError(f"{spec.name} must be {spec.dtype.name}. Received: {dtype.name}")
+        # A message may hold one value for a shape of any size, which would be filled with it.
+        if shape.num_elements() * (dtype.size or POINTER_BYTES) > max_bytes:
             raise RequestError(
-                f"{spec.name} must have at most {most} bytes. Received: the shape {shape}",
-                Kind.TOO_LARGE,
+                f"{spec.name} must have at most {max_bytes} bytes. Received: the shape {shape}",
+                Code.TOO_LARGE,
             )
-        return fitting(tf.make_ndarray(proto), spec)
+        return check_shape(tf.make_ndarray(proto), spec)
     except (TypeError, ValueError) as error:
         raise RequestError(f"{spec.name} must be a whole tensor. Received: {error}") from None

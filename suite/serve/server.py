@@ -1,4 +1,4 @@
-"""The server as one process: REST by uvicorn, gRPC beside it, both on one event loop."""
+"""Runs the server as one process: REST by uvicorn and gRPC, on one event loop."""
 
 import signal
 import socket
@@ -11,12 +11,12 @@ import uvloop
 from suite.errors import InputError
 from suite.serve import rpc
 from suite.serve.access import Access
-from suite.serve.batches import Limits
+from suite.serve.batching import Limits
 from suite.serve.models import Models
 from suite.serve.monitor import Monitor
 from suite.serve.rest import application
 
-SECONDS_TO_FINISH, SECONDS_KEPT_OPEN = 30, 75
+SHUTDOWN_SECONDS, KEEP_ALIVE_SECONDS = 30, 75
 
 
 def serve(
@@ -27,62 +27,76 @@ def serve(
     address: tuple[str, int],
     grpc_port: int,
 ) -> None:
-    """Serves until a signal comes, and finishes what is in flight.
+    """Serves until SIGINT or SIGTERM, then finishes the requests in progress.
 
     Args:
         folder: Holds `<app>/<version>/`.
-        limits: Of batches.
+        limits: Limits on requests and batches.
         labels: Numbers of versions by model and label.
-        access: What requests must keep to.
-        address: Host and port of REST.
-        grpc_port: Of gRPC.
+        access: Access rules of the requests.
+        address: Host and port of REST; gRPC listens on the same host.
+        grpc_port: Port of gRPC.
 
     Raises:
-        InputError: A port is not free.
+        InputError: A port is in use, or the host is not an address of this machine.
     """
     models = Models(folder, limits, labels)
-    with _bound(*address) as listening:
-        uvloop.run(_serve(models, access, listening, f"{address[0]}:{grpc_port}"))
+    with _listen(*address) as listener:
+        uvloop.run(_serve(models, access, listener, url_address(address[0], grpc_port)))
+
+
+def url_address(host: str, port: int) -> str:
+    """Formats host and port for a URL, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _serve(
-    models: Models, access: Access, listening: socket.socket, grpc_address: str
+    models: Models, access: Access, listener: socket.socket, grpc_address: str
 ) -> None:
     monitor = Monitor(models)
-    of_rpc = rpc.server(models, access, monitor)
+    grpc_server = rpc.server(models, access, monitor)
     try:
-        grpc_port = of_rpc.add_insecure_port(grpc_address)
+        grpc_port = grpc_server.add_insecure_port(grpc_address)
     except RuntimeError:
         raise InputError(f"--grpc-port must be free. Received: {grpc_address}") from None
-    of_rest = uvicorn.Server(
+    rest_server = uvicorn.Server(
         uvicorn.Config(
             application(models, access, monitor),
             access_log=False,
             log_level="warning",
             lifespan="off",
-            timeout_keep_alive=SECONDS_KEPT_OPEN,
-            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
     async with models.watched():
-        await of_rpc.start()
-        host, port, *_ = listening.getsockname()
-        said = f"REST and the playground on http://{host}:{port}, gRPC on {host}:{grpc_port}"
-        print(said, flush=True)
-        # uvicorn ends on these, and raises them again when it has: by then all is done but gRPC.
+        await grpc_server.start()
+        host, port, *_ = listener.getsockname()
+        print(
+            f"REST and the playground on http://{url_address(host, port)}, "
+            f"gRPC on {url_address(host, grpc_port)}",
+            flush=True,
+        )
+        # uvicorn stops on these signals, and raises them again at its end. Then these handlers
+        # ignore them, so that gRPC can stop as well.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-        await of_rest.serve([listening])
-        await of_rpc.stop(SECONDS_TO_FINISH)
+        await rest_server.serve([listener])
+        await grpc_server.stop(SHUTDOWN_SECONDS)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), backlog=2048)
-        # Head and body of an answer are written one after the other: neither should wait.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
+        # `::` stands for all addresses of this machine, IPv4 included.
+        listener = socket.create_server(
+            (host, port), family=family, backlog=2048, dualstack_ipv6=host == "::"
+        )
+        # Without this, the body of a response may wait until the client confirms the headers.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise InputError(
-            f"--host and --port must be free here. Received: {host}:{port}: {error.strerror}"
+            "--host and --port must be free here. "
+            f"Received: {url_address(host, port)}: {error.strerror}"
         ) from None

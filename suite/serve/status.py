@@ -1,4 +1,4 @@
-"""What is wrong with a request, in TensorFlow's words, for both ways in."""
+"""The error of a request, with its codes in HTTP and gRPC."""
 
 from enum import Enum
 from http import HTTPStatus
@@ -6,8 +6,8 @@ from http import HTTPStatus
 from grpc import StatusCode
 
 
-class Kind(Enum):
-    """Kinds of errors, and the codes that the two ways in have for them."""
+class Code(Enum):
+    """Reasons for the failure of a request, with the code in gRPC and the code in HTTP."""
 
     INVALID_ARGUMENT = (StatusCode.INVALID_ARGUMENT, HTTPStatus.BAD_REQUEST)
     NOT_FOUND = (StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND)
@@ -26,13 +26,13 @@ class Kind(Enum):
 
 
 class RequestError(Exception):
-    """A request that gets no tensors for an answer.
+    """A request that cannot be answered.
 
     Args:
-        message: One sentence.
-        kind: Of error.
+        message: One sentence for the client.
+        code: The reason.
     """
 
-    def __init__(self, message: str, kind: Kind = Kind.INVALID_ARGUMENT) -> None:
+    def __init__(self, message: str, code: Code = Code.INVALID_ARGUMENT) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.code = code

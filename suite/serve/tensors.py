@@ -1,7 +1,8 @@
-"""Tensors in JSON, as TensorFlow Serving's REST interface has them.
+"""Converts tensors from and to JSON, in the format of TensorFlow Serving's REST interface.
 
-A request gives `instances`, a list with an entry for each example, or `inputs`, all examples
-together; the answer has `predictions` or `outputs` accordingly. Bytes are `{"b64": "..."}`.
+A request has `instances`, a list with one entry for each example, or `inputs`, which holds all
+examples together. Its response has `predictions` or `outputs` in the same form. Bytes are
+`{"b64": "..."}`.
 
 https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -21,149 +22,150 @@ import tensorflow as tf
 from suite.serve.status import RequestError
 
 Specs = Mapping[str, tf.TensorSpec]
-# Kinds of NumPy's types that may stand for those of a kind of tensor: nobody loses digits.
-MAY_STAND_FOR = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
+# NumPy's type codes that a request may contain, by the type code of the tensor: no digits get lost.
+COMPATIBLE = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 
-class Request(NamedTuple):
-    """What was asked.
+class PredictBody(NamedTuple):
+    """The body of a request to predict.
 
     Args:
-        signature_name: Of the endpoint.
-        by_row: Whether examples came, and go, one by one.
-        value: Of `instances` or of `inputs`.
+        signature_name: The signature to call; empty for the default one.
+        by_row: Whether the body has `instances`, and so its response has `predictions`.
+        value: The value of `instances` or `inputs`.
     """
 
     signature_name: str
     by_row: bool
     value: Any
 
+    @property
+    def only_bytes(self) -> bool:
+        """Whether every example is an object with nothing but `b64`."""
+        return self.by_row and all(
+            isinstance(row, dict) and row.keys() == {"b64"} for row in self.value
+        )
 
-def read(body: bytes) -> Request:
-    """Takes a request apart.
+
+def read(content: bytes) -> PredictBody:
+    """Parses the JSON of a request, and ignores unknown keys.
 
     Raises:
-        RequestError: It is no such request.
+        RequestError: The body is not JSON, or not of that format.
     """
-    asked = _numbers(body) or _parsed(body)
-    if not isinstance(asked, dict):
+    body = _read_numbers(content) or _read_json(content)
+    if not isinstance(body, dict):
         raise RequestError("the body must be a JSON object")
-    unknown = asked.keys() - {"signature_name", "instances", "inputs"}
-    if unknown:
-        raise RequestError(
-            "the body may have signature_name, and instances or inputs. Received: "
-            f"{_shown(sorted(unknown))}"
-        )
-    if ("instances" in asked) == ("inputs" in asked):
+    if ("instances" in body) == ("inputs" in body):
         raise RequestError("the body must have either instances or inputs")
-    name = asked.get("signature_name", "serving_default")
+    name = body.get("signature_name", "")
     if not isinstance(name, str):
-        raise RequestError(f"signature_name must be a string. Received: {_shown(name)}")
-    by_row = "instances" in asked
-    value = asked["instances" if by_row else "inputs"]
+        raise RequestError(f"signature_name must be a string. Received: {_brief(name)}")
+    by_row = "instances" in body
+    value = body["instances" if by_row else "inputs"]
     if by_row and (not isinstance(value, (list, np.ndarray)) or not len(value)):
         raise RequestError("instances must be a list with an entry for each example")
-    return Request(name, by_row, value)
+    return PredictBody(name, by_row, value)
 
 
-def arrays(request: Request, specs: Specs) -> dict[str, np.ndarray]:
-    """The inputs of a signature.
+def arrays(body: PredictBody, specs: Specs) -> dict[str, np.ndarray]:
+    """Converts a body into the inputs of a signature.
 
     Args:
-        request: By rows or not.
-        specs: Of the inputs, by name.
+        body: The body of the request.
+        specs: The inputs of the signature, by name.
 
     Raises:
-        RequestError: They do not fit.
+        RequestError: The body does not fit the inputs.
     """
-    columns = _columns(request.value, list(specs)) if request.by_row else request.value
-    alone = not isinstance(columns, dict) or "b64" in columns
-    if alone and len(specs) == 1:
+    columns = _columns(body.value, list(specs)) if body.by_row else body.value
+    unnamed = not isinstance(columns, dict) or "b64" in columns
+    if unnamed and len(specs) == 1:
         columns = {next(iter(specs)): columns}
     if not isinstance(columns, dict) or columns.keys() != specs.keys():
-        given = sorted(columns) if isinstance(columns, dict) else columns
+        received = sorted(columns) if isinstance(columns, dict) else columns
         raise RequestError(
-            f"the inputs must be named {', '.join(specs)}. Received: {_shown(given)}"
+            f"the inputs must be named {', '.join(specs)}. Received: {_brief(received)}"
         )
-    found = {name: array(columns[name], spec) for name, spec in specs.items()}
-    if request.by_row:
-        for name, each in found.items():
-            if each.shape[:1] != (len(request.value),):
+    inputs = {name: array(columns[name], spec) for name, spec in specs.items()}
+    if body.by_row:
+        for name, value in inputs.items():
+            if value.shape[:1] != (len(body.value),):
                 raise RequestError(f"{name} takes no examples one by one: use inputs")
-    return found
+    return inputs
 
 
 def array(value: Any, spec: tf.TensorSpec) -> np.ndarray:
-    """One input.
+    """Converts the value of one input into an array.
 
     Raises:
-        RequestError: The value is of another shape or type.
+        RequestError: The value has another shape or type.
     """
-    dtype = spec.dtype
-    if dtype == tf.string:
-        return fitting(np.asarray(_bytes_of(value), object), spec)
+    if spec.dtype == tf.string:
+        return check_shape(_strings(value, spec), spec)
     try:
-        found = np.asarray(value)
+        numbers = np.asarray(value)
     except (ValueError, OverflowError):
         raise RequestError(
-            f"{spec.name} must be numbers in lists of equal lengths. Received: {_shown(value)}"
+            f"{spec.name} must be numbers in lists of equal lengths. Received: {_brief(value)}"
         ) from None
-    wanted = np.dtype(dtype.as_numpy_dtype)
-    kind = "f" if dtype.is_floating else wanted.kind
-    fits = found.dtype.kind in MAY_STAND_FOR.get(kind, "")
-    # Among numbers NumPy would take true for 1.
-    if found.size and not (fits and (kind == "b" or not _holds_truth(value))):
-        raise RequestError(f"{spec.name} must be {dtype.name}. Received: {_shown(value)}")
-    if kind in "iu" and found.size:
-        limits = np.iinfo(wanted)
-        if found.min() < limits.min or found.max() > limits.max:
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    code = "f" if spec.dtype.is_floating else dtype.kind
+    fits = numbers.dtype.kind in COMPATIBLE.get(code, "")
+    # NumPy converts true to 1 in a list that also holds numbers.
+    if numbers.size and not (fits and (code == "b" or not _holds_bool(value))):
+        raise RequestError(f"{spec.name} must be {spec.dtype.name}. Received: {_brief(value)}")
+    if code in "iu" and numbers.size:
+        limits = np.iinfo(dtype)
+        if numbers.min() < limits.min or numbers.max() > limits.max:
             raise RequestError(
-                f"{spec.name} must be {dtype.name}, from {limits.min} to {limits.max}. Received: "
-                f"{_shown(value)}"
+                f"{spec.name} must be {spec.dtype.name}, from {limits.min} to {limits.max}. "
+                f"Received: {_brief(value)}"
             )
     with np.errstate(over="ignore"):
-        return fitting(found.astype(wanted), spec)
+        return check_shape(numbers.astype(dtype), spec)
 
 
-def fitting(found: np.ndarray, spec: tf.TensorSpec) -> np.ndarray:
-    """The array, if it has the shape.
+def check_shape(value: np.ndarray, spec: tf.TensorSpec) -> np.ndarray:
+    """Returns the array if its shape fits the input.
 
     Raises:
-        RequestError: It has another.
+        RequestError: The shape does not fit.
     """
-    if not spec.shape.is_compatible_with(found.shape):
+    if not spec.shape.is_compatible_with(value.shape):
         raise RequestError(
-            f"{spec.name} must have the shape {_shape(spec.shape)}. Received: {found.shape}"
+            f"{spec.name} must have the shape {_shape(spec.shape)}. Received: {value.shape}"
         )
-    return found
+    return value
 
 
-def write(outputs: Mapping[str, np.ndarray], request: Request) -> bytes:
-    """The answer.
+def write(outputs: Mapping[str, np.ndarray], body: PredictBody) -> bytes:
+    """Converts outputs into the JSON of a response.
 
     Raises:
-        RequestError: Examples were asked for one by one, and there are not as many.
+        RequestError: The request has `instances`, and an output has another number of rows.
     """
-    alone = len(outputs) == 1
-    if not request.by_row:
-        value = next(iter(outputs.values())) if alone else dict(outputs)
-        return _dumped({"outputs": value}, outputs)
-    count = len(request.value)
-    if any(each.shape[:1] != (count,) for each in outputs.values()):
-        raise RequestError("this signature answers for no examples one by one: use inputs")
-    if alone:
-        return _dumped({"predictions": next(iter(outputs.values()))}, outputs)
-    rows = zip(*(list(each) for each in outputs.values()), strict=True)
-    return _dumped({"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}, outputs)
+    single = len(outputs) == 1
+    if not body.by_row:
+        value = next(iter(outputs.values())) if single else dict(outputs)
+        return _to_json({"outputs": value}, outputs)
+    if any(value.shape[:1] != (len(body.value),) for value in outputs.values()):
+        raise RequestError("this signature does not answer example by example: use inputs")
+    if single:
+        return _to_json({"predictions": next(iter(outputs.values()))}, outputs)
+    rows = zip(*(list(value) for value in outputs.values()), strict=True)
+    predictions = [dict(zip(outputs, row, strict=True)) for row in rows]
+    return _to_json({"predictions": predictions}, outputs)
 
 
-def _numbers(body: bytes) -> dict[str, Any] | None:
-    """A request for numbers in lists of equal lengths, whose value is an array; None for others.
+def _read_numbers(content: bytes) -> dict[str, Any] | None:
+    """Parses a body whose value is numbers in lists of equal lengths; None for any other body.
 
-    It is read without a Python object for every number, of which there are thousands in an image.
+    The numbers go straight into an array, without a Python object for each of them: 32 images of
+    28 x 28 pixels take 1 ms rather than 10.
     """
     try:
-        document: Any = simdjson.Parser().parse(body)
+        document: Any = simdjson.Parser().parse(content)
         keys = list(document.keys())
         [name] = {"instances", "inputs"} & set(keys)
         value = document[name]
@@ -171,24 +173,24 @@ def _numbers(body: bytes) -> dict[str, Any] | None:
         while isinstance(value, simdjson.Array):
             shape.append(len(value))
             value = value[0]
-        begin, end = body.find(b"["), body.rfind(b"]") + 1
-        if not shape or len(keys) > 2 or not _regular(body[begin:end], shape):
+        begin, end = content.find(b"["), content.rfind(b"]") + 1
+        if not shape or not _has_shape(content[begin:end], shape):
             return None
-        whole = all(mark not in body[begin:end] for mark in (b".", b"e", b"E"))
-        flat = document[name].as_buffer(of_type="i" if whole else "d")
-        numbers = np.frombuffer(flat, np.int64 if whole else np.float64).reshape(shape)
+        integers = all(mark not in content[begin:end] for mark in (b".", b"e", b"E"))
+        buffer = document[name].as_buffer(of_type="i" if integers else "d")
+        numbers = np.frombuffer(buffer, np.int64 if integers else np.float64).reshape(shape)
         return {key: document[key] for key in keys} | {name: numbers}
     except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):
         return None
 
 
-def _regular(lists: bytes, shape: Sequence[int]) -> bool:
-    """Whether lists of numbers, as JSON has them, are of this shape."""
+def _has_shape(lists: bytes, shape: Sequence[int]) -> bool:
+    """Whether nested JSON lists of numbers have a shape."""
     marks = lists.translate(None, b"0123456789+-.eE \t\r\n")
     length = 0
     for size in reversed(shape):
         length = size * length + size + 1
-    if len(marks) != length:  # and so may be far from it
+    if len(marks) != length:  # before the pattern, which may be huge for another shape
         return False
     pattern = b""
     for size in reversed(shape):
@@ -196,21 +198,23 @@ def _regular(lists: bytes, shape: Sequence[int]) -> bool:
     return marks == pattern
 
 
-def _parsed(body: bytes) -> Any:
+def _read_json(content: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        # What is no JSON, but TensorFlow Serving reads and writes it.
-        if b"NaN" not in body and b"Infinity" not in body:
-            raise RequestError(f"the body must be JSON: {error}") from None
+        # NaN and Infinity are not JSON, but TensorFlow Serving reads and writes them.
+        if b"NaN" not in content and b"Infinity" not in content:
+            raise RequestError(
+                f"the body must be JSON, or a picture as PNG, JPEG, GIF or BMP: {error}"
+            ) from None
     try:
-        return json.loads(body)
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body must be JSON: {error}") from None
 
 
 def _columns(rows: Any, names: list[str]) -> Any:
-    """Rows put together: a list for each name, or just one."""
+    """Converts rows with names into one list for each name; rows without names are returned."""
     if isinstance(rows, np.ndarray):
         return rows
     named = [isinstance(row, dict) and "b64" not in row for row in rows]
@@ -224,38 +228,46 @@ def _columns(rows: Any, names: list[str]) -> Any:
     return {name: [row[name] for row in rows] for name in names}
 
 
-def _holds_truth(value: Any) -> bool:
-    """Whether true or false is somewhere in these lists."""
+def _holds_bool(value: Any) -> bool:
+    """Whether nested lists contain true or false."""
     if isinstance(value, list):
-        return any(map(_holds_truth, value))
+        return any(map(_holds_bool, value))
     return isinstance(value, bool)
 
 
-def _bytes_of(value: Any) -> Any:
+def _strings(value: Any, spec: tf.TensorSpec) -> np.ndarray:
+    strings = np.asarray(_encoded(value, spec), object)
+    if any(isinstance(string, list) for string in strings.flat):
+        raise RequestError(
+            f"{spec.name} must be strings in lists of equal lengths. Received: {_brief(value)}"
+        )
+    return strings
+
+
+def _encoded(value: Any, spec: tf.TensorSpec) -> Any:
+    """Replaces every string and every `{"b64": ...}` in nested lists by bytes."""
     if isinstance(value, list):
-        return [_bytes_of(each) for each in value]
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
-        try:
+        return [_encoded(item, spec) for item in value]
+    try:
+        if isinstance(value, str):
+            return value.encode()
+        if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
             return base64.b64decode(value["b64"], validate=True)
-        except binascii.Error:
-            pass
-    raise RequestError(f'strings must be text or {{"b64": ...}}. Received: {_shown(value)}')
-
-
-def _dumped(answer: dict[str, Any], outputs: Mapping[str, np.ndarray]) -> bytes:
-    plain = all(
-        each.dtype.kind in "iub" or (each.dtype.kind == "f" and np.isfinite(each).all())
-        for each in outputs.values()
+    except (binascii.Error, UnicodeEncodeError):
+        pass
+    raise RequestError(
+        f'{spec.name} must be strings: text, or {{"b64": ...}}. Received: {_brief(value)}'
     )
-    if plain:
-        return orjson.dumps(answer, default=_listed, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(answer, default=_listed).encode()
 
 
-def _listed(value: Any) -> Any:
-    """What JSON has no word for: arrays, numbers of NumPy's, bytes."""
+def _to_json(response: dict[str, Any], outputs: Mapping[str, np.ndarray]) -> bytes:
+    if all(value.dtype.kind != "f" or np.isfinite(value).all() for value in outputs.values()):
+        return orjson.dumps(response, default=_jsonable, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(response, default=_jsonable).encode()  # orjson would write null for NaN
+
+
+def _jsonable(value: Any) -> Any:
+    """Converts an array, a NumPy number or bytes into a value that JSON can hold."""
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -269,5 +281,5 @@ def _shape(shape: tf.TensorShape) -> str:
     return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
 
 
-def _shown(value: Any) -> str:
-    return reprlib.repr(value)  # however large, or deep, it is
+def _brief(value: Any) -> str:
+    return reprlib.repr(value)  # abbreviates large and deep values

@@ -1,15 +1,17 @@
 // The server's public REST interface, and nothing else.
 
+export const DEFAULT = "serving_default";
+
 let token = "";
 
-export function bear(given) {
-  token = given;
+export function setToken(value) {
+  token = value;
 }
 
-async function ask(path, options = {}) {
-  const headers = { "Content-Type": "application/json" };
+async function ask(path, body, type = "application/json") {
+  const headers = body === undefined ? {} : { "Content-Type": type };
   if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(`/v1/models/${path}`, { ...options, headers });
+  const response = await fetch(`/v1/models${path}`, { method: body === undefined ? "GET" : "POST", body, headers });
   const answer = await response.json();
   if (!response.ok) {
     throw Object.assign(new Error(answer.error ?? response.statusText), { status: response.status });
@@ -17,22 +19,58 @@ async function ask(path, options = {}) {
   return answer;
 }
 
-// What a model's signatures take and give, by name.
-export async function signatures(model) {
-  return (await ask(`${model}/metadata`)).metadata.signature_def.signature_def;
+// The names of the models that answer.
+export async function modelNames() {
+  const answers = ({ model_version_status: versions }) => versions.some(({ state }) => state === "AVAILABLE");
+  return (await ask("")).models.filter(answers).map(({ name }) => name);
 }
 
-// The outputs of all inputs together.
-export async function predict(model, inputs, signature = "serving_default") {
-  const body = JSON.stringify({ signature_name: signature, inputs });
-  return (await ask(`${model}:predict`, { method: "POST", body })).outputs;
+// A model's name, what its training wrote `about` it, and its signatures, the default one first.
+export async function describe(name) {
+  const { signature_def: { signature_def: definitions }, suite: about } = (await ask(`/${name}/metadata`)).metadata;
+  const signatures = Object.entries(definitions)
+    .filter(([key]) => !key.startsWith("__"))
+    .map(([key, { inputs, outputs }]) => ({ name: key, inputs: tensors(inputs), outputs: tensors(outputs) }))
+    .sort((one, other) => (other.name === DEFAULT) - (one.name === DEFAULT));
+  return { name, about: about ?? {}, signatures };
 }
 
-// Calls a function of what was asked for last, never twice at a time.
+// A size of -1 may be any; the shape is null where not even the rank is known.
+function tensors(definitions) {
+  return Object.entries(definitions).map(([name, { dtype, tensor_shape: { dim, unknown_rank: unknown } }]) => ({
+    name,
+    type: dtype.replace("DT_", "").toLowerCase(),
+    shape: unknown ? null : dim.map(({ size }) => Number(size)),
+  }));
+}
+
+// The outputs for one example, by name.
+export async function predict(model, signature, example) {
+  const { predictions: [answer] } = await send(model, { signature_name: signature.name, instances: [example] });
+  return byName(signature, answer);
+}
+
+// The outputs for a file of a picture, by name. The server finds the signature that takes it.
+export async function predictPicture(model, signature, file) {
+  const { predictions: [answer] } = await ask(`/${model.name}:predict`, file, file.type || "image/*");
+  return byName(signature, answer);
+}
+
+// The answer to a body of JSON.
+export function send(model, body) {
+  return ask(`/${model.name}:predict`, JSON.stringify(body));
+}
+
+// An output that is alone comes without its name.
+function byName({ outputs }, answer) {
+  return outputs.length === 1 ? { [outputs[0].name]: answer } : answer;
+}
+
+// A function that does the work for its last arguments, never twice at a time.
 export function latest(work) {
   let wanted = null, busy = false;
-  return async (...what) => {
-    wanted = what;
+  return async (...words) => {
+    wanted = words;
     if (busy) return;
     busy = true;
     try {

@@ -2,23 +2,28 @@ import { latest, predict } from "./api.js";
 
 const REACH = 2.5, STEP = 0.05; // standard deviations at the rim; share of the plane for a key
 
-export function begin(section, signatures, say) {
-  section.append(document.getElementById("latent").content.cloneNode(true));
+// A signature from one latent vector to an image.
+export function suits({ signatures }) {
+  return signatures.find(
+    ({ inputs, outputs }) =>
+      inputs.length === 1 &&
+      inputs[0].name === "latent" &&
+      inputs[0].shape?.at(-1) > 0 &&
+      outputs.some(({ name, shape }) => name === "image" && shape?.length === 4),
+  );
+}
+
+export function begin(section, model, signature, say) {
   const plane = section.querySelector(".plane");
   const dot = plane.firstElementChild;
   const canvas = section.querySelector("canvas");
-  const name = "decode" in signatures ? "decode" : "serving_default";
-  const { inputs, outputs } = signatures[name];
-  const [input, { tensor_shape }] = Object.entries(inputs)[0];
-  const latentDim = Number(tensor_shape.dim.at(-1).size);
-  const image = "image" in outputs ? "image" : Object.keys(outputs)[0];
+  const length = signature.inputs[0].shape.at(-1);
   let [at, base, axes] = [[0, 0], null, null];
 
   const draw = latest(async () => {
     const latent = base.map((value, n) => value + REACH * (at[0] * axes[0][n] + at[1] * axes[1][n]));
     try {
-      const found = await predict(section.id, { [input]: [latent] }, name);
-      paint(canvas, (found[image] ?? found)[0]);
+      paint(canvas, (await predict(model, signature, { latent })).image);
     } catch (error) {
       say(error);
     }
@@ -29,10 +34,11 @@ export function begin(section, signatures, say) {
     dot.style.top = `${50 + 50 * at[1]}%`;
     return draw();
   };
+  // Two random directions from a random point; of two latents, the plane that they are.
   const turn = () => {
-    axes = latentDim === 2 ? [[1, 0], [0, 1]] : [0, 1].map(() => Array.from({ length: latentDim }, normal));
-    base = Array.from({ length: latentDim }, latentDim === 2 ? () => 0 : () => normal() / 2);
-    axes = axes.map((axis) => axis.map((value) => (latentDim === 2 ? value : value / Math.SQRT2)));
+    const flat = length === 2;
+    axes = flat ? [[1, 0], [0, 1]] : [0, 1].map(() => Array.from({ length }, () => normal() / Math.SQRT2));
+    base = Array.from({ length }, () => (flat ? 0 : normal() / 2));
     return go(0, 0);
   };
   const follow = (event) => {
@@ -59,11 +65,11 @@ function normal() {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
 
-// Grey values in 0..255, `(height, width, 1)`.
+// Values in 0..255, `(height, width, channels)`: grey, or red, green and blue.
 function paint(canvas, rows) {
   canvas.height = rows.length;
   canvas.width = rows[0].length;
   const pixels = new ImageData(canvas.width, canvas.height);
-  rows.flat(2).forEach((value, n) => pixels.data.set([value, value, value, 255], 4 * n));
+  rows.flat().forEach(([red, green = red, blue = red], n) => pixels.data.set([red, green, blue, 255], 4 * n));
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }

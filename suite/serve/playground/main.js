@@ -1,45 +1,61 @@
-import { bear, signatures } from "./api.js";
+import { describe, modelNames, setToken } from "./api.js";
+import * as cartpole from "./cartpole.js";
+import * as features from "./features.js";
+import * as json from "./json.js";
+import * as latent from "./latent.js";
+import * as numbers from "./numbers.js";
+import * as picture from "./picture.js";
+import * as text from "./text.js";
 
-// Each module shows one application in the section of its name.
-const MODULES = {
-  mnist_cnn: "./mnist_cnn.js",
-  binary_addition: "./binary_addition.js",
-  vae: "./latent.js",
-  dcgan: "./latent.js",
-  a2c: "./a2c.js",
-  iris: "./iris.js",
-};
+// A model gets the first panel that has a use for one of its signatures; `json` has for any.
+const PANELS = { picture, latent, cartpole, features, numbers, text, json };
 
+const main = document.querySelector("main");
+const nav = document.querySelector("nav");
 const state = document.getElementById("state");
 const entrance = document.getElementById("entrance");
 
 async function show(name) {
-  const found = await signatures(name);
-  const section = document.getElementById(name);
-  const { begin } = await import(MODULES[name]);
-  section.hidden = false;
   const say = (error) => {
     state.textContent = `${name}: ${error.message}`;
     state.className = "failed";
   };
-  await begin(section, found, say);
+  try {
+    const model = await describe(name);
+    const suiting = Object.entries(PANELS).map(([kind, panel]) => [kind, panel.suits(model)]);
+    const [kind, signature] = suiting.find(([, signature]) => signature) ?? [];
+    if (!kind) return;
+    const section = Object.assign(document.createElement("section"), { id: name });
+    section.append(Object.assign(document.createElement("h2"), { textContent: name }));
+    section.append(document.getElementById(`${kind}-panel`).content.cloneNode(true));
+    main.append(section);
+    nav.append(Object.assign(document.createElement("a"), { href: `#${encodeURIComponent(name)}`, textContent: name }));
+    await PANELS[kind].begin(section, model, signature, say);
+  } catch (error) {
+    say(error);
+  }
 }
 
 async function enter() {
-  const shown = await Promise.allSettled(Object.keys(MODULES).map(show));
-  const closed = shown.some((each) => each.reason?.status === 401);
-  const count = shown.filter((each) => each.status === "fulfilled").length;
-  entrance.hidden = !closed;
-  state.textContent = closed
-    ? "This server wants a token."
-    : count
-      ? `${count} of ${shown.length} applications are exported.`
-      : "No application is exported: python -m apps.mnist_cnn makes one.";
+  main.replaceChildren();
+  nav.replaceChildren();
+  state.className = "";
+  entrance.hidden = true;
+  try {
+    const names = await modelNames();
+    state.textContent = names.length
+      ? `${names.length} ${names.length === 1 ? "model answers" : "models answer"} here.`
+      : "No model answers yet: python -m apps.<app> makes one.";
+    for (const name of names) await show(name); // one by one, in their order, and not to flood the server
+  } catch (error) {
+    entrance.hidden = error.status !== 401;
+    state.textContent = error.status === 401 ? "This server wants a token." : error.message;
+  }
 }
 
 entrance.addEventListener("submit", (event) => {
   event.preventDefault();
-  bear(new FormData(entrance).get("token"));
+  setToken(new FormData(entrance).get("token"));
   enter();
 });
 

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import shutil
@@ -11,9 +12,10 @@ import keras
 import pytest
 import requests
 
-from suite import Run
-from suite.app import app_names, load_app
-from suite.export.saved_model import export
+from suite import Run, train
+from suite.app import Fitted, app_names, load_app
+from suite.export.saved_model import write_saved_model
+from tests.suite.serve.toys import TOYS, save
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,10 +77,20 @@ def exported(tmp_path_factory):
     keras.utils.set_random_seed(0)
     for name in app_names():
         app = load_app(name)
-        data = app.data(app.config(), Run(data="embedded", quiet=True))
-        model = app.build(**data.model_arguments)
-        example = app.example(model, data)[:64]
-        export(folder / name, model, app.endpoints(model), example, {"app": name})
+        run = Run(data="embedded", quiet=True, run_dir=folder.parent / f"run-{name}")
+        opened = train(app, app.recipe(**app.tiny), run, until="open")
+        fitted = Fitted(
+            model=opened.model,
+            networks=opened.networks,
+            data=opened.data,
+            config=app.recipe(**app.tiny).config,
+            folder=folder.parent,
+        )
+        described = {"app": name, "class_names": opened.data.description.class_names}
+        described["config"] = dataclasses.asdict(fitted.config)
+        write_saved_model(
+            folder / name, fitted.networks, app.endpoints(fitted), app.example(fitted), described
+        )
     return folder
 
 
@@ -86,6 +98,23 @@ def exported(tmp_path_factory):
 def server(exported):
     """Serves every app."""
     begun = serve(exported)
+    yield begun
+    stop(begun)
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory):
+    """A folder with every toy."""
+    folder = tmp_path_factory.mktemp("toys") / "saved_models"
+    for name in TOYS:
+        save(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_server(toys):
+    """Serves every toy, as one that listens on IPv6 and lets a page of elsewhere ask."""
+    begun = serve(toys, "--host", "::1", "--cors-origin", "https://example.com")
     yield begun
     stop(begun)
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from suite.serve.__main__ import answer
+from suite.serve.__main__ import main
 
 
 @pytest.mark.parametrize(
@@ -13,11 +13,14 @@ from suite.serve.__main__ import answer
         (["empty"], "must hold <app>/<version>/. Received: empty"),
         (["models", "--port", "65536"], "--port"),
         (["models", "--max-batch-size", "0"], "--max-batch-size"),
-        (["models", "--label", "iris"], "--label must be like mnist_cnn/stable=3"),
+        (["models", "--label", "iris"], "--label must be like <app>/stable=3"),
         (["models", "--label", "iris/best=x"], "Received: iris/best=x"),
         (["models", "--token-file", "none"], "--token-file must be readable"),
         (["models", "--token-file", "blank"], "--token-file must hold a token"),
         (["models", "--host", "203.0.113.1"], "--host and --port must be free here"),
+        (["models", "--host", "[2001:db8::1]"], "--host and --port must be free here"),
+        (["models", "--cors-origin", "example.com"], "--cors-origin must be like https://"),
+        (["models", "--cors-origin", "https://example.com/"], "Received: https://example.com/"),
         (["models", "--engine", "steam"], "--engine"),
         (["models", "--speed", "1"], "--speed"),
     ],
@@ -27,7 +30,7 @@ def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
     (tmp_path / "models" / "iris" / "1").mkdir(parents=True)
     (tmp_path / "blank").touch()
 
-    assert answer(words) == 2
+    assert main(words) == 2
 
     said = capsys.readouterr().err
     assert message in said
@@ -41,7 +44,7 @@ def test_a_port_in_use_is_said(flag, tmp_path, capsys):
         taken = str(other.getsockname()[1])
         ports = {"--port": "0", "--grpc-port": "0", flag: taken}
 
-        assert answer(["models", *(word for pair in ports.items() for word in pair)]) == 2
+        assert main(["models", *(word for pair in ports.items() for word in pair)]) == 2
 
     said = capsys.readouterr().err
     assert taken in said
@@ -52,6 +55,6 @@ def test_what_is_not_installed_is_said(tmp_path, capsys, monkeypatch):
     (tmp_path / "models" / "iris" / "1").mkdir(parents=True)
     monkeypatch.setitem(sys.modules, "ray", None)
 
-    assert answer(["models", "--engine", "ray"]) == 2
+    assert main(["models", "--engine", "ray"]) == 2
 
     assert "pip install" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from suite.serve.batches import Limits
+from suite.serve.batching import Limits
 from suite.serve.models import Model, Version
 
 
@@ -10,7 +12,7 @@ def test_a_link_into_nowhere_keeps_nobody_from_answering(tmp_path, monkeypatch):
     for number in ("1", "2"):
         (tmp_path / number).mkdir()
     (tmp_path / "2/.#lock").symlink_to("somebody@somewhere")
-    monkeypatch.setattr(Model, "_load", lambda self, number: Version(number, {}, {}))
+    monkeypatch.setattr(Model, "_read", lambda self, number: Version(number, {}, {}))
     model = Model(tmp_path, Limits(), ThreadPoolExecutor())
 
     asyncio.run(model.refresh())
@@ -28,7 +30,7 @@ def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path,
             may_end.wait(30)
         return Version(number, {}, {})
 
-    monkeypatch.setattr(Model, "_load", load)
+    monkeypatch.setattr(Model, "_read", load)
 
     async def ask():
         model = Model(tmp_path, Limits(), ThreadPoolExecutor())
@@ -45,3 +47,24 @@ def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path,
 
     before, after = asyncio.run(ask())
     assert (before.number, after.number) == (1, 2)
+
+
+def test_the_server_needs_no_module_that_needs_keras():
+    """TensorFlow imports Keras itself; what trains, exports or builds does so for us."""
+    script = (
+        "import sys, suite.serve.server;"
+        "modules = {name: module for name, module in sys.modules.items() if name[:5] == 'suite'};"
+        "assert not [name for name, module in modules.items() if hasattr(module, 'keras')];"
+        "print(*sorted(name for name in modules if name[:11] != 'suite.serve'))"
+    )
+
+    modules = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+
+    assert set(modules) <= {
+        "suite",
+        "suite.errors",
+        "suite.export",
+        "suite.export.versions",
+        "suite.files",
+        "suite.hushed",
+    }

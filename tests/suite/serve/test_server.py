@@ -223,6 +223,32 @@ def test_tensors_that_are_none_are_refused(fields, code, words, channel):
     assert words in caught.value.details()
 
 
+def test_strings_scalars_and_several_inputs_go_through_grpc(toy_server):
+    asked = [
+        ("text", "", {"text": ["é", b"raw"]}, "bytes", ["é".encode() + b"\xff", b"raw\xff"]),
+        ("pair", "", {"question": ["a", "b"], "times": np.int64([1, 2])}, "answer", [b"a1", b"b2"]),
+        ("pair", "greet", {"name": "you"}, "greeting", b"Hello you\x00"),
+        ("table", "", {"features": np.float32([[1, 3, 2]])}, "name", [b"middle"]),
+    ]
+    with grpc.insecure_channel(toy_server.rpc) as channel:
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        for model, signature, inputs, output, expected in asked:
+            answer = predict(request_of(model, signature, inputs))
+
+            assert tf.make_ndarray(answer.outputs[output]).tolist() == expected
+            assert answer.model_spec.signature_name == (signature or "serving_default")
+
+
+def test_a_string_may_not_stand_for_very_many(toy_server):
+    asked = request_of("text", inputs={"text": ["x"]})
+    asked.inputs["text"].tensor_shape.dim[0].size = 10**9
+
+    with grpc.insecure_channel(toy_server.rpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked)
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 def test_only_outputs_that_are_asked_for_come(channel):
     asked = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
     asked.output_filter.append("label")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from suite.serve.status import RequestError
-from suite.serve.tensors import _numbers, _parsed, arrays, read, write
+from suite.serve.tensors import _read_json, _read_numbers, arrays, read, write
 
 ONE = {"x": tf.TensorSpec((None, 2), tf.float32, "x")}
 TWO = {"a": tf.TensorSpec((None,), tf.int64, "a"), "b": tf.TensorSpec((None, 2), tf.float32, "b")}
@@ -60,6 +60,17 @@ def test_strings_are_text_or_base64():
     assert inputs(body, TEXT)["text"].tolist() == ["é".encode(), raw]
 
 
+def test_keys_that_nobody_needs_are_ignored():
+    found = inputs({"inputs": [[1, 2]], "signature_name": "", "id": [7], "x": {"y": 1}}, ONE)
+
+    assert found["x"].tolist() == [[1, 2]]
+
+
+def test_half_a_character_is_no_text():
+    with pytest.raises(RequestError, match="text must be strings"):
+        arrays(read(b'{"instances": ["\\ud800"], "x": NaN}'), TEXT)
+
+
 def test_numbers_that_are_none_go_both_ways():
     found = arrays(read(b'{"inputs": [[NaN, Infinity], [-Infinity, 0]]}'), ONE)["x"]
 
@@ -75,7 +86,6 @@ def test_numbers_that_are_none_go_both_ways():
         ([1], "a JSON object"),
         ({}, "either instances or inputs"),
         ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "either instances or inputs"),
-        ({"instances": [[1, 2]], "instance": 1}, "Received: ['instance']"),
         ({"instances": []}, "an entry for each example"),
         ({"instances": {"x": [1, 2]}}, "an entry for each example"),
         ({"signature_name": 3, "inputs": 1}, "signature_name must be a string"),
@@ -104,8 +114,9 @@ def test_what_is_wrong_is_said(body, words):
         ({"inputs": {"num": 1.5}}, SCALARS, "must be int32"),
         ({"inputs": {"num": 2**70}}, SCALARS, "must be int32"),
         ({"instances": [1, 2]}, SCALARS, "shape ()"),
-        ({"instances": [1]}, TEXT, "strings must be text"),
-        ({"instances": [{"b64": "?"}]}, TEXT, "strings must be text"),
+        ({"instances": [1]}, TEXT, "text must be strings"),
+        ({"inputs": [["a"], ["b", "c"]]}, TEXT, "strings in lists of equal lengths"),
+        ({"instances": [{"b64": "?"}]}, TEXT, "text must be strings"),
         ({"inputs": {"a": [1]}}, TWO, "named a, b"),
         ({"inputs": [[1, 2]]}, TWO, "named a, b"),
     ],
@@ -159,6 +170,17 @@ def test_float32_comes_back_as_it_went():
     np.testing.assert_array_equal(np.float32(said["outputs"]), values)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8", "bool", "string"])
+def test_every_type_has_its_json(dtype):
+    tensor = tf.cast([0, 1], dtype) if dtype != "string" else tf.constant(["0", "1"])
+    expected = {"bool": [False, True], "string": ["0", "1"]}.get(dtype, [0, 1])
+    alone, together = (np.asarray(each.numpy()) for each in (tensor[1], tensor))
+
+    said = json.loads(write({"one": alone, "all": together}, read(b'{"inputs": 0}')))
+
+    assert said == {"outputs": {"one": expected[1], "all": expected}}
+
+
 def test_bytes_are_text_or_base64():
     outputs = {"text": np.array([b"\xff", "é".encode()], object)}
 
@@ -179,7 +201,7 @@ def test_bytes_are_text_or_base64():
     ],
 )
 def test_plain_numbers_are_read_at_once_as_anything_is(body):
-    fast, slow = _numbers(body.encode()), _parsed(body.encode())
+    fast, slow = _read_numbers(body.encode()), _read_json(body.encode())
 
     assert fast.keys() == slow.keys()
     for name, value in slow.items():
@@ -214,4 +236,4 @@ def test_plain_numbers_are_read_at_once_as_anything_is(body):
     ],
 )
 def test_all_others_are_left_to_be_read_slowly(body):
-    assert _numbers(body.encode()) is None
+    assert _read_numbers(body.encode()) is None

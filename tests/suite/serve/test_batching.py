@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from suite.serve.batches import Batcher, Limits
+from suite.serve.batching import Batcher, Limits
 
 
 class Slow:
@@ -131,3 +131,16 @@ def test_a_client_that_went_away_takes_nobody_along(gone):
 
     left = [n for n in range(3) if n != gone]
     assert [answers[n]["y"].tolist() for n in left] == [[n * n] for n in left]
+
+
+def test_answers_of_other_lengths_than_the_questions_come_whole():
+    slow = Slow()
+
+    def doubled(inputs):
+        return {"y": np.repeat(slow(inputs)["y"], 2)}
+
+    doubled.sizes, doubled.may_go = slow.sizes, slow.may_go
+
+    answers = asked(doubled, [[0], [1], [2, 3]])
+
+    assert [answer["y"].tolist() for answer in answers] == [[0, 0], [1, 1], [4, 4, 9, 9]]

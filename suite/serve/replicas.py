@@ -1,4 +1,4 @@
-"""The same server on Ray Serve: as many replicas as are wanted, on one machine or on many."""
+"""Runs the server as several processes on Ray Serve, on one machine or more."""
 
 import os
 import signal
@@ -10,10 +10,11 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from suite.serve.access import Access
-from suite.serve.batches import Limits
+from suite.serve.batching import Limits
 from suite.serve.models import Models
 from suite.serve.monitor import Monitor
 from suite.serve.rest import application
+from suite.serve.server import url_address
 
 
 def serve(
@@ -24,18 +25,18 @@ def serve(
     address: tuple[str, int],
     replicas: int,
 ) -> None:
-    """Serves until a signal comes, by REST alone.
+    """Serves REST, without gRPC, until SIGINT or SIGTERM.
 
-    Every replica is a process that loads what lies under the folder, and makes batches of what
-    Ray gives it. The cluster is the one that `RAY_ADDRESS` names, or one on this machine.
+    Every replica is a process that loads all models and batches the requests that Ray sends to it.
+    The cluster is the one of `RAY_ADDRESS`, or else a new one on this machine.
 
     Args:
         folder: Holds `<app>/<version>/`, on every machine.
-        limits: Of batches.
+        limits: Limits on requests and batches.
         labels: Numbers of versions by model and label.
-        access: What requests must keep to.
+        access: Access rules of the requests.
         address: Host and port.
-        replicas: How many.
+        replicas: Number of processes.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -43,7 +44,7 @@ def serve(
 
     folder = folder.resolve()
 
-    def built() -> FastAPI:
+    def build() -> FastAPI:
         models = Models(folder, limits, labels)
 
         @asynccontextmanager
@@ -56,20 +57,26 @@ def serve(
     host, port = address
     ray.init(log_to_driver=False, configure_logging=False)
     ray_serve.start(http_options={"host": host, "port": port})
-    # As many at a time as a signature takes; Ray lets further ones wait for a replica.
-    replicated = ray_serve.deployment(
-        ray_serve.ingress(built)(),
+    # A replica takes as many requests as a signature; further ones wait in Ray.
+    deployment = ray_serve.deployment(
+        ray_serve.ingress(build)(),
         name="suite",
         num_replicas=replicas,
         max_ongoing_requests=limits.queue,
     )
     try:
-        ray_serve.run(replicated.bind())
-        asked_to_end = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):  # not before: Ray has handlers of its own
-            signal.signal(number, lambda *_: asked_to_end.set())
-        print(f"REST and the playground on http://{host}:{port}, {replicas} replicas", flush=True)
-        asked_to_end.wait()
+        ray_serve.run(deployment.bind())
+        stopped = threading.Event()
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # `run` has set its handlers
+            signal.signal(number, lambda *_: stopped.set())
+        print(
+            f"REST and the playground on http://{url_address(host, port)}, {replicas} replicas",
+            flush=True,
+        )
+        stopped.wait()
     finally:
         ray_serve.shutdown()
         ray.shutdown()

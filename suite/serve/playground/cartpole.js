@@ -1,18 +1,24 @@
-import { predict } from "./api.js";
+import { DEFAULT, predict } from "./api.js";
 
 // The cart and the pole of Barto, Sutton and Anderson (1983), with Gymnasium's numbers.
 const [GRAVITY, CART, POLE, HALF, FORCE, TAU] = [9.8, 1.0, 0.1, 0.5, 10, 0.02];
 const [EDGE, FALLEN, PUSH] = [2.4, (12 * Math.PI) / 180, 0.35];
 
-export function begin(section, signatures, say) {
-  const { inputs } = signatures.serving_default;
-  const [input, { tensor_shape }] = Object.entries(inputs)[0];
+// A policy that was trained on this environment.
+export function suits({ about, signatures }) {
+  return signatures.find(
+    ({ name, inputs, outputs }) =>
+      name === DEFAULT &&
+      about.config?.environment === "CartPole-v1" &&
+      inputs.length === 1 &&
+      inputs[0].name === "observation" &&
+      outputs.some((output) => output.name === "action"),
+  );
+}
+
+export function begin(section, model, signature, say) {
   const canvas = section.querySelector("canvas");
-  const [button, output] = ["button", "output"].map((kind) => section.querySelector(kind));
-  if (tensor_shape.dim.at(-1).size !== "4") {
-    section.hidden = true; // a policy for something else
-    return;
-  }
+  const [button, output] = ["button", "output"].map((tag) => section.querySelector(tag));
   let state, steps, playing = false;
   const reset = () => {
     state = Array.from({ length: 4 }, () => 0.1 * Math.random() - 0.05);
@@ -22,12 +28,12 @@ export function begin(section, signatures, say) {
 
   async function play() {
     while (playing) {
-      const began = performance.now();
+      const start = performance.now();
       try {
-        const { action: [action], value: [value] } = await predict("a2c", { [input]: [state] });
+        const { action, value } = await predict(model, signature, { observation: state });
         state = moved(state, action);
         steps += 1;
-        output.textContent = `Step ${steps}, value ${value.toFixed(2)}`;
+        output.textContent = `Step ${steps}${value === undefined ? "" : `, value ${value.toFixed(2)}`}`;
       } catch (error) {
         say(error);
         return stop();
@@ -39,7 +45,7 @@ export function begin(section, signatures, say) {
         await new Promise((done) => setTimeout(done, 1000));
       }
       draw(canvas, state);
-      const left = 1000 * TAU - (performance.now() - began);
+      const left = 1000 * TAU - (performance.now() - start);
       await new Promise((done) => setTimeout(done, Math.max(left, 0)));
     }
   }

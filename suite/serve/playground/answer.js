@@ -1,0 +1,62 @@
+// The outputs of a model for one example: what it is, a bar for each class, and all other outputs.
+
+const OF_CLASSES = ["name", "label", "probabilities", "logits"];
+
+// Puts an empty answer into an element. Returns functions that fill and clear it.
+export function answerIn(element, { about }, { outputs }) {
+  const names = about.class_names ?? [];
+  const list = Object.assign(document.createElement("ol"), { className: "bars", ariaLabel: "Probability of each class" });
+  const line = document.createElement("output");
+  const more = document.createElement("dl");
+  element.replaceChildren(line, list, more);
+  const size = outputs.find(({ name }) => name === "probabilities")?.shape?.at(-1) ?? 0;
+  const grow = (count) => {
+    for (let n = list.children.length; n < count; n++) list.append(bar(names[n] ?? n));
+  };
+  grow(size);
+
+  function clear() {
+    line.textContent = "";
+    more.replaceChildren();
+    for (const { lastChild, children: [, meter], classList } of list.children) {
+      meter.value = 0;
+      lastChild.textContent = "";
+      classList.remove("best");
+    }
+  }
+
+  function fill(answer) {
+    const { probabilities, label = probabilities?.indexOf(Math.max(...probabilities)) } = answer;
+    const name = answer.name ?? names[label] ?? label;
+    line.textContent = name === undefined ? "" : probabilities ? `${name}, ${percent(probabilities[label])}` : name;
+    grow(probabilities?.length ?? 0);
+    probabilities?.forEach((share, n) => {
+      const { lastChild, children: [, meter], classList } = list.children[n];
+      meter.value = share;
+      lastChild.textContent = percent(share);
+      classList.toggle("best", n === label);
+    });
+    const others = Object.entries(answer).filter(([key]) => name === undefined || !OF_CLASSES.includes(key));
+    more.replaceChildren(...others.flatMap(([key, value]) => [cell("dt", key), cell("dd", text(value))]));
+  }
+  return { fill, clear };
+}
+
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+function bar(name) {
+  const item = document.createElement("li");
+  item.append(cell("span", name), Object.assign(document.createElement("meter"), { max: 1 }), cell("span", ""));
+  return item;
+}
+
+function cell(tag, content) {
+  return Object.assign(document.createElement(tag), { textContent: content });
+}
+
+function text(value) {
+  if (typeof value === "string") return value;
+  const round = (_, item) => (Number.isInteger(item) || typeof item !== "number" ? item : Number(item.toPrecision(4)));
+  const written = JSON.stringify(value, round);
+  return written.length > 300 ? `${written.slice(0, 300)}…` : written;
+}

@@ -1,0 +1,49 @@
+import { send } from "./api.js";
+
+const MOST = 2000; // values of an example that are worth to be shown
+
+// Whatever there is.
+export function suits({ signatures }) {
+  return signatures[0];
+}
+
+export function begin(section, model, signature, say) {
+  const form = section.querySelector("form");
+  const [select, body] = [form.querySelector("select"), form.querySelector("textarea")];
+  const [takes, gives] = section.querySelectorAll("dd");
+  const answer = section.querySelector("pre");
+  select.append(...model.signatures.map(({ name }) => new Option(name)));
+
+  const choose = () => {
+    const { inputs, outputs } = model.signatures[select.selectedIndex];
+    takes.textContent = inputs.map(written).join("\n");
+    gives.textContent = outputs.map(written).join("\n");
+    body.value = JSON.stringify(Object.fromEntries(inputs.map((input) => [input.name, example(input)])));
+    answer.textContent = "";
+  };
+  select.addEventListener("change", choose);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const { outputs } = await send(model, { signature_name: select.value, inputs: JSON.parse(body.value) });
+      answer.textContent = JSON.stringify(outputs);
+    } catch (error) {
+      say(error);
+    }
+  });
+  choose();
+}
+
+// Such as `x float (any, 2)`.
+function written({ name, type, shape }) {
+  const sizes = shape?.map((size) => (size < 0 ? "any" : size)).join(", ") ?? "any shape";
+  return `${name} ${type} (${sizes})`;
+}
+
+// One example that fits; an empty list where it would be too long to read.
+function example({ type, shape }) {
+  const sizes = (shape ?? []).map((size) => Math.max(size, 1));
+  if (sizes.reduce((product, size) => product * size, 1) > MOST) return [];
+  const value = { string: "text", bool: false }[type] ?? 1;
+  return sizes.reduceRight((inner, size) => Array.from({ length: size }, () => inner), value);
+}
