@@ -1,12 +1,12 @@
 """Advantage actor-critic: a policy that learns by playing, inside `fit`.
 
-An actor says what to do and a critic what may be expected; what went better than expected is done
-more often. Many copies of an environment are played side by side, a rollout for each update. Any
-Gymnasium environment with vectors or numbers to see and numbers or a choice to give will do.
+The actor chooses actions, and the critic predicts returns. Actions with a better return than the
+critic predicted become more likely. Many copies of an environment are played side by side, one
+rollout for each update. The environment can be any Gymnasium environment whose observations can be
+flattened and whose actions are discrete or continuous.
 """
 
 import functools
-from pathlib import Path
 from typing import Annotated, Any
 
 import keras
@@ -16,26 +16,25 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, Run, checked, settings
-from suite.app import Metrics
+from suite import App, InputError, Run, checked, settings
+from suite.app import Fitted, Metrics
 from suite.cli import main
-from suite.data.examples import Data
-from suite.figures import classes as figures
+from suite.data import Data
+from suite.figures import curves
 from suite.knobs import Activation, Epochs, LearningRate, Units
-from suite.rl.environments import EPISODES, Environments, Vectorization, load_episodes, returns_of
-from suite.rl.rollouts import (
-    GreedyReturns,
-    Player,
-    Rollout,
-    advantages,
-    commands,
-    distribution,
-    greedy,
-)
+from suite.rl.environments import Environments, Vectorization
+from suite.rl.episodes import EPISODES, load_episodes
+from suite.rl.evaluation import COMMANDS, GreedyReturns, returns_of
+from suite.rl.on_policy import OnPolicyPlayer, advantages, flat
+from suite.rl.players import Player
+from suite.rl.policies import distribution, greedy
+from suite.rl.rollouts import Rollout
+from suite.rl.spaces import Bounds, within_bounds
 
-TEST_SEED, WATCHING_SEED = 1_000_003, 2_000_003
+TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003
+IMPOSSIBLE = -1e9  # the logit of an action that does not exist
 Weight = Annotated[float, Field(ge=0, le=1000)]
-FEW_COPIES = {  # makes more of each step
+SAMPLE_EFFICIENT = {  # needs few environment steps
     "epochs": 20,
     "num_envs": 16,
     "steps_per_epoch": 400,
@@ -50,22 +49,26 @@ class Config:
     """The training recipe.
 
     Args:
-        epochs: Evaluations, so to speak: after each the policy is tried without exploring.
+        epochs: Number of epochs; after every epoch the greedy policy is evaluated.
         environment: Name of a Gymnasium environment.
-        num_envs: Copies of it, over all replicas.
-        rollout_length: Steps in each copy between two updates.
-        steps_per_epoch: Updates of an epoch.
-        learning_rate: At the beginning; it falls linearly to zero.
-        discount: Weight of the next step's return.
-        gae_lambda: 1 for returns of as many steps as the rollout has; less trusts the critic more.
-        entropy_weight: Reward of a policy for staying undecided.
+        num_envs: Number of copies of the environment, over all replicas.
+        rollout_length: Steps of every copy between two updates.
+        steps_per_epoch: Updates in an epoch.
+        learning_rate: Initial learning rate; it falls linearly to zero.
+        discount: Discount of the next step's return.
+        gae_lambda: Lambda of generalised advantage estimation. 1 uses the rewards of the whole
+            rollout; smaller values rely more on the critic.
+        entropy_weight: Weight of the policy's entropy, which keeps it exploring.
         value_weight: Weight of the critic's loss.
-        clip_norm: Largest norm of all gradients together.
-        reward_scale: Rewards are multiplied with it to learn from, not in what is reported.
-        scale_observations: Whether their bounds are made -1 and 1; not where most are far inside.
-        normalize_advantages: Whether those of a rollout are made to have mean 0 and deviation 1.
-        vectorization: `auto` takes the environment's own vectorised version where it has one, and
-            else plays one copy after the other, as `sync`; `async` gives each a process.
+        clip_norm: Largest global norm of the gradients.
+        reward_scale: Factor of the rewards in training; reported returns are not scaled.
+        scale_observations: Whether to scale observations so that their bounds are -1 and 1; not
+            useful if most observations are far inside their bounds.
+        normalize_advantages: Whether to scale the advantages of a rollout to mean 0 and standard
+            deviation 1.
+        vectorization: `auto` uses the environment's vectorised version if there is one, else
+            `sync`, which plays one copy after the other; `async` gives every copy a process.
+        max_episode_steps: Largest number of steps in an episode; by default the environment's.
     """
 
     epochs: Epochs = 30
@@ -83,18 +86,28 @@ class Config:
     scale_observations: bool = True
     normalize_advantages: bool = False
     vectorization: Vectorization = "auto"
+    max_episode_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """The seeds of the episodes; experience is made while the model trains."""
+    """The seeds of the episodes; the experience itself is collected during the training."""
     return load_episodes(
         run,
         config.environment,
         config.num_envs,
         rollout_length=config.rollout_length,
         steps_per_epoch=config.steps_per_epoch,
+        max_episode_steps=config.max_episode_steps,
         scale_observations=config.scale_observations,
     )
+
+
+def make_environments(
+    config: Config, number: int, vectorization: Vectorization = "auto"
+) -> Environments:
+    """Makes copies of the environment."""
+    limit = config.max_episode_steps
+    return Environments(config.environment, number, vectorization, max_episode_steps=limit)
 
 
 @checked
@@ -102,41 +115,48 @@ def build_model(
     observation_dim: PositiveInt = 4,
     observation_scale: tuple[float, ...] | None = None,
     num_actions: PositiveInt = 2,
-    action_bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    action_bounds: Bounds | None = None,
+    action_choices: tuple[PositiveInt, ...] | None = None,
     *,
     units: tuple[Units, ...] = (64, 64),
     activation: Activation = "relu",
     shared_torso: bool = False,
 ) -> keras.Model:
-    """Builds actor and critic: an observation in, what to do and what to expect out.
+    """Builds actor and critic: from an observation to the policy and the expected return.
 
     Args:
-        observation_dim: Numbers in an observation.
-        observation_scale: What each of them is multiplied with first; by default 1.
-        num_actions: Number of actions to choose from, or of numbers in an action.
-        action_bounds: Least and largest values of these numbers; None where there is a choice.
+        observation_dim: Number of values in an observation.
+        observation_scale: Factors of these values, applied before the first layer; by default 1.
+        num_actions: Number of discrete actions, or of components of an action.
+        action_bounds: Lowest and highest values of the components of a continuous action, with None
+            for a missing bound; None for discrete actions.
+        action_choices: Number of values of every component of a multi-discrete action; else None.
         units: Units of the hidden layers.
-        activation: Keras's name of their activation.
+        activation: Keras's name of the activation of the hidden layers.
         shared_torso: Whether actor and critic share the hidden layers.
 
     Returns:
-        A functional model, `observation` `(batch, observation_dim)` to a dict, float32: `policy`
-        `(batch, num_actions)`, the logits of the actions, or the means of normal distributions in
-        which the bounds are -1 and 1, with `log_scale` `(batch, num_actions)` beside it; `value`
-        `(batch,)`, the expected return; and `action`, the likeliest one, `(batch,)`, or
-        `(batch, num_actions)` within the bounds.
+        A functional model, `observation` `(batch, observation_dim)` to a dict, float32. `policy`
+        depends on the actions: logits `(batch, num_actions)` of discrete actions; logits
+        `(batch, num_actions, values)` of multi-discrete actions; or means `(batch, num_actions)` of
+        normal distributions, whose logarithmic scales are `log_scale` `(batch, num_actions)`.
+        `value` `(batch,)` is the expected return. `action` is the likeliest action, `(batch,)` or
+        `(batch, num_actions)`: discrete values count from 0, and `suite.rl.spaces.within_bounds`
+        brings continuous ones within their bounds.
 
     Raises:
-        ValueError: An argument is out of range, or does not fit the others.
+        InputError: An argument is out of range, or does not fit the others.
 
     Reference:
         Mnih et al., 2016, Asynchronous Methods for Deep Reinforcement Learning,
         https://arxiv.org/abs/1602.01783
-        Differs from the paper: the copies of the environment are played in step.
+        Differs from the paper: all copies of the environment are stepped at the same time.
     """
     scale = observation_scale or (1.0,) * observation_dim
     if len(scale) != observation_dim:
-        raise ValueError(f"`observation_scale` must be {observation_dim} values. Received: {scale}")
+        raise InputError(f"`observation_scale` must be {observation_dim} values", scale)
+    if action_choices is not None and len(action_choices) != num_actions:
+        raise InputError(f"`action_choices` must be {num_actions} values", action_choices)
     observation = keras.Input((observation_dim,), name="observation")
     scaled = layers.Rescaling(list(scale))(observation)
 
@@ -146,63 +166,78 @@ def build_model(
             x = layers.Dense(width, activation=activation, kernel_initializer="orthogonal")(x)
         return x
 
-    of_actor = torso()
-    of_critic = of_actor if shared_torso else torso()
-    # Small weights, so that at first every action is as likely as any other.
-    undecided = keras.initializers.Orthogonal(0.01)
+    actor_features = torso()
+    critic_features = actor_features if shared_torso else torso()
+    # Small weights, so that at first all actions are nearly equally likely.
+    small_weights = keras.initializers.Orthogonal(0.01)
+    num_values = max(action_choices or (1,))
     policy = layers.Dense(
-        num_actions, kernel_initializer=undecided, dtype="float32", name="policy"
-    )(of_actor)
-    value = ops.squeeze(layers.Dense(1, dtype="float32", name="value")(of_critic), axis=-1)
-    said = {"policy": policy, "value": value}
-    if action_bounds is None:
-        said["action"] = ops.cast(ops.argmax(policy, axis=-1), "int64")
-    else:
-        low, high = np.asarray(action_bounds, np.float32)
-        middle, reach = (low + high) / 2, (high - low) / 2
-        said["action"] = layers.Rescaling(reach.tolist(), middle.tolist(), dtype="float32")(
-            ops.clip(policy, -1, 1)
-        )
-        # A weight for each number, whatever is observed.
-        said["log_scale"] = layers.Dense(
-            num_actions, use_bias=False, kernel_initializer="zeros", dtype="float32", name="scale"
+        num_actions * num_values,
+        kernel_initializer=small_weights,
+        dtype=keras.config.floatx(),
+        name="policy",
+    )(actor_features)
+    value = ops.squeeze(
+        layers.Dense(1, dtype=keras.config.floatx(), name="value")(critic_features), axis=-1
+    )
+    outputs = {"policy": policy, "value": value}
+    if action_bounds is not None:
+        outputs["action"] = within_bounds(policy, action_bounds, ops)
+        # One weight for each component of an action, independent of the observation.
+        outputs["log_scale"] = layers.Dense(
+            num_actions,
+            use_bias=False,
+            kernel_initializer="zeros",
+            dtype=keras.config.floatx(),
+            name="scale",
         )(ops.ones_like(value)[:, None])
-    return keras.Model(observation, said, name="a2c")
+    else:
+        if action_choices is not None:
+            excess = np.arange(num_values) >= np.array(action_choices)[:, None]
+            logits = layers.Reshape((num_actions, num_values), dtype=keras.config.floatx())(policy)
+            outputs["policy"] = logits + np.where(excess, IMPOSSIBLE, 0).astype(
+                keras.config.floatx()
+            )
+        outputs["action"] = ops.cast(ops.argmax(outputs["policy"], axis=-1), "int64")
+    return keras.Model(observation, outputs, name="a2c")
 
 
-class ActorCritic(Player):
-    """Learns to do more often what went better than the critic expected.
+class ActorCritic(OnPolicyPlayer):
+    """Trains actor and critic on rollouts of the current policy.
 
     Args:
-        model: See `build_model`.
-        config: The recipe.
+        model: A model from `build_model`.
+        config: The training recipe.
     """
 
     def __init__(self, model: keras.Model, config: Config) -> None:
         super().__init__(
             model,
-            functools.partial(Environments, config.environment, vectorization=config.vectorization),
+            functools.partial(make_environments, config, vectorization=config.vectorization),
             num_envs=config.num_envs,
             rollout_length=config.rollout_length,
         )
         self.config = config
 
     def examples(self, rollout: Rollout) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-        """Every step, its action, its advantage and the return to expect of it."""
+        """Converts a rollout into observations, targets and weights of its steps.
+
+        The targets are the action, its advantage, and the return that the critic learns.
+        """
         config = self.config
-        seen = rollout.observations
-        values = self(tf.reshape(seen, [-1, seen.shape[-1]]))["value"]
-        values = tf.reshape(values, seen.shape[:2])
+        observations = rollout.observations
+        values = self(flat(observations))["value"]
+        values = tf.reshape(values, observations.shape[:2])
         rollout = rollout._replace(rewards=config.reward_scale * rollout.rewards)
-        gained = advantages(rollout, values, config.discount, config.gae_lambda)
+        gains = advantages(rollout, values, config.discount, config.gae_lambda)
         weights = tf.cast(rollout.valid, tf.float32)
-        returns = gained + values[:-1]
+        returns = gains + values[:-1]
         if config.normalize_advantages:
-            mean, variance = tf.nn.weighted_moments(gained, [0, 1], weights)
-            gained = (gained - mean) / (tf.sqrt(variance) + 1e-8)
-        steps = {"action": rollout.actions, "advantage": gained, "return": returns}
-        flat = {name: _flat(each) for name, each in steps.items()}
-        return _flat(seen[:-1]), flat, _flat(weights)
+            mean, variance = tf.nn.weighted_moments(gains, [0, 1], weights)
+            gains = (gains - mean) / (tf.sqrt(variance) + 1e-8)
+        steps = {"action": rollout.actions, "advantage": gains, "return": returns}
+        targets = {name: flat(values) for name, values in steps.items()}
+        return flat(observations[:-1]), targets, flat(weights)
 
     def compute_loss(
         self,
@@ -215,91 +250,96 @@ class ActorCritic(Player):
         policy = distribution(y_pred)
         actor = -policy.log_prob(y["action"]) * y["advantage"]
         critic = (y["return"] - y_pred["value"]) ** 2 / 2
-        each = (
+        losses = (
             actor
             + self.config.value_weight * critic
             - self.config.entropy_weight * policy.entropy()
         )
-        return self.mean(each, each, sample_weight)
-
-
-def _flat(steps: tf.Tensor) -> tf.Tensor:
-    """Times and environments in one axis."""
-    return tf.reshape(steps, [-1, *steps.shape[2:]])
+        return self.mean(losses, losses, sample_weight)
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """The model as it plays and learns, under Adam."""
+    """Wraps the model as an `ActorCritic` that Adam trains."""
     trained = ActorCritic(model, config)
     schedule = keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, 0.0)
     trained.compile(keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm))
     return trained
 
 
-def callbacks(
-    model: keras.Model, config: Config, data: Data, folder: Path
-) -> list[keras.callbacks.Callback]:
-    """Tries the policy after every epoch."""
-    environments = Environments(config.environment, EPISODES)
-    return [GreedyReturns(environments, environments.solved_at, WATCHING_SEED)]
+def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
+    """Evaluates the greedy policy after every epoch."""
+    validation = make_environments(fitted.config, EPISODES)
+    return [GreedyReturns(validation, validation.solved_at, VALIDATION_SEED)]
 
 
-def endpoints(model: keras.Model) -> dict[str, keras.Model]:
-    """`observation` to `action`, `value`, and `probabilities` where there is a choice."""
-    said = {name: model.output[name] for name in ("action", "value")}
+def endpoints(fitted: Fitted) -> dict[str, keras.Model]:
+    """`observation` to `action`, `value`, and the `probabilities` of discrete actions."""
+    [model] = fitted.networks.values()
+    outputs = {name: model.output[name] for name in ("action", "value")}
     if "log_scale" not in model.output:
-        said["probabilities"] = ops.softmax(model.output["policy"])
-    return {"serve": keras.Model(model.input, said, name=model.name)}
+        outputs["probabilities"] = ops.softmax(model.output["policy"])
+    return {"serve": keras.Model(model.input, outputs, name=model.name)}
 
 
-def evaluate(model: keras.Model, data: Data, config: Config) -> Metrics:
-    """Returns of 100 episodes without exploring, and what it took to learn."""
-    returns = returns_of(greedy(model), Environments(config.environment, EPISODES), TEST_SEED)
-    learnt = model.account() if hasattr(model, "account") else {}
+def example(fitted: Fitted) -> np.ndarray:
+    """Observations `(64, observation_dim)` for the check of the exported model."""
+    return np.eye(64, fitted.model.input_shape[-1], dtype="float32")
+
+
+def evaluate(fitted: Fitted) -> Metrics:
+    """Evaluates the greedy policy in `EPISODES` episodes, and reports the cost of the training."""
+    model = fitted.model
+    returns = returns_of(greedy(model), make_environments(fitted.config, EPISODES), TEST_SEED)
     return {
         "eval_return_mean": float(returns.mean()),
         "eval_return_std": float(returns.std()),
-        **learnt,
+        **(model.cost.metrics() if isinstance(model, Player) else {}),
     }
 
 
-def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
-    """What actor and critic say along an episode."""
-    environments = Environments(config.environment, 1)
-    act, seen = greedy(model), []
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Plots value and policy during an episode."""
+    act, observations = greedy(fitted.model), []
 
-    def noting(observations: np.ndarray) -> np.ndarray:
-        seen.append(observations)
-        return act(observations)
+    def act_and_record(observation: np.ndarray) -> np.ndarray:
+        observations.append(observation)
+        return act(observation)
 
-    returns_of(noting, environments, TEST_SEED)
-    said = model.predict(np.concatenate(seen), verbose=0)
-    policy = said["policy"] if "log_scale" in said else ops.softmax(said["policy"])
-    lines = {"value": said["value"][:, None], "policy": ops.convert_to_numpy(policy)}
-    return {"episode": figures.lines(lines, "step of an episode")}
+    returns_of(act_and_record, make_environments(fitted.config, 1), TEST_SEED)
+    outputs = fitted.model.predict(np.concatenate(observations), verbose=0)
+    policy = outputs["policy"]
+    if "log_scale" not in outputs:
+        policy = ops.convert_to_numpy(ops.softmax(policy))
+    lines = {"value": outputs["value"][:, None], "policy": policy.reshape(len(policy), -1)}
+    return {"episode": curves.lines(lines, "step of an episode")}
 
 
 app = App(
     name="a2c",
+    topic="control",
+    summary=__doc__,
     config=Config,
     data=load_data,
     build=build_model,
     compile=compile_model,
     callbacks=callbacks,
     endpoints=endpoints,
-    example=lambda model, data: np.eye(64, model.input_shape[-1], dtype="float32"),
+    example=example,
     evaluate=evaluate,
     figures=draw,
-    commands=commands("a2c"),
+    commands=COMMANDS,
     recipes={
-        "efficient": FEW_COPIES | {"steps_per_epoch": 20, "learning_rate": 2e-3},
-        "acrobot": FEW_COPIES
+        "efficient": SAMPLE_EFFICIENT | {"steps_per_epoch": 20, "learning_rate": 2e-3},
+        "acrobot": SAMPLE_EFFICIENT
         | {"environment": "Acrobot-v1", "epochs": 10, "scale_observations": False},
-        "pendulum": FEW_COPIES
+        "pendulum": SAMPLE_EFFICIENT
         | {"environment": "Pendulum-v1", "discount": 0.9, "gae_lambda": 0.9, "reward_scale": 0.01},
     },
-    monitor="val_return",
-    monitor_mode="max",
+    objective="val_return",
+    objective_mode="max",
+    keep_best=True,
+    own_data="the name of any Gymnasium environment is given by `--environment`.",
+    tiny={"epochs": 1, "num_envs": 4, "steps_per_epoch": 10, "units": (8,)},
 )
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Digits drawn by a deep convolutional generative adversarial network, with figures of merit.
 
-A generator draws images from noise and a discriminator tells them from real ones; each learns
-from the other, kind by kind. Convolutions with strides take the place of pooling. How good the
-digits are is judged against images kept for the test, by a classifier that never changes.
+A generator draws images from noise, and a discriminator separates them from real images. Both train
+against each other, conditioned on clusters of similar images. Convolutions with strides replace
+pooling. The metrics compare samples with test images, in the features of a fixed network.
 """
 
 import functools
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import numpy as np
@@ -16,42 +15,44 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from suite import App, Run, checked, settings
-from suite.app import Metrics
+from suite.app import Fitted, Metrics
 from suite.cli import main
-from suite.data import pictures as images
-from suite.data import pseudo_labels as clusters
-from suite.data.examples import Data, collect, supervised
-from suite.export.saved_model import Endpoint
-from suite.figures import classes as figures
+from suite.data import Data, pseudo_labels
+from suite.export.endpoints import Endpoint
+from suite.figures import images
 from suite.knobs import BatchSize, Epochs, LatentDim, LearningRate, Rate, Share, Stages
+from suite.layers.latents import choice
 from suite.metrics import fidelity
-from suite.trainers import latents as generative
+from suite.tasks import image_generation as task
+from suite.tasks import pictures
 from suite.trainers.gan import GanLoss, GenerativeAdversarialNetwork, StopWhenDiscriminatorWins
-from suite.trainers.schedules import OneCycle
+from suite.trainers.latents import decode_latents, interpolate_latents, sample_latents
+from suite.trainers.schedules import one_cycle
 
 Codes = Annotated[int, Field(ge=0, le=4096)]
-CODE_SCALE = 4.0  # makes the code as heavy as the noise
+ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]
+CODE_SCALE = 4.0  # gives the code about the same influence as the noise
 
 
 @settings
-class Config:
+class Config(pictures.Config):
     """The training recipe.
 
     Args:
         epochs: Passes over the training split.
-        num_codes: Kinds of images that are found before, without looking at the labels; generator
-            and discriminator are told of each image's. 0 to leave them out.
+        num_codes: Number of clusters of similar images, found before the training without their
+            labels. Generator and discriminator are conditioned on the cluster. 0 turns this off.
         batch_size: Images per step of the generator, over all replicas.
-        learning_rate: Of the generator, at the peak of the one-cycle schedule.
-        discriminator_learning_rate: Of the discriminator, likewise.
+        learning_rate: Peak of the generator's one-cycle schedule.
+        discriminator_learning_rate: Peak of the discriminator's one-cycle schedule.
         warmup: Share of the steps in which the learning rates rise.
         beta_1: Decay of the mean of past gradients in Adam.
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
-        discriminator_steps: Steps of the discriminator for each of the generator, each with its
-            part of the batch.
-        label_smoothing: Share by which the discriminator should doubt real images.
-        ema_momentum: Of the moving average of the generator's weights, which draws.
-        validation_split: Share of the training images held out to watch the training.
+        discriminator_steps: Steps of the discriminator per step of the generator; they share the
+            batch equally.
+        label_smoothing: Amount by which the discriminator's target for real images is below 1.
+        ema_momentum: Momentum of the moving average of the generator's weights, which draws the
+            samples.
     """
 
     epochs: Epochs = 7
@@ -65,58 +66,60 @@ class Config:
     discriminator_steps: Annotated[int, Field(ge=1, le=100)] = 1
     label_smoothing: Rate = 0.1
     ema_momentum: Rate = 0.999
-    validation_split: Share = 0.1
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """MNIST images `(28, 28, 1)` with grey values in 0..255, labelled by what they look like."""
-    codes: dict[str, Any] = {
-        "relabel": functools.partial(clusters.kinds, num=config.num_codes, seed=run.seed),
-        "model_arguments": lambda train: {"code_shares": clusters.shares(train)},
-    }
-    return supervised(
-        images.load_digits(run),
-        batch_size=config.batch_size,
-        validation_split=config.validation_split,
-        seed=run.seed,
-        **(codes if config.num_codes else {}),
+    """Images `(height, width, channels)`, values in 0..255; the labels are their clusters."""
+    if not config.num_codes:
+        return pictures.load_data(config, run)
+    return pictures.load_data(
+        config,
+        run,
+        relabel=functools.partial(pseudo_labels.fit_clusters, num=config.num_codes, seed=run.seed),
+        model_arguments=lambda train: {
+            "code_shares": pseudo_labels.label_shares(train.in_memory())
+        },
     )
 
 
 @checked
 def build_generator(
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    input_shape: ImageShape = (28, 28, 1),
     code_shares: tuple[PositiveFloat, ...] = (),
     *,
-    latent_dim: LatentDim = 64,
-    filters: Stages = (128, 64),
+    latent_dim: LatentDim,
+    filters: Stages,
 ) -> keras.Model:
-    """Builds the generator: noise in, grey values out.
+    """Builds the generator: from noise to pixels.
 
-    Arguments and errors are those of `build_model`, whose `generator_filters` are `filters`.
+    Args:
+        input_shape: `(height, width, channels)` of an image.
+        code_shares: Frequencies of the codes, as in `build_model`.
+        latent_dim: Dimensions of the noise.
+        filters: Filters of the transposed convolutions except the last.
 
     Returns:
         A functional model, `latent` `(batch, latent_dim + num_codes)` to a dict of `image`
-        `(batch, height, width, channels)`, grey values in 0..255, float32, and the `code`
-        `(batch,)`, if any.
+        `(batch, height, width, channels)`, values in 0..255, float32, and the `code`
+        `(batch,)`, if there are codes.
     """
     height, width, channels = input_shape
     smallest = [-(-side // 2 ** len(filters)) for side in (height, width)]
     latent = keras.Input((latent_dim + len(code_shares),), name="latent")
-    drawn, x = {}, latent
+    outputs, x = {}, latent
     if code_shares:
-        drawn["code"] = code = generative.code(latent[:, latent_dim:], code_shares)
-        told = CODE_SCALE * ops.one_hot(code, len(code_shares))
-        x = layers.Concatenate()([latent[:, :latent_dim], told])
+        outputs["code"] = code = choice(latent[:, latent_dim:], code_shares)
+        condition = CODE_SCALE * ops.one_hot(code, len(code_shares))
+        x = layers.Concatenate()([latent[:, :latent_dim], condition])
     x = layers.Reshape((1, 1, x.shape[-1]))(x)
     x = _normalized(layers.Conv2DTranspose(filters[0], smallest, use_bias=False)(x))
     for size in filters[1:]:
         x = _normalized(layers.Conv2D(x.shape[-1], 3, padding="same", use_bias=False)(x))
         x = _normalized(layers.Conv2DTranspose(size, 4, 2, padding="same", use_bias=False)(x))
-    x = layers.Conv2DTranspose(channels, 4, 2, padding="same", dtype="float32")(x)
-    x = layers.Activation("tanh", dtype="float32")(x[:, :height, :width])
-    drawn["image"] = layers.Rescaling(255 / 2, offset=255 / 2, dtype="float32")(x)
-    return keras.Model(latent, drawn, name="generator")
+    x = layers.Conv2DTranspose(channels, 4, 2, padding="same", dtype=keras.config.floatx())(x)
+    x = layers.Activation("tanh", dtype=keras.config.floatx())(x[:, :height, :width])
+    outputs["image"] = layers.Rescaling(255 / 2, offset=255 / 2, dtype=keras.config.floatx())(x)
+    return keras.Model(latent, outputs, name="generator")
 
 
 def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -125,17 +128,20 @@ def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
 
 @checked
 def build_discriminator(
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    input_shape: ImageShape = (28, 28, 1),
     num_codes: Codes = 0,
     *,
-    filters: Stages = (32, 64, 128),
+    filters: Stages,
 ) -> keras.Model:
-    """Builds the discriminator: grey values in, how real they look out.
+    """Builds the discriminator: from pixels to logits of being real.
 
-    Arguments and errors are those of `build_model`, whose `discriminator_filters` are `filters`.
+    Args:
+        input_shape: `(height, width, channels)` of an image.
+        num_codes: Number of codes, which have one score each.
+        filters: Filters of the convolutions.
 
     Returns:
-        A functional model, `image` `(batch, height, width, channels)`, grey values in 0..255, to
+        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to
         scores `(batch, 1)`, or `(batch, num_codes)`, logits of being real, float32.
     """
     image = keras.Input(input_shape, name="image")
@@ -145,65 +151,70 @@ def build_discriminator(
         if stage:
             x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.LeakyReLU(0.2)(x)
-    # What all kinds have in common, and what is special to each.
-    parts = [layers.Conv2D(n, x.shape[1:3], dtype="float32")(x) for n in (1, num_codes) if n]
-    scores = layers.Flatten(dtype="float32")(sum(parts[1:], parts[0]))
+    # The score of a code is the sum of a score that all codes share and a score of that code.
+    parts = [
+        layers.Conv2D(n, x.shape[1:3], dtype=keras.config.floatx())(x) for n in (1, num_codes) if n
+    ]
+    scores = layers.Flatten(dtype=keras.config.floatx())(sum(parts[1:], parts[0]))
     return keras.Model(image, scores, name="discriminator")
 
 
 @checked
 def build_model(
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    input_shape: ImageShape = (28, 28, 1),
     code_shares: tuple[PositiveFloat, ...] = (),
     *,
     latent_dim: LatentDim = 64,
     generator_filters: Stages = (128, 64),
     discriminator_filters: Stages = (32, 64, 128),
-) -> keras.Model:
-    """Builds generator and discriminator in a row: noise in, how real its image looks out.
+) -> dict[str, keras.Model]:
+    """Builds a generator, which turns noise into images, and a discriminator, which scores images.
 
     Args:
         input_shape: `(height, width, channels)` of an image.
-        code_shares: How frequent each kind of image is. The latents have a dimension more for each,
-            which choose the kind, so that between different ones there need be no way.
+        code_shares: Frequencies of the clusters of images. The latents have one more dimension for
+            every cluster. These dimensions choose the cluster, so that the generator need not
+            connect different clusters by a continuous path.
         latent_dim: Dimensions of the noise.
-        generator_filters: Filters of the generator's transposed convolutions but the last, each of
-            which doubles height and width, except the first, whose input is a point.
+        generator_filters: Filters of the generator's transposed convolutions except the last. Each
+            doubles height and width, except the first, which starts from a single pixel.
         discriminator_filters: Filters of the discriminator's convolutions, each of which halves
             height and width.
 
     Returns:
-        A functional model of two layers, `generator` and `discriminator`: `latent`
-        `(batch, latent_dim + num_codes)` to scores `(batch, 1)`, or `(batch, num_codes)`, logits of
-        being real, float32.
+        Two functional models. `generator`: `latent` `(batch, latent_dim + num_codes)` to a dict of
+        `image` `(batch, height, width, channels)`, values in 0..255, and `code` `(batch,)`, if
+        there are codes. `discriminator`: `image` to scores `(batch, 1)`, or `(batch, num_codes)`,
+        logits of being real. All float32.
 
     Raises:
-        ValueError: An argument is out of range.
+        InputError: An argument is out of range.
 
     Reference:
         Radford, Metz and Chintala, 2015, Unsupervised Representation Learning with Deep
         Convolutional Generative Adversarial Networks, https://arxiv.org/abs/1511.06434
         Khayatkhoei, Singh and Elgammal, 2018, Disconnected Manifold Learning for Generative
-        Adversarial Networks, https://arxiv.org/abs/1806.00880, on why codes help
+        Adversarial Networks, https://arxiv.org/abs/1806.00880 (the reason for codes)
         Liu et al., 2020, Diverse Image Generation via Self-Conditioned GANs,
-        https://arxiv.org/abs/2006.10728, on codes from clusters
-        Differs from the first: smaller; 4 x 4 kernels, which the strides divide; and a further
-        3 x 3 convolution before each transposed one that doubles, but the last.
+        https://arxiv.org/abs/2006.10728 (codes from clusters)
+        Differs from the first paper: smaller; 4 x 4 kernels, which the strides divide; one more
+        3 x 3 convolution before every transposed convolution except the first and the last.
     """
-    generator = build_generator(
-        input_shape, code_shares, latent_dim=latent_dim, filters=generator_filters
-    )
-    discriminator = build_discriminator(
-        input_shape, len(code_shares), filters=discriminator_filters
-    )
-    latent = keras.Input(generator.input_shape[1:], name="latent")
-    return keras.Model(latent, discriminator(generator(latent)["image"]), name="dcgan")
+    return {
+        "generator": build_generator(
+            input_shape, code_shares, latent_dim=latent_dim, filters=generator_filters
+        ),
+        "discriminator": build_discriminator(
+            input_shape, len(code_shares), filters=discriminator_filters
+        ),
+    }
 
 
-def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """The model as it is trained: against its discriminator, both under Adam."""
-    trained = GenerativeAdversarialNetwork(
-        model,
+def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> keras.Model:
+    """Compiles generator and discriminator as adversaries, both with Adam."""
+    trainer = GenerativeAdversarialNetwork(
+        built["generator"],
+        built["discriminator"],
         loss=config.loss,
         discriminator_steps=config.discriminator_steps,
         label_smoothing=config.label_smoothing,
@@ -211,90 +222,126 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     )
 
     def adam(learning_rate: float, steps: int) -> keras.Optimizer:
-        schedule = OneCycle(learning_rate, steps, config.warmup)
+        schedule = one_cycle(learning_rate, steps, config.warmup)
         return keras.optimizers.Adam(schedule, beta_1=config.beta_1)
 
-    trained.compile(
+    trainer.compile(
         adam(config.learning_rate, steps),
         adam(config.discriminator_learning_rate, steps * config.discriminator_steps),
     )
-    return trained
+    return trainer
 
 
-def callbacks(
-    model: keras.Model, config: Config, data: Data, folder: Path
-) -> list[keras.callbacks.Callback]:
-    """Watches the quality of the samples, keeps some of every epoch, and gives up a lost game."""
-    generator = model.get_layer("generator")
+def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
+    """Measures and draws samples after every epoch, and stops when the discriminator wins."""
+    generator = fitted.networks["generator"]
     return [
-        fidelity.FrechetDistance(generator, data.validation),
-        generative.SamplesEachEpoch(generator, folder),
+        fidelity.FrechetDistance(generator, fitted.data.splits["validation"].in_memory().inputs),
+        task.EpochSamples(generator, fitted.folder),
         StopWhenDiscriminatorWins(),
     ]
 
 
-def noise(model: keras.Model, num: int) -> np.ndarray:
-    """The same latents each time, `(num, latent_dim)`."""
-    return generative.latents(num, model.input_shape[-1], seed=0).numpy()
+def noise(fitted: Fitted, num: int = 64) -> np.ndarray:
+    """Latents `(num, latent_dim + num_codes)`, the same in every call."""
+    return sample_latents(num, fitted.networks["generator"].input_shape[-1], seed=0).numpy()
 
 
-def endpoints(model: keras.Model) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `latent` to `image`; `sample`: `num` and `seed` to `image`; `discriminate`."""
-    generator, discriminator = model.get_layer("generator"), model.get_layer("discriminator")
-    score = {"score": ops.max(discriminator.output, axis=-1)}  # as what it looks most like
+def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
+    """`serve` and `decode`: `latent` to `image`; `sample`: `num` and `seed` to `image`.
+
+    `discriminate`: `image` to `score`.
+    """
+    generator, discriminator = (fitted.networks[n] for n in ("generator", "discriminator"))
+    score = {"score": ops.max(discriminator.output, axis=-1)}  # the score of the likeliest code
     return {
         "serve": generator,
-        "sample": generative.sampler(generator),
+        "decode": generator,
+        "sample": task.sample_endpoint(generator),
         "discriminate": keras.Model(discriminator.input, score, name=discriminator.name),
     }
 
 
-def evaluate(model: keras.Model, data: Data, config: Config) -> Metrics:
-    """The figures of merit of as many samples as there are test images."""
-    generator = model.get_layer("generator")
-    return fidelity.judge(generator, collect(data.test).inputs, data.training.inputs)
+def evaluate(fitted: Fitted) -> Metrics:
+    """Metrics of as many samples as there are test images."""
+    splits = fitted.data.splits
+    test, train = (splits[name].in_memory().inputs for name in ("test", "train"))
+    return fidelity.evaluate_samples(fitted.networks["generator"], test, train)
 
 
-def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
-    """Samples, the training images next to them, ways between them, and sums of latents."""
-    drawn = functools.partial(generative.decoded, model.get_layer("generator"))
-    points = noise(model, 2000)
-    samples = drawn(points)
-    classes = fidelity.look(samples).probabilities.argmax(axis=1)
-    # Of each class one, and the mean of all: taking one mean off and adding another should turn
-    # a digit into the other. A kind is no sum: it is that of the other's.
-    firsts, means = (
-        np.stack([choose(points[classes == label]) for label in np.unique(classes)])
-        for choose in (lambda of_class: of_class[0], lambda of_class: of_class.mean(axis=0))
-    )
-    sums = firsts[:, None] - means[:, None] + means[None]
-    size = points.shape[1] - len(data.model_arguments.get("code_shares", ()))
-    sums[..., size:] = firsts[None, :, size:]
-    few = samples[:10]
-    rows = {"sample": few, "next in training": fidelity.nearest(few, data.training.inputs)}
-    return {
-        "samples": figures.image_grid(samples[:100]),
-        "nearest": figures.image_rows(rows),
-        "interpolation": figures.image_grid(drawn(generative.interpolated(points[:9], 10)), 10),
-        "arithmetic": figures.image_grid(drawn(sums.reshape(-1, points.shape[1])), len(means)),
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Draws samples, their nearest training images, interpolations, and sums of latents."""
+    generator = fitted.networks["generator"]
+    decode = functools.partial(decode_latents, generator)
+    points = noise(fitted, 2000)
+    samples = decode(points)
+    train = fitted.data.splits["train"].in_memory().inputs
+    rows = {"sample": samples[:10], "next in training": fidelity.nearest(samples[:10], train)}
+    figures = {
+        "samples": images.image_grid(samples[:100]),
+        "nearest": images.image_rows(rows),
+        "interpolation": images.image_grid(decode(interpolate_latents(points[:9], 10)), 10),
     }
+    probabilities = fidelity.features(samples).probabilities
+    if probabilities is not None:
+        num_codes = len(fitted.data.model_arguments.get("code_shares", ()))
+        sums = arithmetic(points, probabilities.argmax(axis=1), num_codes)
+        grid = decode(sums.reshape(-1, points.shape[1]))
+        figures["arithmetic"] = images.image_grid(grid, sums.shape[1])
+    return figures
+
+
+def arithmetic(points: np.ndarray, labels: np.ndarray, num_codes: int) -> np.ndarray:
+    """Subtracts the mean latent of the class, and adds the mean latent of another class.
+
+    The generator should draw the results as the other class.
+
+    Args:
+        points: Latents `(n, latent_dim + num_codes)`.
+        labels: Classes of the images that are drawn from the latents, `(n,)`.
+        num_codes: Number of the last dimensions, which choose a code. They are copied from the
+            other class.
+
+    Returns:
+        Latents `(classes, classes, latent_dim + num_codes)`, from the first class to the second.
+    """
+    classes = [points[labels == label] for label in np.unique(labels)]
+    firsts = np.stack([members[0] for members in classes])
+    means = np.stack([members.mean(axis=0) for members in classes])
+    sums = firsts[:, None] - means[:, None] + means[None]
+    size = points.shape[1] - num_codes
+    sums[..., size:] = firsts[None, :, size:]
+    return sums
 
 
 app = App(
     name="dcgan",
+    topic="generative",
+    summary=__doc__,
     config=Config,
     data=load_data,
     build=build_model,
     compile=compile_model,
     callbacks=callbacks,
     endpoints=endpoints,
-    example=lambda model, data: noise(model, 64),
+    example=noise,
     evaluate=evaluate,
     figures=draw,
-    commands=generative.commands("dcgan", "serve"),
+    commands=task.COMMANDS,
     try_next="sample --num 64 --seed 0 --output samples.png",
-    monitor="val_frechet_distance",
-    monitor_mode="min",
+    objective="val_frechet_distance",
+    objective_mode="min",
+    keep_best=True,
+    own_data=pictures.OWN_DATA,
+    tiny={
+        "epochs": 1,
+        "batch_size": 8,
+        "num_codes": 4,
+        "min_steps_per_epoch": 10,
+        "generator_filters": (8, 4),
+        "discriminator_filters": (4, 8),
+        "latent_dim": 8,
+    },
 )
 
 if __name__ == "__main__":

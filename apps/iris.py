@@ -1,46 +1,39 @@
 """Fisher's iris by a small network: three species from four measurements.
 
-The measurements are whitened by their covariance within the classes, which is part of the model.
-In training each row is blurred there by about as much as members of one species differ, which
-keeps a hundred rows from being learnt by heart. Works for any small table.
+The first layer whitens the measurements by their covariance within the classes. In training, noise
+is added after it, about as large as the differences within a species, so that the network cannot
+memorise the hundred rows. Works for any small table.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from suite import App, InputError, Run, checked, settings
-from suite.app import Metrics, evaluate_on_test
+from suite.app import Fitted
 from suite.cli import main
-from suite.data import tables
-from suite.data.examples import (
-    Data,
-    Split,
-    batches,
-    collect,
-    epoch_steps,
-    shuffled_batches,
-    steps_per_execution,
-    supervised,
-)
-from suite.export.saved_model import Export, classifier
-from suite.figures import classes as figures
+from suite.data import Data, Examples, supervised
+from suite.data.tables import Categories, Missing, load_table
+from suite.export.endpoints import Endpoint, classifier, named_classes
+from suite.export.exported import Exports
+from suite.figures import classes
 from suite.knobs import (
     Activation,
     BatchSize,
     Epochs,
     LearningRate,
     NumClasses,
-    Seed,
     Share,
     Units,
     WeightDecay,
 )
-from suite.trainers.schedules import OneCycle
+from suite.trainers.schedules import one_cycle
 
 Measurement = Annotated[float, Field(ge=-1e30, le=1e30)]
 
@@ -50,14 +43,18 @@ class Config:
     """The training recipe.
 
     Args:
-        epochs: Times 100 optimizer steps, or passes over the training split if that is more.
+        epochs: Number of epochs; an epoch passes over a small training split several times.
         batch_size: Rows per optimizer step, over all replicas.
         learning_rate: Peak of the one-cycle schedule.
-        weight_decay: Decoupled decay per step of the kernels, times the learning rate.
-        validation_split: Share of the training rows held out to watch the training.
-        folds: Folds of a stratified cross-validation over all rows; 0 for none.
-        repeats: Times the cross-validation is repeated, each on other folds.
-        folds_seed: Decides the folds.
+        weight_decay: Decoupled weight decay of the kernels in a step, times the learning rate.
+        validation_split: Share of the training rows that is held out for validation.
+        min_steps_per_epoch: Smallest number of steps in an epoch; small tables are repeated.
+        label: Column of a CSV that holds the class; by default a column with a usual name, or the
+            last.
+        missing: Treatment of empty cells: `refuse`; `fill` with the mean of a numeric column, and
+            with no category for text; or `drop` the row.
+        categories: Treatment of text columns: `one_hot`, or `refuse`.
+        leave_out: Columns that are not features.
     """
 
     epochs: Epochs = 3
@@ -65,57 +62,53 @@ class Config:
     learning_rate: LearningRate = 0.03
     weight_decay: WeightDecay = 2.0
     validation_split: Share = 0.1
-    folds: NonNegativeInt = 0
-    repeats: PositiveInt = 5
-    folds_seed: Seed = 1
+    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    label: str | None = None
+    missing: Missing = "refuse"
+    categories: Categories = "one_hot"
+    leave_out: tuple[str, ...] = ()
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """Rows `(features,)` and labels `(,)`; a fifth of them is for the test."""
-    examples = tables.load_iris(run)
-    smallest = int(np.bincount(examples.train.labels).min())
-    if config.folds and not 2 <= config.folds <= smallest:
-        raise InputError(
-            f"`folds` must be 0, or from 2 to the {smallest} rows of the smallest class. "
-            f"Received: {config.folds}"
-        )
-    names = examples.feature_names, examples.class_names
+    """Rows `(features,)` and labels `()`; a fifth of the rows is the test split."""
+    source = load_table(
+        run,
+        label=config.label,
+        missing=config.missing,
+        categories=config.categories,
+        leave_out=config.leave_out,
+    )
+    sizes = {"num_features": len(source.feature_names), "num_classes": len(source.class_names)}
     return supervised(
-        examples,
+        source,
         batch_size=config.batch_size,
         validation_split=config.validation_split,
         seed=run.seed,
-        model_arguments=lambda train: dict(
-            zip(("num_features", "num_classes"), map(len, names), strict=True), **whiten(train)
-        ),
+        min_steps=config.min_steps_per_epoch,
+        model_arguments=lambda train: {**sizes, **whiten(train.in_memory())},
     )
 
 
-def whiten(split: Split) -> dict[str, np.ndarray]:
-    """The mean `(features,)`, and the matrix `(features, features)` that whitens the classes.
+def whiten(split: Examples) -> dict[str, np.ndarray]:
+    """The mean of rows `(features,)`, and the matrix `(features, features)` that whitens classes.
 
-    Rows less the mean, times the matrix, have the identity as their covariance within the
-    classes: distance then counts in units of what members of one species differ by.
+    Rows minus the mean, times the matrix, have the identity as their covariance within the classes.
+    Their distances are in units of the standard deviation within a class.
 
     Reference:
         Fisher, 1936, The Use of Multiple Measurements in Taxonomic Problems,
         https://doi.org/10.1111/j.1469-1809.1936.tb02137.x
     """
     inputs = split.inputs.astype(np.float64)
-    classes = np.unique(split.labels)
+    labels = np.unique(split.targets)
     centred = np.concatenate(
-        [rows - rows.mean(axis=0) for rows in (inputs[split.labels == c] for c in classes)]
+        [rows - rows.mean(axis=0) for rows in (inputs[split.targets == n] for n in labels)]
     )
-    covariance = centred.T @ centred / max(1, len(centred) - len(classes))
+    covariance = centred.T @ centred / max(1, len(centred) - len(labels))
     variances, axes = np.linalg.eigh(covariance)
-    # A constant or redundant column has no variance of its own to divide by.
+    # Constant and redundant columns have a variance of 0, by which nothing can be divided.
     variances = np.maximum(variances, max(variances.max(), 1e-12) * 1e-6)
     return {"mean": inputs.mean(axis=0), "whitening": axes / np.sqrt(variances) @ axes.T}
-
-
-def affine(mean: np.ndarray, whitening: np.ndarray) -> list[np.ndarray]:
-    """Kernel and bias of the layer that subtracts the mean and then whitens."""
-    return [whitening, -mean @ whitening]
 
 
 @checked
@@ -129,14 +122,14 @@ def build_model(
     activation: Activation = "tanh",
     noise: Annotated[float, Field(ge=0, le=1)] = 1.0,
 ) -> keras.Model:
-    """Builds the network: measurements in, logits out.
+    """Builds the network: from measurements to logits.
 
     Args:
         num_features: Measurements in a row, at least 1.
         num_classes: Number of logits, at least 2.
-        mean: Subtracted from each row, `(num_features,)`; zeros if None.
-        whitening: What the difference is multiplied by, `(num_features, num_features)`; the
-            identity if None. Neither is trained.
+        mean: Mean that is subtracted from each row, `(num_features,)`; zeros if None. Not trained.
+        whitening: Matrix that the difference is multiplied by, `(num_features, num_features)`; the
+            identity if None. Not trained.
         units: Units of the hidden layer.
         activation: Keras's name of the activation.
         noise: Standard deviation of the Gaussian noise added in training after whitening, in
@@ -147,24 +140,24 @@ def build_model(
         `(batch, num_classes)`, float32.
 
     Raises:
-        ValueError: An argument is out of range.
+        InputError: An argument is out of range.
     """
     mean = np.zeros(num_features) if mean is None else mean
     whitening = np.eye(num_features) if whitening is None else whitening
     features = keras.Input((num_features,), name="features")
     whitened = layers.Dense(num_features, trainable=False, name="whiten")
     x = whitened(features)
-    whitened.set_weights(affine(mean, whitening))
+    whitened.set_weights([whitening, -mean @ whitening])
     x = layers.GaussianNoise(noise)(x)
     x = layers.Dense(units, activation)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = layers.Dense(num_classes, dtype=keras.config.floatx(), name="logits")(x)
     return keras.Model(features, logits, name="iris")
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Cross-entropy on logits, under AdamW with a one-cycle learning rate."""
+    """Compiles with cross-entropy on logits and AdamW, with a one-cycle learning rate."""
     optimizer = keras.optimizers.AdamW(
-        OneCycle(config.learning_rate, steps, warmup=0.05), weight_decay=config.weight_decay
+        one_cycle(config.learning_rate, steps, warmup=0.05), weight_decay=config.weight_decay
     )
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     model.compile(
@@ -175,106 +168,74 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     return model
 
 
-def evaluate(model: keras.Model, data: Data, config: Config) -> Metrics:
-    """Accuracy and loss on the test split; over cross-validation folds where asked for."""
-    metrics = evaluate_on_test(model, data, config)
-    if config.folds:
-        accuracies = cross_validate(model, data.unsplit, config)
-        metrics["cv_accuracy_mean"] = float(np.mean(accuracies))
-        metrics["cv_accuracy_std"] = float(np.std(accuracies))
-    return metrics
+def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
+    """`features` to `logits`, `probabilities`, `label` and `name`; `row`: columns to them."""
+    [model] = fitted.networks.values()
+    serve = named_classes(classifier(model), fitted.data.description.class_names)
+    source = fitted.data.source
+    if source is None or source.preparation is None:
+        return {"serve": serve}
+    preparation = source.preparation
+
+    def row(*cells: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        columns = (column.name for column in preparation.columns)
+        return serve.function(preparation.features(dict(zip(columns, cells, strict=True))))
+
+    return {"serve": serve, "row": Endpoint(row, preparation.inputs, serve.resources)}
 
 
-def cross_validate(model: keras.Model, rows: Split, config: Config) -> list[float]:
-    """The accuracy on each fold of fresh models, of the same architecture, trained on the others.
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Draws decision regions over pairs of features, and the confusion matrix of the test split."""
+    description, source = fitted.data.description, fitted.data.source
+    names, features = description.class_names, description.feature_names
+    labels = fitted.data.splits["test"].targets
+    predicted = np.asarray(fitted.outputs()).argmax(axis=1)
+    figures = {"confusion_matrix": classes.confusion_matrix(labels, predicted, names)}
 
-    Args:
-        model: Gives the architecture; is left as it was.
-        rows: All labelled rows.
-        config: Says how to train, and `folds`, `repeats` and `folds_seed`.
-    """
-    from sklearn.model_selection import RepeatedStratifiedKFold
+    def predict_labels(inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(fitted.model.predict(inputs, verbose=0)).argmax(axis=1)
 
-    splitter = RepeatedStratifiedKFold(
-        n_splits=config.folds, n_repeats=config.repeats, random_state=config.folds_seed
-    )
-    most = rows.num_examples - rows.num_examples // config.folds
-    steps = epoch_steps(most, config.batch_size)
-    fresh = compile_model(keras.models.clone_model(model), config, config.epochs * steps)
-    fresh.steps_per_execution = steps_per_execution(steps, most=100)
-    fresh.optimizer.build(fresh.trainable_variables)
-    initial = fresh.get_weights()
-    accuracies = []
-    for training, held_out in splitter.split(rows.inputs, rows.labels):
-        split = rows.rows(training)
-        fresh.set_weights(initial)
-        fresh.get_layer("whiten").set_weights(affine(**whiten(split)))
-        for variable in fresh.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
-        fresh.fit(
-            shuffled_batches(split, config.batch_size, seed=0)(0),
-            steps_per_epoch=steps,
-            epochs=config.epochs,
-            shuffle=False,
-            verbose=0,
+    if len(features) > 1 and source is not None:
+        rows = source.train.in_memory()
+        figures["decision_regions"] = classes.decision_regions(
+            predict_labels, rows.inputs, rows.targets, names, features
         )
-        logs = fresh.evaluate(batches(rows.rows(held_out)), verbose=0, return_dict=True)
-        accuracies.append(logs["accuracy"])
-    return accuracies
+    return figures
 
 
-def endpoints(model: keras.Model) -> dict[str, keras.Model]:
-    """`features` to `logits`, `probabilities` and `label`."""
-    return {"serve": classifier(model)}
-
-
-def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
-    """Decision regions over pairs of features, and the confusion matrix of the test split."""
-    names, rows = data.description["class_names"], data.unsplit
-    held_out, labels = collect(data.test)
-
-    def classes(inputs: np.ndarray) -> np.ndarray:
-        return keras.ops.convert_to_numpy(model.predict(inputs, verbose=0)).argmax(axis=1)
-
-    features = data.description["feature_names"]
-    drawn = {"confusion_matrix": figures.confusion_matrix(labels, classes(held_out), names)}
-    if len(features) > 1:
-        drawn["decision_regions"] = figures.decision_regions(
-            classes, rows.inputs, rows.labels, names, features
-        )
-    return drawn
-
-
-def predict(*measurements: Measurement, export: Export = Export()) -> None:
-    """Say which species the measurements are of.
+def predict(app: App, *measurements: Measurement, exports: Exports = Exports()) -> None:
+    """Classify measurements.
 
     Args:
         measurements: One number for each feature, in the order of the training data; for iris
             sepal length, sepal width, petal length and petal width, in centimetres.
     """
-    metadata = export.metadata(app.name, "feature_names", "class_names")
-    features, names = metadata["feature_names"], metadata["class_names"]
+    exported = exports.open(app.name)
+    features = exported.metadata("feature_names")["feature_names"]
     if len(measurements) != len(features):
         raise InputError(
-            f"predict needs {len(features)} numbers ({', '.join(features)}). "
-            f"Received: {len(measurements)}"
+            f"predict needs {len(features)} numbers ({', '.join(features)})", len(measurements)
         )
-    answer = export.call(app.name, np.asarray([measurements]))
-    label = answer["label"][0]
-    print(f"{names[label]} ({answer['probabilities'][0, label]:.1%})")
+    outputs = exported.call(np.asarray([measurements]))
+    probability = outputs["probabilities"][0, outputs["label"][0]]
+    print(f"{outputs['name'][0].decode()} ({probability:.1%})")
 
 
 app = App(
     name="iris",
+    topic="tables",
+    summary=__doc__,
     config=Config,
     data=load_data,
     build=build_model,
     compile=compile_model,
     endpoints=endpoints,
-    evaluate=evaluate,
     figures=draw,
     commands={"predict": predict},
     try_next="predict 5.1 3.5 1.4 0.2",
+    objective="val_accuracy",
+    own_data="a CSV with a header and a row for each example; `--label` names the class.",
+    tiny={"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20},
 )
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Digits by a variational autoencoder, judged in nats.
 
-An encoder reads where in a space of few dimensions an image may come from, and a decoder draws it
-again from there. Trained on a bound of the log likelihood of images drawn anew, as black and
-white, each time they are seen; judged by importance sampling on images kept for the test.
+An encoder maps an image to a distribution in a low-dimensional space, and a decoder reconstructs
+the image from a sample of it. The training maximises a lower bound of the log likelihood of the
+images, whose pixels are drawn as black or white in every step. The evaluation estimates the log
+likelihood of test images by importance sampling.
 """
 
 import functools
@@ -17,48 +18,50 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite import App, InputError, Run, checked, settings
-from suite.app import Metrics
+from suite.app import Fitted, Metrics
 from suite.cli import main
-from suite.data import pictures as images
-from suite.data.examples import Data, collect, supervised
-from suite.export.saved_model import Endpoint, Export
-from suite.figures import classes as figures
-from suite.knobs import Activation, BatchSize, Epochs, LatentDim, LearningRate, Share, Stages, Units
+from suite.data import Data
+from suite.data.pictures import tiled, writable_picture, write_picture
+from suite.export.endpoints import Endpoint, of_model
+from suite.export.exported import Exports
+from suite.figures import classes
+from suite.figures import images as figures
+from suite.knobs import Activation, Epochs, LatentDim, LearningRate, Share, Stages, Units
 from suite.metrics import fidelity
-from suite.trainers import latents as generative
-from suite.trainers.schedules import OneCycle
+from suite.tasks import image_generation as task
+from suite.tasks import pictures
+from suite.trainers.latents import decode_latents, interpolate_latents, latent_grid, sample_latents
+from suite.trainers.schedules import one_cycle
 from suite.trainers.variational import (
     Likelihood,
     VariationalAutoencoder,
     evaluate_evidence,
-    negative,
+    negative_bound,
 )
 
+ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]
 Network = Literal["convolutional", "mlp"]
 
 
 @settings
-class Config:
+class Config(pictures.Config):
     """The training recipe.
 
     Args:
         epochs: Passes over the training split.
-        batch_size: Images per optimizer step, over all replicas.
         learning_rate: Peak of the one-cycle schedule.
         warmup: Share of the steps in which the learning rate rises.
-        likelihood: Of a pixel: `bernoulli` for black and white, drawn anew from the grey values
-            each time; `continuous_bernoulli` for the grey values themselves.
-        objective: `elbo`, or `iwae` for the tighter bound that several samples make together.
+        likelihood: Distribution of a pixel: `bernoulli` for black and white, drawn from the grey
+            values in every step; `continuous_bernoulli` for the grey values themselves.
+        objective: `elbo`, or `iwae` for the tighter bound of several samples.
         num_samples: Samples of the posterior for each image in training.
         beta: Weight of the Kullback-Leibler divergence.
         beta_warmup: Share of the steps in which that weight rises from zero.
-        free_bits: Nats of each latent unit that cost nothing.
+        free_bits: Nats of divergence of each latent unit that the bound does not charge.
         nll_samples: Samples of the posterior for each image in the evaluation.
-        validation_split: Share of the training images held out to watch the training.
     """
 
     epochs: Epochs = 20
-    batch_size: BatchSize = 100
     learning_rate: LearningRate = 3e-3
     warmup: Share = 0.1
     likelihood: Likelihood = "bernoulli"
@@ -68,32 +71,24 @@ class Config:
     beta_warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
     free_bits: Annotated[float, Field(ge=0, le=100)] = 0.0
     nll_samples: Annotated[int, Field(ge=1, le=100_000)] = 100
-    validation_split: Share = 0.1
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """MNIST images `(28, 28, 1)` with grey values in 0..255; the labels only colour a figure."""
-    return supervised(
-        images.load_digits(run),
-        batch_size=config.batch_size,
-        validation_split=config.validation_split,
-        seed=run.seed,
-    )
+    """Images `(height, width, channels)`, values in 0..255; labels only colour a figure."""
+    return pictures.load_data(config, run)
 
 
 @checked
 def build_encoder(
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    input_shape: ImageShape = (28, 28, 1),
     *,
-    latent_dim: LatentDim = 32,
-    network: Network = "convolutional",
-    filters: Stages = (16, 32),
-    units: tuple[Units, ...] = (128,),
-    activation: Activation = "silu",
+    latent_dim: LatentDim,
+    network: Network,
+    filters: Stages,
+    units: tuple[Units, ...],
+    activation: Activation,
 ) -> keras.Model:
-    """Builds the encoder: grey values in, the posterior of the latents out.
-
-    Arguments and errors are those of `build_model`.
+    """Builds the encoder: from pixels to the posterior of the latents; for knobs see `build_model`.
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)` to a dict of `mean` and
@@ -108,7 +103,7 @@ def build_encoder(
     for width in units:
         x = layers.Dense(width, activation=activation)(x)
     posterior = {
-        name: layers.Dense(latent_dim, dtype="float32", name=name)(x)
+        name: layers.Dense(latent_dim, dtype=keras.config.floatx(), name=name)(x)
         for name in ("mean", "log_variance")
     }
     return keras.Model(image, posterior, name="encoder")
@@ -116,20 +111,18 @@ def build_encoder(
 
 @checked
 def build_decoder(
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    input_shape: ImageShape = (28, 28, 1),
     *,
-    latent_dim: LatentDim = 32,
-    network: Network = "convolutional",
-    filters: Stages = (16, 32),
-    units: tuple[Units, ...] = (128,),
-    activation: Activation = "silu",
+    latent_dim: LatentDim,
+    network: Network,
+    filters: Stages,
+    units: tuple[Units, ...],
+    activation: Activation,
 ) -> keras.Model:
-    """Builds the decoder: the encoder's layers in the opposite order.
-
-    Arguments and errors are those of `build_model`.
+    """Builds the decoder: the encoder's layers in reverse order; for knobs see `build_model`.
 
     Returns:
-        A functional model, `latent` `(batch, latent_dim)` to a dict of `logits` and `image`, grey
+        A functional model, `latent` `(batch, latent_dim)` to a dict of `logits` and `image`,
         values in 0..255, both `(batch, height, width, channels)`, float32.
     """
     height, width, channels = input_shape
@@ -142,59 +135,63 @@ def build_decoder(
         x = layers.Reshape((*halved, filters[-1]))(x)
         for size in filters[-2::-1]:
             x = layers.Conv2DTranspose(size, 3, 2, padding="same", activation=activation)(x)
-        x = layers.Conv2DTranspose(channels, 3, 2, padding="same", dtype="float32")(x)
+        x = layers.Conv2DTranspose(channels, 3, 2, padding="same", dtype=keras.config.floatx())(x)
         logits = x[:, :height, :width]
     else:
-        x = layers.Dense(math.prod(input_shape), dtype="float32")(x)
-        logits = layers.Reshape(input_shape, dtype="float32")(x)
-    drawn = {"logits": logits, "image": 255 * ops.sigmoid(logits)}
-    return keras.Model(latent, drawn, name="decoder")
+        x = layers.Dense(math.prod(input_shape), dtype=keras.config.floatx())(x)
+        logits = layers.Reshape(input_shape, dtype=keras.config.floatx())(x)
+    outputs = {"logits": logits, "image": 255 * ops.sigmoid(logits)}
+    return keras.Model(latent, outputs, name="decoder")
 
 
 @checked
 def build_model(
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (28, 28, 1),
+    input_shape: ImageShape = (28, 28, 1),
     *,
     latent_dim: LatentDim = 32,
     network: Network = "convolutional",
     filters: Stages = (16, 32),
     units: tuple[Units, ...] = (128,),
     activation: Activation = "silu",
-) -> keras.Model:
-    """Builds encoder and decoder in a row: grey values in, their reconstruction out.
+) -> dict[str, keras.Model]:
+    """Builds an encoder of images and a decoder of latents.
 
     Args:
         input_shape: `(height, width, channels)`.
         latent_dim: Dimensions of the latent space.
         network: `convolutional`, or `mlp` without the convolutions.
         filters: Filters of the convolutions, each of which halves height and width; the decoder
-            has them in the opposite order.
+            has them in reverse order.
         units: Units of the dense layers next to the latents, in the encoder's order.
         activation: Keras's name of the activation.
 
     Returns:
-        A functional model of two layers, `encoder` and `decoder`, through the posterior's mean:
-        `image` `(batch, height, width, channels)`, grey values in 0..255, to the same, float32.
+        Two functional models. `encoder`: `image` `(batch, height, width, channels)`, values in
+        0..255, to a dict of `mean` and `log_variance` `(batch, latent_dim)`. `decoder`: `latent`
+        `(batch, latent_dim)` to a dict of `logits` and `image`, values in 0..255, both in the
+        shape of the images. All float32.
 
     Raises:
-        ValueError: An argument is out of range.
+        InputError: An argument is out of range.
 
     Reference:
         Kingma and Welling, 2013, Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
     """
     knobs: dict[str, Any] = {"latent_dim": latent_dim, "network": network, "filters": filters}
     knobs |= {"units": units, "activation": activation}
-    encoder, decoder = build_encoder(input_shape, **knobs), build_decoder(input_shape, **knobs)
-    image = keras.Input(input_shape, name="image")
-    return keras.Model(image, decoder(encoder(image)["mean"])["image"], name="vae")
+    return {
+        "encoder": build_encoder(input_shape, **knobs),
+        "decoder": build_decoder(input_shape, **knobs),
+    }
 
 
-def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """The model as it is trained: on the bound, under Adam with a one-cycle learning rate."""
+def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> keras.Model:
+    """Compiles encoder and decoder with the bound and Adam, with a one-cycle learning rate."""
     if config.objective == "iwae" and config.free_bits:
-        raise InputError(f"`free_bits` must be 0 with objective iwae. Received: {config.free_bits}")
-    trained = VariationalAutoencoder(
-        model,
+        raise InputError("`free_bits` must be 0 with `objective` iwae", config.free_bits)
+    trainer = VariationalAutoencoder(
+        built["encoder"],
+        built["decoder"],
         likelihood=config.likelihood,
         num_samples=config.num_samples,
         importance_weighted=config.objective == "iwae",
@@ -202,81 +199,90 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         beta_warmup=round(config.beta_warmup * steps),
         free_bits=config.free_bits,
     )
-    schedule = OneCycle(config.learning_rate, steps, config.warmup)
-    trained.compile(keras.optimizers.Adam(schedule), loss=negative)
-    return trained
+    schedule = one_cycle(config.learning_rate, steps, config.warmup)
+    trainer.compile(keras.optimizers.Adam(schedule), loss=negative_bound)
+    return trainer
 
 
-def callbacks(
-    model: keras.Model, config: Config, data: Data, folder: Path
-) -> list[keras.callbacks.Callback]:
-    """Keeps samples of every epoch."""
-    return [generative.SamplesEachEpoch(model.get_layer("decoder"), folder)]
+def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
+    """Draws samples after every epoch."""
+    return [task.EpochSamples(fitted.networks["decoder"], fitted.folder)]
 
 
-def endpoints(model: keras.Model) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` to `reconstruction`; `encode`; `decode`; `sample`."""
-    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
-    return {
-        "serve": keras.Model(model.input, {"reconstruction": model.output}, name=model.name),
+def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
+    """`serve`: `image` to `reconstruction`; `picture`: an encoded picture to the same.
+
+    Also `encode`, `decode`, and `sample`: `num` and `seed` to `image`.
+    """
+    encoder, decoder = fitted.networks["encoder"], fitted.networks["decoder"]
+    reconstruction = {"reconstruction": decoder(encoder.output["mean"])["image"]}
+    serve = of_model(keras.Model(encoder.input, reconstruction, name="vae"))
+    endpoints = {
+        "serve": serve,
         "encode": encoder,
         "decode": decoder,
-        "sample": generative.sampler(decoder),
+        "sample": task.sample_endpoint(decoder),
     }
+    source = fitted.data.source
+    if source is not None and source.preparation is not None:
+        endpoints["picture"] = pictures.endpoint(serve, source.preparation)
+    return endpoints
 
 
-def evaluate(model: keras.Model, data: Data, config: Config) -> Metrics:
-    """Log likelihood of the test images and its parts, in nats; and how good samples look."""
-    shown = collect(data.test).inputs
-    found = evaluate_evidence(model, shown, config.nll_samples)
-    drawn = fidelity.judge(model.get_layer("decoder"), shown, data.training.inputs)
-    metrics = {f"test_{name}": value for name, value in found.items()}
-    return {**metrics, "nll_samples": config.nll_samples, **drawn}
+def evaluate(fitted: Fitted) -> Metrics:
+    """Log likelihood of the test images and its parts, in nats; and metrics of samples."""
+    splits, config = fitted.data.splits, fitted.config
+    test, train = (splits[name].in_memory().inputs for name in ("test", "train"))
+    nats = evaluate_evidence(fitted.model, test, config.nll_samples)
+    samples = fidelity.evaluate_samples(fitted.networks["decoder"], test, train)
+    metrics = {f"test_{name}": value for name, value in nats.items()}
+    return {**metrics, "nll_samples": config.nll_samples, **samples}
 
 
-def draw(model: keras.Model, data: Data, config: Config) -> dict[str, Figure]:
-    """Reconstructions, samples, digits turning into others; the plane, if it is one."""
-    shown, labels = collect(data.test)
-    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
-    means = encoder.predict(shown, verbose=0)["mean"]
-    drawn = functools.partial(generative.decoded, decoder)
-    few = np.unique(labels, return_index=True)[1]
-    way = generative.interpolated(means[[*few, few[0]]], 10)
-    rows = {"image": shown[few], "reconstruction": drawn(means[few])}
-    pictures = {
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Draws reconstructions, samples and interpolations; and the latents, if they are a plane."""
+    test = fitted.data.splits["test"].in_memory()
+    encoder, decoder = fitted.networks["encoder"], fitted.networks["decoder"]
+    means = encoder.predict(test.inputs, verbose=0)["mean"]
+    decode = functools.partial(decode_latents, decoder)
+    labels = test.targets if fitted.data.description.class_names else np.arange(len(means)) % 10
+    firsts = np.unique(labels, return_index=True)[1][:10]
+    path = interpolate_latents(means[[*firsts, firsts[0]]], 10)
+    rows = {"image": test.inputs[firsts], "reconstruction": decode(means[firsts])}
+    drawings = {
         "reconstructions": figures.image_rows(rows),
-        "samples": figures.image_grid(drawn(generative.latents(100, means.shape[1], seed=0))),
-        "interpolation": figures.image_grid(drawn(way), columns=10),
+        "samples": figures.image_grid(decode(sample_latents(100, means.shape[1], seed=0))),
+        "interpolation": figures.image_grid(decode(path), columns=10),
     }
     if means.shape[1] == 2:
-        names = data.description["class_names"]
-        pictures["latents"] = figures.plane(means, labels, names, "means of the posterior")
-        pictures["manifold"] = figures.image_grid(drawn(generative.quantiles(20)))
-    return pictures
+        names = fitted.data.description.class_names or tuple(map(str, range(10)))
+        drawings["latents"] = classes.plane(means, labels, names, "means of the posterior")
+        drawings["manifold"] = figures.image_grid(decode(latent_grid(20)))
+    return drawings
 
 
 def reconstruct(
-    *pictures: Path, output: Path = Path("reconstruction.png"), export: Export = Export()
+    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
 ) -> None:
-    """Draw pictures again from what the encoder keeps of them.
+    """Encode pictures, and draw their reconstructions.
 
     Args:
-        pictures: Image files of any size, dark on light or light on dark.
-        output: Image file that gets them, above their reconstructions.
+        files: Image files of any size, dark on light or light on dark.
+        output: Image file that shows the pictures above their reconstructions.
     """
-    if not pictures:
-        raise InputError("reconstruct needs one image file or more. Received: none")
-    images.writable_picture(output)
-    read = np.stack([images.read_picture(path) for path in pictures])
-    drawn = export.call(app.name, read)["reconstruction"]
-    images.write_picture(images.tiled(np.concatenate([read, drawn]), len(read)), output)
-    print(f"{output}: {len(read)} above, reconstructed below")
+    writable_picture(output)
+    exported, images = pictures.read_files(app, files, exports)
+    rows = np.concatenate([images, exported.call(images)["reconstruction"]])
+    write_picture(tiled(rows, len(files)), output)
+    print(f"{output}: {len(files)} above, reconstructed below")
 
 
 LONG = {"batch_size": 200, "objective": "iwae", "num_samples": 4, "nll_samples": 5000}
 
 app = App(
     name="vae",
+    topic="generative",
+    summary=__doc__,
     config=Config,
     data=load_data,
     build=build_model,
@@ -285,11 +291,21 @@ app = App(
     endpoints=endpoints,
     evaluate=evaluate,
     figures=draw,
-    commands=generative.commands("vae", "decode") | {"reconstruct": reconstruct},
+    commands=task.COMMANDS | {"reconstruct": reconstruct},
     try_next="sample --num 64 --seed 0 --output samples.png",
     recipes={
         "best": {**LONG, "epochs": 70, "filters": (24, 48), "units": (256,)},
         "mlp": {**LONG, "epochs": 200, "network": "mlp", "units": (512, 512)},
+    },
+    own_data=pictures.OWN_DATA,
+    tiny={
+        "epochs": 1,
+        "batch_size": 8,
+        "min_steps_per_epoch": 10,
+        "nll_samples": 1,
+        "filters": (4, 8),
+        "units": (8,),
+        "latent_dim": 2,
     },
 )
 

@@ -1,13 +1,17 @@
 import dataclasses
+import functools
 import os
 import signal
 
+import gymnasium
 import keras
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from apps.a2c import app, build_model
 from suite import Interrupted, Run, cli, train
+from suite.rl.spaces import as_wanted
 
 QUIET = Run(data="embedded", quiet=True)
 
@@ -35,6 +39,18 @@ def test_numbers_for_an_action_stay_within_their_bounds():
     assert (keras.ops.convert_to_numpy(said["log_scale"]) == 0).all()
 
 
+def test_several_choices_have_logits_of_as_many_values_as_they_have():
+    model = build_model(3, num_actions=2, action_choices=(3, 2), units=(8,))
+
+    outputs = model(np.random.default_rng(0).normal(size=(50, 3)))
+
+    assert outputs["policy"].shape == (50, 2, 3) and outputs["action"].shape == (50, 2)
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(outputs["policy"]))
+    assert (probabilities[:, 1, 2] == 0).all() and (probabilities[:, 0] > 0.3).all()
+    with pytest.raises(ValueError, match=r"must be 2 values. Received: "):
+        build_model(num_actions=2, action_choices=(3,))
+
+
 def test_observations_are_scaled_by_the_model():
     plain = build_model(2, units=(4,))
     scaled = build_model(2, observation_scale=(0.5, 10.0), units=(4,))
@@ -53,9 +69,9 @@ def test_actor_and_critic_may_share_their_torso():
 
 
 def test_it_learns_to_balance_the_pole():
-    config = app.config(epochs=6)
+    recipe = app.recipe(epochs=6)
 
-    trained = train(app, config, QUIET)
+    trained = train(app, recipe, QUIET)
 
     metrics = trained.report["metrics"]
     assert metrics["eval_return_mean"] > 200
@@ -66,11 +82,98 @@ def test_it_learns_to_balance_the_pole():
 
 @pytest.mark.parametrize("name", ["Pendulum-v1", "FrozenLake-v1", "Acrobot-v1"])
 def test_other_environments_are_played(name):
-    config = app.config(epochs=1, environment=name, num_envs=4, rollout_length=4, steps_per_epoch=2)
+    recipe = app.recipe(
+        units=(8,), epochs=1, environment=name, num_envs=4, rollout_length=4, steps_per_epoch=2
+    )
 
-    trained = train(app, config, QUIET, {"units": (8,)})
+    trained = train(app, recipe, QUIET)
 
     assert np.isfinite(trained.report["metrics"]["eval_return_mean"])
+
+
+class Toy(gymnasium.Env):
+    """Five steps, each worth the share of the numbers of an action that are 1."""
+
+    def __init__(self, observed, wanted, reward=float):
+        self.observation_space, self.action_space, self.reward = observed, wanted, reward
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.steps += 1
+        reward = self.reward(np.mean(np.asarray(action) == 1))
+        return self.observation_space.sample(), reward, self.steps == 5, False, {}
+
+
+@pytest.fixture
+def toys():
+    """Lets Gymnasium know of environments with all kinds of spaces and rewards."""
+    hand = spaces.Dict({"hand": spaces.Box(-1, 1, (6,)), "n": spaces.Discrete(3)})
+    pair = spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,))))
+    pixels = spaces.Box(0, 255, (4, 4, 3), np.uint8)
+    half = spaces.Box(np.array([2, -np.inf], "f4"), np.array([np.inf, 1], "f4"))
+    kinds = {
+        "Hand-v0": (hand, spaces.MultiDiscrete([3, 2]), lambda reward: np.array([reward])),
+        "Pixels-v0": (pixels, half),
+        "Pair-v0": (pair, spaces.Box(0, 3, (2,), np.int32), int),
+        "Switches-v0": (spaces.MultiBinary(6), spaces.MultiBinary((2, 2))),
+        "Places-v0": (spaces.MultiDiscrete([5, 5]), spaces.Discrete(3, start=-1)),
+    }
+    for name, arguments in kinds.items():
+        gymnasium.register(
+            name,
+            functools.partial(Toy, *arguments),
+            disable_env_checker=True,
+            nondeterministic=True,
+        )
+    yield
+    for name in kinds:
+        gymnasium.registry.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"), [("Pixels-v0", 2), ("Pair-v0", 2), ("Switches-v0", 4), ("Places-v0", 1)]
+)
+def test_all_kinds_of_spaces_are_played(name, numbers, toys):
+    recipe = app.recipe(
+        units=(8,), epochs=1, environment=name, num_envs=4, rollout_length=4, steps_per_epoch=2
+    )
+
+    trained = train(app, recipe, QUIET)
+
+    assert np.isfinite(trained.report["metrics"]["eval_return_mean"])
+    observation = np.random.default_rng(0).normal(size=(50, trained.model.input_shape[-1]))
+    action = keras.ops.convert_to_numpy(trained.model(observation)["action"])
+    assert action.size == 50 * numbers
+    space = gymnasium.make(name).action_space
+    assert all(space.contains(wanted) for wanted in as_wanted(space, action))
+
+
+def test_several_choices_are_learnt(toys):
+    recipe = app.recipe(units=(8,),
+        epochs=1, environment="Hand-v0", num_envs=16, steps_per_epoch=60, learning_rate=0.02,
+        reward_scale=1.0,
+    )  # fmt: skip
+
+    trained = train(app, recipe, QUIET)
+
+    assert trained.report["metrics"]["eval_return_mean"] > 4.5  # of 5
+
+
+def test_an_environment_without_end_is_played_where_it_is_cut_off():
+    recipe = app.recipe(units=(8,),
+        epochs=1, environment="CliffWalking-v1", num_envs=4, rollout_length=4, steps_per_epoch=2,
+        max_episode_steps=20,
+    )  # fmt: skip
+
+    trained = train(app, recipe, QUIET)
+
+    assert -2000 <= trained.report["metrics"]["eval_return_mean"] <= -20
 
 
 class SignalAfter(keras.callbacks.Callback):
@@ -88,17 +191,17 @@ class SignalAfter(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("step", [17, 34])
 def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(step, tmp_path):
-    def callbacks(model, config, data, folder):
-        return [*app.callbacks(model, config, data, folder), signals]
+    def callbacks(fitted):
+        return [*app.callbacks(fitted), signals]
 
     signals = SignalAfter(step)
     broken = dataclasses.replace(app, callbacks=callbacks)
-    config = app.config(epochs=2, num_envs=8, steps_per_epoch=34)
+    recipe = app.recipe(epochs=2, num_envs=8, steps_per_epoch=34)
     run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken")
 
-    whole = train(app, config, QUIET)
+    whole = train(app, recipe, QUIET)
     with pytest.raises(Interrupted):
-        train(broken, config, run)
+        train(broken, recipe, run)
     resumed = train(broken, None, dataclasses.replace(run, resume=True))
 
     for one, two in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
@@ -108,7 +211,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(step, tmp_p
 
 
 def test_play_says_what_it_needs_or_draws(capsys):
-    train(app, app.config(epochs=1, num_envs=4, steps_per_epoch=2), QUIET)
+    train(app, app.recipe(epochs=1, num_envs=4, steps_per_epoch=2), QUIET)
 
     code = cli.run(app, ["play", "--output", "pole.gif"])
 
@@ -126,7 +229,7 @@ def test_play_says_what_it_needs_or_draws(capsys):
     ("words", "message"),
     [
         (["--environment", "CartPole-v11"], "near it: CartPole-v1"),
-        (["--environment", "Blackjack-v1"], "Box or Discrete observations"),
+        (["--environment", "CliffWalking-v1"], "within 10,000 steps, or be given --max-episode-"),
         (["--num-envs", "0"], "--num-envs "),
         (["--rollout-length", "0"], "--rollout-length "),
         (["--discount", "1.1"], "discount"),

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import re
 import subprocess
@@ -6,13 +5,15 @@ import sys
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
+from apps import binary_addition
 from apps.binary_addition import ADDER, app, build_model, compile_model, exact, network
 from suite import Run, train
 from suite.cli import run
-from suite.data import sums as arithmetic
+from suite.data import sums
 from suite.metrics.certificates.automata import certify
 
 
@@ -41,7 +42,7 @@ def test_it_learns_to_add_exactly_at_any_length_and_proves_it(trained):
     for name in ("exact_8bit", "exact_1024bit", "exact_100000bit"):
         assert metrics[name] == 1.0
     assert certificate["holds"] and certificate["margin"] > 0 and certificate["sets"] >= 9
-    assert {"accuracy.png", "hidden_states.png", "cells.png", "learning_curves.png"} == {
+    assert {"accuracy.png", "hidden_states.png", "learning_curves.png"} == {
         path.name for path in (trained.folder / "figures").iterdir()
     }
     # The training ended with the proof.
@@ -55,12 +56,12 @@ def test_a_damaged_network_is_refused_its_certificate(trained):
     damaged.set_weights(weights)
     assert certify(network(damaged), ADDER).holds is True
 
-    pairs = arithmetic.written([(a, b) for a in range(64) for b in range(64)], 6)
+    pairs = sums.encode_pairs([(a, b) for a in range(64) for b in range(64)], 6)
     rights = []
     for unit in range(len(weights[1])):
         weights[1][unit] = 0.0  # one more unit is no longer remembered
         damaged.set_weights(weights)
-        rights.append(bool(np.all(exact(pairs.labels, damaged(pairs.inputs)))))
+        rights.append(bool(np.all(exact(pairs.targets, damaged(pairs.inputs)))))
         assert rights[-1] or not certify(network(damaged), ADDER).holds
     assert not rights[-1]
 
@@ -123,6 +124,8 @@ print(keras.models.load_model({str(path)!r})(keras.ops.zeros((1, 3, 2))).shape)
         ("predict", "two whole numbers, 0 or greater. Received: none"),
         ("predict 1 2 3", "two whole numbers, 0 or greater. Received: 1 2 3"),
         ("predict 1 2", "an exported model is needed"),
+        ("cells --output cells.txt", "must end in one of"),
+        ("cells --seed -1", "--seed "),
         ("--units 0", "--units should be greater than or equal to 1. Received: 0"),
         ("--cell transformer", '"transformer" for --cell. Choose from: "simple_rnn"'),
         ("--training-bits 0", "--training-bits .*greater than 8. Received: 0"),
@@ -138,6 +141,20 @@ def test_bad_input_is_one_sentence(words, message, capsys, tmp_path):
     assert re.search(message, error), error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_are_trained_side_by_side_and_drawn(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(binary_addition, "CURVE_EPOCHS", 1)
+
+    assert run(app, ["cells", "--output", "drawn.png"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == "drawn.png: simple_rnn, lstm, gru"
+    with PIL.Image.open("drawn.png") as picture:
+        assert picture.width > picture.height > 100
+    runs = sorted((tmp_path / "runs" / "binary_addition").iterdir())
+    records = [json.loads((folder / "run.json").read_text()) for folder in runs]
+    assert [record["architecture"]["cell"] for record in records] == ["simple_rnn", "lstm", "gru"]
+    assert all(record["config"]["bound_weight"] == 0 for record in records)
 
 
 @pytest.mark.parametrize("cell", ["simple_rnn", "lstm", "gru"])
@@ -164,7 +181,7 @@ def test_levers_reach_the_layer():
 
 
 def test_optimizer_and_clipping_come_from_the_recipe():
-    config = dataclasses.replace(app.config(), optimizer="sgd", learning_rate=0.5, clipnorm=0.1)
+    config = app.config(optimizer="sgd", learning_rate=0.5, clipnorm=0.1)
 
     optimizer = compile_model(build_model(), config, 1).optimizer
 
@@ -184,4 +201,4 @@ def test_report_and_metadata_carry_the_certificate(trained):
 
     assert metadata["certificate"] == trained.report["certificate"]
     assert set(metadata["certificate"]) == {"holds", "method", "margin", "sets"}
-    assert arithmetic.TEST_BITS == 8
+    assert sums.TEST_BITS == 8

@@ -20,18 +20,21 @@ def test_generator_and_discriminator_fit_together(shape, filters):
     assert generator.input_shape == (None, 5)
     assert generator.output["image"].shape == discriminator.input_shape == (None, *shape)
     assert discriminator.output_shape == (None, 1)
-    whole = build_model(
+    networks = build_model(
         shape, latent_dim=5, generator_filters=filters, discriminator_filters=filters[::-1]
     )
-    assert whole.output_shape == (None, 1)
+    assert list(networks) == ["generator", "discriminator"]
+    for name, alone in (("generator", generator), ("discriminator", discriminator)):
+        assert networks[name].input_shape == alone.input_shape
+        assert networks[name].output_shape == alone.output_shape
 
 
-def test_the_last_numbers_choose_the_kind():
+def test_the_last_numbers_choose_the_code():
     """A tiny step that makes another one the largest is a leap for the generator."""
     generator = build_generator(code_shares=(0.5, 0.5), latent_dim=2, filters=(8,))
     latent = np.float32([[0, 0, 1e-4, 0], [0, 0, 0, 1e-4], [0, 9, 0, 1e-4], [0, 9 + 1e-4, 0, 1e-4]])
 
-    drawn = {name: keras.ops.convert_to_numpy(each) for name, each in generator(latent).items()}
+    drawn = {n: keras.ops.convert_to_numpy(part) for n, part in generator(latent).items()}
 
     def leap(one, other):
         return np.abs(drawn["image"][one] - drawn["image"][other]).max()
@@ -40,29 +43,30 @@ def test_the_last_numbers_choose_the_kind():
     assert leap(0, 1) > 100 * leap(2, 3)
 
 
-def test_kinds_are_found_and_told_to_both():
+def test_clusters_are_found_and_both_networks_are_conditioned_on_them():
     data = app.data(app.config(num_codes=5), Run(data="embedded", quiet=True))
-    model = app.build(**data.model_arguments)
+    networks = app.build(**data.model_arguments)
     images, codes = next(data.train(0).as_numpy_iterator())
 
     assert sum(data.model_arguments["code_shares"]) == pytest.approx(1)
     assert len(images) == len(codes) and set(codes) <= set(range(5))
-    assert model.input_shape == (None, 64 + 5) and model.output_shape == (None, 5)
+    assert networks["generator"].input_shape == (None, 64 + 5)
+    assert networks["discriminator"].output_shape == (None, 5)
 
 
 def test_without_codes_the_labels_are_left_alone():
     data = app.data(app.config(num_codes=0), Run(data="embedded", quiet=True))
 
-    assert data.model_arguments == {}
-    assert set(data.training.labels) == set(range(10))
+    assert data.model_arguments == {"input_shape": (28, 28, 1)}
+    assert set(data.splits["train"].targets) == set(range(10))
 
 
 def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
-    model = build_model()
+    layers = [layer for network in build_model().values() for layer in network._flatten_layers()]
 
-    kinds = {type(layer).__name__ for layer in model._flatten_layers()}
-    assert {"Conv2D", "Conv2DTranspose", "BatchNormalization", "LeakyReLU"} <= kinds
-    assert not {kind for kind in kinds if "Pool" in kind or "Dense" in kind}
+    names = {type(layer).__name__ for layer in layers}
+    assert {"Conv2D", "Conv2DTranspose", "BatchNormalization", "LeakyReLU"} <= names
+    assert not {name for name in names if "Pool" in name or "Dense" in name}
 
 
 def test_drawn_images_are_grey_values():
@@ -79,16 +83,16 @@ def test_drawn_images_are_grey_values():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_images_and_scores_stay_float32(precision):
     keras.config.set_dtype_policy(precision)
-    model = build_model(**SMALL)
+    networks = build_model(**SMALL)
 
-    assert model.output.dtype == "float32"
-    assert model.get_layer("generator").output["image"].dtype == "float32"
+    assert networks["discriminator"].output.dtype == "float32"
+    assert networks["generator"].output["image"].dtype == "float32"
 
 
 def test_it_learns_draws_and_answers(capsys):
-    config = app.config(epochs=3, batch_size=16, discriminator_steps=2, num_codes=64)
+    recipe = app.recipe(epochs=3, batch_size=16, discriminator_steps=2, num_codes=64, **SMALL)
 
-    trained = train(app, config, Run(data="embedded", quiet=True), SMALL)
+    trained = train(app, recipe, Run(data="embedded", quiet=True))
 
     distances = trained.history["val_frechet_distance"]
     assert distances == sorted(distances, reverse=True)

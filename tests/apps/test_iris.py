@@ -1,11 +1,11 @@
-import dataclasses
+import re
 
 import numpy as np
 import pytest
 
-from apps.iris import app, build_model, cross_validate, whiten
-from suite import Run, train
-from suite.data.examples import Split
+from apps.iris import app, build_model, whiten
+from suite import Run, cli, train
+from suite.data import Examples
 
 
 def test_whitening_makes_the_classes_round():
@@ -14,19 +14,19 @@ def test_whitening_makes_the_classes_round():
     rows = np.concatenate(
         [random.normal(size=(200, 2)) @ mix + [0, 5], random.normal(size=(200, 2)) @ mix]
     )
-    split = Split(rows, np.repeat([0, 1], 200))
+    split = Examples(rows, np.repeat([0, 1], 200))
 
     white = whiten(split)
     done = (rows - white["mean"]) @ white["whitening"]
 
-    within = [np.cov(done[split.labels == label].T) for label in (0, 1)]
+    within = [np.cov(done[split.targets == label].T) for label in (0, 1)]
     np.testing.assert_allclose(np.mean(within, axis=0), np.eye(2), atol=1e-6)
 
 
 def test_constant_column_does_not_break_the_whitening():
     rows = np.column_stack([np.arange(10.0), np.full(10, 3.0)])
 
-    white = whiten(Split(rows, np.arange(10) % 2))
+    white = whiten(Examples(rows, np.arange(10) % 2))
 
     assert np.isfinite(white["whitening"]).all()
 
@@ -59,29 +59,11 @@ def test_it_learns():
     assert trained.report["metrics"]["test_accuracy"] >= 0.9
 
 
-def test_cross_validation_trains_anew_for_each_fold():
-    config = app.config(folds=3, repeats=2, epochs=1)
-    data = app.data(config, Run(data="embedded"))
-    model = app.build(**data.model_arguments)
-    before = model.get_weights()
+def test_predict_says_the_species(capsys):
+    train(app, run=Run(data="embedded", quiet=True))
 
-    accuracies = cross_validate(model, data.unsplit, config)
-    again = cross_validate(model, data.unsplit, dataclasses.replace(config))
-
-    assert len(accuracies) == 6
-    assert np.mean(accuracies) > 0.9
-    assert len(again) == 6
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_cross_validation_cannot_see_the_labels_it_is_judged_by():
-    config = app.config(folds=5, repeats=1, epochs=1)
-    data = app.data(config, Run(data="embedded"))
-    shuffled = np.random.default_rng(0).permutation(data.unsplit.labels)
-
-    accuracies = cross_validate(
-        app.build(**data.model_arguments), data.unsplit._replace(labels=shuffled), config
-    )
-
-    assert np.mean(accuracies) < 0.55
+    assert cli.run(app, ["predict", "5.1", "3.5", "1.4", "0.2"]) == 0
+    assert re.fullmatch(r"setosa \(\d+\.\d%\)\n", capsys.readouterr().out)
+    assert cli.run(app, ["predict", "5.1"]) == 2
+    said = capsys.readouterr().err
+    assert "4 numbers (sepal_length, " in said and said.endswith("Received: 1\n")

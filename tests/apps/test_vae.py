@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from apps.vae import app, build_decoder, build_encoder, build_model
 from suite import Run, cli, train
+from suite.app import Fitted
 
 SMALL = {"filters": (4, 8), "units": (16,), "latent_dim": 2}
 
@@ -14,6 +15,7 @@ SMALL = {"filters": (4, 8), "units": (16,), "latent_dim": 2}
 @pytest.mark.parametrize("shape", [(28, 28, 1), (30, 17, 3)])
 def test_encoder_and_decoder_fit_together(network, shape):
     knobs = {"network": network, "latent_dim": 5, "filters": (4, 8), "units": (16, 12)}
+    knobs |= {"activation": "relu"}
 
     encoder, decoder = build_encoder(shape, **knobs), build_decoder(shape, **knobs)
 
@@ -23,13 +25,19 @@ def test_encoder_and_decoder_fit_together(network, shape):
     }
     assert decoder.input_shape == (None, 5)
     assert {t.shape for t in decoder.outputs} == {(None, *shape)}
-    assert build_model(shape, **knobs).output_shape == (None, *shape)
+    networks = build_model(shape, **knobs)
+    assert list(networks) == ["encoder", "decoder"]
+    assert networks["encoder"].output_shape == encoder.output_shape
+    assert networks["decoder"].output_shape == decoder.output_shape
 
 
 def test_reconstructions_are_grey_values():
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1))
 
-    drawn = keras.ops.convert_to_numpy(build_model(**SMALL)(images))
+    networks = build_model(**SMALL)
+
+    means = networks["encoder"](images)["mean"]
+    drawn = keras.ops.convert_to_numpy(networks["decoder"](means)["image"])
 
     assert drawn.shape == images.shape
     assert drawn.min() >= 0
@@ -40,13 +48,9 @@ def test_reconstructions_are_grey_values():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_what_is_said_of_probabilities_stays_float32(precision, network):
     keras.config.set_dtype_policy(precision)
-    model = build_model(network=network, **SMALL)
+    networks = build_model(network=network, **SMALL)
 
-    outputs = [
-        *model.get_layer("encoder").outputs,
-        *model.get_layer("decoder").outputs,
-        model.output,
-    ]
+    outputs = [tensor for part in networks.values() for tensor in part.outputs]
     assert {tensor.dtype for tensor in outputs} == {"float32"}
 
 
@@ -54,22 +58,29 @@ def test_what_is_said_of_probabilities_stays_float32(precision, network):
     "recipe", [{"objective": "iwae", "num_samples": 3}, {"likelihood": "continuous_bernoulli"}]
 )
 def test_other_bounds_and_likelihoods_are_learnt(recipe):
-    config = app.config(learning_rate=1e-2, nll_samples=5, **recipe)
-    data = app.data(config, Run(data="embedded"))
-    model = app.compile(build_model(**SMALL), config, 40)
+    knobs = {"epochs": 1, "learning_rate": 1e-2, "nll_samples": 5, "min_steps_per_epoch": 40}
+    recipe = app.recipe(batch_size=40, **knobs, **recipe, **SMALL)
+    run = Run(data="embedded", quiet=True)
+    untrained = train(app, recipe, run, until="open")
+    fitted = Fitted(
+        model=untrained.model,
+        networks=untrained.networks,
+        data=untrained.data,
+        config=recipe.config,
+        folder=untrained.folder,
+    )
 
-    before = app.evaluate(model, data, config)
-    model.fit(data.train(0), steps_per_epoch=40, shuffle=False, verbose=0)
-    after = app.evaluate(model, data, config)
+    before = app.evaluate(fitted)
+    after = train(app, recipe, run, until="judge").metrics
 
     assert after["test_nll"] < before["test_nll"] - 20
     assert after["test_nll"] <= -after["test_elbo"]
 
 
 def test_it_learns_draws_and_answers(capsys):
-    config = app.config(epochs=2, nll_samples=10, learning_rate=1e-2)
+    recipe = app.recipe(epochs=2, nll_samples=10, learning_rate=1e-2, **SMALL)
 
-    trained = train(app, config, Run(data="embedded", quiet=True), SMALL)
+    trained = train(app, recipe, Run(data="embedded", quiet=True))
 
     history, metrics = trained.history, trained.report["metrics"]
     assert history["val_loss"][-1] < history["val_loss"][0]
@@ -82,7 +93,7 @@ def test_it_learns_draws_and_answers(capsys):
     assert "figures/training.gif" in (trained.folder / "REPORT.md").read_text()
 
     signatures = tf.saved_model.load(str(trained.saved_model)).signatures
-    assert {"serve", "encode", "decode", "sample"} <= set(signatures)
+    assert {"serve", "encode", "decode", "sample", "picture"} <= set(signatures)
     drawn = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
     assert drawn.shape == (3, 28, 28, 1)
     said = signatures["encode"](image=drawn)
@@ -110,9 +121,9 @@ def test_pictures_of_a_single_class_will_do():
     pictures = random.integers(0, 256, (40, 28, 28), dtype=np.uint8)
     labels = np.zeros(40, int)
     np.savez("ones.npz", x_train=pictures, y_train=labels, x_test=pictures[:5], y_test=labels[:5])
-    config = app.config(epochs=1, batch_size=8, nll_samples=1)
+    recipe = app.recipe(**app.tiny)
 
-    trained = train(app, config, Run(data="ones.npz", quiet=True), SMALL)
+    trained = train(app, recipe, Run(data="ones.npz", quiet=True))
 
     assert (trained.folder / "figures" / "interpolation.png").exists()
 
