@@ -16,6 +16,14 @@ tf.config.set_logical_device_configuration(
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of a file stay together, unless they say with which others they belong."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     """Every test works in an empty folder, without data prepared elsewhere, and in float32."""
@@ -26,6 +34,7 @@ def own_folder(tmp_path, monkeypatch):
     keras.config.set_dtype_policy("float32")
     logger = logging.getLogger("suite")
     logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
     logger.propagate = True
 
 

@@ -7,28 +7,48 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 [NEW_APP] = [block for block in BLOCKS if "main(app)" in block]
 
 
-def test_two_new_files_add_an_app(tmp_path):
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A copy of the project with the two files."""
+    house = tmp_path_factory.mktemp("house")
     for folder in ("apps", "suite", "tests"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pyc*"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "apps" / "xor.py").write_text(NEW_APP)
-    (tmp_path / "tests" / "apps" / "test_xor.py").write_text("def test_maths(): assert 1 ^ 1 == 0")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        shutil.copytree(ROOT / folder, house / folder, ignore=shutil.ignore_patterns("__pyc*"))
+    shutil.copy(ROOT / "pyproject.toml", house)
+    (house / "apps" / "xor.py").write_text(NEW_APP)
+    (house / "tests" / "apps" / "test_xor.py").write_text("def test_maths(): assert 1 ^ 1 == 0")
+    return house
 
-    def python(*words):
-        return subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
 
-    trained = python("-m", "apps.xor", "--units", "6", "--quiet")
+def python(house, *words):
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=house,
+        env={**os.environ, "PYTHONPATH": str(house)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_it_trains_evaluates_and_is_listed(house):
+    trained = python(house, "-m", "apps.xor", "--units", "6", "--quiet")
+
     assert trained.returncode == 0, trained.stderr
     assert "test_accuracy  1.0000" in trained.stdout
-    assert "xor              Exclusive or by a network" in python("-m", "apps").stdout
-    contract = python("-m", "pytest", "-q", "-n0", "tests/test_contract.py", "-k", "xor")
+    assert re.search(r"xor +Exclusive or by a network", python(house, "-m", "apps").stdout)
+    evaluated = python(house, "-m", "apps.xor", "evaluate")
+    assert evaluated.stdout.count("test_accuracy  1.0000") == 2, evaluated.stderr
+
+
+def test_the_contract_covers_it(house):
+    contract = python(house, "-m", "pytest", "-q", "-n0", "tests/test_contract.py", "-k", "xor")
+
     assert contract.returncode == 0, contract.stdout
+    assert " passed" in contract.stdout and " skipped" not in contract.stdout

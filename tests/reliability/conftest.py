@@ -4,7 +4,11 @@ import pytest
 from suite.app import app_names
 from tests.reliability.runs import SmallRun
 
-QUICK_APPS = ("iris",)  # the tests with the others are marked `full`
+# One application for each kind of trainer: plain `fit`, a recurrent network, adversaries, a bound,
+# and a player of environments.
+TRAINERS = ("iris", "binary_addition", "dcgan", "vae", "a2c")
+# By the argument of a test that names an application; the tests with all others are marked `full`.
+QUICK_APPS = {"name": ("iris",), "trainer": TRAINERS}
 hypothesis.settings.register_profile("default", max_examples=50, deadline=10_000)
 hypothesis.settings.register_profile("full", max_examples=2000, deadline=10_000)
 hypothesis.settings.load_profile("default")
@@ -12,14 +16,15 @@ hypothesis.settings.load_profile("default")
 
 def pytest_generate_tests(metafunc):
     """Every app that is found, of which only some are tried where there is little time."""
-    if "name" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "name",
-            [
-                pytest.param(name, marks=() if name in QUICK_APPS else pytest.mark.full)
-                for name in app_names()
-            ],
-        )
+    for argument, quick in QUICK_APPS.items():
+        if argument in metafunc.fixturenames:
+            metafunc.parametrize(
+                argument,
+                [
+                    pytest.param(name, marks=() if name in quick else pytest.mark.full)
+                    for name in app_names()
+                ],
+            )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,24 +18,12 @@ from suite.training.state import PROGRESS, states
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 300  # seconds
-# An app that has one of these knobs becomes smaller by it; one found later may have none of them.
-SMALL = {
-    "epochs": [3],
-    "batch_size": [32],
-    "num_envs": [4],
-    "steps_per_epoch": [10],
-    "bound_weight": [0],
-    "nll_samples": [1],
-    "latent_dim": [16],
-    "units": [8],
-    "filters": [4, 8],
-    "generator_filters": [8, 4],
-    "discriminator_filters": [4, 8],
-}
+EPOCHS = 3
+CLOCKS = ("second", "begun")  # in the names of what differs from run to run
 
 
 class SmallRun:
-    """A training that can be started, killed and resumed.
+    """The `tiny` training of an app, of several epochs, that can be started, killed and resumed.
 
     Args:
         name: The app's.
@@ -46,11 +35,9 @@ class SmallRun:
         self.name, self.folder = name, folder
         self.run_dir, self.exports = folder / "run", folder / "exports"
         self.printed = folder / "output.txt"
-        app = load_app(name)
-        knobs = {*vars(app.config()), *app.architecture_knobs()}
         self.words = ["--data", "embedded", "--deterministic", "--seed", str(seed)]
-        for knob in knobs & SMALL.keys():
-            self.words += [f"--{knob.replace('_', '-')}", *map(str, SMALL[knob])]
+        for knob, value in {**load_app(name).tiny, "epochs": EPOCHS}.items():
+            self.words += _typed(knob.replace("_", "-"), value)
 
     def start(self, *words: str, **options: object) -> subprocess.Popen:
         """Starts a process that trains."""
@@ -84,17 +71,39 @@ class SmallRun:
         saved = self.exports / self.name / str(versions(self.exports / self.name)[-1])
         exported = _variables(str(saved / "variables" / "variables"))
         state = _variables(states(self.run_dir / "checkpoints")[-1])
-        epoch, step, rows, *_ = json.loads(state[PROGRESS])
-        metrics = json.loads((self.run_dir / "report.json").read_text())["metrics"]
+        report = json.loads((self.run_dir / "report.json").read_text())
         return {
-            # What callbacks count, and Python's own objects, hold times.
-            **{name: each for name, each in state.items() if not name.endswith("/py_state")},
-            "progress": json.dumps([epoch, step, rows]).encode(),
+            **state,
+            # The progress, and what callbacks and models remember.
+            PROGRESS: _timeless(json.loads(state[PROGRESS])),
             # Keras gives them no order.
             "export": b"".join(sorted(exported.values())),
             "log": (self.run_dir / "log.csv").read_bytes(),
-            "metrics": json.dumps({k: metrics[k] for k in metrics if "second" not in k}).encode(),
+            "metrics": _timeless(report["metrics"]),
+            "data": _timeless(report["data"]),
         }
+
+
+def _typed(flag: str, value: Any) -> list[str]:
+    """A knob as it is typed."""
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
+
+
+def _timeless(content: Any) -> bytes:
+    """The content as JSON, without what a clock has said."""
+    return json.dumps(_without_clocks(content), sort_keys=True).encode()
+
+
+def _without_clocks(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {
+            name: _without_clocks(part)
+            for name, part in content.items()
+            if not any(word in name for word in CLOCKS)
+        }
+    return [_without_clocks(part) for part in content] if isinstance(content, list) else content
 
 
 def _variables(prefix: str) -> dict[str, bytes]:
@@ -103,8 +112,8 @@ def _variables(prefix: str) -> dict[str, bytes]:
     names = reader.get_variable_to_shape_map().keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
     tensors = {name: reader.get_tensor(name) for name in names}
     return {
-        name: each if isinstance(each, bytes) else np.asarray(each).tobytes()
-        for name, each in tensors.items()
+        name: tensor if isinstance(tensor, bytes) else np.asarray(tensor).tobytes()
+        for name, tensor in tensors.items()
     }
 
 
@@ -148,4 +157,5 @@ def ended(process: subprocess.Popen) -> int:
         return process.wait(LONGEST)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
         raise

@@ -11,9 +11,9 @@ import pytest
 from suite import InputError, Run
 from suite.app import load_app
 from suite.export.versions import versions
-from suite.serve.batches import Limits
+from suite.serve.batching import Limits
 from suite.serve.models import Models
-from tests.reliability.runs import SmallRun, differences
+from tests.reliability.runs import EPOCHS, SmallRun, differences
 
 
 def cut_off(path):
@@ -50,15 +50,16 @@ DAMAGE = {
     ["data with a bit flipped"]
     + [pytest.param(kind, marks=pytest.mark.full) for kind in DAMAGE if "flipped" not in kind],
 )
-def test_damaged_state_gives_way_to_the_one_before(name, kind, undisturbed, tmp_path):
-    run = copied(undisturbed(name), tmp_path / "damaged")
+def test_damaged_state_gives_way_to_the_one_before(trainer, kind, undisturbed, tmp_path):
+    run = copied(undisturbed(trainer), tmp_path / "damaged")
     ending, damage = DAMAGE[kind]
-    damage(run.run_dir / "checkpoints" / f"ckpt-3.{ending}")
+    newest = f"ckpt-{EPOCHS}"
+    damage(run.run_dir / "checkpoints" / f"{newest}.{ending}")
 
     assert run.finish("--resume") == 0, run.output
 
-    assert "ckpt-3 is damaged" in run.output and "Traceback" not in run.output
-    assert differences(run, undisturbed(name)) == []
+    assert f"{newest} is damaged" in run.output and "Traceback" not in run.output
+    assert differences(run, undisturbed(trainer)) == []
 
 
 @pytest.mark.full

@@ -14,14 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from apps import binary_addition
 from apps.iris import app as iris
 from suite import InputError, Run, cli, train
 from suite.app import app_names, load_app
-from suite.data.pictures import load_digits, read_picture
-from suite.data.tables import load_iris
+from suite.data.image_sources import load_pictures
+from suite.data.pictures import read_picture
+from suite.data.tables import load_table
 from suite.errors import sentence
-from suite.run import refuse_other_data, reopen, signed
-from suite.training.stages import compiled
+from suite.training.record import refuse_other_data, reopen, with_checksum
+from suite.training.session import build
 from suite.training.state import Progress, TrainingState
 
 # Files are made anew for each case, in the test's own folder.
@@ -48,7 +50,8 @@ def command_lines(draw):
     app = load_app(draw(st.sampled_from(NAMES)))
     knobs = [*vars(app.config()), *app.architecture_knobs(), *vars(Run()), "recipe"]
     flags = st.sampled_from([f"--{knob.replace('_', '-')}" for knob in knobs])
-    commands = st.sampled_from(["evaluate", "--help", "--version", *app.commands])
+    standard = ["evaluate", "cross-validate", "--help", "--version"]
+    commands = st.sampled_from([*standard, *app.commands])
     words = st.lists(st.one_of(flags, ANYTHING, commands), max_size=8)
     return app, draw(words)
 
@@ -58,7 +61,10 @@ def command_lines(draw):
 def test_flags(case, monkeypatch, capsys):
     app, words = case
     # What passes is not trained.
-    monkeypatch.setattr(cli, "train", lambda *arguments: SimpleNamespace(report={}))
+    trained = SimpleNamespace(report={}, history={"loss": [1.0], "exact": [0.0]})
+    monkeypatch.setattr(cli, "train", lambda *arguments: trained)
+    monkeypatch.setattr(cli, "cross_validate", lambda *arguments, **options: {"folds": 2})
+    monkeypatch.setattr(binary_addition, "train", lambda *arguments, **options: trained)
 
     code = cli.run(app, words)
 
@@ -128,7 +134,7 @@ def test_npz(content, tmp_path):
     path.write_bytes(content)
 
     try:
-        examples = load_digits(Run(data=str(path)))
+        examples = load_pictures(Run(data=str(path)))
     except InputError as error:
         assert "\n" not in str(error)
     else:
@@ -187,7 +193,7 @@ def test_csv(content, tmp_path):
     path.write_bytes(content)
 
     try:
-        examples = load_iris(Run(data=str(path)))
+        examples = load_table(Run(data=str(path)))
     except InputError as error:
         assert len(str(error)) < 10_000
     else:
@@ -207,9 +213,9 @@ JSON = st.recursive(
 def iris_run(tmp_path_factory):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    config = iris.config(epochs=2, batch_size=32)
-    settings = Run(data="embedded", quiet=True, run_dir=folder, export_dir=folder / "exports")
-    train(iris, config, settings, {"units": 8})
+    recipe = iris.recipe(**{**iris.tiny, "epochs": 2})
+    run = Run(data="embedded", quiet=True, run_dir=folder, export_dir=folder / "exports")
+    train(iris, recipe, run)
     return folder
 
 
@@ -226,7 +232,7 @@ def records(draw, whole):
             break
         holder = holder[key]
     holder[key] = draw(JSON)
-    return json.dumps(signed(record) if draw(st.booleans()) else record).encode()
+    return json.dumps(with_checksum(record) if draw(st.booleans()) else record).encode()
 
 
 @fuzz
@@ -237,10 +243,10 @@ def test_run_folders(data, iris_run, tmp_path):
     given_run = Run(run_dir=tmp_path, resume=True)
 
     try:
-        folder, (config, architecture), again = reopen(iris, iris.config(), {}, given_run)
+        folder, recipe, again, _ = reopen(iris, iris.recipe(), given_run)
         refuse_other_data(folder, whole["fingerprint"])
-        examples = iris.data(config, dataclasses.replace(again, data="embedded"))
-        compiled(iris, config, again, architecture, examples)
+        examples = iris.data(recipe.config, dataclasses.replace(again, data="embedded"))
+        iris.compile(build(iris, recipe, examples), recipe.config, 1)
     except InputError as error:
         assert "\n" not in sentence(error)
 

@@ -1,6 +1,5 @@
 """A training may be killed at any moment: once resumed, it ends as if nothing had happened."""
 
-import itertools
 import random
 import signal
 
@@ -8,38 +7,58 @@ import pytest
 
 from tests.reliability.runs import SmallRun, differences, disturb
 
-KILLS = 5
 # One after the other; a moment that does not come again lets the training end.
 CHAINS = [
+    ["a step", "a checkpoint", "the export"],
     ["a step", "a checkpoint", "a figure", "the export", "the report"],
     ["a checkpoint", "a step", "the export", "a figure", "the report"],
     ["a step", "a step", "a checkpoint", "the export", "the export"],
     ["a checkpoint", "a checkpoint", "a figure", "a figure", "the report"],
 ]
+AFTER_TRAINING = ["a figure", "the report"]
+
+
+def killed(name, moments, folder):
+    """Trainings that were killed at these moments, and resumed; all but the last have ended."""
+    chance = random.Random(f"{name} {moments}")
+    kills, runs = 0, []
+    while kills < len(moments):
+        words = ["--resume"]
+        if not runs or (runs[-1].run_dir / "report.json").exists():
+            runs.append(SmallRun(name, folder / f"killed-{len(runs)}"))
+            words = []
+        process = runs[-1].start(*words)
+        disturb(runs[-1], process, moments[kills], chance, signal.SIGKILL)
+        assert process.returncode in (-signal.SIGKILL, 0), runs[-1].output
+        kills += process.returncode == -signal.SIGKILL
+    return runs
+
+
+def assert_nothing_was_lost(runs, undisturbed):
+    assert runs[-1].finish("--resume") == 0, runs[-1].output
+    for run in runs:
+        assert "Traceback" not in run.output
+        assert differences(run, undisturbed) == []
 
 
 @pytest.mark.parametrize(
     "chain", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, len(CHAINS)))]
 )
 def test_killed_and_resumed_it_ends_with_the_same_bytes(
-    name, chain, undisturbed, tmp_path, record_property
+    trainer, chain, undisturbed, tmp_path, record_property
 ):
-    record_property("tried", KILLS)
-    chance = random.Random(f"{name} {chain}")
-    moments = itertools.cycle(CHAINS[chain])
-    kills, runs = 0, []
-    while kills < KILLS:
-        words = ["--resume"]
-        if not runs or (runs[-1].run_dir / "report.json").exists():
-            runs.append(SmallRun(name, tmp_path / f"killed-{len(runs)}"))
-            words = []
-        process = runs[-1].start(*words)
-        disturb(runs[-1], process, next(moments), chance, signal.SIGKILL)
-        assert process.returncode in (-signal.SIGKILL, 0), runs[-1].output
-        kills += process.returncode == -signal.SIGKILL
+    record_property("tried", len(CHAINS[chain]))
 
-    assert runs[-1].finish("--resume") == 0, runs[-1].output
+    runs = killed(trainer, CHAINS[chain], tmp_path)
 
-    for run in runs:
-        assert "Traceback" not in run.output
-        assert differences(run, undisturbed(name)) == []
+    assert_nothing_was_lost(runs, undisturbed(trainer))
+
+
+def test_killed_after_the_training_it_judges_and_exports_anew(
+    name, undisturbed, tmp_path, record_property
+):
+    record_property("tried", len(AFTER_TRAINING))
+
+    runs = killed(name, AFTER_TRAINING, tmp_path)
+
+    assert_nothing_was_lost(runs, undisturbed(name))

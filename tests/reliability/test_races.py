@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from suite.export.saved_model import Export
+from suite.export.exported import Exports
 from suite.export.versions import versions
-from suite.serve.batches import Limits
+from suite.serve.batching import Limits
 from suite.serve.models import Models
 from tests.reliability.runs import SmallRun, differences
 
@@ -72,5 +72,5 @@ def test_two_exports_at_once_while_a_server_looks(name, undisturbed, tmp_path):
     assert not any(text for _, text in models.states(name).values())
     assert not list((tmp_path / "exports" / name).glob(".*"))
     for number in (1, 2):
-        Export(export_dir=tmp_path / "exports", version=number).keras_model(name)
+        Exports(export_dir=tmp_path / "exports", version=number).open(name).built()
     assert differences(runs[0], undisturbed(name)) == []

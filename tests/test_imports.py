@@ -1,0 +1,36 @@
+"""Importing an application prints nothing and starts nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from suite.app import app_names
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = """
+import contextlib, io, json, sys, threading
+import keras, numpy, tensorflow
+threads, effects = threading.active_count(), {}
+for name in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        __import__(f"apps.{name}")
+    started = threading.active_count() - threads
+    effects[name] = [printed.getvalue(), started, "tensorflow_datasets" in sys.modules]
+print(json.dumps(effects))
+"""
+
+
+def test_import_of_an_app_prints_nothing_and_starts_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *app_names()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert json.loads(done.stdout) == {name: ["", 0, False] for name in app_names()}

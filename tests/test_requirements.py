@@ -1,0 +1,50 @@
+"""What is imported is installed: by the package alone, and for serving with its extra."""
+
+import ast
+import configparser
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Installed with another one that is required, and used through it.
+COME_WITH = {"google": "tensorflow", "grpc": "tensorflow"}
+
+
+def required(*extras):
+    """The names of the distributions in setup.cfg."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options"]["install_requires"].splitlines()
+    for extra in extras:
+        lines += config["options.extras_require"][extra].splitlines()
+    names = (re.match(r"[\w.-]+", line.strip()) for line in lines)
+    return {name[0].lower().replace("_", "-") for name in names if name}
+
+
+def imported(folder):
+    """The packages that its files import, wherever in them, but for our own and Python's."""
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            for name in names:
+                package = name.partition(".")[0]
+                if package not in {"suite", "apps", *sys.stdlib_module_names}:
+                    yield package, path
+
+
+@pytest.mark.parametrize(("folder", "extras"), [("apps", ()), ("suite", ("serve", "ray"))])
+def test_every_import_is_required(folder, extras):
+    distributions = packages_distributions()
+
+    for package, path in imported(ROOT / folder):
+        of_server = path.is_relative_to(ROOT / "suite" / "serve")
+        allowed = required(*(extras if of_server else ()))
+        names = {name.lower().replace("_", "-") for name in distributions.get(package, [package])}
+        names.add(COME_WITH.get(package, package))
+        assert names & allowed, f"{package}, imported by {path}, is not required"
