@@ -33,7 +33,9 @@ def peer(seed: int) -> dict[str, Any]:
     from stable_baselines3 import A2C
     from stable_baselines3.common.env_util import make_vec_env
 
-    from suite.rl.environments import EPISODES, Environments, returns_of
+    from suite.rl.environments import Environments
+    from suite.rl.episodes import EPISODES
+    from suite.rl.evaluation import returns_of
 
     model = A2C("MlpPolicy", make_vec_env("CartPole-v1", 8, seed), ent_coef=0.0, seed=seed)
     watched = Environments("CartPole-v1", EPISODES)

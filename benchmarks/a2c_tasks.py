@@ -48,7 +48,9 @@ def peer(task: Task, seed: int) -> dict[str, Any]:
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import VecNormalize
 
-    from suite.rl.environments import EPISODES, Environments, returns_of
+    from suite.rl.environments import Environments
+    from suite.rl.episodes import EPISODES
+    from suite.rl.evaluation import returns_of
 
     num_envs, steps, settings = ZOO[task]
     played = VecNormalize(

@@ -20,14 +20,13 @@ import json
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import said
+from benchmarks.turns import opened, said
 from suite import Run
 
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -37,29 +36,23 @@ command_line = cyclopts.App(help=__doc__)
 
 def ours(cell: str, seed: int) -> dict[str, Any]:
     """The default recipe, by the application's own functions."""
-    import keras
-
     from apps.binary_addition import app
-    from suite.training.stages import compiled
 
-    config, run = app.config(), Run(seed=seed)
-    keras.utils.set_random_seed(seed)
-    data = app.data(config, run)
-    model = compiled(app, config, run, {"cell": cell}, data)
+    fitted = opened(app, app.recipe(cell=cell), Run(seed=seed, quiet=True))
     started = time.perf_counter()
-    model.fit(
-        data.train(0),
-        steps_per_epoch=data.steps_per_epoch,
-        epochs=config.epochs,
-        callbacks=app.callbacks(model, config, data, Path()),
+    fitted.model.fit(
+        fitted.data.train(0),
+        steps_per_epoch=fitted.data.steps_per_epoch,
+        epochs=fitted.config.epochs,
+        callbacks=app.callbacks(fitted),
         shuffle=False,
         verbose=0,
     )
     return {
         "seconds": time.perf_counter() - started,
-        "parameters": model.count_params(),
-        **app.evaluate(model, data, config),
-        **app.findings(model),
+        "parameters": fitted.model.count_params(),
+        **app.evaluate(fitted),
+        **app.findings(fitted),
     }
 
 

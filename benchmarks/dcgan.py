@@ -6,7 +6,7 @@
 Ours is the default recipe of `dcgan`, a process for each seed. The peer is the network, the losses,
 the optimizers and the batches of the tutorial "Deep Convolutional Generative Adversarial Network",
 on all 60,000 training images. It is looked at when it has trained as long as ours did on average,
-the search for kinds of images included; or, alone, after its epochs. Both are judged alike, by
+the search for clusters included; or, alone, after its epochs. Both are judged alike, by
 10,000 samples against the 10,000 test images.
 """
 
@@ -40,11 +40,11 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
     from keras import layers
 
     from suite import Run
-    from suite.data.pictures import load_digits
+    from suite.data.image_sources import load_pictures
     from suite.metrics import fidelity
 
     keras.utils.set_random_seed(seed)
-    examples = load_digits(Run(data="tfds", seed=seed))
+    examples = load_pictures(Run(data="tfds", seed=seed))
     generator = keras.Sequential(
         [
             keras.Input((LATENT_DIM,)),
@@ -107,7 +107,7 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
         if not epochs and time.perf_counter() - started > seconds:
             break
     trained = time.perf_counter() - started
-    found = fidelity.judge(decoder, examples.test.inputs, examples.train.inputs)
+    found = fidelity.evaluate_samples(decoder, examples.test.inputs, examples.train.inputs)
     return {"seconds": trained, "epochs": steps / len(dataset), **found}
 
 

@@ -16,9 +16,9 @@ import cyclopts
 
 from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
-from benchmarks.turns import rate_of_fit, rates, ratio
+from benchmarks.turns import opened, rate_of_fit, rates, ratio
 from suite import Run
-from suite.data.pictures import load_digits
+from suite.data.image_sources import load_pictures
 
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
 CONFIG, KNOBS = app.config(), app.architecture_knobs()
@@ -29,11 +29,7 @@ WARM_UP, STEPS = 60, 1500
 
 def ours() -> float:
     """`fit`, as the application calls it."""
-    from suite.training.stages import compiled
-
-    run = Run()
-    data = app.data(CONFIG, run)
-    return rate_of_fit(compiled(app, CONFIG, run, {}, data), data, BATCH, WARM_UP, STEPS)
+    return rate_of_fit(opened(app, app.recipe(), Run(quiet=True)), BATCH, WARM_UP, STEPS)
 
 
 def pytorch(mode: str) -> float:
@@ -43,7 +39,7 @@ def pytorch(mode: str) -> float:
     from torch.nn.functional import one_hot, softplus
 
     def score_of(scores: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """What all kinds have in common, and what is special to that of each image."""
+        """The score that all codes share, and that of the code of each image."""
         return scores[:, 0] + scores[:, 1:].gather(1, codes[:, None])[:, 0]
 
     def normalized(convolution: nn.Module) -> list[nn.Module]:
@@ -79,9 +75,9 @@ def pytorch(mode: str) -> float:
         torch.compile(network) if mode == "compiled" else network
         for network in (generator, discriminator)
     )
-    images = torch.tensor(load_digits(Run()).train.inputs).permute(0, 3, 1, 2)
+    images = torch.tensor(load_pictures(Run()).train.inputs).permute(0, 3, 1, 2)
     images = images.float().contiguous(memory_format=torch.channels_last)
-    kinds = torch.randint(NUM_CODES, (len(images),))
+    clusters = torch.randint(NUM_CODES, (len(images),))
     order = torch.randperm(len(images))
 
     for step in range(WARM_UP + STEPS):
@@ -94,7 +90,7 @@ def pytorch(mode: str) -> float:
         told = CODE_SCALE * one_hot(codes, NUM_CODES)
         fake = draw(torch.cat([latent, told], 1)[:, :, None, None])
         # One pass through the discriminator for both losses: gradients are taken apart.
-        real_score = score_of(tell(real).flatten(1), kinds[rows])
+        real_score = score_of(tell(real).flatten(1), clusters[rows])
         fake_score = score_of(tell(fake).flatten(1), codes)
         doubt = CONFIG.label_smoothing
         of_real = (1 - doubt) * softplus(-real_score) + doubt * softplus(real_score)

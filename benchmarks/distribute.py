@@ -60,22 +60,24 @@ def worker() -> tuple[float, float]:
     from apps.mnist_cnn import app
     from suite import Run
     from suite.placement.keras_3_15 import fit_on_replicas
-    from suite.placement.strategy import spread, strategy
+    from suite.placement.replicas import distribute
+    from suite.placement.strategy import connect
     from suite.training.batch_norm import fused_batch_normalization
     from suite.training.callbacks import Throughput
+    from suite.training.session import build
 
-    placement = strategy("auto")
+    placement = connect("auto")
     several = placement.num_replicas_in_sync > 1
-    config = app.config()
-    data = app.data(config, Run(data="tfds"))
+    recipe = app.recipe()
+    data = app.data(recipe.config, Run(data="tfds"))
     with placement.scope():
-        model = app.compile(app.build(**data.model_arguments), config, STEPS * EPOCHS)
+        model = app.compile(build(app, recipe, data), recipe.config, STEPS * EPOCHS)
     model.jit_compile = False
     model.steps_per_execution = 1 if several else 30  # as `suite.train` does
-    throughput = Throughput(config.batch_size)
+    throughput = Throughput(data.batch_size)
     with fused_batch_normalization(model), fit_on_replicas(placement):
         model.fit(
-            spread(partial(data.train, 0), placement),
+            distribute(partial(data.train, 0), placement),
             steps_per_epoch=STEPS,
             epochs=EPOCHS,
             shuffle=False,

@@ -13,7 +13,7 @@ from pathlib import Path
 import cyclopts
 import keras
 
-from suite.data.examples import fingerprint
+from suite.data import Examples
 from suite.metrics.fidelity import CLASSIFIER
 
 
@@ -33,7 +33,7 @@ def main(seed: int = 0) -> None:
         trained = train(app, run=run)
         shutil.copy(trained.saved_model / "assets.extra" / "model.keras", CLASSIFIER)
     print(f"test_accuracy {trained.report['metrics']['test_accuracy']:.4f}")
-    print(fingerprint(keras.models.load_model(CLASSIFIER).get_weights()))
+    print(Examples(keras.models.load_model(CLASSIFIER).get_weights()).digest())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Stratified 10-fold cross-validation, repeated 5 times, over the 150 rows. The re
 folds of other seeds than the one reported.
 """
 
-import keras
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
@@ -14,20 +13,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from apps.iris import Config, app, cross_validate
+from apps.iris import app
 from benchmarks.results import publish
 from suite import Run
+from suite.studies.cross_validation import cross_validate
+
+FOLDS, REPEATS, FOLDS_SEED = 10, 5, 1
 
 
 def main() -> None:
     """Measures all classifiers on the same folds."""
-    config, run = Config(folds=10), Run(quiet=True)
-    keras.utils.set_random_seed(run.seed)
-    data = app.data(config, run)
-    rows = data.unsplit
-    folds = RepeatedStratifiedKFold(
-        n_splits=config.folds, n_repeats=config.repeats, random_state=config.folds_seed
-    )
+    recipe, run = app.recipe(), Run(quiet=True)
+    source = app.data(recipe.config, run).source
+    ours = cross_validate(app, recipe, run, folds=FOLDS, repeats=REPEATS, folds_seed=FOLDS_SEED)
+    folds = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=FOLDS_SEED)
     peers = {
         "scikit-learn LDA": LinearDiscriminantAnalysis(),
         "scikit-learn linear SVM": SVC(kernel="linear"),
@@ -35,21 +34,18 @@ def main() -> None:
             StandardScaler(), SVC(kernel="linear")
         ),
     }
-    accuracies = {"apps.iris": cross_validate(app.build(**data.model_arguments), rows, config)}
+    accuracies = {"apps.iris": (ours["cv_accuracy_mean"], ours["cv_accuracy_std"])}
     for name, peer in peers.items():
-        accuracies[name] = cross_val_score(peer, rows.inputs, rows.labels, cv=folds)
+        scores = cross_val_score(peer, source.train.inputs, source.train.targets, cv=folds)
+        accuracies[name] = float(np.mean(scores)), float(np.std(scores))
     publish(
         "iris",
         [
-            {
-                "classifier": name,
-                "accuracy_mean": float(np.mean(a)),
-                "accuracy_std": float(np.std(a)),
-            }
-            for name, a in accuracies.items()
+            {"classifier": name, "accuracy_mean": mean, "accuracy_std": std}
+            for name, (mean, std) in accuracies.items()
         ],
-        data=data.description["source"],
-        folds=f"{config.folds} stratified, repeated {config.repeats} times",
+        data=source.name,
+        folds=f"{FOLDS} stratified, repeated {REPEATS} times",
     )
 
 

@@ -25,9 +25,9 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import said
+from benchmarks.turns import opened, said
 from suite import Run
-from suite.data.pictures import load_digits
+from suite.data.image_sources import load_pictures
 
 MARK = 0.99
 CONTESTANTS = ("ours", "keras.io", "PyTorch example")
@@ -88,25 +88,18 @@ def keras_clock(model, inputs, labels, steps_per_epoch):  # noqa: ANN001, ANN201
 
 def ours(seed: int) -> dict[str, float]:
     """The fast recipe of apps.mnist_cnn, by the application's own functions."""
-    import keras
-
     from apps.mnist_cnn import app
-    from suite.data.examples import collect
     from suite.training.batch_norm import fused_batch_normalization
-    from suite.training.stages import compiled
 
-    config, architecture = app.recipe("fast")
-    run = Run(seed=seed)
-    keras.utils.set_random_seed(seed)
-    data = app.data(config, run)
-    model = compiled(app, config, run, architecture, data)
-    test = collect(data.test)
-    clock, watch = keras_clock(model, test.inputs, test.labels, data.steps_per_epoch)
+    fitted = opened(app, app.recipe("fast"), Run(seed=seed, quiet=True))
+    model, data = fitted.model, fitted.data
+    test = data.splits["test"].in_memory()
+    clock, watch = keras_clock(model, test.inputs, test.targets, data.steps_per_epoch)
     with fused_batch_normalization(model):
         model.fit(
             data.train(0),
             steps_per_epoch=data.steps_per_epoch,
-            epochs=config.epochs,
+            epochs=fitted.config.epochs,
             callbacks=[watch],
             shuffle=False,
             verbose=0,
@@ -120,7 +113,7 @@ def keras_io(seed: int) -> dict[str, float]:
     from keras import layers
 
     keras.utils.set_random_seed(seed)
-    examples = load_digits(Run())
+    examples = load_pictures(Run())
     train, test = (s.inputs.astype("float32") / 255 for s in (examples.train, examples.test))
     model = keras.Sequential(
         [
@@ -135,8 +128,8 @@ def keras_io(seed: int) -> dict[str, float]:
         ]
     )
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-    clock, watch = keras_clock(model, test, examples.test.labels, -(-54000 // 128))
-    targets = keras.utils.to_categorical(examples.train.labels, 10)
+    clock, watch = keras_clock(model, test, examples.test.targets, -(-54000 // 128))
+    targets = keras.utils.to_categorical(examples.train.targets, 10)
     model.fit(
         train[:54000], targets[:54000], batch_size=128, epochs=15, callbacks=[watch], verbose=0
     )
@@ -149,12 +142,12 @@ def pytorch(seed: int) -> dict[str, float]:
     from torch import nn
 
     torch.manual_seed(seed)
-    examples = load_digits(Run())
+    examples = load_pictures(Run())
 
     def tensors(split) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN001
         images = torch.tensor(split.inputs.astype("float32") / 255).permute(0, 3, 1, 2)
         images = ((images - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
-        return images, torch.tensor(split.labels, dtype=torch.long)
+        return images, torch.tensor(split.targets, dtype=torch.long)
 
     (x, y), (x_test, y_test) = tensors(examples.train), tensors(examples.test)
     model = nn.Sequential(

@@ -15,9 +15,9 @@ import time
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import rate_of_fit, rates, ratio
+from benchmarks.turns import opened, rate_of_fit, rates, ratio
 from suite import Run
-from suite.data.pictures import load_digits
+from suite.data.image_sources import load_pictures
 
 CONTESTANTS = {
     "float32": ("ours float32", "PyTorch float32 eager", "PyTorch float32 compiled"),
@@ -29,17 +29,12 @@ WARM_UP, STEPS = 60, 450
 
 def ours(precision: str) -> float:
     """`fit`, as the application calls it."""
-    import keras
-
     from apps.mnist_cnn import app
-    from suite.training.stages import compiled
 
-    keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
-    config = app.config(batch_size=BATCH, rotation=0, shift=0, zoom=0)
-    run = Run()
-    data = app.data(config, run)
-    model = compiled(app, config, run, {"filters": FILTERS, "dropout": 0.0}, data)
-    return rate_of_fit(model, data, BATCH, WARM_UP, STEPS)
+    knobs = {"batch_size": BATCH, "rotation": 0, "shift": 0, "zoom": 0}
+    recipe = app.recipe(**knobs, filters=FILTERS, dropout=0.0)
+    run = Run(precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True)
+    return rate_of_fit(opened(app, recipe, run), BATCH, WARM_UP, STEPS)
 
 
 def pytorch(precision: str, mode: str) -> float:
@@ -47,10 +42,10 @@ def pytorch(precision: str, mode: str) -> float:
     import torch
     from torch import nn
 
-    train = load_digits(Run()).train
+    train = load_pictures(Run()).train
     x = torch.tensor(train.inputs).permute(0, 3, 1, 2).float()
     x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.tensor(train.labels, dtype=torch.long)
+    y = torch.tensor(train.targets, dtype=torch.long)
     stages, channels = [], 1
     for width in FILTERS:
         convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from suite.run import versions
+from suite.training.record import versions
 
 FOLDER = Path(__file__).parent / "results"
 

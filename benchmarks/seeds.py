@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ def measured(
         rows.append(
             {
                 "seed": seed,
-                **report["metrics"],
+                **_numbers(report["metrics"]),
                 **{
                     name: float(value)
                     for name, value in last.items()
@@ -80,7 +81,7 @@ def main(
     """
     for processes in workers:
         rows, report = measured(app, recipe, seeds, processes)
-        columns = {name: [row[name] for row in rows] for name in report["metrics"]}
+        columns = {name: [row[name] for row in rows] for name in _numbers(report["metrics"])}
         record = f"seeds_{app}_{recipe or 'default'}"
         publish(
             record if processes == 1 else f"{record}_{processes}_workers",
@@ -95,6 +96,11 @@ def main(
                 for name, column in columns.items()
             },
         )
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics without tables, such as those by class, and without what is not available."""
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
+from benchmarks.turns import opened
 
 PORT, RPC_PORT = 8511, 8512
 SECONDS_TO_BEGIN, SECONDS_TO_END = 180, 30
@@ -61,11 +62,13 @@ PEERS = {
 def exported(folder: Path) -> Path:
     """Exports a network that has learnt nothing, which is as fast as one that has."""
     from apps.mnist_cnn import app
-    from suite.export.saved_model import export
+    from suite import Run
+    from suite.export.saved_model import write_saved_model
 
-    model = app.build()
-    image = np.zeros((1, 28, 28, 1), "uint8")
-    return export(folder / app.name, model, app.endpoints(model), image, {"app": app.name})[0]
+    fitted = opened(app, app.recipe(), Run(data="embedded", quiet=True))
+    image, described = np.zeros((1, 28, 28, 1), "uint8"), {"app": app.name}
+    endpoints = app.endpoints(fitted)
+    return write_saved_model(folder / app.name, fitted.networks, endpoints, image, described)[0]
 
 
 @contextlib.contextmanager

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import keras
-
-    from suite.data.examples import Data
+    from suite import App, Run
+    from suite.app import Fitted, Recipe
 
 
 def said(module: str, *words: str) -> Any:
@@ -21,12 +20,26 @@ def said(module: str, *words: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rate_of_fit(model: "keras.Model", data: "Data", batch: int, warm_up: int, steps: int) -> float:
+def opened(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
+    """An application just before its training: the data are loaded, the model is compiled."""
+    from suite import train
+    from suite.app import Fitted
+
+    trained = train(app, recipe, run, until="open")
+    return Fitted(
+        model=trained.model,
+        networks=trained.networks,
+        data=trained.data,
+        config=recipe.config,
+        folder=trained.folder,
+    )
+
+
+def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float:
     """Images a second of `fit`, as an application calls it.
 
     Args:
-        model: Compiled by `suite.training.stages.compiled`.
-        data: What it learns from.
+        fitted: See `opened`.
         batch: Images of a step.
         warm_up: Steps before the clock starts.
         steps: Steps that are timed.
@@ -40,9 +53,10 @@ def rate_of_fit(model: "keras.Model", data: "Data", batch: int, warm_up: int, st
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
     )
     steps += warm_up
+    model = fitted.model
     with fused_batch_normalization(model):
         model.fit(
-            data.train(0),
+            fitted.data.train(0),
             steps_per_epoch=steps - steps % model.steps_per_execution,
             callbacks=[ticking],
             shuffle=False,

@@ -27,38 +27,35 @@ from benchmarks.results import FOLDER, publish
 from benchmarks.turns import said
 
 MLP = {"network": "mlp", "units": (512, 512)}
-RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of training, and architecture
-    "convolutional": ({}, {}),
-    "mlp": ({"batch_size": 200}, MLP),
-    "iwae": ({"batch_size": 200, "objective": "iwae", "num_samples": 5}, MLP),
-    "keras.io": ({"batch_size": 128}, {}),
+RECIPES: dict[str, dict[str, Any]] = {
+    "convolutional": {},
+    "mlp": {"batch_size": 200, **MLP},
+    "iwae": {"batch_size": 200, "objective": "iwae", "num_samples": 5, **MLP},
+    "keras.io": {"batch_size": 128},
 }
 LOOKS = 8
 STEPS_PER_EXECUTION = 30
 
 
-def keras_io() -> Any:
+def keras_io() -> tuple[Any, Any]:
     """The example's encoder and decoder, in the shape of ours."""
     import keras
-    from keras import layers, ops
+    from keras import layers
 
     image = keras.Input((28, 28, 1), name="image")
     x = layers.Rescaling(1 / 255)(image)
     for filters in (32, 64):
         x = layers.Conv2D(filters, 3, activation="relu", strides=2, padding="same")(x)
     x = layers.Dense(16, activation="relu")(layers.Flatten()(x))
-    said = {name: layers.Dense(2, name=name)(x) for name in ("mean", "log_variance")}
-    encoder = keras.Model(image, said, name="encoder")
+    posterior = {name: layers.Dense(2, name=name)(x) for name in ("mean", "log_variance")}
+    encoder = keras.Model(image, posterior, name="encoder")
     latent = keras.Input((2,), name="latent")
     x = layers.Dense(7 * 7 * 64, activation="relu")(latent)
     x = layers.Reshape((7, 7, 64))(x)
     for filters in (64, 32):
         x = layers.Conv2DTranspose(filters, 3, activation="relu", strides=2, padding="same")(x)
     logits = layers.Conv2DTranspose(1, 3, padding="same")(x)
-    decoder = keras.Model(latent, {"logits": logits}, name="decoder")
-    again = keras.Input((28, 28, 1), name="image")
-    drawn = 255 * ops.sigmoid(decoder(encoder(again)["mean"])["logits"])
-    return keras.Model(again, drawn, name="keras_io")
+    return encoder, keras.Model(latent, {"logits": logits}, name="decoder")
 
 
 class Clock:
@@ -78,13 +75,12 @@ def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
 
     from apps.vae import app
     from suite import Run
-    from suite.data.examples import collect
-    from suite.trainers.variational import VariationalAutoencoder, evaluate_evidence, negative
+    from suite.trainers.variational import VariationalAutoencoder, evaluate_evidence, negative_bound
+    from suite.training.session import build
 
-    settings, architecture = RECIPES[name]
-    config = app.config(**settings)
-    data = app.data(config, Run(data="tfds", seed=seed))
-    images = collect(data.test).inputs
+    recipe = app.recipe(**RECIPES[name])
+    data = app.data(recipe.config, Run(data="tfds", seed=seed))
+    images = data.splits["test"].in_memory().inputs
     curve: list[tuple[float, float]] = []
 
     def look(model: keras.Model, clock: Clock) -> None:
@@ -98,10 +94,10 @@ def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
         clock = Clock()
         keras.utils.set_random_seed(seed)
         if name == "keras.io":
-            model = VariationalAutoencoder(keras_io())
-            model.compile(keras.optimizers.Adam(), loss=negative)
+            model = VariationalAutoencoder(*keras_io())
+            model.compile(keras.optimizers.Adam(), loss=negative_bound)
         else:
-            model = app.compile(app.build(**architecture), config, steps)
+            model = app.compile(build(app, recipe, data), recipe.config, steps)
         model.steps_per_execution = STEPS_PER_EXECUTION
         watching = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: after_step(model, clock)
@@ -120,7 +116,7 @@ def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
         steps *= 2
     model = trained(steps, look)
     return {
-        "parameters": model.count_params(),
+        "parameters": model.encoder.count_params() + model.decoder.count_params(),
         "steps_planned": steps,
         "steps": int(model.optimizer.iterations.numpy()),
         "curve": curve,
