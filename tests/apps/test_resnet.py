@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from apps.resnet import app, build_model
+from suite import InputError, Run, train
+
+IMAGENET = ((224, 224, 3), 1000)
+
+
+@pytest.mark.parametrize(
+    ("data", "knobs", "weights"),
+    [
+        (((32, 32, 3), 10), {}, 269_722),
+        (((32, 32, 3), 10), app.recipes["resnet56"], 853_018),
+        (IMAGENET, app.recipes["resnet18"], 11_689_512),
+        (IMAGENET, app.recipes["resnet50"], 25_557_032),
+    ],
+    ids=["20", "56", "18", "50"],
+)
+def test_it_has_the_paper_s_number_of_weights(data, knobs, weights):
+    architecture = app.recipe(**knobs).architecture
+    model = build_model(*data, **architecture)
+
+    assert sum(weight.value.shape.num_elements() for weight in model.trainable_weights) == weights
+
+
+def test_with_zero_weights_a_block_passes_its_input_on():
+    model = build_model((8, 8, 1), include_top=False, blocks=(1,), filters=4)
+    *_, last = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    last.gamma.assign(np.zeros(4))
+    inside = [layer for layer in model.layers if type(layer).__name__ == "ReLU"]
+    images = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 1)).astype("float32")
+
+    pooled = np.asarray(model(images))
+    import keras
+
+    before = np.asarray(keras.Model(model.input, inside[0].output)(images)).mean(axis=(1, 2))
+
+    np.testing.assert_allclose(pooled, before, rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_any_size_go_in():
+    model = build_model((None, None, 3), blocks=(1, 1), filters=4)
+
+    for size in (16, 23):
+        assert model(np.zeros((1, size, size, 3))).shape == (1, 10)
+
+
+def test_too_many_stages_are_refused():
+    with pytest.raises(InputError, match="at most 3 stages"):
+        build_model((7, 7, 1), blocks=(1, 1, 1, 1))
+
+
+def test_it_learns_digits():
+    recipe = app.recipe(epochs=4, blocks=(1, 1), filters=8)
+    trained = train(app, recipe, Run(data="embedded", quiet=True))
+
+    assert trained.metrics["test_accuracy"] > 0.9
