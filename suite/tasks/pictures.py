@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tensorflow as tf
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
@@ -26,6 +26,16 @@ OWN_DATA = (
     "`train`, `validation` and `test` above the class folders. Or an `.npz` with `x_train`, "
     "`y_train` and, if there are any, `x_test`, `y_test` and `class_names`."
 )
+
+
+def _grey_or_colour(channels: int) -> int:
+    if channels not in (1, 3):
+        raise ValueError("should be 1 or 3")
+    return channels
+
+
+# Of a command line, which has text alone, numbers in a Literal would not be recognised.
+Channels = Annotated[int, AfterValidator(_grey_or_colour)]
 
 
 @settings
@@ -50,7 +60,7 @@ class Config:
     dataset: str = "mnist"
     layout: Layout | Literal["auto"] = "auto"
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
-    channels: Literal[1, 3] | None = None
+    channels: Channels | None = None
 
 
 def load_data(

@@ -67,7 +67,7 @@ def bad_files():
     Path("missing.csv").write_text("length,width,species\n1,2,x\n3,y\n")
     Path("word.csv").write_text("length,width,species\n1,2,x\n3,four,y\n")
     Path("huge.csv").write_text("length,width,species\n1,2,x\n3,1e39,y\n")
-    Path("headless.csv").write_text("1,2,x\n3,4,y\n5,6,x\n")
+    Path("headless.csv").write_text("1.5,4,x\n3,4,y\n5,6,x\n")
     Path("one_class.csv").write_text("length,width,species\n1,2,x\n3,4,x\n")
     PIL.Image.fromarray(images[0]).save("digit.png")
     Path("a_file").touch()
@@ -122,6 +122,7 @@ BAD = [
     ("iris", "--data " + "n" * 300, "or the path of a file or folder"),
     ("iris", "--data huge.csv", "column width, must be a number from -1e15 to 1e15"),
     ("mnist_cnn", "--recipe best", 'Choose from: "fast", "accurate"'),
+    ("mnist_cnn", "--channels 2", "--channels should be 1 or 3. Received: 2"),
     ("mnist_cnn", "--dropout 1", "--dropout should be less than 1. Received: 1"),
     ("mnist_cnn", "--filters 8 0", "--filters should be greater than or equal to 1. Received: 0"),
     ("mnist_cnn", "--data embedded --filters 1 2 3 4 5", "at most 4 stages"),
@@ -140,14 +141,13 @@ BAD = [
         "the same shape in all splits. Received: (28, 28, 1)",
     ),
     ("mnist_cnn", "--data channels.npz", "(28, 28, 3) in train"),
-    ("mnist_cnn", "--data labels.npz", "at least 2 examples"),
     ("mnist_cnn", "--data count.npz", "must be 40 integers or names, one for each picture"),
     ("mnist_cnn", "--data one_class", "two class folders or more, or pictures alone"),
     ("mnist_cnn", "--data no_image", "text.png, not a readable image"),
     ("mnist_cnn", "--data no_files", "must hold image files. Received: none"),
     ("iris", "--data missing.csv", "row 3, must have 3 columns"),
     ("iris", "--data word.csv", "row 3, column width, must be a number from"),
-    ("iris", "--data headless.csv", "header"),
+    ("iris", "--data headless.csv", "must begin with a header"),
     ("iris", "--data one_class.csv", "two classes or more"),
     ("iris", "--data no_run", "must be a CSV file here. Received: no_run, a folder"),
     ("iris", "--data embedded --export-dir a_file", "--export-dir must be a folder"),
