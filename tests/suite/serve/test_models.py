@@ -66,5 +66,5 @@ def test_the_server_needs_no_module_that_needs_keras():
         "suite.export",
         "suite.export.versions",
         "suite.files",
-        "suite.hushed",
+        "suite.startup",
     }

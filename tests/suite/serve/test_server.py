@@ -62,6 +62,8 @@ def test_clients_and_the_model_itself_agree_on_every_signature(name, server, cha
     loaded = tf.saved_model.load(str(server.folder / name / "1"))
     for signature, function in loaded.signatures.items():
         specs = function.structured_input_signature[1].values()
+        if any(spec.dtype == tf.string for spec in specs):
+            continue  # pictures and text are asked for in test_rest.py
         inputs = {spec.name: example(spec) for spec in specs}
         expected = function(**{key: tf.constant(value) for key, value in inputs.items()})
 
@@ -75,8 +77,12 @@ def test_clients_and_the_model_itself_agree_on_every_signature(name, server, cha
 
         assert columns.keys() == answered.keys() == expected.keys()
         for key, value in expected.items():
-            np.testing.assert_allclose(columns[key], value, rtol=1e-5, atol=1e-5)
             exact = tf.make_ndarray(answered[key])
+            if value.dtype == tf.string:
+                assert exact.tolist() == value.numpy().tolist()
+                assert columns[key] == [text.decode() for text in exact]
+                continue
+            np.testing.assert_allclose(columns[key], value, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(exact, value, rtol=1e-5, atol=1e-5)
             assert exact.dtype == value.dtype
 
@@ -99,7 +105,8 @@ def test_a_client_made_for_another_server_agrees(name, server):
 
         assert client.get_model_status(name)[1]["state"] == "AVAILABLE"
         for key, value in expected.items():
-            np.testing.assert_allclose(columns[key], value, rtol=1e-5, atol=1e-5)
+            if value.dtype != tf.string:
+                np.testing.assert_allclose(columns[key], value, rtol=1e-5, atol=1e-5)
 
 
 def test_status_of_a_model_and_of_a_version(server, channel):
