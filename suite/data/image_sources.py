@@ -127,7 +127,7 @@ def _on_disk(
     builder: Any, available: Iterable[str], wanted: Wanted
 ) -> tuple[Preparation, dict[str, Stored]]:
     """Splits whose pictures are read and prepared when a batch wants them."""
-    splits = {split: split for split in SPLITS if split in available}
+    splits = [split for split in SPLITS if split in available]
     label = "label" if "label" in builder.info.features else None
     records(builder, "train", lambda features: features["image"])  # refuses other formats
     train = builder.as_data_source(split="train")

@@ -66,8 +66,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
             # A training that is done already still restores its last phase.
             for number in range(min(start.phase, len(phases) - 1), len(phases)):
                 fitting.run(number)
-                if signals.received:
-                    signals.interrupt()
+                state.stop_at_signal()
     except tf.errors.InvalidArgumentError as error:
         raise unreadable(error) or error from None
     except Interrupted as interrupted:

@@ -237,7 +237,7 @@ class TrainingState(keras.callbacks.Callback):
         late = time.monotonic() - self._saved_at > self.save_seconds
         if any_worker(self.placement, late or self.signals.received is not None):
             self._save(self.progress._replace(step=batch + 1))
-            self._stop_at_signal()
+            self.stop_at_signal()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         average_statistics(self.model)
@@ -250,15 +250,16 @@ class TrainingState(keras.callbacks.Callback):
         else:
             progress = progress._replace(epoch=progress.epoch + 1, step=0)
         self._save(progress)
-        self._stop_at_signal()
+        self.stop_at_signal()
 
     def end_phase(self) -> None:
         """Saves a phase that has no epochs as done."""
         progress = self.progress._replace(phase=self.progress.phase + 1, epoch=0, step=0)
         self._save(progress)
-        self._stop_at_signal()
+        self.stop_at_signal()
 
-    def _stop_at_signal(self) -> None:
+    def stop_at_signal(self) -> None:
+        """Ends the training if a signal came, to this worker or to another; all must ask."""
         if any_worker(self.placement, self.signals.received is not None):
             self.signals.interrupt()
 
