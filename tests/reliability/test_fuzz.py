@@ -20,6 +20,7 @@ from suite import InputError, Run, cli, train
 from suite.app import app_names, load_app
 from suite.data.image_sources import load_pictures
 from suite.data.pictures import read_picture
+from suite.data.preparation import Preparation
 from suite.data.tables import load_table
 from suite.errors import sentence
 from suite.training.record import refuse_other_data, reopen, with_checksum
@@ -167,7 +168,7 @@ def test_pictures(content, tmp_path):
     path.write_bytes(content)
 
     try:
-        digit = read_picture(path)
+        digit = read_picture(path, Preparation())
     except InputError as error:
         assert "\n" not in str(error)
     else:

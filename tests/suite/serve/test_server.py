@@ -146,7 +146,7 @@ def test_metadata_is_what_the_export_says(server, channel):
         ("POST", "iris:predict", "{", 400, "must be JSON"),
         ("POST", "iris:predict", '{"instances": [[1, 2]]}', 400, "the shape (any, 4)"),
         ("POST", "iris:predict", '{"instances": [1], "inputs": 1}', 400, "either"),
-        ("POST", "iris:predict", '{"signature_name": "x", "inputs": 1}', 400, "one of: serve"),
+        ("POST", "iris:predict", '{"signature_name": "x", "inputs": 1}', 400, "one of: row, serve"),
         ("POST", "iris:predict", '{"signature_name": "\\ud800", "inputs": NaN}', 400, "\\ud800"),
         ("POST", "rose:predict", '{"instances": [1]}', 404, "Servable not found"),
         ("POST", "iris/versions/9:predict", '{"instances": [1]}', 404, "Specific(9)"),
@@ -192,7 +192,7 @@ def test_bad_requests_get_one_sentence_in_tensorflow_serving_s_form(
             grpc.StatusCode.INVALID_ARGUMENT,
             "the shape (any, 4)",
         ),
-        (request_of("iris", "x"), grpc.StatusCode.INVALID_ARGUMENT, "one of: serve"),
+        (request_of("iris", "x"), grpc.StatusCode.INVALID_ARGUMENT, "one of: row, serve"),
         (request_of("iris", version_label="x"), grpc.StatusCode.INVALID_ARGUMENT, "label: x"),
     ],
 )

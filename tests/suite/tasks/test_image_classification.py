@@ -134,5 +134,5 @@ def test_labels_must_be_there(monkeypatch, fitted):
     unlabelled = dataclasses.replace(fitted.data.source, class_names=())
     monkeypatch.setattr(task.pictures, "load_pictures", lambda *arguments: unlabelled)
 
-    with pytest.raises(InputError, match="`data` must have labels"):
+    with pytest.raises(InputError, match="`data` must have two classes or more"):
         task.load_data(CONFIG, Run(data="embedded"))
