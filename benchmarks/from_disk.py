@@ -86,7 +86,7 @@ def measure(contestant: str, folder: Path, passes: int) -> dict[str, Any]:
     from suite.data import stored
     from suite.data.examples import Source
     from suite.data.pipelines import steps_per_execution, supervised
-    from suite.placement.strategy import spread
+    from suite.placement.replicas import distribute
 
     paths = sorted(folder.glob("*/*.jpg"))
     steps = passes * (len(paths) // BATCH)
@@ -108,7 +108,7 @@ def measure(contestant: str, folder: Path, passes: int) -> dict[str, Any]:
     few = examples.rows(np.arange(BATCH))
     source = Source(name="jpegs", train=examples, validation=few, test=few)
     data = supervised(source, batch_size=BATCH, validation_split=0.1, seed=0)
-    feed = spread(lambda shard: data.train(0, shard), tf.distribute.get_strategy())
+    feed = distribute(lambda shard: data.train(0, shard), tf.distribute.get_strategy())
     if contestant == "batches":
         middle, digest = int(np.random.default_rng().integers(steps)), ""
         for step, batch in enumerate(feed.take(steps)):
