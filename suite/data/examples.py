@@ -243,7 +243,7 @@ def held_out_rows(
         if sizes[rarest] < keep + 1:
             raise InputError(
                 f"every class must have at least {keep + 1} examples, so that some can be held "
-                f"out; --min-per-class {keep + 1} leaves smaller classes out",
+                f"out; `min_per_class` {keep + 1} leaves smaller classes out",
                 f"{sizes[rarest]} of {class_names[rarest]}",
             )
         # Otherwise scikit-learn may leave a class out on one side.

@@ -55,7 +55,7 @@ def read(path: Path) -> Picture:
     """
     path = Path(path)
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names too long
-        raise InputError(f"an image file is needed. Received: {path}, which is not there")
+        raise InputError("an image file is needed", f"{path}, which is not there")
     with _opened(path) as image:
         as_it_is = image.format in DECODED and not (image.format == "PNG" and "exif" in image.info)
         encoded = path.read_bytes() if as_it_is else _as_png(image, path)
@@ -101,7 +101,7 @@ def refuse_blank(prepared: np.ndarray, path: Path, preparation: Preparation) -> 
         InputError: All of it is 0.
     """
     if preparation.layout == "drawing" and not prepared.any():
-        raise InputError(f"{path} must show something drawn. Received: an even surface")
+        raise InputError(f"{path} must show something drawn", "an even surface")
 
 
 def is_picture(path: Path) -> bool:
@@ -122,15 +122,13 @@ def writable_picture(path: Path) -> None:
         InputError: Its ending is of no image format, or it cannot be written.
     """
     if path.suffix.lower() not in ENDINGS:
-        raise InputError(
-            f"an image file must end in one of: {', '.join(sorted(ENDINGS))}. Received: {path}"
-        )
+        raise InputError(f"an image file must end in one of: {', '.join(sorted(ENDINGS))}", path)
     try:
         usable = not path.is_dir() and os.access(path.parent, os.W_OK)
     except OSError:  # a name that is too long
         usable = False
     if not usable:
-        raise InputError(f"an image file must be writable. Received: {path}")
+        raise InputError("an image file must be writable", path)
 
 
 def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
@@ -156,7 +154,7 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
             content, PIL.Image.registered_extensions()[path.suffix.lower()], **several, **options
         )
     except (OSError, ValueError, OverflowError, KeyError) as error:  # KeyError: no animations
-        raise InputError(f"an image file must hold the image. Received: {path}: {error}") from None
+        raise InputError("an image file must hold the image", f"{path}: {error}") from None
     write_whole(path, content.getvalue())
 
 
@@ -193,7 +191,7 @@ def _opened(path: Path) -> Iterator[PIL.Image.Image]:
         raise
     except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "bomb" in str(error) else "not a readable image"
-        raise InputError(f"an image file is needed. Received: {path}, {reason}") from None
+        raise InputError("an image file is needed", f"{path}, {reason}") from None
 
 
 def _as_png(image: PIL.Image.Image, path: Path) -> bytes:

@@ -130,7 +130,7 @@ class Data:
             must = f"at least the number of replicas, {count}"
         else:
             return
-        raise InputError(f"`{self.batch_knob}` must be {must}. Received: {self.batch_size}")
+        raise InputError(f"`{self.batch_knob}` must be {must}", self.batch_size)
 
 
 def supervised(

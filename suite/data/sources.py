@@ -127,14 +127,16 @@ def _load(
         return _read_prepared(prepared, tfds_name, from_tfds)
     if run.data == "tfds" and data_dir is None:
         raise InputError(
-            f"--data tfds needs --data-dir, the folder of {tfds_name}, where the user has no home "
-            "folder. Received: none"
+            f"`data` tfds needs `data_dir`, the folder of {tfds_name}, where the user has no home "
+            "folder",
+            "none",
         )
     if run.data == "tfds" or embedded is None:
+        instead = "; `data` embedded needs nothing" if embedded else ""
         raise InputError(
             f"{tfds_name} must be prepared under {data_dir}, or be a name in TensorFlow Datasets "
-            "that can be downloaded",
-            "neither" + ("; --data embedded needs nothing" if embedded else ""),
+            f"that can be downloaded{instead}",
+            "neither",
         )
     source = embedded()
     if data_dir is None:
@@ -164,7 +166,7 @@ def _expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"a path must begin with the home of a user. Received: {path}") from None
+        raise InputError("a path must begin with the home of a user", path) from None
 
 
 def _prepared(folder: Path) -> Path | None:
@@ -185,8 +187,8 @@ def _read_prepared(folder: Path, tfds_name: str, from_tfds: Callable[[Any, str],
         raise
     except Exception as error:  # whatever reads it, damaged bytes may fail anywhere
         raise InputError(
-            f"the dataset under {folder} is damaged; remove that folder to have it made anew. "
-            f"Received: {type(error).__name__}"
+            f"the dataset under {folder} is damaged; remove that folder to have it made anew",
+            type(error).__name__,
         ) from error
 
 
@@ -202,9 +204,7 @@ def _reachable(host: str) -> bool:
             parts = urllib.parse.urlsplit(proxy)
             address = (parts.hostname or host, parts.port or 443)
         except ValueError:
-            raise InputError(
-                f"https_proxy must be like http://host:port. Received: {proxy}"
-            ) from None
+            raise InputError("https_proxy must be like http://host:port", proxy) from None
     answered = threading.Event()
 
     def connect() -> None:

@@ -50,7 +50,6 @@ SAMPLE = 32  # examples by which the size of all is judged
 MOST_NAMES = 5  # of damaged files in an error
 SECONDS_BETWEEN_NEWS = 10.0
 RANDOM_ACCESS = "array_record"  # the format of TensorFlow Datasets that can be read at any row
-DAMAGED = "every example must be readable. Received: {}, damaged or gone"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,7 +158,7 @@ class Stored:
             tf.ones([count], tf.bool), done[:-1, None], tf.zeros_like(done[:-1], tf.bool)
         )
         names = self.describe(tf.boolean_mask(numbers, failed)[:MOST_NAMES])
-        begin, end = DAMAGED.split("{}")
+        begin, end = str(_damaged("{}")).split("{}")
         damage = begin + tf.strings.reduce_join(names, separator=", ") + end
         with tf.control_dependencies([tf.debugging.Assert(tf.size(done) > count, [damage])]):
             return keras.tree.map_structure(lambda values: values[:-1], parts)
@@ -260,7 +259,8 @@ def records(
         raise InputError(
             "`in_memory` must be auto or yes where a dataset is prepared for reading in order; "
             f"`tfds build {builder.name} --file_format=array_record` prepares it for reading "
-            f"from disk. Received: no, and {builder.info.file_format.value} in {builder.data_dir}"
+            "from disk",
+            f"no, and {builder.info.file_format.value} in {builder.data_dir}",
         )
     source = builder.as_data_source(
         split=split,
@@ -387,10 +387,18 @@ def _size(values: Any) -> int:
 
 
 def unreadable(error: tf.errors.InvalidArgumentError) -> InputError | None:
-    """The sentence about damaged files in an error of a training; None where there is none."""
-    begin, end = map(re.escape, DAMAGED.split("{}"))
-    sentence = re.search(f"{begin}.*?{end}", error.message, re.DOTALL)
-    return InputError(sentence[0]) if sentence else None
+    """The error about damaged examples that an error of TensorFlow quotes; None where it does not.
+
+    Of what is raised in the graph, or by Python that the graph calls, TensorFlow passes on the text
+    alone.
+    """
+    begin, end = map(re.escape, str(_damaged("{}")).split("{}"))
+    match = re.search(f"{begin}(.*?){end}", error.message, re.DOTALL)
+    return _damaged(match[1]) if match else None
+
+
+def _damaged(names: str) -> InputError:
+    return InputError("every example must be readable", f"{names}, damaged or gone")
 
 
 def _pieces(
@@ -434,7 +442,7 @@ def _named(errors: type[Exception], name: str) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise InputError(DAMAGED.format(name)) from error
+        raise _damaged(name) from error
 
 
 def _fetched(read: Callable[[np.ndarray], np.ndarray], numbers: tf.Tensor) -> tf.Tensor:

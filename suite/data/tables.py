@@ -406,7 +406,10 @@ class _Reading:
         """
         names = [column.name for column in preparation.columns]
         if list(table.cells) != names:
-            raise InputError(f"{table.name} must have the columns of train: {_listed(names)}")
+            raise InputError(
+                f"{table.name} must have the columns of train: {_listed(names)}",
+                _listed(table.cells),
+            )
         complete = np.ones(len(table.numbers), bool)
         tensors = {}
         for column in preparation.columns:
@@ -424,7 +427,7 @@ class _Reading:
             )
         kept = np.flatnonzero(complete) if self.missing == "drop" else np.arange(len(complete))
         if not len(kept):
-            raise InputError(f"{table.name} must have a row without missing cells. Received: none")
+            raise InputError(f"{table.name} must have a row without missing cells", "none")
         return preparation.features(tensors).numpy()[kept], kept
 
 
@@ -436,13 +439,13 @@ def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, An
             cells in every row.
     """
     if path.is_dir():
-        raise InputError(f"`data` must be a CSV file here. Received: {path}, a folder")
+        raise InputError("`data` must be a CSV file here", f"{path}, a folder")
     text, encoding = _decoded(path)
     delimiter, lines = _split(text)
     if len(lines) < 2 or len(lines[0][1]) < 2:
         raise InputError(
-            f"{path} must have a header of features and a label, and rows below it. "
-            f"Received: {len(lines)} lines"
+            f"{path} must have a header of features and a label, and rows below it",
+            f"{len(lines)} lines",
         )
     (_, header), *rows = lines
     header = [" ".join(name.split()) or f"Unnamed: {place}" for place, name in enumerate(header)]
@@ -450,8 +453,8 @@ def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, An
     for number, row in rows:
         if len(row) != len(header):
             raise InputError(
-                f"{path}, row {number}, must have {len(header)} columns ({_listed(header)}). "
-                f"Received: {len(row)}"
+                f"{path}, row {number}, must have {len(header)} columns ({_listed(header)})",
+                len(row),
             )
     cells = {name: [_stripped(row[place]) for _, row in rows] for place, name in enumerate(header)}
     notes: dict[str, Any] = {}
@@ -471,7 +474,9 @@ def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, An
         _say_left_out("empty columns", notes["empty"], str(path))
         cells = {name: column for name, column in cells.items() if name not in empty}
     if len(cells) < 2:
-        raise InputError(f"{path} must have a column of features and one of labels")
+        raise InputError(
+            f"{path} must have a column of features and one of labels", _listed(cells) or "none"
+        )
     return [number for number, _ in rows], cells, notes
 
 
@@ -491,7 +496,7 @@ def _decoded(path: Path) -> tuple[str, str | None]:
     try:
         content = path.read_bytes()
     except OSError:
-        raise InputError(f"`data` must be a CSV file. Received: {path}, unreadable") from None
+        raise InputError("`data` must be a CSV file", f"{path}, unreadable") from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text, guess = _text(content, "utf-16"), None
     elif (text := _text(content, "utf-8-sig")) is not None:
@@ -501,8 +506,8 @@ def _decoded(path: Path) -> tuple[str, str | None]:
         guess, text = next(((g, t) for g, t in texts.items() if t is not None), (None, None))
     if text is None or "\0" in text:
         raise InputError(
-            "`data` must be a CSV file in UTF-8, UTF-16, Shift-JIS (cp932) or cp1252. "
-            f"Received: {path}, unreadable as one"
+            "`data` must be a CSV file in UTF-8, UTF-16, Shift-JIS (cp932) or cp1252",
+            f"{path}, unreadable as one",
         )
     return text, guess
 

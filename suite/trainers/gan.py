@@ -99,9 +99,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         seed: int | None = None,
     ) -> None:
         if label_smoothing and loss not in ("non_saturating", "minimax"):
-            raise InputError(
-                f"`label_smoothing` must be 0 with loss {loss}. Received: {label_smoothing}"
-            )
+            raise InputError(f"`label_smoothing` must be 0 with `loss` {loss}", label_smoothing)
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
         self.learner = keras.models.clone_model(self.generator)

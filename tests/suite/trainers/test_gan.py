@@ -77,7 +77,7 @@ def test_an_image_is_judged_as_what_it_is_meant_to_be():
 
 
 def test_labels_cannot_be_smoothed_where_there_are_none():
-    with pytest.raises(InputError, match="`label_smoothing` must be 0 with loss hinge"):
+    with pytest.raises(InputError, match="`label_smoothing` must be 0 with `loss` hinge"):
         network(loss="hinge", label_smoothing=0.1)
 
 
