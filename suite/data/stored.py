@@ -31,7 +31,7 @@ from suite.data.examples import (
     content_digest,
     gatherer,
     padded,
-    taken,
+    take_rows,
 )
 from suite.errors import InputError
 
@@ -82,7 +82,7 @@ class Stored:
 
     def rows(self, index: np.ndarray) -> "Stored":
         """The examples at these rows, in this order."""
-        numbers, targets = self.numbers[index], taken(self.targets, index)
+        numbers, targets = self.numbers[index], take_rows(self.targets, index)
         return dataclasses.replace(self, numbers=numbers, targets=targets)
 
     def with_targets(self, targets: Any) -> "Stored":
