@@ -149,7 +149,7 @@ class Preparation:
         return tf.cond(tf.size(rows) > 0, fitted, lambda: tf.zeros(self.shape))
 
     def _centred(self, ink: tf.Tensor) -> tf.Tensor:
-        """Pads ink `(rows, columns, channels)` to the size, with its centre of mass in the middle."""
+        """Pads ink `(rows, columns, channels)` to the size, its centre of mass in the middle."""
         mass = tf.reduce_max(ink, axis=-1)
         total = tf.maximum(tf.reduce_sum(mass), 1)
         padding = []

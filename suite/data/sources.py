@@ -113,7 +113,7 @@ def _load(
         raise InputError("`data` must be given in Python to go on with such a run", "none")
     if run.data not in ("auto", "tfds"):
         path = _expanded(run.data)
-        # The methods of Path raise for names that are too long. A pipe is refused: it might not end.
+        # Not with methods of Path, which raise for long names. A pipe might never end.
         if not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113
             raise InputError(
                 "`data` must be auto, tfds, embedded or the path of a file or folder", run.data
