@@ -76,11 +76,8 @@ class Preparation:
         Returns:
             `(height, width, channels)`, uint8.
         """
-        picture = opaque(pixels)
-        arranged = (
-            self._as_drawing(picture) if self.layout == "drawing" else self._as_photo(picture)
-        )
-        arranged = tf.clip_by_value(tf.round(arranged), 0, 255)
+        arrange = self._as_drawing if self.layout == "drawing" else self._as_photo
+        arranged = tf.clip_by_value(tf.round(arrange(opaque(pixels))), 0, 255)
         return tf.ensure_shape(tf.cast(arranged, tf.uint8), self.shape)
 
     @property

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 InMemory = Literal["auto", "yes", "no"]
-# A TensorFlow function from the stored form of one example to `(inputs, targets)`, or to the inputs.
+# A TensorFlow function of the stored form of an example: returns `(inputs, targets)`, or inputs.
 Decode = Callable[[Any], Any]
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of decoded examples that `in_memory` auto allows
