@@ -295,7 +295,7 @@ class _Reading:
         return Source(name=name, notes={"label": label, **notes}, **fields)
 
     def arrays(self, source: Source) -> Source:
-        """Converts examples whose inputs are `(rows, columns)`, columns by name, or a data frame."""
+        """Converts examples whose inputs are `(rows, columns)`, columns by name or a data frame."""
         tables = {}
         for split in SPLITS:
             if (examples := getattr(source, split)) is not None:
