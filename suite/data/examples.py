@@ -128,7 +128,7 @@ class Source:
         feature_names: Names of the columns of a table.
         comparable: Whether metrics can be compared with published ones.
         groups: The group of every row of `train`, such as the person in a picture: rows of one
-            group are never divided between splits. None if every row is by itself.
+            group are never divided between splits. None if rows are independent.
         preparation: Converts a user's input, such as the bytes of a picture, to an input of the
             model; becomes part of the export. None if there is nothing to convert.
         notes: Further facts for the report, by name.

@@ -190,7 +190,7 @@ def _read_prepared(folder: Path, tfds_name: str, from_tfds: Callable[[Any, str],
         raise
     except Exception as error:  # damaged bytes can fail anywhere in the reading libraries
         raise InputError(
-            f"the dataset under {folder} is damaged; remove that folder to have it made anew",
+            f"the dataset under {folder} is damaged; remove that folder to have it prepared again",
             type(error).__name__,
         ) from error
 

@@ -401,10 +401,10 @@ def _size(values: Any) -> int:
 
 
 def unreadable(error: tf.errors.InvalidArgumentError) -> InputError | None:
-    """The error about damaged examples that an error of TensorFlow quotes; None where it does not.
+    """The error about damaged examples that a TensorFlow error contains as text, or else None.
 
-    Of what is raised in the graph, or by Python that the graph calls, TensorFlow passes on the text
-    alone.
+    TensorFlow keeps only the text of errors that are raised in a graph, or by Python code that the
+    graph calls.
     """
     begin, end = map(re.escape, str(_damaged("{}")).split("{}"))
     match = re.search(f"{begin}(.*?){end}", error.message, re.DOTALL)
