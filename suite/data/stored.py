@@ -162,8 +162,7 @@ class Stored:
             tf.ones([count], tf.bool), succeeded[:, None], tf.zeros_like(succeeded, tf.bool)
         )
         names = self.describe(tf.boolean_mask(numbers, failed)[:MOST_NAMES])
-        begin, end = str(_damaged("{}")).split("{}")
-        message = begin + tf.strings.reduce_join(names, separator=", ") + end
+        message = BEFORE_NAMES + tf.strings.reduce_join(names, separator=", ") + AFTER_NAMES
         with tf.control_dependencies([tf.debugging.Assert(tf.size(succeeded) == count, [message])]):
             return keras.tree.map_structure(lambda values: values[:-1], parts)
 
@@ -406,13 +405,17 @@ def unreadable(error: tf.errors.InvalidArgumentError) -> InputError | None:
     TensorFlow keeps only the text of errors that are raised in a graph, or by Python code that the
     graph calls.
     """
-    begin, end = map(re.escape, str(_damaged("{}")).split("{}"))
-    match = re.search(f"{begin}(.*?){end}", error.message, re.DOTALL)
+    pattern = f"{re.escape(BEFORE_NAMES)}(.*?){re.escape(AFTER_NAMES)}"
+    match = re.search(pattern, error.message, re.DOTALL)
     return _damaged(match[1]) if match else None
 
 
 def _damaged(names: str) -> InputError:
     return InputError("every example must be readable", f"{names}, damaged or gone")
+
+
+# The text of that error before and after the names, to compose it in a graph and to find it again.
+BEFORE_NAMES, AFTER_NAMES = str(_damaged("{}")).split("{}")
 
 
 def _pieces(
