@@ -1,6 +1,6 @@
 """Binary addition by a recurrent network: exact at any length, with a proof.
 
-The network reads two numbers bit by bit, least significant first, and puts out the bits of their
+The network reads two numbers bit by bit, least significant first, and outputs the bits of their
 sum. It is trained on pairs of 9 to 16 bits, and tested on all pairs of 8 bits and on much longer
 ones. The loss includes bounds on all states that the network can reach. The training stops when the
 bounds prove that the network adds numbers of any length exactly.

@@ -35,10 +35,11 @@ def build_model(
         activation: Keras's name of the activation.
 
     Returns:
-        A functional model, `image` `(batch, height, width, channels)`, 0..255, to logits.
+        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
+        `(batch, num_classes)`.
 
     Raises:
-        InputError: The image is too small.
+        InputError: An argument is out of range, or the image is too small.
 
     Reference:
         LeCun, Bottou, Bengio and Haffner, 1998, Gradient-Based Learning Applied to Document

@@ -49,8 +49,8 @@ def build_model(
         residual: Whether blocks add their input; False gives a plain network of the same depth.
 
     Returns:
-        A functional model, `image` `(batch, height, width, channels)` to logits
-        `(batch, num_classes)`.
+        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
+        `(batch, num_classes)`, float32.
 
     Raises:
         InputError: An argument is out of range, or the image is too small for so many stages.

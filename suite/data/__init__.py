@@ -1,4 +1,4 @@
-"""Examples, the pipelines that feed them to `fit`, and readers of what they come from."""
+"""Examples, the sources that hold them, and the pipelines that feed them to `fit`."""
 
 from suite.data.examples import Description, Examples, Source
 from suite.data.pipelines import Augmentation, Data, Shard, batches, supervised

@@ -1,7 +1,8 @@
-"""Random distortions of pictures, in the graph, which follow from numbers that were drawn before.
+"""Random distortions of training pictures, for the pipelines of `suite.data.pipelines`.
 
-Every piece takes whole batches `(inputs, ...)`, where the inputs are pictures `(batch, height,
-width, channels)`, and leaves the targets as they are.
+Each function returns an `Augmentation`. It distorts batches `(inputs, targets)` whose inputs are
+pictures `(batch, height, width, channels)`, and leaves the targets as they are. Its random numbers
+come from the pipeline, so the same numbers give the same distortion.
 """
 
 import functools
@@ -14,28 +15,28 @@ from keras import ops
 from suite.data.pipelines import Augmentation
 
 
-def combined(*pieces: Augmentation | None) -> Augmentation | None:
-    """Several augmentations, one after the other; those that are None are left out.
+def combined(*augmentations: Augmentation | None) -> Augmentation | None:
+    """Applies several augmentations one after the other, and skips those that are None.
 
     Returns:
-        None where there is nothing to distort.
+        The combination, or None if there is nothing to apply.
     """
-    wanted = [piece for piece in pieces if piece is not None]
-    if not wanted:
+    steps = [augmentation for augmentation in augmentations if augmentation is not None]
+    if not steps:
         return None
 
     def distort(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
         first = 0
-        for piece in wanted:
-            batch = piece.distort(batch, draws[first : first + piece.num_draws])
-            first += piece.num_draws
+        for step in steps:
+            batch = step.distort(batch, draws[first : first + step.num_draws])
+            first += step.num_draws
         return batch
 
-    return Augmentation(distort, sum(piece.num_draws for piece in wanted))
+    return Augmentation(distort, sum(step.num_draws for step in steps))
 
 
 def random_affine(rotation: float, shift: float, zoom: float) -> Augmentation | None:
-    """Rotates, shifts and zooms; what comes in from outside is 0.
+    """Rotates, shifts and zooms pictures; pixels from outside the picture are 0.
 
     Args:
         rotation: Largest rotation, in degrees.
@@ -43,7 +44,7 @@ def random_affine(rotation: float, shift: float, zoom: float) -> Augmentation | 
         zoom: Largest relative change of width and of height.
 
     Returns:
-        None where there is nothing to distort.
+        The augmentation, or None if all three are 0.
     """
     if not (rotation or shift or zoom):
         return None
@@ -52,12 +53,12 @@ def random_affine(rotation: float, shift: float, zoom: float) -> Augmentation | 
 
 
 def random_horizontal_flip() -> Augmentation:
-    """Turns every other picture, left to right."""
+    """Mirrors a picture, left to right, with a probability of one half."""
     return Augmentation(_flip, num_draws=1)
 
 
 def random_crop(padding: int) -> Augmentation | None:
-    """Pads pictures with 0 on all sides, and cuts out as much as they were, anywhere.
+    """Pads pictures with 0 on all sides, and crops them to their size at a random place.
 
     Reference:
         He et al., 2015, Deep Residual Learning for Image Recognition (there 4 pixels, on
@@ -67,7 +68,7 @@ def random_crop(padding: int) -> Augmentation | None:
         padding: Pixels on every side.
 
     Returns:
-        None where there is no padding.
+        The augmentation, or None if there is no padding.
     """
     if not padding:
         return None
@@ -80,15 +81,15 @@ def _affine(
     images, *targets = batch
     height, width = images.shape[1:3]
     angle = draws[0] * math.radians(rotation)
-    wide, high = 1 + draws[1] * zoom, 1 + draws[2] * zoom
-    # Rows of the map from output to input pixels, about the centre of the image.
-    a, b = wide * tf.cos(angle), -high * tf.sin(angle)
-    c, d = wide * tf.sin(angle), high * tf.cos(angle)
+    scale_x, scale_y = 1 + draws[1] * zoom, 1 + draws[2] * zoom
+    # The affine map from output pixels to input pixels, about the centre of the image.
+    a, b = scale_x * tf.cos(angle), -scale_y * tf.sin(angle)
+    c, d = scale_x * tf.sin(angle), scale_y * tf.cos(angle)
     x, y = (width - 1) / 2, (height - 1) / 2
-    across = x - (a * x + b * y) + draws[3] * shift
-    down = y - (c * x + d * y) + draws[4] * shift
+    offset_x = x - (a * x + b * y) + draws[3] * shift
+    offset_y = y - (c * x + d * y) + draws[4] * shift
     zero = tf.zeros_like(a)
-    transform = tf.stack([a, b, across, c, d, down, zero, zero], axis=1)
+    transform = tf.stack([a, b, offset_x, c, d, offset_y, zero, zero], axis=1)
     distorted = ops.image.affine_transform(
         tf.cast(images, tf.float32), transform, data_format="channels_last"
     )
@@ -97,19 +98,19 @@ def _affine(
 
 def _flip(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
     images, *targets = batch
-    turned = draws[0][:, None, None, None] < 0
-    return (tf.where(turned, images[:, :, ::-1], images), *targets)
+    mirrored = draws[0][:, None, None, None] < 0
+    return (tf.where(mirrored, images[:, :, ::-1], images), *targets)
 
 
 def _crop(batch: tuple[Any, ...], draws: tf.Tensor, *, padding: int) -> tuple[Any, ...]:
     images, *targets = batch
     height, width = images.shape[1:3]
-    # Draws are in [-1, 1): all of the 2 * padding + 1 places are equally likely.
-    places = tf.cast(tf.floor((draws + 1) / 2 * (2 * padding + 1)), tf.int32)
-    places = tf.minimum(places, 2 * padding)
+    # The draws are in [-1, 1), and all 2 * padding + 1 offsets are equally likely.
+    offsets = tf.cast(tf.floor((draws + 1) / 2 * (2 * padding + 1)), tf.int32)
+    offsets = tf.minimum(offsets, 2 * padding)
     margins = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
     padded = tf.pad(images, margins)
-    rows = places[0][:, None] + tf.range(height)
-    columns = places[1][:, None] + tf.range(width)
-    cut = tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)
-    return (cut, *targets)
+    rows = offsets[0][:, None] + tf.range(height)
+    columns = offsets[1][:, None] + tf.range(width)
+    cropped = tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)
+    return (cropped, *targets)

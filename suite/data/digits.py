@@ -1,4 +1,4 @@
-"""Scikit-learn's digits in MNIST's layout: what is always there, network or not."""
+"""Scikit-learn's digits in MNIST's layout, which need no download."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from suite.data.examples import Examples, Source
 from suite.data.preparation import Preparation
 
 SIZE = 28
-INK_SIZE = 20  # MNIST fits what is drawn into 20 x 20
+INK_SIZE = 20  # MNIST fits the ink of a digit into 20 x 20 pixels
 DIGITS = tuple("0123456789")
 
 

@@ -1,9 +1,9 @@
-"""Examples as structures of arrays: what a source holds, and how it is split.
+"""Examples, the sources that hold them, and how a source is split.
 
 An example may have several named inputs and any targets: a class, a mask, boxes, numbers, a
 sentence. `Examples` holds many of them, row by row, as nested structures (`keras.tree`) of arrays
-of equal length. Sequences of different lengths are `tf.RaggedTensor`s. What is too large for the
-memory is read from disk instead (`suite.data.stored`); to whoever uses it, both are a `Split`.
+of equal length. Sequences of different lengths are `tf.RaggedTensor`s. Examples that are too large
+for the memory are read from disk instead (`suite.data.stored`). Both have the interface `Split`.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# The held-out examples are the same for every seed, so that seeds can be compared.
+# The held-out examples are the same for every seed of a run, so that runs can be compared.
 SPLIT_SEED = 0
 
-# What a fingerprint can be taken of.
+# What a fingerprint can be computed from.
 BY_CONTENT, BY_FILES = "content", "sizes and times"
 
 
@@ -33,7 +33,7 @@ class Split(Protocol):
 
     @property
     def targets(self) -> Any:
-        """In memory: an array, or a structure of arrays; None where they are not."""
+        """An array, or a structure of arrays; None if there are none, or none in memory."""
 
     @property
     def num_examples(self) -> int:
@@ -41,7 +41,7 @@ class Split(Protocol):
 
     @property
     def fingerprint_of(self) -> str:
-        """What `digest` looks at: `content`, or `sizes and times` of files."""
+        """What `digest` is computed from: `content`, or `sizes and times` of files."""
 
     def rows(self, index: np.ndarray) -> "Split":
         """The examples at these rows, in this order."""
@@ -50,9 +50,9 @@ class Split(Protocol):
         """The same inputs with other targets."""
 
     def reader(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
-        """A function in the graph from row numbers to `(inputs, targets)`, or `(inputs,)`.
+        """A TensorFlow function of row numbers that returns `(inputs, targets)`, or `(inputs,)`.
 
-        Sequences of different lengths come padded: numbers with 0, text with empty strings.
+        Sequences of different lengths are padded: numbers with 0, text with empty strings.
         """
 
     def parts(self) -> tuple[Any, ...]:
@@ -70,7 +70,7 @@ class Examples(NamedTuple):
 
     Args:
         inputs: An array, or a nested structure of arrays, `(examples, ...)`.
-        targets: The same, with as many rows; None where there is nothing but inputs.
+        targets: The same, with as many rows; None if there are only inputs.
     """
 
     inputs: Any
@@ -78,7 +78,7 @@ class Examples(NamedTuple):
 
     @property
     def fingerprint_of(self) -> str:
-        """What `digest` looks at: the `content`."""
+        """What `digest` is computed from: the `content`."""
         return BY_CONTENT
 
     @property
@@ -88,16 +88,16 @@ class Examples(NamedTuple):
 
     def rows(self, index: np.ndarray) -> "Examples":
         """The examples at these rows, in this order."""
-        return Examples(*(taken(part, index) for part in self))
+        return Examples(*(take_rows(part, index) for part in self))
 
     def with_targets(self, targets: Any) -> "Examples":
         """The same inputs with other targets."""
         return Examples(self.inputs, targets)
 
     def reader(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
-        """A function in the graph from row numbers to `(inputs, targets)`, or `(inputs,)`.
+        """A TensorFlow function of row numbers that returns `(inputs, targets)`, or `(inputs,)`.
 
-        Sequences of different lengths come padded: numbers with 0, text with empty strings.
+        Sequences of different lengths are padded: numbers with 0, text with empty strings.
         """
         return gatherer(self.parts())
 
@@ -116,21 +116,22 @@ class Examples(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a source gives: examples, and what is known about them.
+    """The examples of a dataset, a file or a folder, and what is known about them.
 
     Args:
         name: `tfds:mnist/3.0.1`, `embedded:digits`, `arrays` or a path.
         train: Examples to train on.
-        test: Examples to test on; None where the source has no split of that name.
-        validation: Examples to watch the training by; None where the source has no such split.
-        class_names: By class index; empty where the target is no class.
-        feature_names: By column, for tables.
-        comparable: Whether figures may stand beside published ones.
-        groups: By row of `train`, what belongs together and must not be split, such as all
-            pictures of one person.
-        preparation: Makes a model's input of what a user has in hand, such as the bytes of a
-            picture; becomes part of the export. None where there is nothing to prepare.
-        notes: Whatever else a report should say about the data, by name.
+        test: Examples to test on; None if the source has no split of that name.
+        validation: Examples to validate on after every epoch; None if the source has no such split.
+        class_names: Names of the classes, in the order of their indices; empty if the target is no
+            class.
+        feature_names: Names of the columns of a table.
+        comparable: Whether metrics can be compared with published ones.
+        groups: The group of every row of `train`, such as the person in a picture: rows of one
+            group are never divided between splits. None if rows are independent.
+        preparation: Converts a user's input, such as the bytes of a picture, to an input of the
+            model; becomes part of the export. None if there is nothing to convert.
+        notes: Further facts for the report, by name.
     """
 
     name: str
@@ -145,11 +146,12 @@ class Source:
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def split(self, validation_split: float, test_split: float = 0.2) -> dict[str, Split]:
-        """Train, validation and test examples; what the source does not split is held out.
+        """Train, validation and test examples by name; missing splits are held out of `train`.
 
         Args:
-            validation_split: Share of the training examples.
-            test_split: Share of all examples, where the source has no test split.
+            validation_split: Share of the training examples that becomes the validation split, if
+                the source has none.
+            test_split: Share of all examples that becomes the test split, if the source has none.
 
         Raises:
             InputError: There are too few examples.
@@ -159,12 +161,12 @@ class Source:
         shares = {"test": test_split, "validation": validation_split}
         missing = [name for name in shares if splits[name] is None]
         for number, name in enumerate(missing):
-            rest, held_out = held_out_rows(
+            kept, held_out = held_out_rows(
                 train, shares[name], self.class_names, groups, keep=len(missing) - number
             )
             splits[name] = train.rows(held_out)
-            train = train.rows(rest)
-            groups = None if groups is None else groups[rest]
+            train = train.rows(kept)
+            groups = None if groups is None else groups[kept]
         return {"train": train} | {name: part for name, part in splits.items() if part is not None}
 
 
@@ -173,17 +175,18 @@ class Description:
     """What a report and an export say about the data.
 
     Args:
-        source: Where the examples come from.
+        source: The name of the source.
         fingerprint: SHA-256 that changes when the examples do.
-        fingerprint_of: What the fingerprint was taken of: `content`, or `sizes and times` of the
-            files that the examples lie in.
+        fingerprint_of: What the fingerprint is computed from: `content`, or `sizes and times` of
+            the files that hold the examples.
         train: Number of training examples.
         validation: Number of validation examples.
         test: Number of test examples.
-        comparable: Whether figures may stand beside published ones.
-        class_names: By class index; empty where the target is no class.
-        feature_names: By column, for tables.
-        notes: Whatever else should be known, by name.
+        comparable: Whether metrics can be compared with published ones.
+        class_names: Names of the classes, in the order of their indices; empty if the target is no
+            class.
+        feature_names: Names of the columns of a table.
+        notes: Further facts, by name.
     """
 
     source: str
@@ -199,7 +202,7 @@ class Description:
 
 
 def fingerprint(*splits: Split) -> str:
-    """SHA-256 over some examples, in order."""
+    """SHA-256 over the digests of some splits, in order."""
     return hashlib.sha256("".join(split.digest() for split in splits).encode()).hexdigest()
 
 
@@ -210,16 +213,19 @@ def held_out_rows(
     groups: np.ndarray | None = None,
     keep: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to keep and rows to hold out, the same ones every time.
+    """Splits row numbers into rows to keep and rows to hold out, the same in every call.
 
-    Where the target is a class, every class gives its share, and at least one example.
+    If the target is a class, the share of every class is held out, but at least one example.
 
     Args:
-        examples: To be split.
-        share: Of the examples that are held out, in (0, 1).
-        class_names: By class index; empty where the target is no class.
-        groups: By row: rows of one group stay together.
-        keep: Examples of every class that are kept at least.
+        examples: The examples to split.
+        share: Share of the examples to hold out, in (0, 1).
+        class_names: Names of the classes; empty if the target is no class.
+        groups: The group of every row; rows of one group stay together.
+        keep: Smallest number of examples of every class, or of groups, to keep.
+
+    Returns:
+        The rows to keep and the rows to hold out.
 
     Raises:
         InputError: There are too few examples, of one class or in all, or too few groups.
@@ -231,9 +237,9 @@ def held_out_rows(
         raise InputError(f"there must be at least {keep + 1} examples to hold some out", count)
     rows = np.arange(count)
     if groups is not None:
-        if (different := len(np.unique(groups))) < keep + 1:
-            raise InputError(f"there must be at least {keep + 1} groups of examples", different)
-        size = int(np.clip(math.ceil(share * different), 1, different - keep))
+        if (num_groups := len(np.unique(groups))) < keep + 1:
+            raise InputError(f"there must be at least {keep + 1} groups of examples", num_groups)
+        size = int(np.clip(math.ceil(share * num_groups), 1, num_groups - keep))
         splitter = GroupShuffleSplit(1, test_size=size, random_state=SPLIT_SEED)
         return next(splitter.split(rows, groups=groups))
     classes = examples.targets if class_names else None
@@ -243,10 +249,10 @@ def held_out_rows(
         if sizes[rarest] < keep + 1:
             raise InputError(
                 f"every class must have at least {keep + 1} examples, so that some can be held "
-                f"out; --min-per-class {keep + 1} leaves smaller classes out",
+                f"out; `min_per_class` {keep + 1} leaves smaller classes out",
                 f"{sizes[rarest]} of {class_names[rarest]}",
             )
-        # Otherwise scikit-learn may leave a class out on one side.
+        # With so few examples scikit-learn can leave a class out on one side.
         if share * sizes[rarest] < 1 or (1 - share) * sizes[rarest] < keep:
             return _one_or_more_of_each(classes, share, keep)
     size = int(np.clip(math.ceil(share * count), 1, count - keep))
@@ -259,7 +265,7 @@ def held_out_rows(
 def _one_or_more_of_each(
     classes: np.ndarray, share: float, keep: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The share of every class, rounded, but at least one example; `keep` are kept."""
+    """Holds out the share of every class, rounded, but at least one example, and keeps `keep`."""
     order = np.random.default_rng(SPLIT_SEED).permutation(len(classes))
     held_out = []
     for label in np.unique(classes):
@@ -275,21 +281,21 @@ def _one_or_more_of_each(
     return np.setdiff1d(np.arange(len(classes)), rows), rows
 
 
-def taken(structure: Any, index: np.ndarray) -> Any:
-    """Rows of a structure of arrays; None of None."""
+def take_rows(structure: Any, index: np.ndarray) -> Any:
+    """The rows with these indices, of every array of a structure; None for None."""
     return _mapped(
         lambda array: tf.gather(array, index) if _ragged(array) else array[index], structure
     )
 
 
 def gatherer(structure: Any) -> Callable[[tf.Tensor], Any]:
-    """A function in the graph from row numbers to those rows of a structure, padded."""
+    """A TensorFlow function of row numbers that returns those rows of a structure, padded."""
     tensors = _mapped(lambda a: a if _ragged(a) else tf.convert_to_tensor(a), structure)
     return lambda rows: padded(_mapped(lambda tensor: tf.gather(tensor, rows), tensors))
 
 
 def padded(structure: Any) -> Any:
-    """Sequences of different lengths, padded: numbers with 0, text with empty strings."""
+    """Pads the ragged tensors of a structure: numbers with 0, text with empty strings."""
     return _mapped(lambda tensor: tensor.to_tensor() if _ragged(tensor) else tensor, structure)
 
 
@@ -316,7 +322,7 @@ def _length(array: Any) -> int:
 
 
 def _update(digest: Any, array: np.ndarray) -> None:
-    if array.dtype.hasobject or array.dtype.kind in "US":  # the text itself, not where it lies
+    if array.dtype.hasobject or array.dtype.kind in "US":  # the text itself, not its address
         array = np.asarray(
             [text if isinstance(text, bytes) else str(text).encode() for text in array.ravel()],
             object,

@@ -11,7 +11,7 @@ import numpy as np
 
 from suite.data.decoding import white_of, with_white
 from suite.data.examples import Examples, Source
-from suite.data.layouts import Wanted, spread_out
+from suite.data.layouts import Wanted, sample_rows
 from suite.data.preparation import (
     Preparation,
     is_bright_on_black,
@@ -19,7 +19,7 @@ from suite.data.preparation import (
 )
 from suite.errors import InputError
 
-# What NumPy and zipfile raise on a file that is no archive of arrays, or one cut off or changed.
+# What NumPy and zipfile raise for a file that is no archive of arrays, or for a damaged one.
 UNREADABLE = (
     OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, MemoryError,
     zipfile.BadZipFile, zlib.error,
@@ -30,15 +30,15 @@ SPLITS = {"train": ("_train", ""), "validation": ("_validation", "_val"), "test"
 def read_npz(path: Path, wanted: Wanted) -> Source:
     """Reads `x_train`, `y_train`, `x_test` and `y_test`, as in Keras's `mnist.npz`, or `x` and `y`.
 
-    Labels, the test split, a validation split (`x_validation` or `x_val`) and `class_names` may be
-    missing.
+    Labels, the test split, a validation split (`x_validation` or `x_val`) and `class_names` are
+    optional.
 
     Args:
-        path: The file.
-        wanted: What the inputs should be.
+        path: The `.npz` file.
+        wanted: The layout, size and channels of the model's inputs.
 
     Raises:
-        InputError: It is no such file, or what it holds are no pictures or no labels.
+        InputError: The file cannot be read, or its arrays are no pictures or no labels.
     """
     arrays = _arrays(path)
     splits = {}
@@ -63,20 +63,20 @@ def read_npz(path: Path, wanted: Wanted) -> Source:
 
 
 def completed(source: Source, wanted: Wanted) -> Source:
-    """Checks pictures in arrays, and adds what a model and its export need.
+    """Checks pictures in arrays, and converts them to inputs and labels of a model.
 
     Args:
-        source: Examples whose inputs are pictures `(n, height, width[, channels])` of any type:
-            0..255, shares of white up to 1, or 10 to 16 bits; whose targets are classes `(n,)`,
-            as integers or by their names, or None. With a preparation it is taken as it is.
-        wanted: What the inputs should be.
+        source: Examples whose inputs are pictures `(n, height, width[, channels])` of any numeric
+            type, in 0..1, 0..255, or 10 to 16 bits, and whose targets are classes `(n,)`, as
+            integers or by their names, or None. A source with a preparation is returned as it is.
+        wanted: The layout, size and channels of the model's inputs.
 
     Returns:
         The source with inputs `(n, height, width, channels)`, uint8, labels `0..classes-1`, names
         of classes, and a preparation.
 
     Raises:
-        InputError: The arrays are no pictures, or the targets no labels of theirs.
+        InputError: The arrays are no pictures, or the targets are no labels of them.
     """
     if source.preparation is not None:
         return source
@@ -86,7 +86,7 @@ def completed(source: Source, wanted: Wanted) -> Source:
     inputs = _pictures({split: part.inputs for split, part in splits.items()}, source.name)
     targets, class_names = _labels(splits, source)
     train = inputs["train"]
-    sample = [train[at] for at in spread_out(len(train))]
+    sample = [train[row] for row in sample_rows(len(train))]
     preparation = wanted.preparation(sample, keep_size=True)
     complete = {
         split: Examples(prepared_array(inputs[split], preparation), targets[split])
@@ -104,7 +104,10 @@ def completed(source: Source, wanted: Wanted) -> Source:
 
 
 def prepared_array(pictures: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Prepares `(n, height, width, channels)`, uint8; what is left alone costs no time."""
+    """Prepares pictures `(n, height, width, channels)`, uint8.
+
+    Pictures that the preparation would not change are not passed through it, which saves time.
+    """
     rows = np.ones(len(pictures), bool)
     if pictures.shape[1:] == preparation.shape:
         if preparation.layout == "photo":
@@ -135,7 +138,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _pictures(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
-    """Inputs by split, as uint8 `(n, height, width, channels)`; all have the same white."""
+    """Checks the inputs of all splits, and scales them by one white for all.
+
+    Returns:
+        By split `(n, height, width, channels)`, uint8.
+    """
     arrays = {split: np.asarray(array) for split, array in inputs.items()}
     for split, array in arrays.items():
         if array.ndim == 3:
@@ -170,14 +177,18 @@ def _pictures(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
 def _labels(
     splits: Mapping[str, Examples], source: Source
 ) -> tuple[dict[str, np.ndarray | None], tuple[str, ...]]:
-    """Labels by split, and the names of their classes."""
+    """Checks the targets of all splits, and converts them to indices of classes.
+
+    Returns:
+        By split the labels `(n,)`, int32, or None; and the names of the classes.
+    """
     labels: dict[str, np.ndarray | None] = {}
     for split, part in splits.items():
         labels[split] = None
         if part.targets is None:
             continue
         values = np.asarray(part.targets)
-        if values.shape == (part.num_examples, 1):  # as Keras's CIFAR-10 has them
+        if values.shape == (part.num_examples, 1):  # the shape in Keras's CIFAR-10
             values = values[:, 0]
         if values.shape != (part.num_examples,) or values.dtype.kind not in "biuUSO":
             raise InputError(

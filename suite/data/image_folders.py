@@ -1,4 +1,4 @@
-"""Pictures in folders, one for each class, as people keep them."""
+"""Reads pictures from folders, one folder for each class."""
 
 import collections
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from suite.data.examples import Examples, Source
-from suite.data.layouts import Wanted, spread_out
+from suite.data.layouts import Wanted, sample_rows
 from suite.data.pictures import is_picture, read, refuse_blank
 from suite.data.preparation import Preparation, prepare_all
 from suite.data.stored import MOST_IN_MEMORY, InMemory, Stored
@@ -20,26 +20,26 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# What the folders of splits are called, next to `train`.
+# Usual names of the folders of splits, beside `train`.
 SPLITS = {
     "test": ("test", "testing"),
     "validation": ("validation", "val", "valid", "dev"),
 }
-LEFT_BY_SYSTEMS = ("__MACOSX",)
-READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # as TensorFlow reads them
+IGNORED = ("__MACOSX",)  # folders that macOS adds to archives
+READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # TensorFlow decodes these
 
 
 def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Source:
     """Reads class folders; or `train/`, `test/` and `val/` with class folders in them.
 
-    Sub-folders of a class belong to it. A folder of pictures alone is read without labels. Files
-    that are no pictures are passed over, and counted; hidden files and folders are not seen.
+    Sub-folders of a class belong to it. A folder that holds pictures only is read without labels.
+    Files that are no pictures are skipped and counted; hidden files and folders are ignored.
 
     Args:
         path: The folder.
-        wanted: What the inputs should be.
-        in_memory: With `no` the pictures are left on disk, and read when a batch wants them; with
-            `auto` those that would fill more than 2 GiB are.
+        wanted: The layout, size and channels of the model's inputs.
+        in_memory: `yes`; `no` leaves the pictures on disk, from where each batch reads its own; or
+            `auto`, which does so if they would take more than 2 GiB.
 
     Raises:
         InputError: There are no pictures, or no classes; a picture cannot be read; or a drawing
@@ -47,12 +47,12 @@ def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Sou
     """
     folders = {"train": path, **_split_folders(path)}
     class_names = _class_names(folders["train"])
-    passed_over: collections.Counter[str] = collections.Counter()
+    skipped: collections.Counter[str] = collections.Counter()
     files, labels = {}, {}
     for split, folder in folders.items():
-        files[split], labels[split] = _listed(folder, class_names, passed_over)
-    notes = _passed_over(passed_over, sum(map(len, files.values())))
-    sample = [read(files["train"][at]).pixels for at in spread_out(len(files["train"]))]
+        files[split], labels[split] = _files_and_labels(folder, class_names, skipped)
+    notes = _note_skipped(skipped, sum(map(len, files.values())))
+    sample = [read(files["train"][row]).pixels for row in sample_rows(len(files["train"]))]
     preparation = wanted.preparation(sample)
     size = math.prod(preparation.shape) * sum(map(len, files.values()))
     splits: dict[str, Any]
@@ -79,6 +79,11 @@ def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Sou
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
+    """The folders of splits, by split; none if there is no folder of a training split.
+
+    Raises:
+        InputError: All folders are folders of splits, but none is that of the training split.
+    """
     inside = {folder.name.lower(): folder for folder in _folders(path)}
     known = {
         split: inside[name] for split, names in SPLITS.items() for name in names if name in inside
@@ -98,12 +103,12 @@ def _folders(path: Path) -> list[Path]:
     return sorted(
         folder
         for folder in path.iterdir()
-        if folder.is_dir() and folder.name[0] != "." and folder.name not in LEFT_BY_SYSTEMS
+        if folder.is_dir() and folder.name[0] != "." and folder.name not in IGNORED
     )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    """The class folders; none where the pictures lie right in the folder."""
+    """The names of the class folders; empty if the folder holds pictures only."""
     names = [child.name for child in _folders(folder)]
     if not names and any(_files(folder)):
         return ()
@@ -119,10 +124,13 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _listed(
-    folder: Path, class_names: tuple[str, ...], passed_over: collections.Counter[str]
+def _files_and_labels(
+    folder: Path, class_names: tuple[str, ...], skipped: collections.Counter[str]
 ) -> tuple[list[Path], np.ndarray | None]:
-    """The pictures of a split and their labels; counts the endings of all other files."""
+    """The picture files of a split, and their labels `(files,)` if there are classes.
+
+    Adds the endings of all other files to `skipped`.
+    """
     unknown = sorted({child.name for child in _folders(folder)} - set(class_names))
     if unknown:
         raise InputError(
@@ -143,23 +151,22 @@ def _listed(
         if len(files) == count and (folder / name).is_dir():
             raise InputError(f"{folder / name} must hold image files", _counted(others) or "none")
         labels.extend([label] * (len(files) - count))
-        passed_over.update(others)
+        skipped.update(others)
     return files, np.asarray(labels, np.int32) if class_names else None
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files in a folder and below it, in order; hidden ones are not seen."""
+    """All files in a folder and below it, in order, without hidden ones."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if name[0] != "." and name not in LEFT_BY_SYSTEMS
-        )
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in IGNORED)
         for name in sorted(names):
             file = Path(parent, name)
             if name[0] != "." and file.is_file():
                 yield file
 
 
-def _passed_over(endings: collections.Counter[str], num_pictures: int) -> dict[str, Any]:
+def _note_skipped(endings: collections.Counter[str], num_pictures: int) -> dict[str, Any]:
+    """Warns of files that are no pictures, and returns the note about them for the report."""
     if not endings:
         return {}
     count = endings.total()
@@ -173,6 +180,7 @@ def _counted(endings: collections.Counter[str]) -> str:
 
 
 def _on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | None) -> Stored:
+    """Examples that are read from these files and prepared when a batch needs them."""
     for file in files:
         if file.suffix.lower() not in READ_FROM_DISK:
             raise InputError(
@@ -183,6 +191,11 @@ def _on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | N
 
 
 def _prepared(files: list[Path], preparation: Preparation, re_encoded: list[Path]) -> np.ndarray:
+    """Reads and prepares pictures, `(files, height, width, channels)`, uint8.
+
+    Adds the files that `suite.data.pictures.read` had to encode anew to `re_encoded`.
+    """
+
     def pixels() -> Iterable[np.ndarray]:
         for file in files:
             picture = read(file)

@@ -1,4 +1,4 @@
-"""Pictures to train on, whatever they come from."""
+"""Loads pictures to train on: from TensorFlow Datasets, a folder, a file, or arrays."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from suite.data.digits import embedded_digits
 from suite.data.examples import Examples, Source
 from suite.data.image_arrays import completed, prepared_array, read_npz
 from suite.data.image_folders import read_folder
-from suite.data.layouts import SAMPLE, Wanted, spread_out
+from suite.data.layouts import SAMPLE, Wanted, sample_rows
 from suite.data.preparation import (
     Layout,
     Preparation,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from suite.run import Run
 
 SPLITS = ("train", "validation", "test")
-# Sets that everybody knows; of others a sample decides what they are.
+# Well-known datasets by layout; the layout of others is decided by a sample of their pictures.
 DRAWINGS = ("mnist", "emnist", "kmnist")
 PHOTOS = ("fashion_mnist", "cifar10", "cifar100")
 
@@ -41,23 +41,23 @@ def load_pictures(
     image_size: int | None = None,
     channels: int | None = None,
 ) -> Source:
-    """Pictures and their classes: a dataset, or what `--data` names instead.
+    """Loads pictures and their classes: a dataset, or the data that the run names instead.
 
     Args:
-        run: Says what data are wanted.
-        dataset: Any name in TensorFlow Datasets whose examples have an `image`, and a `label` or
-            none. Where MNIST is not to be had, the embedded digits take its place.
-        layout: `drawing`, `photo`, or what a sample of the pictures looks like.
-        image_size: Height and width of the inputs in pixels. By default drawings have 28, photos
-            the size they have, but at most 64, and arrays the size they have.
-        channels: 1 or 3. By default 3 where the pictures are in colour.
+        run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`.
+        dataset: Name of a dataset in TensorFlow Datasets whose examples have an `image`, and
+            perhaps a `label`. If MNIST cannot be downloaded, the embedded digits replace it.
+        layout: `drawing`, `photo`, or `auto`, by which a sample of the pictures decides.
+        image_size: Height and width of the inputs in pixels. By default 28 for drawings, the size
+            of the pictures but at most 64 for photos, and the size of the pictures for arrays.
+        channels: 1 or 3; by default 3 if the pictures are in colour.
 
     Returns:
         A source with inputs `(n, height, width, channels)`, uint8, labels `0..classes-1` and a
         `Preparation`. Without labels it has neither targets nor names of classes.
 
     Raises:
-        InputError: The pictures are not to be had, or are none.
+        InputError: The pictures cannot be found or read, or are no pictures.
     """
     wanted = Wanted(layout, image_size, channels)
     return sources.load(
@@ -83,7 +83,7 @@ def _embedded(wanted: Wanted) -> Source:
 
 
 def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> Source:
-    """All splits of a dataset that bear a usual name."""
+    """The splits `train`, `validation` and `test` of a dataset, as far as it has them."""
     features, available = builder.info.features, builder.info.splits
     if "image" not in features or "train" not in available:
         raise InputError(
@@ -100,7 +100,7 @@ def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> 
         preparation, splits = _of_many_sizes(builder, available, wanted)
     else:
         preparation, splits = _of_one_size(builder, available, wanted)
-    # The labels of some test splits are kept by those who judge by them.
+    # Some test splits are published without their labels, which are -1.
     splits = {
         split: examples
         for split, examples in splits.items()
@@ -126,12 +126,12 @@ def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> 
 def _on_disk(
     builder: Any, available: Iterable[str], wanted: Wanted
 ) -> tuple[Preparation, dict[str, Stored]]:
-    """Splits whose pictures are read and prepared when a batch wants them."""
+    """Splits whose pictures are read and prepared when a batch needs them."""
     splits = [split for split in SPLITS if split in available]
     label = "label" if "label" in builder.info.features else None
     records(builder, "train", lambda features: features["image"])  # refuses other formats
     train = builder.as_data_source(split="train")
-    preparation = wanted.preparation([train[at]["image"] for at in spread_out(len(train))])
+    preparation = wanted.preparation([train[row]["image"] for row in sample_rows(len(train))])
 
     def decode(features: Any) -> Any:
         return preparation.prepared(features["image"])
@@ -142,7 +142,7 @@ def _on_disk(
 def _of_one_size(
     builder: Any, available: Iterable[str], wanted: Wanted
 ) -> tuple[Preparation, dict[str, Examples]]:
-    """Splits as they were published where they fit, or else prepared."""
+    """Splits whose pictures have one size; they are prepared unless they are usable as they are."""
     splits = {}
     for split in SPLITS:
         if split in available:
@@ -153,10 +153,10 @@ def _of_one_size(
                 everything["label"].numpy().astype(np.int32) if "label" in everything else None,
             )
     train = splits["train"].inputs
-    sample = train[spread_out(len(train))]
+    sample = train[sample_rows(len(train))]
     preparation = wanted.preparation(sample)
-    drawn = preparation.layout == "photo" or is_bright_on_black(sample).numpy().mean() > 0.9
-    if train.shape[1:] == preparation.shape and drawn:
+    usable = preparation.layout == "photo" or is_bright_on_black(sample).numpy().mean() > 0.9
+    if train.shape[1:] == preparation.shape and usable:
         return preparation, splits
     return preparation, {
         split: Examples(prepared_array(examples.inputs, preparation), examples.targets)
@@ -167,7 +167,7 @@ def _of_one_size(
 def _of_many_sizes(
     builder: Any, available: Iterable[str], wanted: Wanted
 ) -> tuple[Preparation, dict[str, Examples]]:
-    """Splits prepared picture by picture; never more than a few of them are in memory whole."""
+    """Splits whose pictures differ in size; only a few are in memory before their preparation."""
 
     def examples(split: str) -> Iterator[dict[str, np.ndarray]]:
         features = builder.as_dataset(split=split).map(

@@ -1,4 +1,4 @@
-"""What a model's inputs should be like, decided by a sample of the pictures where nobody says."""
+"""Decides the layout, size and channels of a model's inputs, by a sample of the pictures."""
 
 import dataclasses
 import logging
@@ -23,29 +23,29 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 64  # pictures that decide
-DRAWING_SIZE = 28  # pixels: as MNIST
-LARGEST_PHOTO = 64  # pixels along a side, where nobody asks for more
-MULTIPLE = 8  # of pixels, to which the sides of photos are rounded
-# Edges of a drawing, and all of it, are at least so near to an even ground, from 0 to 1. MNIST
-# has 1.0 and 0.8, photos of paper 0.9 and 0.75, Fashion-MNIST 0.85 and 0.57, CIFAR-10 0.65 and
-# 0.53, in the median.
+SAMPLE = 64  # largest number of pictures in the sample
+DRAWING_SIZE = 28  # pixels, as in MNIST
+LARGEST_PHOTO = 64  # pixels along a side, unless a size is given
+MULTIPLE = 8  # the sides of photos are rounded to multiples of so many pixels
+# A picture counts as a drawing if its edges, and its whole surface, are at least this near to an
+# even ground, from 0 to 1. The medians are 1.0 and 0.8 for MNIST, 0.9 and 0.75 for photos of paper,
+# 0.85 and 0.57 for Fashion-MNIST, 0.65 and 0.53 for CIFAR-10.
 EVEN_EDGES, EVEN = 0.88, 0.6
-SATURATED = 0.1  # at least, from 0 to 1, is what counts as a picture in colour
-IN_COLOUR = 0.1  # of the sample at least makes a set in colour
+SATURATED = 0.1  # smallest saturation, from 0 to 1, of a picture in colour
+IN_COLOUR = 0.1  # smallest share of pictures in colour that makes the inputs coloured
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What a model's inputs should be; the rest is decided by a sample of the pictures.
+    """What a user asks of a model's inputs; a sample of the pictures decides the rest.
 
     Args:
-        layout: `drawing`, `photo`, or what most pictures look like.
-        image_size: Height and width in pixels.
-        channels: 1 or 3.
+        layout: `drawing`, `photo`, or `auto` for the layout of most pictures.
+        image_size: Height and width in pixels; None if the pictures decide.
+        channels: 1 or 3; None if the pictures decide.
 
     Raises:
-        InputError: Size or channels cannot be.
+        InputError: `image_size` or `channels` is out of range.
     """
 
     layout: Layout | Literal["auto"] = "auto"
@@ -59,31 +59,33 @@ class Wanted:
             raise InputError("`image_size` must be at least 1", self.image_size)
 
     def preparation(self, sample: Sequence[np.ndarray], *, keep_size: bool = False) -> Preparation:
-        """What makes a model's inputs of such pictures; says what it has decided.
+        """The preparation that converts such pictures to a model's inputs; logs the decision.
 
         Args:
             sample: Decoded pictures, `(any height, any width, channels)`, uint8.
-            keep_size: Whether pictures of one size keep it, be it as large as it may.
+            keep_size: Whether pictures that all have one size keep it, however large it is.
         """
         grey = all(picture.shape[-1] < 3 for picture in sample)
         channels = self.channels or (1 if grey else None)
-        looks = [] if self.layout != "auto" and channels else [_look(p) for p in sample]
+        measured = [] if self.layout != "auto" and channels else [_measure(p) for p in sample]
         layout = self.layout
         if layout == "auto":
-            layout = "drawing" if np.mean([look.drawing for look in looks]) > 0.5 else "photo"
+            is_drawing = [picture.is_drawing for picture in measured]
+            layout = "drawing" if np.mean(is_drawing) > 0.5 else "photo"
         if channels is None:
             saturations = [
-                look.ink_saturation if layout == "drawing" else look.saturation for look in looks
+                picture.ink_saturation if layout == "drawing" else picture.saturation
+                for picture in measured
             ]
             channels = 3 if np.mean(np.greater(saturations, SATURATED)) >= IN_COLOUR else 1
         height, width = self._size(layout, sample, keep_size)
         preparation = Preparation(layout=layout, height=height, width=width, channels=channels)
-        if looks or any(picture.shape != preparation.shape for picture in sample):
+        if measured or any(picture.shape != preparation.shape for picture in sample):
             log.info("Pictures are taken as %s.", preparation.described)
         return preparation
 
     def known(self, layout: Layout) -> "Wanted":
-        """The same, where the layout is known unless something else is wanted."""
+        """The same with this layout instead of `auto`; a layout that the user gave stays."""
         return dataclasses.replace(self, layout=layout) if self.layout == "auto" else self
 
     def _size(self, layout: str, sample: Sequence[np.ndarray], keep_size: bool) -> tuple[int, int]:
@@ -102,36 +104,43 @@ class Wanted:
         return side, side
 
 
-def spread_out(count: int) -> list[int]:
-    """Numbers of the pictures, of so many, that are a sample."""
+def sample_rows(count: int) -> list[int]:
+    """The row numbers, evenly spaced, of a sample of at most `SAMPLE` of `count` pictures."""
     return np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int)).tolist()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Look:
-    """What a picture looks like: a drawing or not, and how saturated it and its ink are, 0..1."""
+class _Measurements:
+    """Properties of a picture that decide its layout and channels.
 
-    drawing: bool
+    Args:
+        is_drawing: Whether it looks like a drawing.
+        saturation: Saturation of the whole picture, 0..1.
+        ink_saturation: Saturation of what is drawn, 0..1.
+    """
+
+    is_drawing: bool
     saturation: float
     ink_saturation: float
 
 
-def _look(pixels: np.ndarray) -> _Look:
+def _measure(pixels: np.ndarray) -> _Measurements:
     with tf.device("CPU"):
-        return _Look(*(value.item() for value in (tensor.numpy() for tensor in _measured(pixels))))
+        return _Measurements(*(tensor.numpy().item() for tensor in _measurements(pixels)))
 
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.uint8)])
-def _measured(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _measurements(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The fields of `_Measurements`, scalars, of pixels `(height, width, channels)`."""
     picture = reduced(opaque(pixels))
     points = on_grid(picture)
     surface, nearness = ground(points)
     nearness = nearness[..., 0]
     even = (tf.reduce_mean(nearness[EDGES]) > EVEN_EDGES) & (tf.reduce_mean(nearness) > EVEN)
-    drawn = tf.reduce_max(tf.abs(points - surface)) >= FAINTEST
+    has_ink = tf.reduce_max(tf.abs(points - surface)) >= FAINTEST
     ink = drawing(picture)
     ink = tf.where(tf.reduce_max(ink, axis=-1, keepdims=True) > EDGE, ink, 0)
-    return even & drawn, _saturation(picture), _saturation(ink)
+    return even & has_ink, _saturation(picture), _saturation(ink)
 
 
 def _saturation(picture: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Picture files: reading whatever Pillow reads, writing, and laying pictures side by side."""
+"""Reads and writes picture files, and arranges pictures side by side."""
 
 import functools
 import io
@@ -24,22 +24,22 @@ from suite.files import write_whole
 log = logging.getLogger(__name__)
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-# Pillow reads many more, seldom tried ones.
+# The formats that Pillow may open; it has more, whose decoders are rarely used and tested.
 FORMATS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"]
 if PIL.features.check("avif"):
     FORMATS.append("AVIF")
-# By TensorFlow; Pillow calls a JPEG of several pictures MPO.
+# The formats that TensorFlow decodes; Pillow calls a JPEG of several pictures MPO.
 DECODED = ("PNG", "JPEG", "MPO")
 ORIENTATION = 0x0112  # a tag of EXIF
 
 
 class Picture(NamedTuple):
-    """A picture as it was read.
+    """A picture that was read from a file.
 
     Args:
         encoded: Bytes that TensorFlow decodes.
         pixels: `(height, width, channels)`, uint8: grey, grey and alpha, RGB, or RGBA.
-        re_encoded: Whether the bytes are others than those of the file.
+        re_encoded: Whether the picture was encoded anew, so that the bytes differ from the file's.
     """
 
     encoded: bytes
@@ -48,27 +48,27 @@ class Picture(NamedTuple):
 
 
 def read(path: Path) -> Picture:
-    """Reads a file of any format and depth, upright.
+    """Reads a picture file of any format and depth, and turns the picture upright.
 
     Raises:
         InputError: The file is missing, is no image, or has too many pixels.
     """
     path = Path(path)
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names too long
-        raise InputError(f"an image file is needed. Received: {path}, which is not there")
+        raise InputError("an image file is needed", f"{path}, which is not there")
     with _opened(path) as image:
-        as_it_is = image.format in DECODED and not (image.format == "PNG" and "exif" in image.info)
-        encoded = path.read_bytes() if as_it_is else _as_png(image, path)
+        usable = image.format in DECODED and not (image.format == "PNG" and "exif" in image.info)
+        encoded = path.read_bytes() if usable else _as_png(image, path)
     try:
-        return Picture(encoded, _decode()(encoded).numpy(), not as_it_is)
-    except tf.errors.InvalidArgumentError:  # Pillow may know better, or else says so
+        return Picture(encoded, _decode()(encoded).numpy(), not usable)
+    except tf.errors.InvalidArgumentError:  # Pillow may decode it; otherwise it raises InputError
         with _opened(path) as image:
             encoded = _as_png(image, path)
         return Picture(encoded, _decode()(encoded).numpy(), True)
 
 
 def encoded(path: Path) -> bytes:
-    """The bytes of a picture file as a `Preparation` takes them.
+    """The bytes of a picture file, in a format that a `Preparation` decodes.
 
     Formats and depths that TensorFlow does not decode are encoded anew, as PNG.
 
@@ -79,14 +79,14 @@ def encoded(path: Path) -> bytes:
 
 
 def read_picture(path: Path, preparation: Preparation) -> np.ndarray:
-    """A picture file as a model's input.
+    """Reads a picture file, and prepares it as a model's input.
 
     Returns:
         `(height, width, channels)` of the preparation, uint8.
 
     Raises:
-        InputError: The file is missing, is no image, or shows nothing drawn where a drawing is
-            wanted.
+        InputError: The file is missing or is no image; or the preparation expects a drawing, and
+            nothing is drawn.
     """
     with tf.device("CPU"):
         prepared = _prepare(preparation)(read(path).pixels).numpy()
@@ -95,17 +95,22 @@ def read_picture(path: Path, preparation: Preparation) -> np.ndarray:
 
 
 def refuse_blank(prepared: np.ndarray, path: Path, preparation: Preparation) -> None:
-    """Refuses a drawing without anything drawn.
+    """Refuses an empty drawing.
+
+    Args:
+        prepared: The result of the preparation.
+        path: The file of the picture, for the error.
+        preparation: The preparation; photos are never refused.
 
     Raises:
-        InputError: All of it is 0.
+        InputError: The drawing is 0 everywhere.
     """
     if preparation.layout == "drawing" and not prepared.any():
-        raise InputError(f"{path} must show something drawn. Received: an even surface")
+        raise InputError(f"{path} must show something drawn", "an even surface")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file begins as one of the formats does that are read, whatever its ending."""
+    """Whether a file has the ending, or else the beginning, of an image file that can be read."""
     if path.suffix.lower() in ENDINGS:
         return True
     try:
@@ -119,32 +124,30 @@ def writable_picture(path: Path) -> None:
     """Refuses a path to which `write_picture` could not write.
 
     Raises:
-        InputError: Its ending is of no image format, or it cannot be written.
+        InputError: The ending is of no image format, or the file cannot be written.
     """
     if path.suffix.lower() not in ENDINGS:
-        raise InputError(
-            f"an image file must end in one of: {', '.join(sorted(ENDINGS))}. Received: {path}"
-        )
+        raise InputError(f"an image file must end in one of: {', '.join(sorted(ENDINGS))}", path)
     try:
         usable = not path.is_dir() and os.access(path.parent, os.W_OK)
     except OSError:  # a name that is too long
         usable = False
     if not usable:
-        raise InputError(f"an image file must be writable. Received: {path}")
+        raise InputError("an image file must be writable", path)
 
 
 def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
     """Writes pixels to an image file, whole or not at all.
 
     Args:
-        pixels: `(height, width, 1)`, grey values in 0..255, or `(height, width, 3)`, red, green and
-            blue; or several of them, for an animation.
-        path: Its ending says the format.
-        options: Of the format, as Pillow has them.
+        pixels: `(height, width, 1)`, grey, or `(height, width, 3)`, red, green and blue, in 0..255;
+            or `(frames, height, width, channels)` for an animation.
+        path: The file; its ending decides the format.
+        options: Pillow's options for the format.
 
     Raises:
         InputError: The format cannot hold the image.
-        Unwritable: It cannot be written.
+        Unwritable: The file cannot be written.
     """
     pixels = np.rint(pixels).astype(np.uint8).reshape(-1, *pixels.shape[-3:])
     frames = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
@@ -156,48 +159,48 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
             content, PIL.Image.registered_extensions()[path.suffix.lower()], **several, **options
         )
     except (OSError, ValueError, OverflowError, KeyError) as error:  # KeyError: no animations
-        raise InputError(f"an image file must hold the image. Received: {path}: {error}") from None
+        raise InputError("an image file must hold the image", f"{path}: {error}") from None
     write_whole(path, content.getvalue())
 
 
 def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Images side by side in one, row by row.
+    """Arranges images side by side in one image, row by row.
 
     Args:
         images: `(n, height, width, channels)`.
         columns: Images in a row; by default as many as there are rows, or one more.
 
     Returns:
-        `(rows * height, columns * width, channels)`; places left over are 0.
+        `(rows * height, columns * width, channels)`; the rest of the last row is 0.
     """
     count, height, width, channels = images.shape
     columns = columns or math.isqrt(count - 1) + 1
     rows = -(-count // columns)
-    places = np.zeros((rows * columns, height, width, channels), images.dtype)
-    places[:count] = images
-    grid = places.reshape(rows, columns, height, width, channels)
+    cells = np.zeros((rows * columns, height, width, channels), images.dtype)
+    cells[:count] = images
+    grid = cells.reshape(rows, columns, height, width, channels)
     return grid.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[PIL.Image.Image]:
-    """An image file as Pillow opens it; whatever then goes wrong is said in one sentence."""
+    """An image file opened by Pillow; whatever fails while it is open becomes an `InputError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            # Pillow would leave a file open that it fails to read from.
+            # Given a path, Pillow would leave a file open that it fails to read.
             with path.open("rb") as file, PIL.Image.open(file, formats=FORMATS) as image:
                 yield image
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, Warning, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "bomb" in str(error) else "not a readable image"
-        raise InputError(f"an image file is needed. Received: {path}, {reason}") from None
+        raise InputError("an image file is needed", f"{path}, {reason}") from None
 
 
 def _as_png(image: PIL.Image.Image, path: Path) -> bytes:
-    """The first frame as a PNG of 8 bits, upright."""
+    """Encodes the first frame of an image as a PNG of 8 bits, upright."""
     if image.mode.startswith(("I", "F")):  # grey values of 16 bits, or floats
         pixels = scaled_to_bytes(np.nan_to_num(np.asarray(image, np.float32))).numpy()[..., None]
     elif image.has_transparency_data:
@@ -211,6 +214,7 @@ def _as_png(image: PIL.Image.Image, path: Path) -> bytes:
 
 
 def _orientation(image: PIL.Image.Image, path: Path) -> int:
+    """The orientation, 1..8, in the EXIF of an image; 1, upright, if it has none."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # broken EXIF may fail anywhere

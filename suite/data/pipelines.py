@@ -1,8 +1,8 @@
 """The `tf.data` pipelines that feed examples to `fit`.
 
-The training pipeline is a pure function of the step: which examples a batch holds, and how they
-are augmented, follows from the seed and the number of the step alone. So a run resumes at any
-step without replaying those before it, and a shuffle costs no buffer.
+The training pipeline is a pure function of the step: the seed and the number of the step decide
+which examples a batch holds, and how they are augmented. So a run can resume at any step without
+replaying the steps before it, and shuffling needs no buffer.
 """
 
 import dataclasses
@@ -24,18 +24,18 @@ from suite.data.examples import (
 )
 from suite.errors import InputError
 
-MIN_STEPS = 100  # of an epoch: smaller data are passed over several times
-NUM_BUCKETS = 8  # of sequences of similar length
+MIN_STEPS = 100  # in an epoch, which passes over small data several times
+NUM_BUCKETS = 8  # largest number of buckets of sequences of similar length
 
 
 class Augmentation(NamedTuple):
     """A random distortion of examples.
 
     Args:
-        distort: `distort(batch, draws) -> batch` distorts `(inputs, targets)` in the graph, by
-            `draws` `(num_draws, batch)`, uniform in -1..1; what happens to an image happens to
-            its mask and its boxes.
-        num_draws: Random numbers for an example.
+        distort: `distort(batch, draws) -> batch` distorts `(inputs, targets)` with TensorFlow ops,
+            by the random numbers `draws` `(num_draws, batch)`, uniform in -1..1. Targets that
+            belong to an image, such as a mask or boxes, must be distorted as the image is.
+        num_draws: Number of random numbers for an example.
     """
 
     distort: Callable[[tuple[Any, ...], tf.Tensor], tuple[Any, ...]]
@@ -47,7 +47,7 @@ class Shard:
     """A replica's part of every batch.
 
     Args:
-        index: Number of the replica.
+        index: Index of the replica, from 0.
         count: Number of replicas.
     """
 
@@ -55,11 +55,11 @@ class Shard:
     count: int = 1
 
     def bounds(self, num: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Its first row of `num`, and the one after its last."""
+        """The first row of the shard in a batch of `num` rows, and the row after its last."""
         return num * self.index // self.count, num * (self.index + 1) // self.count
 
     def of(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Its rows of every batch."""
+        """The rows of the shard in every batch of a dataset of whole batches."""
         if self.count == 1:
             return dataset
 
@@ -72,21 +72,22 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """What `fit` and the judgement of a model are fed, and where it came from.
+    """The data of a training and its evaluation.
 
     Args:
-        train: `train(step, shard)`: the batches from that global step on, epoch after epoch,
-            without end; of each the part of one replica, by default all of it.
-        steps_per_epoch: Batches of an epoch.
-        batch_size: Examples of a batch, or whatever else the replicas share.
+        train: `train(step, shard)` gives the batches from that global step on, epoch after epoch,
+            without end; of each batch the part of one replica, by default the whole batch.
+        steps_per_epoch: Batches in an epoch.
+        batch_size: Examples in a batch, or whatever else the replicas share.
         description: Source, fingerprint and counts, for the report.
-        examples_per_step: Examples of one batch, on average; by default `batch_size`.
-        splits: Examples by name: `train`, `validation`, `test`; those that there are.
-        source: What the splits were made of; None where examples are made on the fly.
-        model_arguments: What the data decides about the model: arguments of the app's `build`.
-        evaluation_batch_size: Most examples in a batch of `validation` and `test`.
-        even_shards: Whether every replica must have the same part of each batch.
-        batch_knob: The knob that says `batch_size`, for errors.
+        examples_per_step: Mean number of examples in a batch; by default `batch_size`.
+        splits: Examples by name: `train`, `validation` and `test`, as far as there are any.
+        source: The source of the splits; None if the examples are generated.
+        model_arguments: Arguments of the app's `build` that the data decide, such as the number of
+            classes.
+        evaluation_batch_size: Largest number of examples in a batch of `validation` and `test`.
+        even_shards: Whether all replicas must have equally large parts of a batch.
+        batch_knob: Name of the knob for `batch_size`, for errors.
     """
 
     train: Callable[..., tf.data.Dataset]
@@ -103,26 +104,26 @@ class Data:
 
     @property
     def validation(self) -> tf.data.Dataset | None:
-        """One pass over the validation split; None where there is none."""
+        """Batches of one pass over the validation split; None if there is none."""
         return self.one_pass("validation")
 
     @property
     def test(self) -> tf.data.Dataset | None:
-        """One pass over the test split; None where there is none."""
+        """Batches of one pass over the test split; None if there is none."""
         return self.one_pass("test")
 
     def one_pass(self, split: str) -> tf.data.Dataset | None:
-        """One pass over a split, in its own order; None where there is no such split."""
+        """Batches of one pass over a split, in the order of its rows; None if it is missing."""
         if split not in self.splits:
             return None
         return batches(self.splits[split], self.evaluation_batch_size)
 
     def check_replicas(self, count: int) -> None:
-        """Refuses what so many replicas cannot share.
+        """Refuses a batch size that so many replicas cannot share.
 
         Raises:
-            InputError: A batch has fewer examples than there are replicas, or cannot be shared
-                evenly where it must be.
+            InputError: A batch has fewer examples than there are replicas, or must be shared
+                evenly and cannot be.
         """
         if self.even_shards and self.batch_size % count:
             must = f"a multiple of the number of replicas, {count}"
@@ -130,7 +131,7 @@ class Data:
             must = f"at least the number of replicas, {count}"
         else:
             return
-        raise InputError(f"`{self.batch_knob}` must be {must}. Received: {self.batch_size}")
+        raise InputError(f"`{self.batch_knob}` must be {must}", self.batch_size)
 
 
 def supervised(
@@ -145,21 +146,25 @@ def supervised(
     augment: Augmentation | None = None,
     lengths: Callable[[Split], np.ndarray] | None = None,
 ) -> Data:
-    """Splits the examples of a source and makes their pipelines.
+    """Splits the examples of a source, and makes their pipelines.
 
     Args:
         source: The examples.
         batch_size: Examples per step, over all replicas.
-        validation_split: Share of the training examples that is held out, where the source has
-            no validation split.
-        seed: Decides order and augmentation, not the splits.
-        min_steps: Steps that an epoch has at least; smaller data are passed over several times.
-        relabel: `relabel(train)` learns from the training split a function that gives targets by
-            inputs, which replace those of training and validation.
-        model_arguments: `model_arguments(train)`: what the training split decides about the model.
-        augment: Distorts the training examples, anew each time they are used.
-        lengths: `lengths(train)`, the length of every sequence `(examples,)`: sequences of
-            similar length share a batch.
+        validation_split: Share of the training examples that is held out if the source has no
+            validation split.
+        seed: Seed of order and augmentation; the splits do not depend on it.
+        min_steps: Smallest number of steps in an epoch, which passes over small data several times.
+        relabel: `relabel(train)` learns a function from inputs to targets on the training split;
+            its results replace the targets of training and validation.
+        model_arguments: `model_arguments(train)` gives the arguments of the app's `build` that the
+            training split decides.
+        augment: Distorts the training examples, differently in every epoch.
+        lengths: `lengths(train)` gives the length of every sequence, `(examples,)`; batches are
+            then made of sequences of similar length.
+
+    Raises:
+        InputError: There are too few examples.
     """
     splits = source.split(validation_split)
     if relabel:
@@ -183,16 +188,16 @@ def supervised(
 
 
 def describe(source: Source, splits: Mapping[str, Split]) -> Description:
-    """What a report says about the splits of a source."""
+    """The description of the splits of a source, for the report."""
     counts = {
         name: splits[name].num_examples if name in splits else 0
         for name in ("train", "validation", "test")
     }
-    taken_of = {split.fingerprint_of for split in splits.values()}
+    bases = {split.fingerprint_of for split in splits.values()}
     return Description(
         source=source.name,
         fingerprint=fingerprint(*splits.values()),
-        fingerprint_of=BY_FILES if BY_FILES in taken_of else BY_CONTENT,
+        fingerprint_of=BY_FILES if BY_FILES in bases else BY_CONTENT,
         comparable=source.comparable,
         class_names=source.class_names,
         feature_names=source.feature_names,
@@ -202,11 +207,13 @@ def describe(source: Source, splits: Mapping[str, Split]) -> Description:
 
 
 def steps_per_execution(steps: int, most: int = 32) -> int:
-    """How many steps one call should run, so that none runs past the end of an epoch.
+    """The number of steps that one call of the training function should run.
+
+    It divides the steps of an epoch, so that no call runs past the end of an epoch.
 
     Args:
-        steps: Steps of an epoch.
-        most: Is not exceeded.
+        steps: Steps in an epoch.
+        most: Largest number of steps in a call.
     """
     return max(n for n in range(1, most + 1) if steps % n == 0)
 
@@ -220,8 +227,8 @@ def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Row numbers in buckets of sequences of similar length, the shortest first.
 
     Args:
-        lengths: Of the sequences, `(examples,)`.
-        batch_size: A bucket holds at least so many, where there are enough.
+        lengths: Lengths of the sequences, `(examples,)`.
+        batch_size: Smallest number of rows in a bucket, unless there are fewer in all.
     """
     order = np.argsort(lengths, kind="stable")
     num_buckets = int(np.clip(len(order) // batch_size, 1, NUM_BUCKETS))
@@ -236,23 +243,23 @@ def shuffled_batches(
     augment: Augmentation | None = None,
     buckets: Sequence[np.ndarray] | None = None,
 ) -> Callable[..., tf.data.Dataset]:
-    """The training pipeline: see `Data.train`.
+    """The training pipeline, for `Data.train`.
 
-    The examples stay where they are; a stateless permutation of their numbers is made anew for
-    each epoch (`tf.random.experimental.index_shuffle`). The last batch of an epoch, or of a
-    bucket, may be smaller. Where the shards of a batch differ in size, each comes with weights,
-    by which the average over the replicas is that over the examples.
+    Every epoch permutes the row numbers without state (`tf.random.experimental.index_shuffle`), so
+    the examples are never copied. The last batch of an epoch, or of a bucket, may be smaller. If
+    the shards of a batch differ in size, they come with weights, by which the average over the
+    replicas is the average over the examples.
 
     Args:
-        examples: To train on.
-        batch_size: Examples of a batch, over all replicas.
-        seed: Decides order and augmentation.
+        examples: Examples to train on.
+        batch_size: Examples in a batch, over all replicas.
+        seed: Seed of order and augmentation.
         augment: Distorts the examples.
-        buckets: Row numbers; a batch holds rows of one bucket, and batches come in random order.
-            By default one bucket of all rows.
+        buckets: Row numbers of every bucket; a batch holds rows of one bucket, and batches come in
+            random order. By default one bucket of all rows.
     """
     read = examples.reader()
-    # Order, augmentation, and the order of the buckets' batches draw from streams of their own.
+    # One stream each for the order of rows, the augmentation, and the order of buckets' batches.
     order_seed, augment_seed, bucket_seed = streams(seed, 3)
     sizes = bucket_sizes(examples, buckets)
     steps = num_batches(sizes, batch_size)
@@ -261,7 +268,7 @@ def shuffled_batches(
     row_numbers = tf.constant(np.concatenate(buckets)) if buckets else None
 
     def rows_of(step: tf.Tensor, shard: Shard) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Row numbers of a shard, its bounds in the batch, and the size of the batch."""
+        """The row numbers of a shard, its bounds in the batch, and the size of the batch."""
         epoch, position = tf.cast(step // steps, tf.int32), step % steps
         first_row, count = 0, sizes[0]
         if buckets:
@@ -275,7 +282,7 @@ def shuffled_batches(
         begin = position * batch_size
         num = tf.minimum(begin + batch_size, count) - begin
         first, end = shard.bounds(num)
-        # An empty shard has no mean: it gets one example, with weight 0.
+        # An empty shard would have no mean, so it gets one example, with weight 0.
         end_of_rows = tf.maximum(end, first + 1)
         rows = tf.random.experimental.index_shuffle(
             tf.range(begin + first, begin + end_of_rows),
@@ -291,7 +298,7 @@ def shuffled_batches(
         values = read(rows)
         if augment is not None:
             pair = tf.stack([tf.cast(step, tf.int32), augment_seed])
-            # Drawn for the whole batch, so that its shards are distorted as it is.
+            # Drawn for the whole batch, so that sharding does not change the distortions.
             draws = tf.random.stateless_uniform((augment.num_draws, num), pair, -1.0, 1.0)
             values = augment.distort(values, draws[:, first : first + tf.size(rows, tf.int64)])
         even = batch_size % shard.count == 0 and all(
@@ -313,11 +320,11 @@ def shuffled_batches(
 
 
 def batches(examples: Split, most: int = 1000) -> tf.data.Dataset:
-    """One pass over the examples in their own order, in batches of nearly the same size.
+    """One pass over examples in the order of their rows, in batches of nearly equal size.
 
     Args:
-        examples: To be passed over.
-        most: Is not exceeded by any batch.
+        examples: The examples.
+        most: Largest number of examples in a batch.
     """
     read, count = examples.reader(), examples.num_examples
     batch_size = math.ceil(count / math.ceil(count / most))
@@ -331,10 +338,10 @@ def batches(examples: Split, most: int = 1000) -> tf.data.Dataset:
 
 
 def _weights(targets: Any, weights: tf.Tensor) -> Any:
-    """The weights of examples, as Keras takes them beside these targets.
+    """The weights of examples `(batch,)` in the structure and rank that Keras needs for targets.
 
-    Keras takes a weight for every number of a loss, and broadcasts along one axis only. Padded
-    sequences have a loss for each example, and so one weight.
+    Keras takes one weight for every value of a loss, and broadcasts along one axis only. Padded
+    sequences have one loss for each example, and so one weight.
     """
 
     def weights_of(target: tf.Tensor) -> tf.Tensor:
@@ -345,10 +352,10 @@ def _weights(targets: Any, weights: tf.Tensor) -> Any:
 
 
 def bucket_sizes(examples: Split, buckets: Sequence[np.ndarray] | None) -> list[int]:
-    """Examples in each bucket; all of them are one bucket where there are none."""
+    """The number of examples in each bucket; without buckets, all examples count as one."""
     return [len(rows) for rows in buckets] if buckets else [examples.num_examples]
 
 
 def num_batches(sizes: Sequence[int], batch_size: int) -> int:
-    """Batches of one pass over buckets of these sizes."""
+    """The number of batches in one pass over buckets of these sizes."""
     return sum(math.ceil(size / batch_size) for size in sizes)

@@ -1,9 +1,8 @@
-"""A picture's bytes, made a model's input in TensorFlow alone.
+"""Converts a picture of any size to a model's input, with TensorFlow ops only.
 
-What a user has in hand is a file of any size, drawn or photographed; what a model was trained on
-is a small array of a fixed shape. `Preparation` leads from the one to the other. It is the same
-function wherever it runs: over the files of a folder before training, in `tf.data`, and inside a
-SavedModel.
+A user has a file of any size, drawn or photographed; a model was trained on small arrays of a fixed
+shape. `Preparation` converts the one to the other. The same function runs over the files of a
+folder before the training, in `tf.data`, and inside a SavedModel.
 """
 
 import dataclasses
@@ -18,34 +17,35 @@ from suite.data.decoding import FAINTEST, decoded, opaque
 
 Layout = Literal["drawing", "photo"]
 
-FILLED = 20 / 28  # of the side: MNIST fits a digit's ink into 20 of 28 pixels
-EDGE = 48  # of 255: fainter pixels are not what the drawing is cut out by
-SPECK = 255 / 8  # mean of 3 x 3 pixels: a single one among them has less
-LARGEST_SIDE = 256  # pixels of a drawing that is looked at; larger ones are reduced first
+FILLED = 20 / 28  # share of the side that ink fills: MNIST fits a digit into 20 of 28 pixels
+EDGE = 48  # of 255; fainter pixels do not count for the bounding box of a drawing
+SPECK = 255 / 8  # a mean over 3 x 3 pixels that a single pixel cannot reach
+LARGEST_SIDE = 256  # pixels; larger drawings are reduced first
 GRID = 32  # points along each side at which the ground is estimated
 # The points of the estimate that lie along the edges of the picture, where little is drawn.
 EDGES = np.pad(np.zeros((GRID - 4, GRID - 4), bool), 2, constant_values=True)
-EDGE_STEPS, GROUND_STEPS = 3, 8  # of the estimate: those along the edges alone, and all
-NEAR = 0.12  # of a picture's contrast: what differs less from the ground may belong to it
+# Steps of the estimate: those that use only the points along the edges, and all.
+EDGE_STEPS, GROUND_STEPS = 3, 8
+NEAR = 0.12  # share of a picture's contrast by which its ground may vary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """Makes a model's input of a picture's bytes.
+    """Converts a picture's bytes to a model's input.
 
-    A `drawing` comes out as MNIST draws: what is drawn is bright on a ground of 0, fitted into
-    20/28 of the size and centred by its mass, whether it was dark on light or light on dark. The
-    ground is estimated locally, so that shadows on a sheet of paper do not count as drawn. With
-    three channels the drawing keeps its hue: black becomes white, red stays red. A picture that
-    has this size, and a ground of 0, is left alone, byte for byte.
+    A `drawing` gets the form of MNIST: the ink is bright on a ground of 0, fitted into 20/28 of the
+    size and centred by its mass, whether it was dark on light or light on dark. The ground is
+    estimated locally, so that shadows on a sheet of paper do not count as ink. With three channels
+    the ink keeps its hue: black becomes white, red stays red. A picture that already has this size
+    and a ground of 0 is not changed.
 
-    A `photo` is cropped to the aspect ratio of the size, about its centre, and resized, as image
-    classifiers are commonly evaluated. A picture that has this size is left alone.
+    A `photo` is cropped about its centre to the aspect ratio of the size, and resized, as image
+    classifiers are commonly evaluated. A picture that already has this size is not changed.
 
     Args:
-        layout: What the pictures are.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
+        layout: `drawing` or `photo`.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
         channels: 1 for grey values, 3 for red, green and blue.
     """
 
@@ -58,12 +58,11 @@ class Preparation:
         """Prepares the bytes of one picture.
 
         Args:
-            encoded: Scalar string: a PNG, a JPEG, the first frame of a GIF, or a BMP without a
-                palette. The EXIF orientation of a JPEG is honoured, of other formats it is not.
+            encoded: Scalar string: a PNG, a JPEG, a GIF, of which the first frame counts, or a BMP
+                without a palette. Only a JPEG is turned by its EXIF orientation.
 
         Returns:
-            `(height, width, channels)`, uint8; zeros where a drawing is wanted and the picture
-            is an even surface.
+            `(height, width, channels)`, uint8; zeros for a drawing of which nothing is visible.
         """
         return self.prepared(decoded(encoded))
 
@@ -77,42 +76,42 @@ class Preparation:
         Returns:
             `(height, width, channels)`, uint8.
         """
-        picture = opaque(pixels)
-        arranged = self._drawn(picture) if self.layout == "drawing" else self._cropped(picture)
-        arranged = tf.clip_by_value(tf.round(arranged), 0, 255)
+        arrange = self._as_drawing if self.layout == "drawing" else self._as_photo
+        arranged = tf.clip_by_value(tf.round(arrange(opaque(pixels))), 0, 255)
         return tf.ensure_shape(tf.cast(arranged, tf.uint8), self.shape)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the result: `(height, width, channels)`."""
+        """Shape of the result: `(height, width, channels)`."""
         return self.height, self.width, self.channels
 
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "Preparation":
-        """What prepared the pictures of an exported model; MNIST's layout where it says nothing."""
+        """The preparation in the metadata of an exported model; if there is none, MNIST's."""
         return cls(**metadata.get("notes", {}).get("preparation", {}))
 
     @property
     def described(self) -> str:
-        """What the result is, for people."""
+        """Layout, size and colours of the result in words."""
         colour = "in colour" if self.channels == 3 else "grey"
         return f"{self.layout}s of {self.height} x {self.width} pixels, {colour}"
 
-    def _cropped(self, picture: tf.Tensor) -> tf.Tensor:
+    def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
+        """Crops a picture `(height, width, 3)` about its centre, and resizes it."""
         if self.channels == 1:
             picture = _grey(picture)
         size = tf.shape(picture)[:2]
-        wanted = tf.constant([self.height, self.width])
-        ratio = tf.reduce_min(size / wanted)
-        part = tf.cast(tf.round(tf.cast(wanted, tf.float64) * ratio), tf.int32)
-        part = tf.clip_by_value(part, 1, size)
-        top, left = tf.unstack((size - part) // 2)
-        crop = picture[top : top + part[0], left : left + part[1]]
-        # Of the same size it is the identity.
-        return tf.image.resize(crop, (self.height, self.width), antialias=True)
+        target = tf.constant([self.height, self.width])
+        ratio = tf.reduce_min(size / target)
+        crop_size = tf.cast(tf.round(tf.cast(target, tf.float64) * ratio), tf.int32)
+        crop_size = tf.clip_by_value(crop_size, 1, size)
+        top, left = tf.unstack((size - crop_size) // 2)
+        cropped = picture[top : top + crop_size[0], left : left + crop_size[1]]
+        # A resize to the same size changes nothing.
+        return tf.image.resize(cropped, (self.height, self.width), antialias=True)
 
-    def _drawn(self, picture: tf.Tensor) -> tf.Tensor:
-        """As `_arranged`, but what MNIST might have drawn is left alone."""
+    def _as_drawing(self, picture: tf.Tensor) -> tf.Tensor:
+        """Arranges a picture `(height, width, 3)`, unless it has MNIST's form already."""
         fits = tf.reduce_all(tf.shape(picture)[:2] == (self.height, self.width))
         return tf.cond(
             fits & is_bright_on_black(picture),
@@ -120,24 +119,24 @@ class Preparation:
             lambda: self._arranged(picture),
         )
 
-    def _in_channels(self, drawn: tf.Tensor) -> tf.Tensor:
-        return drawn if self.channels == 3 else tf.reduce_max(drawn, axis=-1, keepdims=True)
+    def _in_channels(self, ink: tf.Tensor) -> tf.Tensor:
+        return ink if self.channels == 3 else tf.reduce_max(ink, axis=-1, keepdims=True)
 
     def _arranged(self, picture: tf.Tensor) -> tf.Tensor:
-        """What is drawn, cut out of its ground, fitted into the size and centred."""
-        drawn = self._in_channels(drawing(picture))
-        strength = tf.reduce_max(drawn, axis=-1)
+        """Separates the ink of a picture from its ground, fits it into the size and centres it."""
+        ink = self._in_channels(drawing(picture))
+        strength = tf.reduce_max(ink, axis=-1)
         around = tf.nn.avg_pool2d(strength[None, ..., None], 3, 1, "SAME")[0, ..., 0]
         counts = (strength > EDGE) & (around > SPECK)
         rows, columns = (tf.where(tf.reduce_any(counts, axis))[:, 0] for axis in (1, 0))
 
         def fitted() -> tf.Tensor:
-            part = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            size = tf.cast(tf.shape(part)[:2], tf.float32)
-            wanted = tf.constant([self.height, self.width], tf.float32)
-            scale = tf.reduce_min(tf.round(wanted * FILLED) / size)
+            cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            size = tf.cast(tf.shape(cropped)[:2], tf.float32)
+            target = tf.constant([self.height, self.width], tf.float32)
+            scale = tf.reduce_min(tf.round(target * FILLED) / size)
             small = tf.image.resize(
-                part,
+                cropped,
                 tf.cast(tf.maximum(tf.round(size * scale), 1), tf.int32),
                 method="lanczos3",
                 antialias=True,
@@ -146,8 +145,9 @@ class Preparation:
 
         return tf.cond(tf.size(rows) > 0, fitted, lambda: tf.zeros(self.shape))
 
-    def _centred(self, drawn: tf.Tensor) -> tf.Tensor:
-        mass = tf.reduce_max(drawn, axis=-1)
+    def _centred(self, ink: tf.Tensor) -> tf.Tensor:
+        """Pads ink `(rows, columns, channels)` to the size, its centre of mass in the middle."""
+        mass = tf.reduce_max(ink, axis=-1)
         total = tf.maximum(tf.reduce_sum(mass), 1)
         padding = []
         for axis, side in enumerate((self.height, self.width)):
@@ -157,7 +157,7 @@ class Preparation:
             before = tf.cast(tf.round((side - 1) / 2 - middle), tf.int32)
             before = tf.clip_by_value(before, 0, side - length)
             padding.append([before, side - length - before])
-        return tf.pad(drawn, [*padding, [0, 0]])
+        return tf.pad(ink, [*padding, [0, 0]])
 
 
 def is_bright_on_black(picture: tf.Tensor) -> tf.Tensor:
@@ -180,32 +180,31 @@ def is_bright_on_black(picture: tf.Tensor) -> tf.Tensor:
 
 
 def drawing(picture: tf.Tensor) -> tf.Tensor:
-    """What is drawn on a ground, bright on 0.
+    """Separates the ink of a drawing from its ground, as bright colours on 0.
 
-    Its strength, the largest of its channels, is 255 where the picture differs most from its
-    ground; its hue is that of the ink, raised until its brightest channel is the strength.
+    The largest channel of a pixel is its strength, 255 where the picture differs most from its
+    ground. The other channels follow from the hue of the ink.
 
     Args:
         picture: `(height, width, 3)`, float32, 0..255.
 
     Returns:
-        `(height, width, 3)`, float32, 0..255, of at most `LARGEST_SIDE`; zeros where nothing
-        differs enough.
+        `(height, width, 3)`, float32, 0..255, reduced to at most `LARGEST_SIDE`; all zeros if the
+        picture differs nowhere from its ground by `FAINTEST`.
     """
     picture = reduced(picture)
     surface = tf.image.resize(ground(on_grid(picture))[0], tf.shape(picture)[:2])
     difference = picture - surface
-    # What is drawn differs far from its ground, and to one side. The third moment shows which:
-    # noise, on both sides of the ground, cancels out, and faint shadows hardly count.
+    # Ink differs much from its ground, and is either darker or lighter. The third moment shows
+    # which: noise, on both sides of the ground, cancels out, and faint shadows hardly count.
     sign = tf.sign(tf.reduce_sum(difference**3))
     strength = tf.reduce_max(tf.nn.relu(sign * difference), axis=-1, keepdims=True)
     peak = tf.reduce_max(strength)
-    # Nothing is drawn to the other side: what differs there is noise, of which there is as much
-    # on this side.
+    # Differences of the other sign are noise, of which there is as much with this sign.
     noise = tf.reduce_max(tf.nn.relu(-sign * difference), axis=-1)
     deviation = tf.sqrt(2 * tf.reduce_mean(noise**2))
     floor = tf.minimum(3 * deviation, 0.3 * peak)
-    # Of a pixel that is ink, the rest is ground: at the borders of a stroke it is both.
+    # Pixels at the border of a stroke are a mixture of ink and ground.
     share = tf.nn.relu(strength - floor) / tf.maximum(peak - floor, 1)
     ink = tf.clip_by_value(picture - (1 - share) * surface, 0, 255 * share)
     raised = ink + 255 * share - tf.reduce_max(ink, axis=-1, keepdims=True)
@@ -213,19 +212,19 @@ def drawing(picture: tf.Tensor) -> tf.Tensor:
 
 
 def ground(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What a picture would look like with nothing drawn on it.
+    """Estimates the ground of a picture: its surface without anything drawn on it.
 
-    A surface of second order, which follows light that falls from one side, or soft shadows. It
-    begins as the median along the edges of the picture, where little is drawn, and is laid
-    through the points again and again by least squares; what lies far off, as ink does, loses its
-    weight.
+    The estimate is a surface of second order, which follows light from one side and soft shadows.
+    It starts as the median along the edges of the picture, where little is drawn, and is fitted to
+    the points by repeated least squares, in which points far from the last surface, such as ink,
+    have little weight.
 
     Args:
         points: The picture, `(GRID, GRID, 3)`, float32.
 
     Returns:
-        The surface, `(GRID, GRID, 3)`, and how near to it the points are, `(GRID, GRID, 1)`, from
-        0, far off, to 1.
+        The surface, `(GRID, GRID, 3)`, and the nearness of the points to it, `(GRID, GRID, 1)`,
+        from 0, far, to 1.
 
     Reference:
         Holland and Welsch, 1977, Robust regression using iteratively reweighted least-squares,
@@ -258,12 +257,12 @@ def ground(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def on_grid(picture: tf.Tensor) -> tf.Tensor:
-    """A picture `(height, width, 3)` as `ground` takes it, `(GRID, GRID, 3)`."""
+    """Resizes a picture `(height, width, 3)` to the points `(GRID, GRID, 3)` of `ground`."""
     return tf.image.resize(picture, (GRID, GRID), antialias=True)
 
 
 def reduced(picture: tf.Tensor) -> tf.Tensor:
-    """A picture of at most `LARGEST_SIDE`."""
+    """Resizes a picture so that no side exceeds `LARGEST_SIDE`; a smaller one is not changed."""
     size = tf.shape(picture)[:2]
     longest = tf.reduce_max(size)
     smaller = tf.maximum(size * LARGEST_SIDE // longest, 1)
@@ -275,16 +274,16 @@ def reduced(picture: tf.Tensor) -> tf.Tensor:
 
 
 def _grey(picture: tf.Tensor) -> tf.Tensor:
-    """Luma `(height, width, 1)`; of three equal channels, just that value."""
+    """Luma `(height, width, 1)`; three equal channels keep their value exactly."""
     return tf.round(tf.reduce_sum(picture * (299, 587, 114), -1, keepdims=True) / 1000)
 
 
 def prepare_all(pictures: Iterable[np.ndarray], preparation: Preparation) -> np.ndarray:
-    """Prepares many pictures, several at a time, in their order.
+    """Prepares many pictures in parallel, and keeps their order.
 
     Args:
-        pictures: Decoded, `(any height, any width, channels)`, uint8.
-        preparation: What makes inputs of them.
+        pictures: Decoded pictures, `(any height, any width, channels)`, uint8.
+        preparation: Converts a picture to an input.
 
     Returns:
         `(pictures, height, width, channels)`, uint8.
@@ -294,7 +293,7 @@ def prepare_all(pictures: Iterable[np.ndarray], preparation: Preparation) -> np.
     def readable() -> Iterator[np.ndarray]:
         try:
             yield from pictures
-        except Exception as error:  # tf.data would make another one of it
+        except Exception as error:  # tf.data would raise it as an error of another type
             errors.append(error)
 
     dataset = tf.data.Dataset.from_generator(

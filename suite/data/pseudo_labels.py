@@ -10,7 +10,7 @@ from suite.data.examples import Examples
 
 COMPONENTS = 50
 MAX_ITERATIONS = 60
-IMAGES_AT_ONCE = 4096  # to bound the memory of `deskew`
+IMAGES_AT_ONCE = 4096  # bounds the memory of `deskew`
 
 
 def fit_clusters(split: Examples, num: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -84,5 +84,5 @@ def _features(images: np.ndarray) -> np.ndarray:
     starts = range(0, len(images), IMAGES_AT_ONCE)
     parts = [deskew(images[start : start + IMAGES_AT_ONCE]) for start in starts]
     flat = np.concatenate(parts).reshape(len(images), -1)
-    # Rows of length 1, so that the thickness of the strokes counts little.
+    # Scaled to length 1, so that the thickness of the strokes counts little.
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

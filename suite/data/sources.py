@@ -1,4 +1,4 @@
-"""Which data a run uses: TensorFlow Datasets, the embedded set, or the user's own path."""
+"""Decides where a run's data come from: TensorFlow Datasets, an embedded dataset, or a path."""
 
 import dataclasses
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 HOST = "storage.googleapis.com"
 SECONDS_TO_ANSWER = 2.5
 
-# The sources that are no paths, as `--data` calls them and as their full names begin.
+# The sources that are no paths: values of `data`, with which the names of sources begin.
 BUILT_IN = ("tfds", "embedded", "synthetic", "gymnasium")
 
 
@@ -40,19 +40,18 @@ def load(
     from_path: Callable[[Path], Source],
     from_arrays: Callable[[Source], Source] | None = None,
 ) -> Source:
-    """The examples that `--data` asks for, in memory or on disk as `--in-memory` does.
+    """Loads the examples that a run asks for, into memory if it asks for that.
 
     Args:
-        run: Says `data`, `data_dir`, `in_memory` and `min_per_class`.
-        tfds_name: The dataset's name in TensorFlow Datasets.
-        from_tfds: Makes examples of a prepared `tfds.core.DatasetBuilder`; is told how to name
-            the source.
-        embedded: Makes the examples that are always there; None where none are.
-        from_path: Reads the user's own file or folder.
-        from_arrays: Checks and completes what was given in Python; None takes it as it is.
+        run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`.
+        tfds_name: Name of the dataset in TensorFlow Datasets.
+        from_tfds: Makes a source of a prepared `tfds.core.DatasetBuilder` and a name for it.
+        embedded: Makes the source that needs no download; None if there is none.
+        from_path: Reads a file or folder of the user.
+        from_arrays: Checks and completes a source given in Python; None takes it as it is.
 
     Raises:
-        InputError: The source is not to be had, or holds something else than expected.
+        InputError: The source cannot be found, downloaded or read, or its examples are unsuitable.
     """
     if run.arrays is not None:
         source = from_arrays(run.arrays) if from_arrays else run.arrays
@@ -62,7 +61,11 @@ def load(
 
 
 def without_rare_classes(source: Source, minimum: int) -> Source:
-    """A source without the classes that have fewer training examples than wanted; says which."""
+    """A source without the classes of fewer than `minimum` training examples, which are logged.
+
+    Raises:
+        InputError: Fewer than two classes remain.
+    """
     if minimum == 1 or not source.class_names:
         return source
     sizes = np.bincount(source.train.targets, minlength=len(source.class_names))
@@ -110,7 +113,7 @@ def _load(
         raise InputError("`data` must be given in Python to go on with such a run", "none")
     if run.data not in ("auto", "tfds"):
         path = _expanded(run.data)
-        # Not by the methods of Path, which raise for names too long; and a pipe would not end.
+        # Not with methods of Path, which raise for long names. A pipe might never end.
         if not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113
             raise InputError(
                 "`data` must be auto, tfds, embedded or the path of a file or folder", run.data
@@ -127,14 +130,16 @@ def _load(
         return _read_prepared(prepared, tfds_name, from_tfds)
     if run.data == "tfds" and data_dir is None:
         raise InputError(
-            f"--data tfds needs --data-dir, the folder of {tfds_name}, where the user has no home "
-            "folder. Received: none"
+            f"`data` tfds needs `data_dir`, the folder of {tfds_name}, where the user has no home "
+            "folder",
+            "none",
         )
     if run.data == "tfds" or embedded is None:
+        instead = "; `data` embedded needs nothing" if embedded else ""
         raise InputError(
             f"{tfds_name} must be prepared under {data_dir}, or be a name in TensorFlow Datasets "
-            "that can be downloaded",
-            "neither" + ("; --data embedded needs nothing" if embedded else ""),
+            f"that can be downloaded{instead}",
+            "neither",
         )
     source = embedded()
     if data_dir is None:
@@ -151,7 +156,7 @@ def _load(
 
 
 def _data_dir(run: "Run") -> Path | None:
-    """The folder of TensorFlow Datasets; None where none is named and there is no home folder."""
+    """The folder of TensorFlow Datasets; None if none is named and there is no home folder."""
     if chosen := run.data_dir or os.environ.get("TFDS_DATA_DIR"):
         return _expanded(chosen)
     try:
@@ -164,11 +169,11 @@ def _expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"a path must begin with the home of a user. Received: {path}") from None
+        raise InputError("a path must begin with the home of a user", path) from None
 
 
 def _prepared(folder: Path) -> Path | None:
-    """The newest prepared version of a dataset; asks the file system only, never the network."""
+    """The folder of the newest prepared version of a dataset, or None; never uses the network."""
     versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
         return None
@@ -183,17 +188,17 @@ def _read_prepared(folder: Path, tfds_name: str, from_tfds: Callable[[Any, str],
         return from_tfds(builder, f"tfds:{tfds_name}/{folder.name}")
     except InputError:
         raise
-    except Exception as error:  # whatever reads it, damaged bytes may fail anywhere
+    except Exception as error:  # damaged bytes can fail anywhere in the reading libraries
         raise InputError(
-            f"the dataset under {folder} is damaged; remove that folder to have it made anew. "
-            f"Received: {type(error).__name__}"
+            f"the dataset under {folder} is damaged; remove that folder to have it prepared again",
+            type(error).__name__,
         ) from error
 
 
 def _reachable(host: str) -> bool:
     """Whether a connection opens within `SECONDS_TO_ANSWER`, name look-up included.
 
-    TensorFlow Datasets itself tries for minutes before it gives up.
+    TensorFlow Datasets itself would try for minutes before it gives up.
     """
     address = (host, 443)
     proxy = urllib.request.getproxies().get("https")
@@ -202,19 +207,17 @@ def _reachable(host: str) -> bool:
             parts = urllib.parse.urlsplit(proxy)
             address = (parts.hostname or host, parts.port or 443)
         except ValueError:
-            raise InputError(
-                f"https_proxy must be like http://host:port. Received: {proxy}"
-            ) from None
+            raise InputError("https_proxy must be like http://host:port", proxy) from None
     answered = threading.Event()
 
     def connect() -> None:
         try:
             socket.create_connection(address, timeout=SECONDS_TO_ANSWER).close()
             answered.set()
-        except (OSError, UnicodeError):  # UnicodeError: of a name that can be none
+        except (OSError, UnicodeError):  # UnicodeError: the name is invalid
             pass
 
-    # A name look-up has no time-out of its own; a daemon thread may outlive its answer.
+    # A name look-up has no time-out, so it runs in a thread that may outlive this function.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(SECONDS_TO_ANSWER)
@@ -222,30 +225,35 @@ def _reachable(host: str) -> bool:
 
 
 def _download(tfds_name: str, data_dir: Path) -> Path | None:
-    """Prepares a dataset aside and moves it into place whole; None if that fails."""
+    """Prepares a dataset in a temporary folder, and moves the complete result into place.
+
+    Returns:
+        The folder of the prepared dataset; None if the download fails.
+    """
     import tensorflow_datasets as tfds
 
     log.info("Downloading %s to %s", tfds_name, data_dir)
-    aside = None
+    temporary = None
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{tfds_name.replace('/', '-')}-", dir=data_dir))
-        builder = tfds.builder(tfds_name, data_dir=aside)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{tfds_name.replace('/', '-')}-", dir=data_dir))
+        builder = tfds.builder(tfds_name, data_dir=temporary)
         builder.download_and_prepare()
-        made = Path(builder.data_dir)
-        target = data_dir / made.relative_to(aside)  # its configuration may be more than the name
+        complete = Path(builder.data_dir)
+        # The folder can be deeper than the name, by a configuration.
+        target = data_dir / complete.relative_to(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
-        made.replace(target)
+        complete.replace(target)
         return target
-    except Exception as error:  # whatever failed, the run goes on without the download
+    except Exception as error:  # whatever failed, the run can go on without the download
         log.warning("Downloading %s failed: %s", tfds_name, " ".join(str(error).split())[:200])
-        return _prepared(data_dir / tfds_name)  # by another run, meanwhile
+        return _prepared(data_dir / tfds_name)  # another run may have prepared it meanwhile
     finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def asked_for(source: str) -> str:
-    """What `--data` calls a source that a run or an export names."""
-    kind = source.partition(":")[0]
-    return kind if kind in BUILT_IN else source
+    """The value of `data` that gives the source of this name, as in a report or an export."""
+    prefix = source.partition(":")[0]
+    return prefix if prefix in BUILT_IN else source

@@ -1,9 +1,8 @@
-"""Examples that lie on disk: read and decoded when a batch wants them.
+"""Examples on disk, which are read and decoded when a batch needs them.
 
-They are what `Examples` are, a `Split`, and are fed by the same pipelines: which examples a batch
-holds follows from the step alone, so that a training over what is larger than the memory resumes
-and shards like any other. What stays in memory are the numbers of the rows, the paths or positions,
-and targets that are small, such as class labels.
+Like `Examples` they are a `Split`, and the same pipelines feed them: the step alone decides which
+examples a batch holds, so a training on data larger than the memory resumes and shards like any
+other. Only row numbers, paths or positions, and small targets such as class labels stay in memory.
 """
 
 import contextlib
@@ -31,7 +30,7 @@ from suite.data.examples import (
     content_digest,
     gatherer,
     padded,
-    taken,
+    take_rows,
 )
 from suite.errors import InputError
 
@@ -41,30 +40,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 InMemory = Literal["auto", "yes", "no"]
-# Turns what is stored of one example, in the graph, into `(inputs, targets)`, or into the inputs.
+# A TensorFlow function of the stored form of an example: returns `(inputs, targets)`, or inputs.
 Decode = Callable[[Any], Any]
 
-MOST_IN_MEMORY = 2 * 2**30  # bytes, decoded, that `--in-memory auto` allows
-AT_ONCE = 256  # examples that are read together where all of them are
-SAMPLE = 32  # examples by which the size of all is judged
-MOST_NAMES = 5  # of damaged files in an error
-SECONDS_BETWEEN_NEWS = 10.0
-RANDOM_ACCESS = "array_record"  # the format of TensorFlow Datasets that can be read at any row
-DAMAGED = "every example must be readable. Received: {}, damaged or gone"
+MOST_IN_MEMORY = 2 * 2**30  # bytes of decoded examples that `in_memory` auto allows
+AT_ONCE = 256  # examples in a batch when all are read
+SAMPLE = 32  # examples by which the size of all is estimated
+MOST_NAMES = 5  # damaged files that an error names
+SECONDS_BETWEEN_LOGS = 10.0
+RANDOM_ACCESS = "array_record"  # the format of TensorFlow Datasets in which any row can be read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Stored:
     """Examples on disk, row by row. Made by the functions of this module.
 
+    `fetch`, `decode` and `describe` are TensorFlow functions.
+
     Args:
-        numbers: What the store calls the rows, `(examples,)`, int64.
-        fetch: From numbers to what is decoded, such as encoded bytes, in the graph.
-        decode: `decode(fetched)`, for one example in the graph: `(inputs, targets)` if it is a
-            tuple, else the inputs.
-        describe: From numbers to names of the examples for errors, such as paths, in the graph.
-        files: From numbers to the paths of the files that they are read from.
-        targets: In memory, `(examples, ...)`; they take the place of decoded ones.
+        numbers: The numbers of the rows in their store, `(examples,)`, int64.
+        fetch: Maps numbers `(batch,)` to the stored form of their examples, such as encoded bytes.
+        decode: Maps the stored form of one example to `(inputs, targets)`, or to the inputs.
+        describe: Maps numbers to names of the examples for errors, such as paths.
+        files: Maps numbers to the paths of the files that hold their examples.
+        targets: Targets in memory, `(examples, ...)`, which replace decoded ones.
     """
 
     numbers: np.ndarray
@@ -83,7 +82,7 @@ class Stored:
 
     def rows(self, index: np.ndarray) -> "Stored":
         """The examples at these rows, in this order."""
-        numbers, targets = self.numbers[index], taken(self.targets, index)
+        numbers, targets = self.numbers[index], take_rows(self.targets, index)
         return dataclasses.replace(self, numbers=numbers, targets=targets)
 
     def with_targets(self, targets: Any) -> "Stored":
@@ -91,9 +90,9 @@ class Stored:
         return dataclasses.replace(self, targets=targets)
 
     def reader(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
-        """A function in the graph from row numbers to `(inputs, targets)`, or `(inputs,)`.
+        """A TensorFlow function of row numbers that returns `(inputs, targets)`, or `(inputs,)`.
 
-        Raises `tf.errors.InvalidArgumentError` where an example cannot be read: see `unreadable`.
+        It raises `tf.errors.InvalidArgumentError` if an example cannot be read: see `unreadable`.
         """
         read = self._ragged_reader()
         return lambda rows: padded(read(rows))
@@ -106,7 +105,7 @@ class Stored:
         """The examples as arrays.
 
         Raises:
-            InputError: One of them is damaged or gone.
+            InputError: An example is damaged or gone.
         """
         read, count = self._ragged_reader(), self.num_examples
         starts = tf.data.Dataset.range(0, count, AT_ONCE)
@@ -118,7 +117,7 @@ class Stored:
         return _collected(chunks, count)
 
     def digest(self) -> str:
-        """SHA-256 over names, sizes and times of the files, over the rows and the targets."""
+        """SHA-256 over names, sizes and times of the files, the row numbers, and the targets."""
         paths = self.files(self.numbers)
         root = os.path.commonpath([Path(path).parent for path in paths])
         digest = hashlib.sha256()
@@ -140,38 +139,41 @@ class Stored:
         return read
 
     def _decoded(self, numbers: tf.Tensor) -> tuple[Any, ...]:
-        """The parts of these examples; sequences of different lengths are ragged."""
+        """The examples with these numbers: `(inputs, targets)`, or `(inputs,)`.
+
+        Sequences of different lengths are ragged.
+        """
         count = tf.size(numbers)
         places = tf.range(count)
         fetched = tf.data.Dataset.from_tensor_slices((places, self.fetch(numbers)))
-        # One after the other: it is the batches that are decoded in parallel, one on each core.
-        decoded = fetched.map(lambda place, one: (place, _parts(self.decode(one))))
-        # An example that fails is left out here, so that it can be named. The last element stands
-        # for no example: where all fail, there would be none to make a batch of.
+        # One after the other, since whole batches are decoded in parallel, one on each core.
+        decoded = fetched.map(lambda place, example: (place, _parts(self.decode(example))))
+        # Examples that fail are left out here, and named below. The additional last element makes
+        # sure that there is one to batch even if all examples fail.
         last = keras.tree.map_structure(
             lambda spec: tf.zeros([size or 0 for size in spec.shape], spec.dtype),
             decoded.element_spec,
         )
         readable = decoded.ignore_errors().concatenate(tf.data.Dataset.from_tensors(last))
-        together = _untuned(readable.ragged_batch(tf.cast(count, tf.int64) + 1))
-        done, parts = together.get_single_element()
+        batch = _untuned(readable.ragged_batch(tf.cast(count, tf.int64) + 1))
+        decoded_places, parts = batch.get_single_element()
+        succeeded = decoded_places[:-1]
         failed = tf.tensor_scatter_nd_update(
-            tf.ones([count], tf.bool), done[:-1, None], tf.zeros_like(done[:-1], tf.bool)
+            tf.ones([count], tf.bool), succeeded[:, None], tf.zeros_like(succeeded, tf.bool)
         )
         names = self.describe(tf.boolean_mask(numbers, failed)[:MOST_NAMES])
-        begin, end = DAMAGED.split("{}")
-        damage = begin + tf.strings.reduce_join(names, separator=", ") + end
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(done) > count, [damage])]):
+        message = BEFORE_NAMES + tf.strings.reduce_join(names, separator=", ") + AFTER_NAMES
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(succeeded) == count, [message])]):
             return keras.tree.map_structure(lambda values: values[:-1], parts)
 
 
 def files(paths: Sequence[str | Path], decode: Decode, targets: Any = None) -> Stored:
-    """Examples that are a file each, such as a picture.
+    """Examples of which each is a file, such as a picture.
 
     Args:
-        paths: Of the files, one an example.
-        decode: From the content of a file, in the graph, to an example of a fixed shape.
-        targets: In memory, `(examples, ...)`.
+        paths: Paths of the files.
+        decode: Maps the content of a file, a scalar string, to an example of a fixed shape.
+        targets: Targets in memory, `(examples, ...)`; None if there are none, or decoded ones.
     """
     names = [os.fspath(path) for path in paths]
     table = tf.constant(names)
@@ -186,11 +188,14 @@ def files(paths: Sequence[str | Path], decode: Decode, targets: Any = None) -> S
 
 
 def text_lines(paths: Sequence[str | Path], decode: Decode) -> Stored:
-    """Examples that are a line of text each; blank lines are passed over.
+    """Examples of which each is a line of text; blank lines are skipped.
 
     Args:
-        paths: Of the files.
-        decode: From a line, as bytes without its end, in the graph, to an example.
+        paths: Paths of the text files.
+        decode: Maps a line without its end, a scalar string, to an example.
+
+    Raises:
+        InputError: There are no lines.
     """
     number_of_file, begins, sizes = array("i"), array("q"), array("q")
     for number, path in enumerate(paths):
@@ -207,14 +212,17 @@ def text_lines(paths: Sequence[str | Path], decode: Decode) -> Stored:
 
 
 def text_windows(paths: Sequence[str | Path], length: int, dtype: str = "uint8") -> Stored:
-    """Examples for language models: tokens, and as targets the tokens that follow each of them.
+    """Examples for language models: tokens `(length,)`, and the token after each as its target.
 
-    The windows lie side by side; what is left over at the end of a file is no example.
+    The windows do not overlap; the rest at the end of a file is no example.
 
     Args:
-        paths: Of files of text, or of tokens written one after the other.
-        length: Tokens of an example.
-        dtype: Of a token in the file: `uint8` for text byte by byte, or a wider integer.
+        paths: Paths of files of text, or of consecutive tokens.
+        length: Tokens in an example.
+        dtype: Type of a token in the file: `uint8` for the bytes of a text, or a wider integer.
+
+    Raises:
+        InputError: No file is long enough for an example.
     """
     width = np.dtype(dtype).itemsize
     counts = [max(Path(path).stat().st_size // width - 1, 0) // length for path in paths]
@@ -244,15 +252,15 @@ def records(
     """Examples of a dataset of TensorFlow Datasets that is prepared for random access.
 
     Args:
-        builder: Of the prepared dataset.
-        split: Its name, or a part of it such as `train[:10%]`.
-        decode: From the dataset's features, in the graph, to an example.
-        label: A feature that becomes the targets, and is read into memory now.
-        decoders: Of the features, where they differ from the dataset's:
+        builder: Builder of the prepared dataset.
+        split: Name of the split, or a part of it such as `train[:10%]`.
+        decode: Maps the features of an example, a dict of tensors, to an example.
+        label: Name of the feature that becomes the targets, which are read into memory now.
+        decoders: Decoders of features, if they differ from the dataset's:
             `{"image": tfds.decode.SkipDecoding()}` gives the bytes of a picture.
 
     Raises:
-        InputError: The dataset is prepared for reading in order alone.
+        InputError: The dataset is prepared only for reading in order.
     """
     import tensorflow_datasets as tfds
 
@@ -260,7 +268,8 @@ def records(
         raise InputError(
             "`in_memory` must be auto or yes where a dataset is prepared for reading in order; "
             f"`tfds build {builder.name} --file_format=array_record` prepares it for reading "
-            f"from disk. Received: no, and {builder.info.file_format.value} in {builder.data_dir}"
+            "from disk",
+            f"no, and {builder.info.file_format.value} in {builder.data_dir}",
         )
     source = builder.as_data_source(
         split=split,
@@ -271,7 +280,7 @@ def records(
     paths = sorted({os.fspath(instruction.filename) for instruction in instructions})
 
     def read(numbers: np.ndarray) -> np.ndarray:
-        # The reader raises whatever its file gives rise to.
+        # The reader may raise any exception.
         with _named(Exception, f"a record of {split} in {builder.data_dir}"):
             return np.array(source.data_source.__getitems__(numbers.tolist()), object)
 
@@ -306,16 +315,19 @@ def from_tfds(
     label: str | None = None,
     decoders: Any = None,
 ) -> Split:
-    """Examples of a dataset of TensorFlow Datasets, in whatever format it is prepared.
+    """Examples of a dataset of TensorFlow Datasets in any format: on disk, or else in memory.
 
     Args:
-        builder: See `records`, as for all that is not said here.
-        split: Its name.
-        decode: From the dataset's features to an example.
-        in_memory: With `no`, the dataset must be prepared for random access; any other is read
-            into memory here.
-        label: A feature that becomes the targets.
-        decoders: Of the features.
+        builder: Builder of the prepared dataset.
+        split: Name of the split.
+        decode: Maps the features of an example, a dict of tensors, to an example.
+        in_memory: A dataset that is not prepared for random access is read into memory now; `no`
+            refuses it.
+        label: Name of the feature that becomes the targets.
+        decoders: Decoders of features, as in `records`.
+
+    Raises:
+        InputError: The dataset is not prepared for random access, and `in_memory` is `no`.
     """
     if random_access(builder) or in_memory == "no":
         return records(builder, split, decode, label=label, decoders=decoders)
@@ -327,8 +339,9 @@ def from_tfds(
 
     parts = dataset.map(example, tf.data.AUTOTUNE, deterministic=True)
     count = builder.info.splits[split].num_examples
-    few = min(SAMPLE, count)
-    size = decoded_size(_collected(parts.take(few).ragged_batch(few), few)) * count // few
+    sample_size = min(SAMPLE, count)
+    sample = _collected(parts.take(sample_size).ragged_batch(sample_size), sample_size)
+    size = decoded_size(sample) * count // sample_size
     if size > MOST_IN_MEMORY:
         log.warning(
             "%d examples of %s are read into memory, %.2g GiB; `tfds build %s "
@@ -339,18 +352,18 @@ def from_tfds(
 
 
 def random_access(builder: "tfds.core.DatasetBuilder") -> bool:
-    """Whether a dataset is prepared so that any row can be read."""
+    """Whether a dataset is prepared in a format in which any row can be read."""
     prepared = (builder.info.file_format, *builder.info.alternative_file_formats)
     return RANDOM_ACCESS in {file_format.value for file_format in prepared}
 
 
 def into_memory(source: Source, in_memory: InMemory) -> Source:
-    """A source whose examples are read into memory where that is asked for; says so.
+    """Reads the examples of a source into memory, if that is asked for, and logs the decision.
 
     Args:
-        source: Its examples may lie on disk, or be in memory already.
-        in_memory: `yes`, `no`, or `auto`: if all splits together are no larger than
-            `MOST_IN_MEMORY` once decoded.
+        source: A source with splits on disk or in memory.
+        in_memory: `yes`, `no`, or `auto`, which reads them if all splits together are no larger
+            than `MOST_IN_MEMORY` once decoded.
 
     Raises:
         InputError: An example is damaged or gone.
@@ -372,25 +385,37 @@ def into_memory(source: Source, in_memory: InMemory) -> Source:
 
 
 def decoded_size(split: Split) -> int:
-    """Bytes that a split would have in memory, going by some of its examples."""
+    """An estimate, by a sample, of the bytes that a split would take in memory."""
     count = split.num_examples
-    some = np.unique(np.linspace(0, count - 1, SAMPLE, dtype=np.int64))
-    arrays = keras.tree.flatten(split.rows(some).parts())
-    return count * sum(map(_size, arrays)) // len(some)
+    sample = np.unique(np.linspace(0, count - 1, SAMPLE, dtype=np.int64))
+    arrays = keras.tree.flatten(split.rows(sample).parts())
+    return count * sum(map(_size, arrays)) // len(sample)
 
 
 def _size(values: Any) -> int:
     if isinstance(values, tf.RaggedTensor):
         return _size(values.flat_values.numpy())
-    # Of text, an array holds addresses.
+    # An array of objects holds addresses, to which the sizes of the objects are added.
     return values.nbytes + (sum(map(sys.getsizeof, values.flat)) if values.dtype.hasobject else 0)
 
 
 def unreadable(error: tf.errors.InvalidArgumentError) -> InputError | None:
-    """The sentence about damaged files in an error of a training; None where there is none."""
-    begin, end = map(re.escape, DAMAGED.split("{}"))
-    sentence = re.search(f"{begin}.*?{end}", error.message, re.DOTALL)
-    return InputError(sentence[0]) if sentence else None
+    """The error about damaged examples that a TensorFlow error contains as text, or else None.
+
+    TensorFlow keeps only the text of errors that are raised in a graph, or by Python code that the
+    graph calls.
+    """
+    pattern = f"{re.escape(BEFORE_NAMES)}(.*?){re.escape(AFTER_NAMES)}"
+    match = re.search(pattern, error.message, re.DOTALL)
+    return _damaged(match[1]) if match else None
+
+
+def _damaged(names: str) -> InputError:
+    return InputError("every example must be readable", f"{names}, damaged or gone")
+
+
+# The text of that error before and after the names, to compose it in a graph and to find it again.
+BEFORE_NAMES, AFTER_NAMES = str(_damaged("{}")).split("{}")
 
 
 def _pieces(
@@ -399,7 +424,17 @@ def _pieces(
     piece: Callable[[np.ndarray], Sequence[np.ndarray]],
     decode: Decode,
 ) -> Stored:
-    """Examples that are pieces of files: `piece` gives number of the file, begin and size."""
+    """Examples that are pieces of files.
+
+    Args:
+        paths: Paths of the files.
+        count: Number of examples.
+        piece: Maps numbers of examples to three arrays: index of the file, first byte, and size.
+        decode: Maps the bytes of a piece, a scalar string, to an example.
+
+    Raises:
+        InputError: There are no examples.
+    """
     names = [os.fspath(path) for path in paths]
     if not count:
         raise InputError("there must be at least one example in the files", ", ".join(names))
@@ -430,23 +465,35 @@ def _pieces(
 
 @contextlib.contextmanager
 def _named(errors: type[Exception], name: str) -> Iterator[None]:
-    """Errors of reading say what could not be read."""
+    """Converts errors of reading to an `InputError` that names what could not be read."""
     try:
         yield
     except errors as error:
-        raise InputError(DAMAGED.format(name)) from error
+        raise _damaged(name) from error
 
 
 def _fetched(read: Callable[[np.ndarray], np.ndarray], numbers: tf.Tensor) -> tf.Tensor:
-    """What Python reads for these numbers: strings, `(examples,)`."""
+    """Calls a Python function that reads these numbers, from a TensorFlow graph.
+
+    Returns:
+        Strings `(examples,)`.
+    """
     content = tf.numpy_function(read, [numbers], tf.string, stateful=False)
     content.set_shape(numbers.shape)
     return content
 
 
 def _collected(batches: tf.data.Dataset, count: int) -> Examples:
-    """All examples of batches that come in their order; says how far it is."""
-    news, done = time.monotonic(), 0
+    """Collects all examples of a dataset of batches into arrays, and logs the progress.
+
+    Args:
+        batches: Batches of `(inputs, targets)`, or `(inputs,)`, in the order of their rows.
+        count: Number of examples.
+
+    Raises:
+        InputError: An example is damaged or gone.
+    """
+    last_logged, done = time.monotonic(), 0
     columns: list[Any] = []
     try:
         for parts in _untuned(batches.prefetch(1)):
@@ -458,8 +505,8 @@ def _collected(batches: tf.data.Dataset, count: int) -> Examples:
                 else:
                     column[done : done + len(values)] = values.numpy()
             done += int(tf.shape(leaves[0])[0])
-            if time.monotonic() - news > SECONDS_BETWEEN_NEWS:
-                news = time.monotonic()
+            if time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS:
+                last_logged = time.monotonic()
                 log.info("Read %d of %d examples.", done, count)
     except tf.errors.InvalidArgumentError as error:
         raise (unreadable(error) or error) from None
@@ -468,7 +515,7 @@ def _collected(batches: tf.data.Dataset, count: int) -> Examples:
 
 
 def _empty_column(values: Any, count: int) -> Any:
-    """Where the rows of all batches go; a list of ragged ones."""
+    """An array for the rows of all batches; for ragged batches a list."""
     if isinstance(values, tf.RaggedTensor):
         return []
     return np.empty((count, *values.shape[1:]), values.dtype.as_numpy_dtype)
@@ -479,7 +526,7 @@ def _parts(decoded: Any) -> tuple[Any, ...]:
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # A thread that tunes a pipeline can sleep through its end, for up to a minute.
+    # The thread that tunes a pipeline can sleep for up to a minute after the pipeline has ended.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)

@@ -86,10 +86,10 @@ def training_batch(
         float32.
     """
 
-    def draw(stream: int, width: int, largest: int, least: int = 0) -> tf.Tensor:
+    def draw(stream: int, width: int, largest: int, smallest: int = 0) -> tf.Tensor:
         stream_seed = tf.random.experimental.stateless_fold_in(seed, stream)
         shape = [batch_size, width]
-        return tf.random.stateless_uniform(shape, stream_seed, least, largest + 1, tf.int64)
+        return tf.random.stateless_uniform(shape, stream_seed, smallest, largest + 1, tf.int64)
 
     position = tf.range(longest, dtype=tf.int64)
     a, b = draw(0, longest, 1), draw(1, longest, 1)

@@ -1,8 +1,8 @@
-"""Small tables: rows of numbers and texts, and the class of every row, read from anywhere.
+"""Small tables: rows of numbers and texts, and the class of every row.
 
-A table of the user's own is a CSV file, as spreadsheets, pandas and R write it, or columns in
-memory. Every column becomes one number a row, or, if it holds texts, one number for every category;
-`TablePreparation` does that, in training and in the export alike.
+A table comes from a CSV file, as spreadsheets, pandas and R write it, from arrays or a data frame,
+or from TensorFlow Datasets. Every column of numbers becomes one feature, and every column of texts
+one feature for each category. `TablePreparation` converts the cells, in training and in the export.
 """
 
 import codecs
@@ -35,20 +35,20 @@ Missing = Literal["refuse", "fill", "drop"]
 Categories = Literal["one_hot", "refuse"]
 
 SPLITS = ("train", "validation", "test")
-LARGEST = 1e15  # so that squares of features stay far from the end of float32
-MOST_CATEGORIES = 100  # of a column: more are names or sentences, of which one-hot says nothing
-FEW_CLASSES = 10  # so many are classes even where every row has one of its own
-ENOUGH_ROWS = 20  # to tell by its cells alone that a column numbers the rows, or names them
+LARGEST = 1e15  # largest number in a cell, whose square is far from the limit of float32
+MOST_CATEGORIES = 100  # in a column; more are names or sentences, not categories
+FEW_CLASSES = 10  # so many different values are classes even if every row has another one
+ENOUGH_ROWS = 20  # from which a column of distinct values is taken for an index of the rows
 EMBEDDED = ("iris", "wine", "breast_cancer")  # in scikit-learn
 IRIS_FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 IRIS_SPECIES = ("setosa", "versicolor", "virginica")
-DELIMITERS = "\t;|,"  # those first that are less at home in texts and numbers
+DELIMITERS = "\t;|,"  # first those that are rarer in texts and numbers
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$")
 DECIMAL_POINT = re.compile(r"^[+-]?\d+\.\d+(?:[eE][+-]?\d+)?$")
 LABEL_NAMES = frozenset({"label", "labels", "class", "target", "species", "y"})
 INDEX_NAME = re.compile(r"Unnamed: ?\d+|[Ii]ndex|[Rr]ow|#|(.*[^a-z])?id|.*I[dD]")
-# What pandas, R, spreadsheets and UCI's archive write where nothing is known. Not `None` or `Na`,
-# which are words, too.
+# What pandas, R, spreadsheets and UCI's archive write for missing values. `None` and `Na` are not
+# among them: they can be words.
 MISSING_CELLS = frozenset(
     {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "?"}
 )
@@ -56,13 +56,13 @@ MISSING_CELLS = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table, and what is made of its cells.
+    """A column of a table, and the conversion of its cells to features.
 
     Args:
-        name: As the header says it.
-        categories: The texts that it may hold, by feature; None if it holds numbers.
-        fill: Number that replaces a missing one; None if it stays NaN. A missing text belongs to
-            no category.
+        name: Name in the header.
+        categories: The texts in the column, in the order of their features; None for numbers.
+        fill: Number that replaces missing ones; None if they stay NaN. A missing text belongs to no
+            category.
     """
 
     name: str
@@ -71,13 +71,13 @@ class Column:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The name of the column, or, if it holds texts, one name for every category."""
+        """The name of the column; for texts `name=category`, for every category."""
         if self.categories is None:
             return (self.name,)
         return tuple(f"{self.name}={category}" for category in self.categories)
 
     def features(self, cells: tf.Tensor) -> tf.Tensor:
-        """Cells `(batch,)` as features `(batch, features)`, float32."""
+        """Converts cells `(batch,)`, numbers or strings, to `(batch, features)`, float32."""
         if self.categories is not None:
             texts = tf.strings.strip(cells)[:, None]
             return tf.cast(tf.equal(texts, tf.constant(self.categories)[None]), tf.float32)
@@ -89,29 +89,30 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class TablePreparation:
-    """Makes the features of a row of its cells, by TensorFlow alone, so that it can be exported.
+    """Converts the cells of rows to features, with TensorFlow ops only, so that it can be exported.
 
-    Numbers stay as they are; a text becomes one number for every category of its column, 1 for its
-    own and 0 for the others. A text that training has not seen belongs to no category.
+    Numbers do not change. A text becomes one feature for every category of its column: 1 for the
+    category that it is, and 0 for the others. A text that is not in the training data belongs to no
+    category.
 
     Args:
-        columns: In the order of their features.
+        columns: The columns, in the order of their features.
     """
 
     columns: tuple[Column, ...]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """By feature."""
+        """The name of every feature."""
         return tuple(name for column in self.columns for name in column.feature_names)
 
     @property
     def inputs(self) -> tuple[tf.TensorSpec, ...]:
-        """By column: cells `(batch,)`, float32 or string, under a name that a signature can have.
+        """The input of every column in a signature: cells `(batch,)`, float32 or string.
 
-        That is the column's own, with underscores for what is no ASCII letter or digit; or, where
-        that is none, not the only one of its kind or a word of Python, such as `class`, its place:
-        `column_1` for the first.
+        Its name is that of the column, with underscores for all but ASCII letters and digits. If
+        that is no valid name, a keyword of Python such as `class`, or the same as that of another
+        column, the input is named by its place: `column_1` for the first.
         """
         names = [re.sub(r"\W", "_", column.name, flags=re.ASCII) for column in self.columns]
         counts = Counter(name.casefold() for name in names)
@@ -125,11 +126,11 @@ class TablePreparation:
         )
 
     def features(self, cells: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The model's input.
+        """Converts the cells of a batch of rows to the model's input.
 
         Args:
-            cells: By the name of the column, `(batch,)`: float32, NaN where a number is missing,
-                or string, empty where a text is missing.
+            cells: Cells `(batch,)` by the name of the column: float32, NaN if a number is missing,
+                or string, empty if a text is missing.
 
         Returns:
             `(batch, features)`, float32.
@@ -145,24 +146,26 @@ def load_table(
     categories: Categories = "one_hot",
     leave_out: Sequence[str] = (),
 ) -> Source:
-    """A table as features `(rows, features)`, float32, and labels `0..classes-1`.
+    """Loads a table as features `(rows, features)`, float32, and labels `0..classes-1`.
 
-    Categories and means are those of the whole table, or of `train` where the source is split
-    already: rows that are held out afterwards have a part in them, but not their labels.
+    Categories and means are computed from the whole table, or from `train` if the source has
+    splits. So rows that are held out later contribute to them, but their labels do not.
 
     Args:
-        run: Says where the table is; `run.arrays` may hold inputs `(rows, columns)`, columns by
-            name, or a data frame, and one label a row.
-        dataset: Its name in TensorFlow Datasets and, after `load_`, in scikit-learn.
-        label: The column that holds the class. By default the only one that is called `label`,
-            `class`, `target`, `species` or `y`, else the last.
-        missing: What becomes of rows with missing cells: `fill` puts the mean of its column for a
-            number, and no category for a text; `drop` leaves such rows out.
-        categories: Whether columns of texts are taken, as one-hot features.
-        leave_out: Columns that are not used.
+        run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`. The
+            inputs of `arrays` may be `(rows, columns)`, columns by name, or a data frame; the
+            targets are one label for every row.
+        dataset: Name of the dataset in TensorFlow Datasets and, after `load_`, in scikit-learn.
+        label: Column that holds the class; by default the only one named `label`, `class`,
+            `target`, `species` or `y`, or else the last.
+        missing: Treatment of missing cells: `refuse`; `fill` with the mean of a numeric column, and
+            with no category for text; or `drop` the row.
+        categories: Treatment of columns of texts: `one_hot` features, or `refuse`.
+        leave_out: Columns that are not features.
 
     Raises:
-        InputError: The table is not to be had, or a cell, a column or the labels cannot be used.
+        InputError: The table cannot be found or read, or a cell, a column or the labels cannot be
+            used.
     """
     reading = _Reading(label, missing, categories, tuple(leave_out))
     if run.arrays is not None:
@@ -193,20 +196,20 @@ def _embedded(dataset: str) -> Source:
 
 
 def _of_numbers(names: Sequence[str]) -> TablePreparation:
-    """The preparation of a table of numbers only, none of them missing."""
+    """The preparation of a table without texts and without missing cells."""
     return TablePreparation(tuple(Column(name=name) for name in names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Table:
-    """Cells as texts, as in a CSV file, empty where one is missing.
+    """A table of texts, as in a CSV file, with empty cells where a value is missing.
 
     Args:
         name: Path or other name, for errors.
-        numbers: By which errors call the rows.
-        cells: By the name of the column, one for every row.
-        label: Name of the label.
-        labels: One for every row.
+        numbers: The number of every row, for errors.
+        cells: The cells of all rows, by the name of the column.
+        label: Name of the column of labels.
+        labels: The label of every row.
     """
 
     name: str
@@ -216,7 +219,12 @@ class _Table:
     labels: list[str]
 
     def place(self, column: str, row: int) -> str:
-        """Where a cell stands, for errors."""
+        """The place of a cell in words, for errors.
+
+        Args:
+            column: Name of the column.
+            row: Index of the row, from 0.
+        """
         return f"{self.name}, row {self.numbers[row]}, column {column},"
 
     def rows(self, kept: np.ndarray) -> "_Table":
@@ -236,7 +244,7 @@ class _Table:
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-    """How a table is to be read: see `load_table`."""
+    """Reads tables by the options of `load_table`."""
 
     label: str | None
     missing: Missing
@@ -244,7 +252,12 @@ class _Reading:
     leave_out: tuple[str, ...]
 
     def tfds(self, builder: Any, source: str) -> Source:
-        """A prepared dataset of features, as one vector or by name, and a label."""
+        """Reads a prepared dataset of features, as one vector or by name, and a label.
+
+        Args:
+            builder: Builder of the dataset.
+            source: Name of the source.
+        """
         keys = builder.info.supervised_keys
         if keys is None or len(keys) != 2:
             raise InputError(f"{source} must have features and a label")
@@ -268,7 +281,7 @@ class _Reading:
         )
 
     def csv(self, path: Path) -> Source:
-        """A CSV file with a header."""
+        """Reads a CSV file with a header."""
         name = str(path)
         numbers, cells, notes = _read_csv(path)
         label = self._label_of(name, cells)
@@ -277,12 +290,12 @@ class _Reading:
         table = self._without_unwanted(table)
         if indices := [column for column, cells in table.cells.items() if _is_index(column, cells)]:
             notes["index"] = ", ".join(indices)
-            _say_left_out("columns that only number or name the rows", notes["index"], name)
+            _warn_left_out("columns that only number or name the rows", notes["index"], name)
         fields = self._fields({"train": table.without(indices)})
         return Source(name=name, notes={"label": label, **notes}, **fields)
 
     def arrays(self, source: Source) -> Source:
-        """Examples in memory: inputs `(rows, columns)`, columns by name, or a data frame."""
+        """Converts examples whose inputs are `(rows, columns)`, columns by name or a data frame."""
         tables = {}
         for split in SPLITS:
             if (examples := getattr(source, split)) is not None:
@@ -291,7 +304,7 @@ class _Reading:
         return dataclasses.replace(source, **self._fields(tables, source))
 
     def _in_memory(self, name: str, examples: Examples, feature_names: Sequence[str]) -> _Table:
-        """Examples as a table of that name."""
+        """Converts examples to a table of that name."""
         cells = _columns(name, examples.inputs, feature_names)
         label = "label"
         if examples.targets is None:
@@ -309,7 +322,12 @@ class _Reading:
         return _Table(name=name, numbers=rows, cells=cells, label=label, labels=labels)
 
     def _label_of(self, name: str, columns: Collection[str]) -> str:
-        """The column that holds the class, of a table of that name."""
+        """The name of the column that holds the class.
+
+        Args:
+            name: Name of the table.
+            columns: Names of its columns.
+        """
         names = list(columns)
         if self.label is not None:
             if self.label not in names:
@@ -324,7 +342,7 @@ class _Reading:
         return known[0]
 
     def _without_unwanted(self, table: _Table) -> _Table:
-        """The table without the columns that the user leaves out."""
+        """The table without the columns of `leave_out`."""
         for name in self.leave_out:
             if name not in table.cells:
                 raise InputError(
@@ -333,11 +351,11 @@ class _Reading:
         return table.without(self.leave_out)
 
     def _fields(self, tables: Mapping[str, _Table], known: Source | None = None) -> dict[str, Any]:
-        """What tables decide about a source.
+        """The fields of a `Source` that follow from its tables.
 
         Args:
-            tables: By split.
-            known: Says the names of classes, where labels are numbers already, and groups.
+            tables: The tables by split.
+            known: A source with names of classes, whose labels are their indices, and groups.
         """
         tables = {split: _labelled(table) for split, table in tables.items()}
         class_names, index = _classes(tables, known.class_names if known else ())
@@ -352,16 +370,16 @@ class _Reading:
             targets = np.asarray([index[label] for label in table.labels], np.int32)
             fields[split] = Examples(features, targets[kept])
             if dropped := len(targets) - len(kept):
-                _say_left_out("rows with missing cells", dropped, table.name)
+                _warn_left_out("rows with missing cells", dropped, table.name)
             if split == "train" and known and known.groups is not None:
                 fields["groups"] = known.groups[np.asarray(table.numbers)[kept]]
         return fields
 
     def _preparation(self, table: _Table) -> TablePreparation:
-        """What a table decides about the features of a row.
+        """The preparation that converts the cells of a table to features.
 
         Raises:
-            InputError: There is no column, or one that can be no feature.
+            InputError: There is no column, or one that cannot become a feature.
         """
         if not table.cells:
             raise InputError(f"{table.name} must have features beside the label {table.label}")
@@ -373,7 +391,7 @@ class _Reading:
         present = [cell for cell in cells if cell]
         if not present:
             raise InputError(f"{table.name}, column {name}, must have a cell that is not empty")
-        # Among numbers, a text is a slip of the pen, and no category.
+        # If at least half of the cells are numbers, a text among them is an error, no category.
         if 2 * sum(math.isnan(_number(cell)) for cell in present) <= len(present):
             mean = float(np.nanmean(_numbers(table, name), dtype=np.float64))
             return Column(name=name, fill=mean if self.missing == "fill" else None)
@@ -399,14 +417,17 @@ class _Reading:
     def _features(
         self, table: _Table, preparation: TablePreparation
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Features `(rows kept, features)` of a table, and which rows are kept.
+        """The features `(rows kept, features)` of a table, and the indices of the rows kept.
 
         Raises:
-            InputError: A cell is missing or no number where it must be one.
+            InputError: A cell is missing, or is no number in a column of numbers.
         """
         names = [column.name for column in preparation.columns]
         if list(table.cells) != names:
-            raise InputError(f"{table.name} must have the columns of train: {_listed(names)}")
+            raise InputError(
+                f"{table.name} must have the columns of train: {_listed(names)}",
+                _listed(table.cells),
+            )
         complete = np.ones(len(table.numbers), bool)
         tensors = {}
         for column in preparation.columns:
@@ -424,25 +445,29 @@ class _Reading:
             )
         kept = np.flatnonzero(complete) if self.missing == "drop" else np.arange(len(complete))
         if not len(kept):
-            raise InputError(f"{table.name} must have a row without missing cells. Received: none")
+            raise InputError(f"{table.name} must have a row without missing cells", "none")
         return preparation.features(tensors).numpy()[kept], kept
 
 
 def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any]]:
-    """Numbers of the rows as an editor counts them, cells by column, and what is worth a note.
+    """Reads a CSV file.
+
+    Returns:
+        The number of every row as an editor counts lines; the cells by column; and notes for the
+        report.
 
     Raises:
-        InputError: The file is no CSV file with a header, columns of different names and as many
-            cells in every row.
+        InputError: The file is no CSV file with a header, columns of different names, and the same
+            number of cells in every row.
     """
     if path.is_dir():
-        raise InputError(f"`data` must be a CSV file here. Received: {path}, a folder")
+        raise InputError("`data` must be a CSV file here", f"{path}, a folder")
     text, encoding = _decoded(path)
     delimiter, lines = _split(text)
     if len(lines) < 2 or len(lines[0][1]) < 2:
         raise InputError(
-            f"{path} must have a header of features and a label, and rows below it. "
-            f"Received: {len(lines)} lines"
+            f"{path} must have a header of features and a label, and rows below it",
+            f"{len(lines)} lines",
         )
     (_, header), *rows = lines
     header = [" ".join(name.split()) or f"Unnamed: {place}" for place, name in enumerate(header)]
@@ -450,8 +475,8 @@ def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, An
     for number, row in rows:
         if len(row) != len(header):
             raise InputError(
-                f"{path}, row {number}, must have {len(header)} columns ({_listed(header)}). "
-                f"Received: {len(row)}"
+                f"{path}, row {number}, must have {len(header)} columns ({_listed(header)})",
+                len(row),
             )
     cells = {name: [_stripped(row[place]) for _, row in rows] for place, name in enumerate(header)}
     notes: dict[str, Any] = {}
@@ -465,25 +490,27 @@ def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, An
             name: [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in column]
             for name, column in cells.items()
         }
-    # A delimiter at the end of every row makes a column of nothing.
+    # A delimiter at the end of every row makes an empty column.
     if empty := [name for name, column in cells.items() if not any(column)]:
         notes["empty"] = ", ".join(empty)
-        _say_left_out("empty columns", notes["empty"], str(path))
+        _warn_left_out("empty columns", notes["empty"], str(path))
         cells = {name: column for name, column in cells.items() if name not in empty}
     if len(cells) < 2:
-        raise InputError(f"{path} must have a column of features and one of labels")
+        raise InputError(
+            f"{path} must have a column of features and one of labels", _listed(cells) or "none"
+        )
     return [number for number, _ in rows], cells, notes
 
 
 def _has_decimal_commas(cells: Mapping[str, Sequence[str]]) -> bool:
-    """Whether numbers are written as 1,5; beside 1.5 a comma parts thousands, or a text."""
+    """Whether numbers are written as 1,5; if there are points, too, commas separate thousands."""
     texts = list(itertools.chain.from_iterable(cells.values()))
     commas, points = (any(map(number.match, texts)) for number in (DECIMAL_COMMA, DECIMAL_POINT))
     return commas and not points
 
 
 def _decoded(path: Path) -> tuple[str, str | None]:
-    """The text of a file, and its encoding where that was guessed.
+    """The text of a file, and its encoding if that was guessed, or else None.
 
     Raises:
         InputError: The file cannot be read, or is no text.
@@ -491,7 +518,7 @@ def _decoded(path: Path) -> tuple[str, str | None]:
     try:
         content = path.read_bytes()
     except OSError:
-        raise InputError(f"`data` must be a CSV file. Received: {path}, unreadable") from None
+        raise InputError("`data` must be a CSV file", f"{path}, unreadable") from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text, guess = _text(content, "utf-16"), None
     elif (text := _text(content, "utf-8-sig")) is not None:
@@ -501,21 +528,21 @@ def _decoded(path: Path) -> tuple[str, str | None]:
         guess, text = next(((g, t) for g, t in texts.items() if t is not None), (None, None))
     if text is None or "\0" in text:
         raise InputError(
-            "`data` must be a CSV file in UTF-8, UTF-16, Shift-JIS (cp932) or cp1252. "
-            f"Received: {path}, unreadable as one"
+            "`data` must be a CSV file in UTF-8, UTF-16, Shift-JIS (cp932) or cp1252",
+            f"{path}, unreadable as one",
         )
     return text, guess
 
 
 def _guesses(content: bytes) -> list[str]:
-    """Encodings of one byte a Western or two bytes a Japanese letter, the likeliest first."""
+    """Western and Japanese encodings that a text without Unicode may have, the likeliest first."""
     from charset_normalizer import from_bytes
 
-    # Most lines are ASCII and say nothing about the encoding.
+    # Lines of ASCII only give no evidence about the encoding.
     lines = b"\n".join(sorted({line for line in content.splitlines() if not line.isascii()}))
     matches = from_bytes(lines, cp_isolation=["cp932", "cp1252"], threshold=1.0)
     ordered = sorted(matches, key=lambda match: (match.chaos, match.encoding != "cp1252"))
-    # It has no opinion on a few letters; then cp932, which not all bytes can be.
+    # A short text may have no match. Then cp932 is tried first, which cannot decode all bytes.
     return [*(match.encoding for match in ordered), "cp932", "cp1252"]
 
 
@@ -527,10 +554,13 @@ def _text(content: bytes, encoding: str) -> str | None:
 
 
 def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
-    """The delimiter, and the rows of a CSV text that are not blank, with their numbers.
+    """Finds the delimiter of a CSV text, and splits its lines.
 
-    The delimiter is the one by which most rows have as many cells as the header, which has more
-    than one; then the one with the most cells.
+    The delimiter is the one by which most rows have as many cells as the header, and the header
+    more than one; among equals it is the one with the most cells.
+
+    Returns:
+        The delimiter; and the rows that are not blank, as pairs of line number and cells.
     """
 
     def rows(delimiter: str) -> list[tuple[int, list[str]]]:
@@ -539,7 +569,7 @@ def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
         )
         try:
             return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-        except csv.Error:  # a cell that is too long, because this is no delimiter here
+        except csv.Error:  # a cell is too long, because this is not the delimiter
             return []
 
     def agreement(rows: list[tuple[int, list[str]]]) -> tuple[float, int]:
@@ -551,13 +581,13 @@ def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    """Refuses a first row that is no header, and names that are not clear.
+    """Refuses a first row that is no header, and ambiguous names.
 
     Raises:
         InputError: Names are numbers, occur twice or cannot be printed.
     """
     numbers = [_number(name) for name in header if not math.isnan(_number(name))]
-    # Columns may be called by consecutive numbers, such as years.
+    # Columns may be named by consecutive numbers, such as years.
     if numbers and (len(numbers) == 1 or not _consecutive(numbers)):
         raise InputError(f"{path} must begin with a header of column names", header)
     for name, count in Counter(header).items():
@@ -570,10 +600,10 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _is_index(name: str, cells: Sequence[str]) -> bool:
-    """Whether a column numbers or names the rows.
+    """Whether a column only numbers or names the rows.
 
-    The number of a row can predict its class by how the file was sorted, and is then good for
-    nothing.
+    Such a column must not become a feature: in a sorted file the number of a row predicts its
+    class, but nothing about new rows.
     """
     if len(set(cells)) < len(cells):
         return False
@@ -589,7 +619,13 @@ def _consecutive(numbers: Sequence[float]) -> bool:
 
 
 def _columns(name: str, inputs: Any, feature_names: Sequence[str]) -> dict[str, list[str]]:
-    """Cells by column of inputs in memory: an array, columns by name, or a data frame."""
+    """Converts inputs in memory to cells by column.
+
+    Args:
+        name: Name of the table, for errors.
+        inputs: An array `(rows, columns)`, columns by name, or a data frame.
+        feature_names: Names of the columns of an array; by default `x0`, `x1`, ...
+    """
     if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
         names = list(getattr(inputs, "columns", inputs))
         return {str(column): _texts(name, column, inputs[column]) for column in names}
@@ -603,7 +639,13 @@ def _columns(name: str, inputs: Any, feature_names: Sequence[str]) -> dict[str, 
 
 
 def _texts(name: str, column: str, values: Any) -> list[str]:
-    """The values of a column as a CSV file would have them."""
+    """Converts the values of a column `(rows,)` to cells, as in a CSV file.
+
+    Args:
+        name: Name of the table, for errors.
+        column: Name of the column, for errors.
+        values: The values; None is a missing one.
+    """
     array = np.asarray(values)
     if array.ndim != 1:
         raise InputError(f"{name}, {column}, must be one value a row", f"shape {array.shape}")
@@ -614,27 +656,27 @@ def _texts(name: str, column: str, values: Any) -> list[str]:
 
 
 def _stripped(cell: str) -> str:
-    """A cell without blanks around it; empty where it says that something is missing."""
+    """A cell without surrounding blanks; empty if it is one of `MISSING_CELLS`."""
     cell = cell.strip()
     return "" if cell in MISSING_CELLS else cell
 
 
 def _labelled(table: _Table) -> _Table:
-    """The table without the rows that have no label."""
+    """The table without the rows that have no label, whose number is logged."""
     rows = np.flatnonzero([bool(label) for label in table.labels])
     if missing := len(table.labels) - len(rows):
-        _say_left_out("rows without a label", missing, table.name)
+        _warn_left_out("rows without a label", missing, table.name)
     return table.rows(rows)
 
 
 def _classes(
     tables: Mapping[str, _Table], class_names: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Names of the classes, and their numbers by label.
+    """The names of the classes, and the index of the class by label.
 
     Args:
-        tables: By split.
-        class_names: Known where labels are numbers already, from 0.
+        tables: The tables by split.
+        class_names: Names of the classes if the labels are their indices; else empty.
 
     Raises:
         InputError: The labels are no classes, or fewer than two.
@@ -675,21 +717,21 @@ def _classes(
 
 
 def _are_classes(labels: Sequence[str]) -> bool:
-    """Whether values are few enough to be classes, and no measurements."""
+    """Whether values look like classes rather than measurements, names or sentences."""
     counts = Counter(labels)
     numbers = [_number(label) for label in counts]
     if any(map(math.isnan, numbers)):
         return len(counts) <= max(FEW_CLASSES, len(labels) / 2)
     whole = all(number.is_integer() for number in numbers)
-    # The numbers of classes come more than once; of prices and ages some do not.
+    # Every class has several rows; of prices or ages, some values occur only once.
     return whole and (len(counts) <= FEW_CLASSES or min(counts.values()) > 1)
 
 
 def _numbers(table: _Table, name: str) -> np.ndarray:
-    """The numbers of a column, float32, NaN where a cell is empty.
+    """The numbers of a column, float32; NaN for an empty cell.
 
     Raises:
-        InputError: A cell is no number.
+        InputError: A cell is no number, or too large a number.
     """
     cells = table.cells[name]
     numbers = np.asarray([_number(cell) for cell in cells])
@@ -704,7 +746,7 @@ def _numbers(table: _Table, name: str) -> np.ndarray:
 
 
 def _number(cell: str) -> float:
-    """The number in a cell; NaN where there is none."""
+    """The number in a cell; NaN if there is none."""
     try:
         return float("nan" if "_" in cell else cell)
     except ValueError:
@@ -712,10 +754,10 @@ def _number(cell: str) -> float:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Names in a sentence, the first ones where they are many."""
+    """Names in one line: at most the first 20."""
     names = list(names)
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
 
 
-def _say_left_out(what: str, which: Any, name: str) -> None:
+def _warn_left_out(what: str, which: Any, name: str) -> None:
     log.warning("%s: %s are left out: %s.", name, what, which)

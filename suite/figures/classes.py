@@ -153,12 +153,12 @@ def decision_regions(
     grids = [np.linspace(a, b, 120) for a, b in zip(low - margin, high + margin, strict=True)]
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (y, x) in zip(panels, pairs, strict=False):
-        across, up = np.meshgrid(grids[x], grids[y])
+        grid_x, grid_y = np.meshgrid(grids[x], grids[y])
         ones = np.ones(len(inputs))
         fit, *_ = np.linalg.lstsq(np.stack([inputs[:, x], inputs[:, y], ones], 1), inputs)
-        plane = np.stack([across.ravel(), up.ravel(), np.ones(across.size)], 1) @ fit
-        regions = predict(plane.astype(np.float32)).reshape(120, 120)
-        axes.pcolormesh(across, up, regions, alpha=0.25, shading="nearest", **scale)
+        points = np.stack([grid_x.ravel(), grid_y.ravel(), np.ones(grid_x.size)], 1) @ fit
+        regions = predict(points.astype(np.float32)).reshape(120, 120)
+        axes.pcolormesh(grid_x, grid_y, regions, alpha=0.25, shading="nearest", **scale)
         axes.scatter(inputs[:, x], inputs[:, y], c=labels, s=12, edgecolors="white", **scale)
         axes.set(xlabel=feature_names[x], ylabel=feature_names[y])
     handles = [

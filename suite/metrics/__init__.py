@@ -1,1 +1,1 @@
-"""What a kind of work is judged by."""
+"""Metrics and proofs by which trained networks are evaluated."""

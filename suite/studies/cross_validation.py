@@ -1,4 +1,4 @@
-"""Cross-validation: how well a recipe does on examples that it was not trained on."""
+"""Cross-validation: the metrics of a recipe on examples that it was not trained on."""
 
 import dataclasses
 import logging
@@ -24,24 +24,24 @@ log = logging.getLogger(__name__)
 def cross_validate(
     app: App, recipe: Recipe, run: Run, *, folds: int = 10, repeats: int = 1, folds_seed: int = 1
 ) -> dict[str, Any]:
-    """Trains fresh models on all folds but one, and tests them on that one, fold by fold.
+    """Trains a new model for every fold on all other folds, and tests it on that fold.
 
-    All examples of the source take part. Folds are stratified where the target is a class.
+    All splits of the source are used. Folds are stratified if the target is a class.
 
     Args:
-        app: Whose data have labels; its callbacks take no part.
-        recipe: Its knobs.
-        run: Says where the examples come from, and the seed.
-        folds: Parts of the examples, each of which is held out once.
-        repeats: Times that is done, on other folds each time.
-        folds_seed: Decides the folds.
+        app: An app whose examples have labels; its callbacks are not used.
+        recipe: The knobs of the app.
+        run: The run, which decides where the examples come from, and the seed of the weights.
+        folds: Number of parts of the examples.
+        repeats: Number of repetitions, each with other folds.
+        folds_seed: Seed of the folds.
 
     Returns:
         `cv_<metric>_mean` and `cv_<metric>_std` of every metric on the test split, over all folds
         and repeats.
 
     Raises:
-        InputError: There are no such examples, or not as many as folds.
+        InputError: The app has no labelled examples, or there are fewer of them than folds.
     """
     source = app.data(recipe.config, run).source
     if source is None:
@@ -54,7 +54,7 @@ def cross_validate(
     ):
         keras.utils.set_random_seed(run.seed)
         fold = rows.rows(held_out)
-        # Where the best epoch is kept, that must not be chosen on the fold that judges.
+        # An app that keeps the best epoch must not choose it on the fold that it is tested on.
         validation = None if app.keep_best else fold
         arrays = dataclasses.replace(
             source, train=rows.rows(kept), validation=validation, test=fold, groups=None
@@ -73,6 +73,7 @@ def cross_validate(
 
 
 def _all_rows(source: Source) -> Examples:
+    """The examples of all splits, one split after the other."""
     parts = [
         part.in_memory()
         for part in (source.train, source.validation, source.test)
@@ -91,6 +92,11 @@ def _all_rows(source: Source) -> Examples:
 def _splits(
     rows: Examples, class_names: tuple[str, ...], folds: int, repeats: int, folds_seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The row numbers to train on, and those to test on, of every fold.
+
+    Raises:
+        InputError: There are fewer than two folds, or a fold would lack a row, or a row of a class.
+    """
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 
     classes = rows.targets if class_names else None
@@ -98,16 +104,16 @@ def _splits(
     if not 2 <= folds <= most:
         unit = "rows of the smallest class" if class_names else "rows"
         raise InputError(f"`folds` must be from 2 to the {most} {unit}", folds)
-    kind = RepeatedStratifiedKFold if class_names else RepeatedKFold
-    splitter = kind(n_splits=folds, n_repeats=repeats, random_state=folds_seed)
+    splitter_type = RepeatedStratifiedKFold if class_names else RepeatedKFold
+    splitter = splitter_type(n_splits=folds, n_repeats=repeats, random_state=folds_seed)
     return splitter.split(np.arange(rows.num_examples), classes)
 
 
 class _Trainer:
-    """Trains models of one recipe on different data, and compiles its steps only once.
+    """Trains models of one recipe on different data, and compiles their steps only once.
 
-    Every training begins with the weights of a freshly built model, and with optimizers and
-    seeds as they are after a compilation.
+    All trainings share the networks and the compiled models. Each starts with the weights of a
+    newly built model, and with optimizers and seeds in their state after compilation.
     """
 
     def __init__(self, app: App, recipe: Recipe) -> None:
@@ -118,16 +124,16 @@ class _Trainer:
         self.folder = Path(tempfile.gettempdir())
 
     def fitted(self, data: Data) -> Fitted:
-        """A model that was trained on these data."""
+        """Trains a model on these data."""
         app, config = self.app, self.recipe.config
         fresh = build(app, self.recipe, data)
         arguments = data.model_arguments.items()
         constants = {n: value for n, value in arguments if not isinstance(value, np.ndarray)}
         if constants != self.constants:
-            # Arrays become weights; what else the data decide is part of the networks.
+            # Arrays become weights; other arguments change the networks, which are then replaced.
             self.built, self.constants, self.models = fresh, constants, {}
         networks = networks_of(self.built)
-        # In their order: a model without a name of its own is called differently each time.
+        # By their order, since a model without an explicit name gets another name each time.
         for network, new in zip(networks.values(), networks_of(fresh).values(), strict=True):
             network.set_weights(new.get_weights())
         initial = {name: network.get_weights() for name, network in networks.items()}

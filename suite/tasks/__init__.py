@@ -1,1 +1,1 @@
-"""What a kind of work has in common: data, losses, endpoints, metrics, figures and commands."""
+"""Tasks that several applications share: their data, losses, endpoints, metrics and commands."""

@@ -1,7 +1,7 @@
-"""Image classification: what every network that tells pictures apart has in common.
+"""The task of image classification: data, loss, endpoints, metrics, figures and commands.
 
-An application names what it takes from here: `task.load_data`, `task.compile_model`,
-`task.endpoints`, `task.evaluate`, `task.draw` and `task.predict`.
+An application builds a network, and passes the functions of this module to its `App`: `load_data`,
+`compile_model`, `endpoints`, `evaluate`, `draw` and the `COMMANDS`.
 """
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ Pooling = Literal["avg", "max"]
 
 @settings
 class Config(pictures.Config):
-    """How an image classifier is trained.
+    """The training recipe of an image classifier.
 
     Args:
-        epochs: Passes over the training split; several make an epoch where it is small.
+        epochs: Passes over the training split; an epoch makes several passes over a small split.
         learning_rate: Peak of the one-cycle schedule.
         warmup: Share of the steps in which the learning rate rises.
-        weight_decay: Decoupled decay of the weights per step, times the learning rate.
+        weight_decay: Decoupled weight decay in a step, times the learning rate.
         rotation: Largest random rotation of a training image, in degrees.
         shift: Largest random shift along each axis, in pixels.
         zoom: Largest random change of width and of height, as a share.
@@ -65,17 +65,21 @@ def load_data(config: Config, run: Run) -> Data:
 def head(
     x: keras.KerasTensor, num_classes: int, include_top: bool, pooling: Pooling | None
 ) -> keras.KerasTensor:
-    """The end of a builder: features or logits of the last convolution.
+    """The last layers of a classifier: from the output of the convolutions to logits or features.
 
     Args:
-        x: `(batch, height, width, filters)`.
+        x: Output of the convolutions, `(batch, height, width, filters)`.
         num_classes: Number of logits.
-        include_top: Whether to end in logits `(batch, num_classes)`.
-        pooling: `avg` or `max` over the whole image, which may then be of any size; None leaves
-            features as they are, and flattens them for the logits.
+        include_top: Whether to return logits, or else the features before them.
+        pooling: Global pooling, `avg` or `max`, which allows images of any size. None flattens the
+            features for the logits, or returns them without a change.
+
+    Returns:
+        Logits `(batch, num_classes)`; or features `(batch, filters)`, without pooling
+        `(batch, height, width, filters)`.
 
     Raises:
-        InputError: The size of the image is not known, and must be.
+        InputError: Height or width is None, and logits without pooling need them.
     """
     if pooling:
         x = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]()(x)
@@ -89,7 +93,7 @@ def head(
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Cross-entropy on logits, under AdamW with a one-cycle learning rate."""
+    """Compiles with cross-entropy on logits and AdamW, with a one-cycle learning rate."""
     model.compile(
         optimizer=keras.optimizers.AdamW(
             one_cycle(config.learning_rate, steps, config.warmup), weight_decay=config.weight_decay
@@ -101,7 +105,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` to `logits`, `probabilities`, `label`, `name`; `picture`: of a file."""
+    """`serve`: `image` to `logits`, `probabilities`, `label`, `name`; `picture`: a file to them."""
     [model] = fitted.networks.values()
     serve = named_classes(classifier(model), fitted.data.description.class_names)
     source = fitted.data.source
@@ -113,24 +117,24 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 def evaluate(fitted: Fitted) -> Metrics:
     """Loss and accuracy on the test split, and the accuracy on every class."""
     labels = fitted.data.splits["test"].targets
-    right = np.asarray(fitted.outputs()).argmax(axis=1) == labels
+    correct = np.asarray(fitted.outputs()).argmax(axis=1) == labels
     names = fitted.data.description.class_names
     counts = np.bincount(labels, minlength=len(names))
-    rights = np.bincount(labels[right], minlength=len(names))
+    correct_counts = np.bincount(labels[correct], minlength=len(names))
     by_class = {
-        name: float(good / count) if count else None
-        for name, good, count in zip(names, rights, counts, strict=True)
+        name: float(num_correct / count) if count else None
+        for name, num_correct, count in zip(names, correct_counts, counts, strict=True)
     }
     return {**evaluate_on_test(fitted), "test_accuracy_by_class": by_class}
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
-    """Confusion matrix and worst mistakes on the test split, and the first filters."""
+    """Draws confusion matrix and worst mistakes on the test split, and the first filters."""
     test = fitted.data.splits["test"].in_memory()
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(fitted.outputs()))
     names = fitted.data.description.class_names
     [model] = fitted.networks.values()
-    drawn = {
+    drawings = {
         "confusion_matrix": classes.confusion_matrix(
             test.targets, probabilities.argmax(axis=1), names
         ),
@@ -138,8 +142,8 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     }
     first = next((layer for layer in model.layers if isinstance(layer, layers.Conv2D)), None)
     if first is not None:
-        drawn["filters"] = figures.filters(keras.ops.convert_to_numpy(first.kernel))
-    return drawn
+        drawings["filters"] = figures.filters(keras.ops.convert_to_numpy(first.kernel))
+    return drawings
 
 
 def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:

@@ -19,7 +19,7 @@ from suite.knobs import Seed, settings
 from suite.trainers.latents import decode_latents, interpolate_latents, sample_latents
 
 LARGEST_REQUEST = 10_000  # images in one call
-FRAMES = 60  # of the animation at most
+MOST_FRAMES = 60  # in the animation
 SECONDS_PER_FRAME = 0.15
 
 
@@ -85,7 +85,7 @@ def interpolate(
     pairs = ends.reshape(interpolation.num, 2, -1)
     points = np.concatenate([interpolate_latents(pair, interpolation.steps) for pair in pairs])
     write_picture(tiled(call(decode, points)["image"], interpolation.steps), interpolation.output)
-    print(f"{interpolation.output}: {interpolation.num} ways, seed {interpolation.seed}")
+    print(f"{interpolation.output}: {interpolation.num} interpolations, seed {interpolation.seed}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"sample": sample, "interpolate": interpolate}
@@ -141,7 +141,7 @@ class EpochSamples(keras.callbacks.Callback):
         paths = sorted(self.frames.glob("epoch-*.png"))
         if not paths:
             return
-        chosen = np.unique(np.linspace(0, len(paths) - 1, FRAMES).round().astype(int))
+        chosen = np.unique(np.linspace(0, len(paths) - 1, MOST_FRAMES).round().astype(int))
         frames = np.stack([np.asarray(PIL.Image.open(paths[index])) for index in chosen])
         self.animation.parent.mkdir(exist_ok=True)
         duration = round(1000 * SECONDS_PER_FRAME)

@@ -1,4 +1,4 @@
-"""Training on pictures: which ones, of what size, and how many at a time."""
+"""What all tasks on pictures share: their data, an endpoint for files, and a reader of files."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -34,23 +34,23 @@ def _grey_or_colour(channels: int) -> int:
     return channels
 
 
-# Of a command line, which has text alone, numbers in a Literal would not be recognised.
+# Not a Literal of numbers: a command line has only texts, which would not match.
 Channels = Annotated[int, AfterValidator(_grey_or_colour)]
 
 
 @settings
 class Config:
-    """Which pictures to train on.
+    """The pictures of a training recipe.
 
     Args:
         batch_size: Images per optimizer step, over all replicas.
-        validation_split: Share of the training images held out to watch the training.
-        min_steps_per_epoch: Steps that an epoch has at least; fewer images are passed over several
-            times.
-        dataset: Name in TensorFlow Datasets, of any image-classification set.
-        layout: Of your own pictures: `drawing` cuts out what is drawn and centres it, as in
-            MNIST; `photo` crops about the centre; `auto` looks at some of them.
-        image_size: Height and width to which pictures are brought. Defaults to those of the data.
+        validation_split: Share of the training images that is held out for validation.
+        min_steps_per_epoch: Smallest number of steps in an epoch, which makes several passes over
+            few images.
+        dataset: Name of any image-classification dataset in TensorFlow Datasets.
+        layout: Layout of your own pictures: `drawing` cuts out the ink and centres it, as in MNIST;
+            `photo` crops about the centre; `auto` decides by a sample of them.
+        image_size: Height and width of the model's images. Defaults to those of the data.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
     """
 
@@ -74,18 +74,18 @@ def load_data(
 ) -> Data:
     """Images `(height, width, channels)` with values in 0..255, and labels `()`, if there are any.
 
-    The model is given the `input_shape`, and the `num_classes` of labelled pictures.
+    The app's `build` gets the `input_shape`, and the `num_classes` of labelled pictures.
 
     Args:
-        config: Which pictures.
-        run: Where they come from.
-        labelled: Whether there must be labels.
-        relabel: See `suite.data.supervised`.
-        model_arguments: What else the training split decides about the model.
+        config: The pictures of the recipe.
+        run: The run, which decides where the pictures come from.
+        labelled: Whether the pictures must have labels.
+        relabel: Replaces the labels, as in `suite.data.supervised`.
+        model_arguments: Further arguments of `build`, as in `suite.data.supervised`.
         augment: Distorts the training images.
 
     Raises:
-        InputError: There are no such pictures, or no labels where there must be.
+        InputError: The pictures cannot be found or read, or must have labels and have none.
     """
     source = load_pictures(run, config.dataset, config.layout, config.image_size, config.channels)
     prepared = {"preparation": dataclasses.asdict(source.preparation)}
@@ -113,11 +113,11 @@ def load_data(
 
 
 def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
-    """An endpoint for the bytes of image files of any size, instead of arrays.
+    """Makes an endpoint that takes `picture`, the bytes of image files, instead of arrays.
 
     Args:
-        serve: Takes `(batch, height, width, channels)`.
-        preparation: Makes `(height, width, channels)` of the bytes of a file.
+        serve: The endpoint that takes images `(batch, height, width, channels)`.
+        preparation: Converts the bytes of a file to an image `(height, width, channels)`.
     """
 
     def picture(contents: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -131,13 +131,13 @@ def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
 def read_files(
     app: App, files: Sequence[Path], exports: Exports
 ) -> tuple[ExportedModel, np.ndarray]:
-    """Pictures in files, as an exported model takes them.
+    """Opens an exported model, and reads pictures as its inputs.
 
     Returns:
-        The model, and `(files, height, width, channels)`, uint8.
+        The model, and the pictures `(files, height, width, channels)`, uint8.
 
     Raises:
-        InputError: A file is no picture, or shows nothing; or there is no such model.
+        InputError: A file is no picture, or shows nothing; or there is no exported model.
     """
     if not files:
         raise InputError("there must be one image file or more", "none")

@@ -1,1 +1,1 @@
-"""Models with a training step of their own."""
+"""Keras models with their own training steps, and schedules and functions for them."""

@@ -1,6 +1,6 @@
 """Generative adversarial networks: the step that trains a generator and a discriminator.
 
-What makes a variant (its networks, its losses, how often which of the two learns) is handed in.
+Variants differ by the arguments: the networks, the loss, and the steps of the discriminator.
 """
 
 import functools
@@ -14,17 +14,17 @@ from suite.errors import Diverged, InputError
 from suite.placement.replicas import seed_of_replica
 
 GanLoss = Literal["non_saturating", "minimax", "hinge", "least_squares"]
-# Probabilities, over a whole epoch, beyond which the generator has nothing left to learn from.
+# Mean probability in an epoch beyond which the discriminator gives the generator no signal.
 WON = 0.99
 
 
 class Loss(NamedTuple):
-    """What the two networks minimise, for each image.
+    """The losses of the two networks, as functions from scores to losses, one for each image.
 
     Args:
-        real: The discriminator's loss of the scores of real images.
-        fake: The discriminator's loss of the scores of generated images.
-        generator: The generator's loss of the scores of its images.
+        real: The discriminator's loss on real images.
+        fake: The discriminator's loss on generated images.
+        generator: The generator's loss on its images.
     """
 
     real: Callable[[tf.Tensor], tf.Tensor]
@@ -50,32 +50,31 @@ LOSSES: dict[str, Loss] = {
 
 
 class GenerativeAdversarialNetwork(keras.Model):
-    """Trains a generator against a discriminator.
+    """Trains a generator against a discriminator, by separate losses and optimizers.
 
-    Two networks learn from one pass through both, each by its own loss and optimizer.
+    A step splits its batch into `discriminator_steps` parts. The discriminator learns from every
+    part, and the generator from the last, by the same pass through both networks.
 
-    The `generator`, which is exported, is the moving average of the one that learns, statistics
-    of batch normalisation included; that one is `learner`, a copy. A step splits its batch into
-    `discriminator_steps` parts: the discriminator learns from every part, the generator with the
-    last.
+    The weights that learn are those of `learner`, a copy of the generator. The `generator` itself,
+    which is exported, is their moving average, statistics of batch normalisation included.
 
     Args:
-        generator: From latents `(batch, latent_dim)` to a dict of `image`
+        generator: Maps latents `(batch, latent_dim)` to a dict of `image`
             `(batch, height, width, channels)`, values in 0..255. The dict may have a `code`
-            `(batch,)`, the class of image that is meant.
-        discriminator: From such images to scores `(batch, 1)`, logits of being real; with codes,
-            a score for every class, `(batch, num_codes)`, and the targets of the images are
-            their codes.
+            `(batch,)`, the index of the class of the image.
+        discriminator: Maps such images to scores `(batch, 1)`, logits of being real. With codes it
+            has a score for every class, `(batch, num_codes)`, and the targets of the training
+            images are their codes.
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
-        discriminator_steps: Steps of the discriminator for each of the generator.
-        label_smoothing: Share by which the discriminator should doubt real images, in [0, 1);
-            for the losses by cross-entropy.
-        ema_momentum: Of the moving average of the generator's weights, in [0, 1). It begins
-            smaller, as `(1 + step) / (10 + step)`.
-        seed: Of the latents.
+        discriminator_steps: Steps of the discriminator for each step of the generator.
+        label_smoothing: Amount by which the discriminator's target for real images is below 1, in
+            [0, 1); for the losses by cross-entropy.
+        ema_momentum: Largest momentum of the moving average of the generator's weights, in [0, 1).
+            In the first steps it is `(1 + step) / (10 + step)`.
+        seed: Seed of the latents.
 
     Raises:
-        InputError: `label_smoothing` with a loss that has no labels.
+        InputError: `label_smoothing` is not 0, and the loss is not by cross-entropy.
 
     Reference:
         Goodfellow et al., 2014, Generative Adversarial Networks, https://arxiv.org/abs/1406.2661
@@ -99,19 +98,17 @@ class GenerativeAdversarialNetwork(keras.Model):
         seed: int | None = None,
     ) -> None:
         if label_smoothing and loss not in ("non_saturating", "minimax"):
-            raise InputError(
-                f"`label_smoothing` must be 0 with loss {loss}. Received: {label_smoothing}"
-            )
+            raise InputError(f"`label_smoothing` must be 0 with `loss` {loss}", label_smoothing)
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
         self.learner = keras.models.clone_model(self.generator)
         self.learner.set_weights(self.generator.get_weights())
-        self.losses_of = LOSSES[loss]
+        self.adversarial_loss = LOSSES[loss]
         self.discriminator_steps = discriminator_steps
         self.label_smoothing = label_smoothing
         self.ema_momentum = ema_momentum
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.built = True  # its networks are, and nobody calls it
+        self.built = True  # its networks are built, and it has no `call`
         self.means = {
             name: keras.metrics.Mean(name)
             for name in (
@@ -122,8 +119,8 @@ class GenerativeAdversarialNetwork(keras.Model):
     def compile(
         self, optimizer: keras.Optimizer, discriminator_optimizer: keras.Optimizer, **options: Any
     ) -> None:
-        """Takes an optimizer for each network: `optimizer` is the generator's."""
-        # Each goes through Keras, which wraps it where losses have to be scaled.
+        """Compiles with an optimizer for each network; `optimizer` is that of the generator."""
+        # Keras wraps the optimizers it compiles with, if losses have to be scaled.
         super().compile(discriminator_optimizer, **options)
         self.discriminator_optimizer = self.optimizer
         super().compile(optimizer, **options)
@@ -132,12 +129,12 @@ class GenerativeAdversarialNetwork(keras.Model):
 
     @property
     def optimizers(self) -> list[keras.Optimizer]:
-        """Those of the generator and of the discriminator."""
+        """The optimizers of the generator and of the discriminator."""
         return [self.optimizer, self.discriminator_optimizer]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         images, codes, weights = keras.utils.unpack_x_y_sample_weight(data)
-        # All alike: that of this replica.
+        # The examples of a replica all have the same weight.
         weight = 1.0 if weights is None else weights[0]
         *early, last = _parts(self._real(images, codes), self.discriminator_steps)
         for part in early:
@@ -150,16 +147,16 @@ class GenerativeAdversarialNetwork(keras.Model):
         images, codes, _ = keras.utils.unpack_x_y_sample_weight(data)
         fake = self.generator(self._latents(tf.shape(images)[0]), training=False)
         real = self._real(images, codes)
-        self._judged(self._scores(real, training=False), self._scores(fake, training=False))
+        self._losses_of(self._scores(real, training=False), self._scores(fake, training=False))
         return {name: mean.result() for name, mean in self.means.items()}
 
     def _real(self, images: tf.Tensor, codes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Real images in the form of generated ones."""
+        """Real images, and their codes if there are any, as a dict like the generator's output."""
         real = {"image": tf.cast(images, tf.float32)}
         return real | {"code": codes} if "code" in self.generator.output else real
 
     def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
-        """Of each image, `(batch, 1)`: as what it is meant to be."""
+        """The discriminator's scores `(batch, 1)`; with codes, those of each image's class."""
         scores = self.discriminator(examples["image"], training=training)
         if "code" in examples:
             return tf.gather(scores, examples["code"][:, None], axis=1, batch_dims=1)
@@ -168,13 +165,20 @@ class GenerativeAdversarialNetwork(keras.Model):
     def _learn(
         self, real: Mapping[str, Any], weight: tf.Tensor | float, generator: bool = True
     ) -> None:
-        latent = self._latents(tf.shape(real["image"])[0])
+        """Takes a step of the discriminator, and perhaps of the generator.
+
+        Args:
+            real: Real images, and their codes if there are any.
+            weight: Weight of this replica's examples.
+            generator: Whether the generator takes a step, too.
+        """
+        latents = self._latents(tf.shape(real["image"])[0])
         with tf.GradientTape(persistent=True) as tape:
-            fake = self.learner(latent, training=True)
-            # Apart, since batch normalisation must not tell the one from the other.
+            fake = self.learner(latents, training=True)
+            # Two calls, so that batch normalisation never mixes real and generated images.
             real_scores = self._scores(real, training=True)
             fake_scores = self._scores(fake, training=True)
-            generator_loss, discriminator_loss = self._judged(real_scores, fake_scores)
+            generator_loss, discriminator_loss = self._losses_of(real_scores, fake_scores)
             # Gradients are summed over the replicas.
             share = weight / tf.distribute.get_strategy().num_replicas_in_sync
             scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)
@@ -189,17 +193,18 @@ class GenerativeAdversarialNetwork(keras.Model):
             self.optimizer.apply(generator_gradients, learning)
         self.discriminator_optimizer.apply(gradients, weights)
 
-    def _judged(
+    def _losses_of(
         self, real_scores: tf.Tensor, fake_scores: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The losses of generator and discriminator, which the metrics note."""
-        doubt = self.label_smoothing
-        of_real = self.losses_of.real(real_scores)
-        if doubt:
-            of_real = (1 - doubt) * of_real + doubt * self.losses_of.fake(real_scores)
-        of_fake = self.losses_of.fake(fake_scores)
-        discriminator_loss = tf.reduce_mean(of_real) + tf.reduce_mean(of_fake)
-        generator_loss = tf.reduce_mean(self.losses_of.generator(fake_scores))
+        """Computes the losses of generator and discriminator, and updates the metrics."""
+        smoothing = self.label_smoothing
+        real_losses = self.adversarial_loss.real(real_scores)
+        if smoothing:
+            opposite = self.adversarial_loss.fake(real_scores)
+            real_losses = (1 - smoothing) * real_losses + smoothing * opposite
+        fake_losses = self.adversarial_loss.fake(fake_scores)
+        discriminator_loss = tf.reduce_mean(real_losses) + tf.reduce_mean(fake_losses)
+        generator_loss = tf.reduce_mean(self.adversarial_loss.generator(fake_scores))
         self.means["generator_loss"].update_state(generator_loss)
         self.means["discriminator_loss"].update_state(discriminator_loss)
         self.means["real_probability"].update_state(tf.sigmoid(real_scores))
@@ -211,6 +216,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         return tf.random.stateless_normal(shape, seed_of_replica(self.seed_generator))
 
     def _average(self) -> None:
+        """Updates the moving average of the generator's weights."""
         step = tf.cast(self.optimizer.iterations, tf.float32)
         momentum = tf.minimum(self.ema_momentum, (1 + step) / (10 + step))
         for average, weight in zip(self.generator.weights, self.learner.weights, strict=True):
@@ -218,7 +224,7 @@ class GenerativeAdversarialNetwork(keras.Model):
 
 
 class StopWhenDiscriminatorWins(keras.callbacks.Callback):
-    """Ends a training in which the discriminator was sure of everything for a whole epoch."""
+    """Raises `Diverged` after an epoch in which the discriminator was sure of nearly all images."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         real, fake = logs["real_probability"], logs["fake_probability"]
@@ -231,7 +237,7 @@ class StopWhenDiscriminatorWins(keras.callbacks.Callback):
 
 
 def _parts(batch: Any, count: int) -> Iterator[Any]:
-    """A batch in parts of the same size; the last ones begin anew where there are too few."""
+    """Splits a batch into parts of equal size; the last repeat its first rows if it is small."""
     if count == 1:
         yield batch
         return

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that more than one app wants."""
+"""Learning-rate schedules that several applications use."""
 
 import keras
 

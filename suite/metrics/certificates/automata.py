@@ -45,7 +45,7 @@ WARMUP_STEPS = 300
 
 
 class Automaton(NamedTuple):
-    """A Mealy machine: it starts in state 0, and reads a symbol and puts out a bit in each step.
+    """A Mealy machine: it starts in state 0, and reads a symbol and outputs a bit in each step.
 
     Args:
         symbols: The network's input for each symbol, `(symbols, features)`.
@@ -320,7 +320,7 @@ def certify(network: Network, automaton: Automaton, roundoff: float | None = Non
                 method = f"boxes by state and {symbols_read}, unit roundoff {roundoff:.3g}"
                 return Certificate(True, method, margin, sets)
     except ValueError as error:
-        return Certificate(False, f"not to be had: {error}", 0.0, 0)
+        return Certificate(False, str(error), 0.0, 0)
     return Certificate(False, f"no boxes by the last {LONGEST_MEMORY} symbols closed", 0.0, 0)
 
 

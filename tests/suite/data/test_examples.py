@@ -146,7 +146,7 @@ def test_classes_too_small_for_what_is_held_out_are_named():
         held_out_rows(examples, 0.2, names)
 
     examples, names = classes(9, 2, 3)
-    with pytest.raises(InputError, match=r"at least 3 .*--min-per-class 3 .*Received: 2 of b"):
+    with pytest.raises(InputError, match=r"at least 3 .*`min_per_class` 3 .*Received: 2 of b"):
         Source(name="x", train=examples, class_names=names).split(0.1)
     splits = Source(name="x", train=examples, test=examples, class_names=names).split(0.1)
     assert np.bincount(splits["train"].targets)[1:].tolist() == [1, 2]

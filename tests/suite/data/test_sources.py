@@ -33,7 +33,7 @@ def test_without_a_home_the_embedded_set_is_used_or_a_folder_asked_for(monkeypat
         "No home folder that could hold mnist, and no --data-dir: using embedded:digits instead. "
         "Its figures are not comparable with mnist's."
     ]
-    with pytest.raises(InputError, match=r"--data tfds needs --data-dir.* Received: none"):
+    with pytest.raises(InputError, match=r"`data` tfds needs `data_dir`.* Received: none"):
         load_pictures(Run(data="tfds"))
     with pytest.raises(InputError, match=r"home of a user. Received: ~nobody/data"):
         load_pictures(Run(data_dir=Path("~nobody/data")))

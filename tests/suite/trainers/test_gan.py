@@ -62,7 +62,7 @@ def test_smoothed_labels_are_doubted():
     model = network(label_smoothing=0.25)
     real, fake = tf.constant([[2.0]]), tf.constant([[-1.0]])
 
-    _, loss = model._judged(real, fake)
+    _, loss = model._losses_of(real, fake)
 
     wanted = 0.75 * np.log1p(np.exp(-2)) + 0.25 * np.log1p(np.exp(2)) + np.log1p(np.exp(-1))
     assert float(loss) == pytest.approx(wanted, rel=1e-5)
@@ -77,7 +77,7 @@ def test_an_image_is_judged_as_what_it_is_meant_to_be():
 
 
 def test_labels_cannot_be_smoothed_where_there_are_none():
-    with pytest.raises(InputError, match="`label_smoothing` must be 0 with loss hinge"):
+    with pytest.raises(InputError, match="`label_smoothing` must be 0 with `loss` hinge"):
         network(loss="hinge", label_smoothing=0.1)
 
 

@@ -86,7 +86,7 @@ def test_activation_without_bounds_is_said():
     certificate = certify(Network(layer, readout), LAST)
 
     assert not certificate.holds
-    assert certificate.method.startswith("not to be had: `activation`")
+    assert certificate.method.startswith("`activation` must be")
 
 
 def test_words_lead_to_every_state():
