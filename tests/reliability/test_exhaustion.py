@@ -49,11 +49,11 @@ def assert_full_disk_is_reported(run):
 
 def go_on(run):
     """Runs the training again in the way that its last line proposes."""
-    begun = (run.run_dir / "run.json").exists()
-    assert ("--resume" in run.output.splitlines()[-1]) == begun
+    started = (run.run_dir / "run.json").exists()
+    assert ("--resume" in run.output.splitlines()[-1]) == started
     with contextlib.suppress(FileNotFoundError):
         assert not list(run.run_dir.rglob("*.part"))
-    assert run.finish(*["--resume"] * begun) == 0, run.output
+    assert run.finish(*["--resume"] * started) == 0, run.output
 
 
 @pytest.mark.parametrize(

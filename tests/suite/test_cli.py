@@ -374,7 +374,9 @@ def test_named_networks_and_phases_are_evaluated_again(capsys):
         return {"small": model, "hidden": hidden}
 
     networks = variant(
-        small, build=build, compile=lambda built, *given: small.compile(built["small"], *given)
+        small,
+        build=build,
+        compile=lambda built, *arguments: small.compile(built["small"], *arguments),
     )
     assert run(networks, ["--epochs", "1", "--quiet"]) == 0
     capsys.readouterr()
