@@ -376,7 +376,7 @@ def test_named_networks_and_phases_are_evaluated_again(capsys):
     networks = variant(
         small,
         build=build,
-        compile=lambda built, *arguments: small.compile(built["small"], *arguments),
+        compile=lambda built, *rest: small.compile(built["small"], *rest),
     )
     assert run(networks, ["--epochs", "1", "--quiet"]) == 0
     capsys.readouterr()
