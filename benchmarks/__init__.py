@@ -1,1 +1,1 @@
-"""One module a question; each prints a table and writes `benchmarks/results/<name>.json`."""
+"""Benchmarks: every module answers one question, and writes `benchmarks/results/<name>.json`."""

@@ -13,15 +13,15 @@ import cyclopts
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks.table import LINES, TOPICS, documents, filled_in, measured
+from benchmarks.table import LINES, TOPICS, documents, filled_in, table_of
 
 
 def main(*topics: str, measure: bool = True) -> None:
-    """Measures, prints one table, and writes it where it belongs.
+    """Measures, prints one table, and updates the tables of README and docs.
 
     Args:
         topics: Applications, `distribute`, `serve` and `reliability`; by default all.
-        measure: Whether to measure, or only to make the tables anew.
+        measure: Whether to measure, or only to update the tables from earlier results.
     """
     if unknown := set(topics) - set(TOPICS):
         sys.exit(f"topics must be of: {', '.join(TOPICS)}. Received: {' '.join(sorted(unknown))}")
@@ -30,7 +30,7 @@ def main(*topics: str, measure: bool = True) -> None:
         for command in dict.fromkeys(line["command"] for line in lines):
             print(command, flush=True)
             subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
-    Console().print(Markdown(measured(lines, "en")))
+    Console().print(Markdown(table_of(lines, "en")))
     for document in documents():
         document.write_text(filled_in(document))
 

@@ -4,7 +4,7 @@
     python -m benchmarks.a2c
     python -m benchmarks.a2c --recipe efficient     # few steps instead of few seconds
 
-Solved is a mean return of 475 over 100 episodes without exploring, which are looked at from time
+Solved is a mean return of 475 over 100 episodes without exploring, which are measured from time
 to time while the clock stands still: ours after each epoch, the peer after each 2,500 steps. The
 clock starts with the first step of an environment. The peer is Stable-Baselines3's A2C with the
 settings that its zoo found for CartPole (8 environments, no reward for entropy), stopped at
@@ -23,13 +23,17 @@ from typing import Any
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import said
+from benchmarks.turns import output_of
 
-MOST_STEPS, STEPS_BETWEEN_LOOKS, SOLVED_AT = 500_000, 2_500, 475
+MOST_STEPS, STEPS_BETWEEN_EVALUATIONS, SOLVED_AT = 500_000, 2_500, 475
 
 
 def peer(seed: int) -> dict[str, Any]:
-    """Stable-Baselines3's A2C."""
+    """Trains Stable-Baselines3's A2C until CartPole is solved, or for `MOST_STEPS`.
+
+    Returns:
+        Steps a second, and the seconds and steps to the solution, or None without one.
+    """
     from stable_baselines3 import A2C
     from stable_baselines3.common.env_util import make_vec_env
 
@@ -38,14 +42,18 @@ def peer(seed: int) -> dict[str, Any]:
     from suite.rl.evaluation import returns_of
 
     model = A2C("MlpPolicy", make_vec_env("CartPole-v1", 8, seed), ent_coef=0.0, seed=seed)
-    watched = Environments("CartPole-v1", EPISODES)
+    environments = Environments("CartPole-v1", EPISODES)
     seconds, steps, mean = 0.0, 0, 0.0
     while mean < SOLVED_AT and steps < MOST_STEPS:
         started = time.perf_counter()
-        model.learn(STEPS_BETWEEN_LOOKS, reset_num_timesteps=False)
+        model.learn(STEPS_BETWEEN_EVALUATIONS, reset_num_timesteps=False)
         seconds += time.perf_counter() - started
         steps = model.num_timesteps
-        returns = returns_of(lambda seen: model.predict(seen, deterministic=True)[0], watched, seed)
+        returns = returns_of(
+            lambda observations: model.predict(observations, deterministic=True)[0],
+            environments,
+            seed,
+        )
         mean = float(returns.mean())
     return {
         "steps_per_second": steps / seconds,
@@ -55,7 +63,7 @@ def peer(seed: int) -> dict[str, Any]:
 
 
 def ours(seed: int, recipe: str | None) -> dict[str, Any]:
-    """The application, whole."""
+    """Runs the application in a process of its own, and returns what its report says."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "apps.a2c", "--seed", str(seed), "--quiet"]
         command += ["--recipe", recipe] if recipe else []
@@ -63,13 +71,13 @@ def ours(seed: int, recipe: str | None) -> dict[str, Any]:
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
-        found = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
+        metrics = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
     return {
-        "steps_per_second": found["env_steps_per_second"],
-        "seconds_to_solve": found.get("seconds_to_solve"),
-        "steps_to_solve": found.get("env_steps_to_solve"),
-        "return_at_the_end": found["eval_return_mean"],
-        "env_steps": found["env_steps"],
+        "steps_per_second": metrics["env_steps_per_second"],
+        "seconds_to_solve": metrics.get("seconds_to_solve"),
+        "steps_to_solve": metrics.get("env_steps_to_solve"),
+        "return_at_the_end": metrics["eval_return_mean"],
+        "env_steps": metrics["env_steps"],
         "seconds_of_the_process": seconds,
     }
 
@@ -80,7 +88,7 @@ def main(*, seeds: int = 10, recipe: str | None = None, only: int | None = None)
     Args:
         seeds: Number of seeds, counted from 0.
         recipe: Of ours; by default the application's own.
-        only: Measure the peer with this seed, and print what was found as JSON.
+        only: Measure the peer with this seed, and print the result as JSON.
     """
     if only is not None:
         print(json.dumps(peer(only)))
@@ -88,11 +96,11 @@ def main(*, seeds: int = 10, recipe: str | None = None, only: int | None = None)
     rows = []
     for seed in range(seeds):
         rows.append({"contestant": "ours", "seed": seed, **ours(seed, recipe)})
-        found = said("benchmarks.a2c", "--only", str(seed))
-        nothing = {"return_at_the_end": None, "env_steps": None, "seconds_of_the_process": None}
-        rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found, **nothing})
+        result = output_of("benchmarks.a2c", "--only", str(seed))
+        missing = {"return_at_the_end": None, "env_steps": None, "seconds_of_the_process": None}
+        rows.append({"contestant": "Stable-Baselines3", "seed": seed, **result, **missing})
         print(*rows[-2:], sep="\n")
-    own, other = (
+    our_columns, peer_columns = (
         {
             name: [row[name] for row in rows if row["contestant"] == who]
             for name in ("steps_per_second", "seconds_to_solve", "steps_to_solve")
@@ -106,9 +114,12 @@ def main(*, seeds: int = 10, recipe: str | None = None, only: int | None = None)
     publish(
         f"a2c_{recipe}" if recipe else "a2c",
         rows,
-        **{f"ratio_of_{name}": median(own[name]) / median(other[name]) for name in own},
-        solved=sum(value is not None for value in own["seconds_to_solve"]),
-        solved_by_the_peer=sum(value is not None for value in other["seconds_to_solve"]),
+        **{
+            f"ratio_of_{name}": median(our_columns[name]) / median(peer_columns[name])
+            for name in our_columns
+        },
+        solved=sum(value is not None for value in our_columns["seconds_to_solve"]),
+        solved_by_the_peer=sum(value is not None for value in peer_columns["seconds_to_solve"]),
     )
 
 

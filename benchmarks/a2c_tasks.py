@@ -17,12 +17,12 @@ import cyclopts
 
 from benchmarks.a2c import ours
 from benchmarks.results import publish
-from benchmarks.turns import said
+from benchmarks.turns import output_of
 
 Task = Literal["acrobot", "pendulum"]
 
 ENVIRONMENTS = {"acrobot": "Acrobot-v1", "pendulum": "Pendulum-v1"}
-# Of the zoo: number of environments, steps, and arguments of `A2C`; observations and rewards are
+# From the zoo: number of environments, steps, and arguments of `A2C`; observations and rewards are
 # normalised in both.
 ZOO: dict[str, tuple[int, int, dict[str, Any]]] = {
     "acrobot": (16, 500_000, {"ent_coef": 0.0}),
@@ -43,7 +43,7 @@ ZOO: dict[str, tuple[int, int, dict[str, Any]]] = {
 
 
 def peer(task: Task, seed: int) -> dict[str, Any]:
-    """Stable-Baselines3's A2C."""
+    """Trains Stable-Baselines3's A2C for the steps of its zoo, and then plays 100 episodes."""
     from stable_baselines3 import A2C
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import VecNormalize
@@ -53,19 +53,23 @@ def peer(task: Task, seed: int) -> dict[str, Any]:
     from suite.rl.evaluation import returns_of
 
     num_envs, steps, settings = ZOO[task]
-    played = VecNormalize(
+    training = VecNormalize(
         make_vec_env(ENVIRONMENTS[task], num_envs, seed), gamma=settings.get("gamma", 0.99)
     )
-    model = A2C("MlpPolicy", played, seed=seed, **settings)
+    model = A2C("MlpPolicy", training, seed=seed, **settings)
     model.learn(steps)
-    watched = Environments(ENVIRONMENTS[task], EPISODES)
-    bounds = watched.spaces.action_bounds
+    environments = Environments(ENVIRONMENTS[task], EPISODES)
+    bounds = environments.spaces.action_bounds
 
-    def act(seen: Any) -> Any:
-        actions = model.predict(played.normalize_obs(seen), deterministic=True)[0]
-        return actions if bounds is None else actions / bounds[1]  # which are symmetric here
+    def act(observations: Any) -> Any:
+        actions = model.predict(training.normalize_obs(observations), deterministic=True)[0]
+        # The bounds of these tasks are symmetric, and `returns_of` takes actions from -1 to 1.
+        return actions if bounds is None else actions / bounds[1]
 
-    return {"return_at_the_end": float(returns_of(act, watched, seed).mean()), "env_steps": steps}
+    return {
+        "return_at_the_end": float(returns_of(act, environments, seed).mean()),
+        "env_steps": steps,
+    }
 
 
 def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -> None:
@@ -74,29 +78,29 @@ def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -
     Args:
         task: Measure this one only.
         seeds: Number of seeds, counted from 0.
-        only: Measure the peer with this seed, and print what was found as JSON.
+        only: Measure the peer with this seed, and print the result as JSON.
     """
     if only is not None:
         print(json.dumps(peer(task, only)))
         return
-    for each in [task] if task else ENVIRONMENTS:
+    for name in [task] if task else ENVIRONMENTS:
         rows = []
         for seed in range(seeds):
-            own = ours(seed, each)
-            own = {name: own[name] for name in ("return_at_the_end", "env_steps")}
-            rows.append({"contestant": "ours", "seed": seed, **own})
-            found = said("benchmarks.a2c_tasks", "--task", each, "--only", str(seed))
-            rows.append({"contestant": "Stable-Baselines3", "seed": seed, **found})
+            result = ours(seed, name)
+            result = {key: result[key] for key in ("return_at_the_end", "env_steps")}
+            rows.append({"contestant": "ours", "seed": seed, **result})
+            result = output_of("benchmarks.a2c_tasks", "--task", name, "--only", str(seed))
+            rows.append({"contestant": "Stable-Baselines3", "seed": seed, **result})
             print(*rows[-2:], sep="\n")
         returns = {
             who: [row["return_at_the_end"] for row in rows if row["contestant"] == who]
             for who in ("ours", "Stable-Baselines3")
         }
         publish(
-            f"a2c_{each}",
+            f"a2c_{name}",
             rows,
-            environment=ENVIRONMENTS[each],
-            **{f"return_mean_of_{who}": statistics.mean(found) for who, found in returns.items()},
+            environment=ENVIRONMENTS[name],
+            **{f"return_mean_of_{who}": statistics.mean(values) for who, values in returns.items()},
         )
 
 

@@ -26,7 +26,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import opened, said
+from benchmarks.turns import open_app, output_of
 from suite import Run
 
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -35,10 +35,14 @@ command_line = cyclopts.App(help=__doc__)
 
 
 def ours(cell: str, seed: int) -> dict[str, Any]:
-    """The default recipe, by the application's own functions."""
+    """Trains the default recipe with the functions of the application.
+
+    Returns:
+        Seconds of `fit`, the number of parameters, and what the application measures.
+    """
     from apps.binary_addition import app
 
-    fitted = opened(app, app.recipe(cell=cell), Run(seed=seed, quiet=True))
+    fitted = open_app(app, app.recipe(cell=cell), Run(seed=seed, quiet=True))
     started = time.perf_counter()
     fitted.model.fit(
         fitted.data.train(0),
@@ -57,7 +61,15 @@ def ours(cell: str, seed: int) -> dict[str, Any]:
 
 
 def keras_io(seed: int, limit: float) -> dict[str, Any]:
-    """keras.io's addition_rnn on binary digits."""
+    """Trains the network of keras.io's `addition_rnn` on binary digits, epoch by epoch.
+
+    Args:
+        seed: Of the weights, and of the choice of 50,000 training pairs.
+        limit: Seconds of training after which it is stopped.
+
+    Returns:
+        `seconds` of training, and `exact_8bit`, the share of all pairs that are added right.
+    """
     import keras
     from keras import layers
 
@@ -86,7 +98,7 @@ def keras_io(seed: int, limit: float) -> dict[str, Any]:
     seconds, exact = 0.0, 0.0
 
     class Limit(keras.callbacks.Callback):
-        """Ends an epoch that outlasts what is left of the time."""
+        """Stops the training in the middle of an epoch when its time is over."""
 
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
             if seconds + time.perf_counter() - started > limit:
@@ -96,16 +108,16 @@ def keras_io(seed: int, limit: float) -> dict[str, Any]:
         started = time.perf_counter()
         model.fit(questions[chosen], answers[chosen], batch_size=32, verbose=0, callbacks=[Limit()])
         seconds += time.perf_counter() - started
-        said = model.predict(questions, batch_size=4096, verbose=0).argmax(-1)
-        exact = float((said == answers.argmax(-1)).all(axis=1).mean())
+        predicted = model.predict(questions, batch_size=4096, verbose=0).argmax(-1)
+        exact = float((predicted == answers.argmax(-1)).all(axis=1).mean())
     return {"seconds": seconds, "exact_8bit": exact}
 
 
-def _trained(*words: str) -> dict[str, Any]:
-    """What `contestant` finds in a process of its own."""
-    found = said("benchmarks.binary_addition", "contestant", *words)
-    print(*words, found, flush=True)
-    return found
+def _train(*arguments: str) -> dict[str, Any]:
+    """Runs the command `contestant` in a process of its own, and returns its result."""
+    result = output_of("benchmarks.binary_addition", "contestant", *arguments)
+    print(*arguments, result, flush=True)
+    return result
 
 
 @command_line.command
@@ -124,8 +136,8 @@ def race(*, repeats: int = 3, limit: float = 150.0) -> None:
     """
     results: dict[str, list[dict[str, Any]]] = {"ours": [], "keras.io": []}
     for seed in map(str, range(repeats)):
-        results["ours"].append(_trained(CELLS[0], seed))
-        results["keras.io"].append(_trained("keras.io", seed, str(limit)))
+        results["ours"].append(_train(CELLS[0], seed))
+        results["keras.io"].append(_train("keras.io", seed, str(limit)))
     for result in results["ours"]:
         if result["exact_8bit"] < 1:
             result["seconds"] = float("inf")
@@ -156,16 +168,16 @@ def cells(*, seeds: int = 10) -> None:
     rows = []
     with ThreadPoolExecutor(2) as pool:
         for cell in CELLS:
-            found = list(pool.map(lambda n, c=cell: _trained(c, str(n)), range(seeds)))
-            margins = [result["certificate"]["margin"] for result in found]
+            results = list(pool.map(lambda n, c=cell: _train(c, str(n)), range(seeds)))
+            margins = [result["certificate"]["margin"] for result in results]
             rows.append(
                 {
                     "cell": cell,
-                    "parameters": found[0]["parameters"],
-                    "seconds_median": statistics.median(r["seconds"] for r in found),
-                    **{n: statistics.mean(r[n] for r in found) for n in EXACT},
-                    "seeds_all_exact": sum(all(r[n] == 1 for n in EXACT) for r in found),
-                    "certificates": sum(r["certificate"]["holds"] for r in found),
+                    "parameters": results[0]["parameters"],
+                    "seconds_median": statistics.median(r["seconds"] for r in results),
+                    **{n: statistics.mean(r[n] for r in results) for n in EXACT},
+                    "seeds_all_exact": sum(all(r[n] == 1 for n in EXACT) for r in results),
+                    "certificates": sum(r["certificate"]["holds"] for r in results),
                     "margins": [round(margin, 2) for margin in margins],
                 }
             )

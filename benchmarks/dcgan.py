@@ -5,8 +5,8 @@
 
 Ours is the default recipe of `dcgan`, a process for each seed. The peer is the network, the losses,
 the optimizers and the batches of the tutorial "Deep Convolutional Generative Adversarial Network",
-on all 60,000 training images. It is looked at when it has trained as long as ours did on average,
-the search for clusters included; or, alone, after its epochs. Both are judged alike, by
+on all 60,000 training images. It is judged when it has trained as long as ours did on average,
+the search for clusters included; or, alone, after its epochs. Both are judged alike:
 10,000 samples against the 10,000 test images.
 """
 
@@ -19,8 +19,8 @@ from typing import Any
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.seeds import measured
-from benchmarks.turns import said
+from benchmarks.seeds import run_seeds
+from benchmarks.turns import output_of
 
 LATENT_DIM, BATCH, LEARNING_RATE = 100, 256, 1e-4
 MERITS = ("seconds", "epochs", "frechet_distance", "frechet_distance_of_train", "classifier_score")
@@ -28,12 +28,12 @@ MERITS += ("smallest_class", "largest_class", "precision", "recall", "density", 
 
 
 def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
-    """Trains the tutorial's networks, and looks at them.
+    """Trains the networks of the tutorial, and judges 10,000 samples of them.
 
     Args:
-        seed: Of everything.
-        seconds: Of training, where `epochs` is 0.
-        epochs: Of training.
+        seed: Of weights, batches and noise.
+        seconds: How long to train where `epochs` is 0.
+        epochs: How many epochs to train, or 0 to train for `seconds`.
     """
     import keras
     import tensorflow as tf
@@ -102,13 +102,13 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
         step(batch)
         steps += 1
         if steps % len(dataset) == 0:
-            where = f"epoch {steps // len(dataset)}: {time.perf_counter() - started:.0f} s"
-            print(where, file=sys.stderr, flush=True)
+            progress = f"epoch {steps // len(dataset)}: {time.perf_counter() - started:.0f} s"
+            print(progress, file=sys.stderr, flush=True)
         if not epochs and time.perf_counter() - started > seconds:
             break
-    trained = time.perf_counter() - started
-    found = fidelity.evaluate_samples(decoder, examples.test.inputs, examples.train.inputs)
-    return {"seconds": trained, "epochs": steps / len(dataset), **found}
+    training_seconds = time.perf_counter() - started
+    metrics = fidelity.evaluate_samples(decoder, examples.test.inputs, examples.train.inputs)
+    return {"seconds": training_seconds, "epochs": steps / len(dataset), **metrics}
 
 
 def main(*, seeds: int = 3, epochs: int = 0, only: int | None = None, seconds: float = 0.0) -> None:
@@ -116,9 +116,9 @@ def main(*, seeds: int = 3, epochs: int = 0, only: int | None = None, seconds: f
 
     Args:
         seeds: Number of seeds, counted from 0.
-        epochs: Measure the tutorial alone, after these.
-        only: Measure the tutorial alone, with this seed, and print what was found as JSON.
-        seconds: Of its training.
+        epochs: Measure the tutorial alone, after so many epochs.
+        only: Measure the tutorial alone, with this seed, and print the result as JSON.
+        seconds: Training time of that one.
     """
     if only is not None:
         print(json.dumps(tutorial(only, seconds, epochs)))
@@ -126,19 +126,19 @@ def main(*, seeds: int = 3, epochs: int = 0, only: int | None = None, seconds: f
     if epochs:
         publish(f"dcgan_tutorial_{epochs}_epochs", [row("tutorial", 0, tutorial(0, 0.0, epochs))])
         return
-    ours, facts = measured("dcgan", None, seeds)
-    seconds = statistics.mean(found["fit_seconds"] for found in ours) + facts["seconds"]["data"]
-    epochs = facts["config"]["epochs"]
+    ours, report = run_seeds("dcgan", None, seeds)
+    seconds = statistics.mean(run["fit_seconds"] for run in ours) + report["seconds"]["data"]
+    epochs = report["config"]["epochs"]
     rows = [
-        row("ours", found["seed"], {**found, "seconds": found["fit_seconds"], "epochs": epochs})
-        for found in ours
+        row("ours", run["seed"], {**run, "seconds": run["fit_seconds"], "epochs": epochs})
+        for run in ours
     ]
     for seed in range(seeds):
-        words = ["--only", str(seed), "--seconds", str(seconds)]
-        rows.append(row("tutorial", seed, said("benchmarks.dcgan", *words)))
+        arguments = ["--only", str(seed), "--seconds", str(seconds)]
+        rows.append(row("tutorial", seed, output_of("benchmarks.dcgan", *arguments)))
     means = {
         f"{contestant}_{merit}": statistics.mean(
-            found[merit] for found in rows if found["contestant"] == contestant
+            result[merit] for result in rows if result["contestant"] == contestant
         )
         for contestant in ("ours", "tutorial")
         for merit in ("frechet_distance", "classifier_score")
@@ -148,14 +148,14 @@ def main(*, seeds: int = 3, epochs: int = 0, only: int | None = None, seconds: f
         rows,
         **means,
         ratio_of_distances=means["ours_frechet_distance"] / means["tutorial_frechet_distance"],
-        config=facts["config"],
-        architecture=facts["architecture"],
+        config=report["config"],
+        architecture=report["architecture"],
     )
 
 
-def row(contestant: str, seed: int, found: dict[str, Any]) -> dict[str, Any]:
-    """What is written down of one training."""
-    return {"contestant": contestant, "seed": seed, **{name: found[name] for name in MERITS}}
+def row(contestant: str, seed: int, result: dict[str, Any]) -> dict[str, Any]:
+    """The row of one training in the published table."""
+    return {"contestant": contestant, "seed": seed, **{name: result[name] for name in MERITS}}
 
 
 if __name__ == "__main__":

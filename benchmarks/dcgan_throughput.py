@@ -16,7 +16,7 @@ import cyclopts
 
 from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
-from benchmarks.turns import opened, rate_of_fit, rates, ratio
+from benchmarks.turns import open_app, rate_of_fit, rates, ratio
 from suite import Run
 from suite.data.image_sources import load_pictures
 
@@ -28,12 +28,16 @@ WARM_UP, STEPS = 60, 1500
 
 
 def ours() -> float:
-    """`fit`, as the application calls it."""
-    return rate_of_fit(opened(app, app.recipe(), Run(quiet=True)), BATCH, WARM_UP, STEPS)
+    """Images a second of `fit`, called as the application calls it."""
+    return rate_of_fit(open_app(app, app.recipe(), Run(quiet=True)), BATCH, WARM_UP, STEPS)
 
 
 def pytorch(mode: str) -> float:
-    """A plain training loop."""
+    """Images a second of a plain training loop.
+
+    Args:
+        mode: `eager` or `compiled`.
+    """
     import torch
     from torch import nn
     from torch.nn.functional import one_hot, softplus
@@ -58,7 +62,7 @@ def pytorch(mode: str) -> float:
         nn.Conv2d(32, 64, 4, 2, padding=1, bias=False),
         nn.BatchNorm2d(64),
         nn.LeakyReLU(0.2),
-        nn.ZeroPad2d((1, 2, 1, 2)),  # of 7 makes 4, as "same" does
+        nn.ZeroPad2d((1, 2, 1, 2)),  # makes 4 of 7, as Keras's padding "same" does
         nn.Conv2d(64, 128, 4, 2, bias=False),
         nn.BatchNorm2d(128),
         nn.LeakyReLU(0.2),
@@ -69,9 +73,9 @@ def pytorch(mode: str) -> float:
     optimizers = [
         torch.optim.Adam(network.parameters(), **settings) for network in (generator, discriminator)
     ]
-    # Gradients are taken twice from one pass, so that its buffers may not be given away.
+    # Gradients are taken twice from one pass, so PyTorch must not reuse its buffers.
     torch._functorch.config.donated_buffer = False
-    draw, tell = (
+    generate, score = (
         torch.compile(network) if mode == "compiled" else network
         for network in (generator, discriminator)
     )
@@ -87,24 +91,28 @@ def pytorch(mode: str) -> float:
         real = images[rows] / 127.5 - 1
         latent = torch.randn(BATCH, LATENT_DIM)
         codes = torch.randint(NUM_CODES, (BATCH,))
-        told = CODE_SCALE * one_hot(codes, NUM_CODES)
-        fake = draw(torch.cat([latent, told], 1)[:, :, None, None])
-        # One pass through the discriminator for both losses: gradients are taken apart.
-        real_score = score_of(tell(real).flatten(1), clusters[rows])
-        fake_score = score_of(tell(fake).flatten(1), codes)
-        doubt = CONFIG.label_smoothing
-        of_real = (1 - doubt) * softplus(-real_score) + doubt * softplus(real_score)
-        discriminator_loss = (of_real + softplus(fake_score)).mean()
+        code_inputs = CODE_SCALE * one_hot(codes, NUM_CODES)
+        fake = generate(torch.cat([latent, code_inputs], 1)[:, :, None, None])
+        # One pass through the discriminator serves both losses, one for each network.
+        real_score = score_of(score(real).flatten(1), clusters[rows])
+        fake_score = score_of(score(fake).flatten(1), codes)
+        smoothing = CONFIG.label_smoothing
+        real_loss = (1 - smoothing) * softplus(-real_score) + smoothing * softplus(real_score)
+        discriminator_loss = (real_loss + softplus(fake_score)).mean()
         generator_loss = softplus(-fake_score).mean()
-        own = list(generator.parameters())
-        found = torch.autograd.grad(generator_loss, own, retain_graph=True)
-        others = list(discriminator.parameters())
-        found += torch.autograd.grad(discriminator_loss, others)
-        for weight, gradient in zip(own + others, found, strict=True):
+        generator_weights = list(generator.parameters())
+        gradients = torch.autograd.grad(generator_loss, generator_weights, retain_graph=True)
+        discriminator_weights = list(discriminator.parameters())
+        gradients += torch.autograd.grad(discriminator_loss, discriminator_weights)
+        for weight, gradient in zip(
+            generator_weights + discriminator_weights, gradients, strict=True
+        ):
             weight.grad = gradient
         for optimizer in optimizers:
             optimizer.step()
-        torch._foreach_lerp_(average, [weight.detach() for weight in own], 1 - CONFIG.ema_momentum)
+        torch._foreach_lerp_(
+            average, [weight.detach() for weight in generator_weights], 1 - CONFIG.ema_momentum
+        )
     return STEPS * BATCH / (time.perf_counter() - started)
 
 

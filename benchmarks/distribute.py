@@ -43,10 +43,17 @@ MODELS = {  # parameters, and seconds of a step on a GPU of today
 def efficiency(
     parameters: float, step: float, replicas: int, bandwidth: float, latency: float
 ) -> float:
-    """What is left of `replicas` times the speed, nothing being done at the same time.
+    """The speed of `replicas` devices, divided by `replicas` times the speed of one.
 
-    A ring passes every gradient on twice, in pieces, 2 (N - 1) messages one after the other; and so
-    it does with the logs, which are short.
+    It supposes that nothing overlaps with the all-reduce. A ring passes every gradient on twice, in
+    pieces, as 2 (N - 1) messages one after the other; and after them the logs, which are short.
+
+    Args:
+        parameters: Number of weights of the model.
+        step: Seconds of a step on one device.
+        replicas: Number of devices, N.
+        bandwidth: Bytes a second of the network.
+        latency: Seconds of a message.
     """
     hops = 2 * (replicas - 1)
     message = BYTES_OF_A_WEIGHT * parameters / replicas
@@ -54,7 +61,12 @@ def efficiency(
 
 
 def worker() -> tuple[float, float]:
-    """Images a second over all workers, and the seconds of an all-reduce of all gradients."""
+    """Trains as one process, or as one worker of a cluster.
+
+    Returns:
+        Images a second over all workers, and the seconds of an all-reduce of all gradients, which
+        are 0 for one process.
+    """
     import tensorflow as tf
 
     from apps.mnist_cnn import app
@@ -67,13 +79,13 @@ def worker() -> tuple[float, float]:
     from suite.training.session import build
 
     placement = connect("auto")
-    several = placement.num_replicas_in_sync > 1
+    on_replicas = placement.num_replicas_in_sync > 1
     recipe = app.recipe()
     data = app.data(recipe.config, Run(data="tfds"))
     with placement.scope():
         model = app.compile(build(app, recipe, data), recipe.config, STEPS * EPOCHS)
     model.jit_compile = False
-    model.steps_per_execution = 1 if several else 30  # as `suite.train` does
+    model.steps_per_execution = 1 if on_replicas else 30  # as `suite.train` does
     throughput = Throughput(data.batch_size)
     with fused_batch_normalization(model), fit_on_replicas(placement):
         model.fit(
@@ -85,32 +97,32 @@ def worker() -> tuple[float, float]:
             callbacks=[throughput],
         )
 
-    def summed() -> None:
+    def sum_gradients() -> None:
         replica = tf.distribute.get_replica_context()
         gradients = [tf.ones(weight.shape) for weight in model.trainable_variables]
         replica.all_reduce("SUM", gradients)
 
-    once = tf.function(lambda: placement.run(summed))
+    all_reduce = tf.function(lambda: placement.run(sum_gradients))
     seconds = []
-    for _ in range(100 if several else 0):
+    for _ in range(100 if on_replicas else 0):
         started = time.perf_counter()
-        once()
+        all_reduce()
         seconds.append(time.perf_counter() - started)
     return throughput.examples_per_second, statistics.median(seconds or [0.0])
 
 
-def measured(contestant: Contestant) -> tuple[float, float]:
-    """What `worker` finds, in processes of its own."""
+def measure(contestant: Contestant) -> tuple[float, float]:
+    """Runs `worker` in processes of its own, and returns its result."""
     command = [sys.executable, "-m", "benchmarks.distribute", "--as-worker"]
     if contestant != "one process, two cores":
         command = [sys.executable, "-m", "suite.cluster", "--workers", "2", "--", *command]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    [said] = [
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    [result] = [
         line.removeprefix("[worker 0] ")
-        for line in done.stdout.splitlines()
-        if line.startswith(("[worker 0] found", "found"))
+        for line in process.stdout.splitlines()
+        if line.startswith(("[worker 0] result", "result"))
     ]
-    rate, seconds = said.split()[1:]
+    rate, seconds = result.split()[1:]
     return float(rate), float(seconds)
 
 
@@ -125,14 +137,14 @@ def main(
         as_worker: Be one of the processes.
     """
     if as_worker:
-        print("found", *worker())
+        print("result", *worker())
         return
     if contestant:
-        print(json.dumps(measured(contestant)[0]))
+        print(json.dumps(measure(contestant)[0]))
         return
     one, two = get_args(Contestant)
     rows = rates("benchmarks.distribute", [one, two], repeats)
-    _, seconds = measured(two)
+    _, seconds = measure(two)
     predicted = {
         f"{model} over {network}": {
             replicas: round(efficiency(parameters, step, replicas, *speed), 3)

@@ -1,9 +1,10 @@
-"""Makes the classifier that judges generated digits: `suite/fidelity.keras`.
+"""Makes the classifier that judges generated digits: `suite/metrics/fidelity.keras`.
 
     python -m benchmarks.fidelity
 
-It is the default recipe of `mnist_cnn` with seed 0 on the real MNIST. With another one all figures
-of merit would be others: it was made once, and is made again only where all are measured again.
+It is the default recipe of `mnist_cnn` with seed 0 on the real MNIST. With another classifier all
+figures of merit would be others: it was made once, and is made again only where all of them are
+measured again.
 """
 
 import shutil
@@ -18,10 +19,12 @@ from suite.metrics.fidelity import CLASSIFIER
 
 
 def main(seed: int = 0) -> None:
-    """Trains it, puts it into its place and prints the fingerprint to note beside it.
+    """Trains the classifier, replaces its file, and prints the fingerprint of its weights.
+
+    The fingerprint belongs into `suite/metrics/fidelity.py`.
 
     Args:
-        seed: Of the training.
+        seed: Seed of the training.
     """
     from apps.mnist_cnn import app
     from suite import Run, train

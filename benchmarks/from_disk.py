@@ -1,11 +1,11 @@
-"""How fast, and in how much memory, are pictures trained on that lie on disk?
+"""How fast is training on pictures that stay on disk, and how much memory does it need?
 
     python -m benchmarks.from_disk
 
 Makes colour JPEGs in a temporary folder, and passes over them: decoding alone, by a plain
 `tf.data` pipeline on all cores; the batches of the suite's training pipeline, shuffled; and `fit`
-of a small network on those. Each measurement is a process of its own; they take turns. Batches
-are the same bytes again when they are read from a step in the middle on.
+of a small network on those. Each measurement is a process of its own; they take turns. It also
+checks that batches read from a step in the middle on are the same bytes as in the whole pass.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.results import publish
-from benchmarks.turns import said
+from benchmarks.turns import output_of
 
 CONTESTANTS = ("decoding alone", "batches", "fit")
 SIDE, CLASSES, BATCH = 64, 10, 128
@@ -36,35 +36,37 @@ def make(folder: Path, count: int) -> None:
     random = np.random.default_rng(0)
     for number in range(count):
         if number % FILES_OF_A_FOLDER == 0:
-            inside = folder / f"{number // FILES_OF_A_FOLDER:04d}"
-            inside.mkdir()
+            subfolder = folder / f"{number // FILES_OF_A_FOLDER:04d}"
+            subfolder.mkdir()
         colours = PIL.Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
         smooth = np.asarray(colours.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC), np.int16)
         noisy = smooth + random.integers(-12, 13, (SIDE, SIDE, 1), dtype=np.int16)
         encoded = io.BytesIO()
         PIL.Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(encoded, "JPEG", quality=90)
-        (inside / f"{number:06d}.jpg").write_bytes(encoded.getvalue())
+        (subfolder / f"{number:06d}.jpg").write_bytes(encoded.getvalue())
 
 
 class Meter:
-    """Counts batches, and looks at clock and memory.
+    """Measures images a second and memory while batches go by.
+
+    The clock starts after a tenth of the batches, when all that is built once has been built.
 
     Args:
-        batches: How many will come.
+        batches: How many batches there will be.
     """
 
     def __init__(self, batches: int) -> None:
         self.tenth, self.count = batches // 10, 0
 
     def tick(self) -> None:
-        """Is called after every batch."""
+        """Counts a batch; to be called after every one."""
         self.count += 1
-        if self.count == self.tenth:  # whatever is built once has been built
+        if self.count == self.tenth:
             self.started, self.begin = time.perf_counter(), self.count
             self.at_begin = peak_mib()
 
     def read(self) -> dict[str, Any]:
-        """Images a second, peak of the memory, and what of it came after a tenth of the batches."""
+        """Images a second, peak of the memory in MiB, and its growth since the first tenth."""
         seconds, peak = time.perf_counter() - self.started, peak_mib()
         return {
             "images_per_second": (self.count - self.begin) * BATCH / seconds,
@@ -74,7 +76,7 @@ class Meter:
 
 
 def peak_mib() -> float:
-    """Most memory that this process has had so far."""
+    """The most memory, in MiB, that this process has had so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
@@ -105,8 +107,8 @@ def measure(contestant: str, folder: Path, passes: int) -> dict[str, Any]:
         return meter.read()
 
     examples = stored.files(paths, decode, np.arange(len(paths), dtype=np.int32) % CLASSES)
-    few = examples.rows(np.arange(BATCH))
-    source = Source(name="jpegs", train=examples, validation=few, test=few)
+    some = examples.rows(np.arange(BATCH))
+    source = Source(name="jpegs", train=examples, validation=some, test=some)
     data = supervised(source, batch_size=BATCH, validation_split=0.1, seed=0)
     feed = distribute(lambda shard: data.train(0, shard), tf.distribute.get_strategy())
     if contestant == "batches":
@@ -128,9 +130,9 @@ def measure(contestant: str, folder: Path, passes: int) -> dict[str, Any]:
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, steps_per_execution=steps_per_execution(steps, most=8))
-    ticking = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: meter.tick())
+    timer = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: meter.tick())
     meter = Meter(steps // model.steps_per_execution)
-    model.fit(feed, steps_per_epoch=steps, callbacks=[ticking], shuffle=False, verbose=0)
+    model.fit(feed, steps_per_epoch=steps, callbacks=[timer], shuffle=False, verbose=0)
     reading = meter.read()
     reading["images_per_second"] *= model.steps_per_execution
     return reading
@@ -163,21 +165,21 @@ def main(
         return
     with tempfile.TemporaryDirectory() as temporary:
         make(Path(temporary), count)
-        words = ("--folder", temporary, "--passes", str(passes))
+        arguments = ("--folder", temporary, "--passes", str(passes))
         readings: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
         for _ in range(repeats):
-            for name, own in readings.items():
-                own.append(said("benchmarks.from_disk", "--contestant", name, *words))
-                print(name, own[-1], flush=True)
+            for name, values in readings.items():
+                values.append(output_of("benchmarks.from_disk", "--contestant", name, *arguments))
+                print(name, values[-1], flush=True)
     rows = [
         {
             "contestant": name,
-            "images_per_second": statistics.median(r["images_per_second"] for r in own),
-            "peak_mib": max(reading["peak_mib"] for reading in own),
-            "growth_mib": max(reading["growth_mib"] for reading in own),
-            "all": [round(reading["images_per_second"]) for reading in own],
+            "images_per_second": statistics.median(r["images_per_second"] for r in values),
+            "peak_mib": max(reading["peak_mib"] for reading in values),
+            "growth_mib": max(reading["growth_mib"] for reading in values),
+            "all": [round(reading["images_per_second"]) for reading in values],
         }
-        for name, own in readings.items()
+        for name, values in readings.items()
     ]
     rate = {row["contestant"]: row["images_per_second"] for row in rows}
     publish(

@@ -1,4 +1,4 @@
-"""Clients that ask a server over and over, each as soon as it has its answer.
+"""Clients that send a server the same request again and again, as soon as they have an answer.
 
 python -m benchmarks.load http://127.0.0.1:8501/v1/models/mnist_cnn:predict body.json
 
@@ -20,27 +20,28 @@ import uvloop
 
 
 class Client(asyncio.Protocol):
-    """One connection, kept open.
+    """A client that sends requests over one connection, which stays open.
 
     Args:
-        request: What is sent.
-        until: When to stop, by `time.perf_counter`.
-        answers: Gets when each answer came, the seconds it took, and its status.
-        over: Is done after the last answer.
+        request: The bytes of the request.
+        end: When to stop, by `time.perf_counter`.
+        answers: Gets the time of every answer, the seconds it took, and its status, which is 0 for
+            a lost connection.
+        over: Is set after the last answer.
     """
 
     def __init__(
         self,
         request: bytes,
-        until: float,
+        end: float,
         answers: list[tuple[float, float, int]],
         over: asyncio.Future[None],
     ) -> None:
-        self.request, self.until, self.answers, self.over = request, until, answers, over
+        self.request, self.end, self.answers, self.over = request, end, answers, over
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self._ask()
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -51,18 +52,18 @@ class Client(asyncio.Protocol):
             self.over.set_result(None)
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
+        """Takes down an answer, and sends the next request; the parser calls it."""
         now = time.perf_counter()
-        self.answers.append((now, now - self.asked, self.parser.get_status_code()))
-        if now < self.until:
-            self._ask()
+        self.answers.append((now, now - self.started, self.parser.get_status_code()))
+        if now < self.end:
+            self._send()
         else:
             self.over.set_result(None)
             self.transport.close()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
-        self.asked = time.perf_counter()
+        self.started = time.perf_counter()
         self.transport.write(self.request)
 
 
@@ -83,11 +84,11 @@ async def _clients(
         )
     await asyncio.gather(*overs)
     counted = [answer for answer in answers if begin <= answer[0] < begin + seconds]
-    took = 1000 * np.array([seconds for _, seconds, status in counted if status == 200])
+    durations = 1000 * np.array([seconds for _, seconds, status in counted if status == 200])
     return {
-        "requests_per_second": len(took) / seconds,
-        "p50_ms": float(np.percentile(took, 50)),
-        "p99_ms": float(np.percentile(took, 99)),
+        "requests_per_second": len(durations) / seconds,
+        "p50_ms": float(np.percentile(durations, 50)),
+        "p99_ms": float(np.percentile(durations, 99)),
         "failed": sum(status != 200 for _, _, status in answers),
     }
 
@@ -98,14 +99,14 @@ def main(
     """Prints requests a second, percentiles of the latency and failures, as JSON.
 
     Args:
-        url: Is sent the body.
-        body: A file.
-        clients: How many at the same time.
-        seconds: That are counted.
-        warm_up: Seconds before those.
+        url: Where the requests go.
+        body: A file with the content of every request.
+        clients: Number of clients that ask at the same time.
+        seconds: How long answers are counted.
+        warm_up: Seconds before that, whose answers are not counted.
     """
-    found = uvloop.run(_clients(url, body.read_bytes(), clients, seconds, warm_up))
-    json.dump(found, sys.stdout)
+    result = uvloop.run(_clients(url, body.read_bytes(), clients, seconds, warm_up))
+    json.dump(result, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python -m benchmarks.mnist_cnn
 
 Seconds of wall time from the call of `fit`, compilation included, until the test accuracy first
-reaches the mark. It is looked at after each quarter of an epoch, with the clock stopped, and for
+reaches the mark. It is measured after each quarter of an epoch, with the clock stopped, and for
 this race only. Contestants, each in a process of its own, taking turns:
 
 - ours: `python -m apps.mnist_cnn --recipe fast`;
@@ -25,7 +25,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import opened, said
+from benchmarks.turns import open_app, output_of
 from suite import Run
 from suite.data.image_sources import load_pictures
 
@@ -34,35 +34,40 @@ CONTESTANTS = ("ours", "keras.io", "PyTorch example")
 
 
 class Clock:
-    """Wall time with the looks at the test set left out."""
+    """Counts wall time without that of measuring the test accuracy.
+
+    Args:
+        test_accuracy: Measures the model, from 0 to 1.
+        steps_per_epoch: The test accuracy is measured after each quarter of it.
+    """
 
     def __init__(self, test_accuracy: Callable[[], float], steps_per_epoch: int) -> None:
         self.test_accuracy = test_accuracy
-        self.quarter = steps_per_epoch / 4
-        self.looks = 0
+        self.steps_per_quarter = steps_per_epoch / 4
+        self.quarters = 0
         self.reached = False
         self.best = 0.0
         self.seconds = 0.0
         self._started = time.perf_counter()
 
     def after(self, steps: int) -> bool:
-        """Looks at the test set if another quarter is over; says whether to stop."""
-        if steps < (self.looks + 1) * self.quarter:
+        """Measures the test accuracy if another quarter is over; returns whether to stop."""
+        if steps < (self.quarters + 1) * self.steps_per_quarter:
             return False
         self.seconds += time.perf_counter() - self._started
-        self.looks = int(steps / self.quarter)
+        self.quarters = int(steps / self.steps_per_quarter)
         self.best = max(self.best, self.test_accuracy())
         self.reached = self.best >= MARK
         self._started = time.perf_counter()
         return self.reached
 
     def result(self) -> dict[str, float]:
-        """What the race was about."""
-        return {"seconds": self.seconds, "epochs": self.looks / 4, "best": self.best}
+        """Seconds and epochs up to the last measurement, and the best test accuracy."""
+        return {"seconds": self.seconds, "epochs": self.quarters / 4, "best": self.best}
 
 
 def keras_clock(model, inputs, labels, steps_per_epoch):  # noqa: ANN001, ANN201
-    """A clock and a callback that shows it every batch."""
+    """A `Clock`, and a callback that calls it after every batch and stops the training by it."""
     import keras
     import tensorflow as tf
 
@@ -73,25 +78,26 @@ def keras_clock(model, inputs, labels, steps_per_epoch):  # noqa: ANN001, ANN201
         return float(np.mean(np.argmax(np.concatenate(parts), axis=1) == labels))
 
     clock = Clock(test_accuracy, steps_per_epoch)
-    seen = {"epoch": 0}
 
     class Watch(keras.callbacks.Callback):
+        epoch = 0
+
         def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-            seen["epoch"] = epoch
+            self.epoch = epoch
 
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-            if clock.after(seen["epoch"] * steps_per_epoch + batch + 1):
+            if clock.after(self.epoch * steps_per_epoch + batch + 1):
                 self.model.stop_training = True
 
     return clock, Watch()
 
 
 def ours(seed: int) -> dict[str, float]:
-    """The fast recipe of apps.mnist_cnn, by the application's own functions."""
+    """Trains the fast recipe of `apps.mnist_cnn` with the functions of the application."""
     from apps.mnist_cnn import app
     from suite.training.batch_norm import fused_batch_normalization
 
-    fitted = opened(app, app.recipe("fast"), Run(seed=seed, quiet=True))
+    fitted = open_app(app, app.recipe("fast"), Run(seed=seed, quiet=True))
     model, data = fitted.model, fitted.data
     test = data.splits["test"].in_memory()
     clock, watch = keras_clock(model, test.inputs, test.targets, data.steps_per_epoch)
@@ -161,12 +167,12 @@ def pytorch(seed: int) -> dict[str, float]:
     def test_accuracy() -> float:
         model.eval()
         with torch.no_grad():
-            right = sum(
+            correct = sum(
                 (model(x_test[i : i + 1000]).argmax(1) == y_test[i : i + 1000]).sum().item()
                 for i in range(0, 10000, 1000)
             )
         model.train()
-        return right / 10000
+        return correct / 10000
 
     steps, clock = 0, Clock(test_accuracy, -(-60000 // 64))
     for _ in range(14):
@@ -196,15 +202,15 @@ def main(*, repeats: int = 3, contestant: str | None = None, seed: int = 0) -> N
     results = {name: [] for name in CONTESTANTS}
     for repeat in range(repeats):
         for name in CONTESTANTS:
-            words = ["--contestant", name, "--seed", str(repeat)]
-            results[name].append(said("benchmarks.mnist_cnn", *words))
+            arguments = ["--contestant", name, "--seed", str(repeat)]
+            results[name].append(output_of("benchmarks.mnist_cnn", *arguments))
             print(f"{name}, seed {repeat}: {results[name][-1]}")
     for result in results["ours"]:
         if result["best"] < MARK:
             result["seconds"] = math.inf
     medians = {
-        name: statistics.median(result["seconds"] for result in found)
-        for name, found in results.items()
+        name: statistics.median(result["seconds"] for result in runs)
+        for name, runs in results.items()
     }
     better_peer = min(medians[name] for name in CONTESTANTS[1:])
     publish(
@@ -213,11 +219,11 @@ def main(*, repeats: int = 3, contestant: str | None = None, seed: int = 0) -> N
             {
                 "contestant": name,
                 "seconds_median": medians[name],
-                "seconds": [round(result["seconds"], 1) for result in found],
-                "epochs": [result["epochs"] for result in found],
-                "reached": sum(result["best"] >= MARK for result in found),
+                "seconds": [round(result["seconds"], 1) for result in runs],
+                "epochs": [result["epochs"] for result in runs],
+                "reached": sum(result["best"] >= MARK for result in runs),
             }
-            for name, found in results.items()
+            for name, runs in results.items()
         ],
         mark=MARK,
         ratio=medians["ours"] / better_peer,

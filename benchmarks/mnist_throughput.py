@@ -15,7 +15,7 @@ import time
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import opened, rate_of_fit, rates, ratio
+from benchmarks.turns import open_app, rate_of_fit, rates, ratio
 from suite import Run
 from suite.data.image_sources import load_pictures
 
@@ -28,17 +28,26 @@ WARM_UP, STEPS = 60, 450
 
 
 def ours(precision: str) -> float:
-    """`fit`, as the application calls it."""
+    """Images a second of `fit`, called as the application calls it.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+    """
     from apps.mnist_cnn import app
 
     knobs = {"batch_size": BATCH, "rotation": 0, "shift": 0, "zoom": 0}
     recipe = app.recipe(**knobs, filters=FILTERS, dropout=0.0)
     run = Run(precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True)
-    return rate_of_fit(opened(app, recipe, run), BATCH, WARM_UP, STEPS)
+    return rate_of_fit(open_app(app, recipe, run), BATCH, WARM_UP, STEPS)
 
 
 def pytorch(precision: str, mode: str) -> float:
-    """A plain training loop."""
+    """Images a second of a plain training loop.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+        mode: `eager` or `compiled`.
+    """
     import torch
     from torch import nn
 
@@ -88,7 +97,7 @@ def main(*, repeats: int = 3, contestant: str | None = None) -> None:
         rows,
         batch_size=BATCH,
         filters=FILTERS,
-        **{f"ratio_{p}": ratio(rows, own, peers) for p, (own, *peers) in CONTESTANTS.items()},
+        **{f"ratio_{p}": ratio(rows, name, peers) for p, (name, *peers) in CONTESTANTS.items()},
     )
 
 

@@ -1,11 +1,11 @@
-"""What is tried against the suite, and what it survives.
+"""Which faults does the suite survive?
 
     python -m benchmarks.reliability [kills] [races] ...
 
 Runs `tests/reliability`, the long part included: trainings of every app are killed, their files
-damaged, their disks filled, two set on one folder, and every way in is fed with rubbish. A fault is
-survived where nothing is lost and what cannot be used is refused in one sentence. All takes more
-than an hour on two cores; kinds that are not asked for keep the rows that they have.
+damaged, their disks filled, two are started in one folder, and every input is given random values.
+A fault is survived where nothing is lost and what cannot be used is refused in one sentence. All
+kinds take more than an hour on two cores; kinds that are not named keep the rows that they have.
 """
 
 import json
@@ -35,29 +35,32 @@ FAULTS: dict[Kind, str] = {
 }
 
 
-def main(*kinds: Kind, processes: int = 2) -> None:
-    """Tries it all.
+def main(*faults: Kind, processes: int = 2) -> None:
+    """Runs the tests, and publishes the counts.
 
     Args:
-        kinds: Of faults; by default all.
-        processes: How many tests run side by side.
+        faults: Kinds of faults; by default all.
+        processes: Number of tests that run side by side.
     """
     path = FOLDER / "reliability.json"
-    known = json.loads(path.read_text())["rows"] if kinds and path.exists() else []
-    rows = {row["kind"]: row for row in known} | {
-        kind: tried(kind, processes) for kind in kinds or FAULTS
+    earlier = json.loads(path.read_text())["rows"] if faults and path.exists() else []
+    rows = {row["kind"]: row for row in earlier} | {
+        kind: run_tests(kind, processes) for kind in faults or FAULTS
     }
     publish("reliability", [rows[kind] for kind in FAULTS if kind in rows])
 
 
-def tried(kind: Kind, processes: int) -> dict[str, str | int]:
-    """Runs the tests of one kind, and counts."""
+def run_tests(kind: Kind, processes: int) -> dict[str, str | int]:
+    """Runs the tests of one kind of faults, and counts those that were tried and survived.
+
+    A test that tries several faults says how many in its property `tried`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.xml")
-        words = ["-m", "full or not full", "--hypothesis-profile", "full", "--dist", "load"]
-        words += ["-n", str(processes), "--junitxml", str(results)]
+        options = ["-m", "full or not full", "--hypothesis-profile", "full", "--dist", "load"]
+        options += ["-n", str(processes), "--junitxml", str(results)]
         subprocess.run(
-            [sys.executable, "-m", "pytest", f"tests/reliability/test_{kind}.py", *words],
+            [sys.executable, "-m", "pytest", f"tests/reliability/test_{kind}.py", *options],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
@@ -66,8 +69,8 @@ def tried(kind: Kind, processes: int) -> dict[str, str | int]:
     for case in cases:
         if case.find("skipped") is not None:
             continue
-        noted = {each.get("name"): int(each.get("value")) for each in case.iter("property")}
-        count = noted.get("tried", 1)
+        properties = {p.get("name"): int(p.get("value")) for p in case.iter("property")}
+        count = properties.get("tried", 1)
         row["tried"] += count
         row["survived"] += count * (case.find("failure") is None and case.find("error") is None)
     return {**row, "date": date.today().isoformat()}

@@ -1,4 +1,4 @@
-"""How every benchmark prints what it measured, and writes it down."""
+"""Prints the results of a benchmark, and writes them to `results/`."""
 
 import json
 import os
@@ -20,9 +20,9 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     """Prints rows as a table, and writes `results/<name>.json` with machine, versions and date.
 
     Args:
-        name: The benchmark.
-        rows: What was measured; all rows have the same keys.
-        facts: What holds for the whole measurement.
+        name: Name of the benchmark.
+        rows: The results; all rows have the same keys.
+        facts: Values that hold for all rows.
     """
     table = Table(title=f"benchmarks.{name}")
     for column in rows[0]:

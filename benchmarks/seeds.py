@@ -5,7 +5,7 @@
     python -m benchmarks.seeds iris --workers 1 2
 
 Each seed is a whole run of the application in a process of its own, one after the other. The test
-split is looked at once, after the last epoch; the validation split, held out of the training
+split is used once, after the last epoch; the validation split, held out of the training
 images, chose the recipe.
 """
 
@@ -25,13 +25,14 @@ from cyclopts import Parameter
 from benchmarks.results import publish
 
 
-def measured(
+def run_seeds(
     app: str, recipe: str | None, seeds: int, workers: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Runs an application once for each seed.
+    """Runs an application once for each seed, each in a process of its own.
 
     Returns:
-        A row for each: metrics, the last validation metrics and seconds; and the last report.
+        A row for each seed: the test metrics, the validation metrics of the last epoch, and the
+        seconds; and the report of the last run.
     """
     rows = []
     for seed in range(seeds):
@@ -80,7 +81,7 @@ def main(
             number.
     """
     for processes in workers:
-        rows, report = measured(app, recipe, seeds, processes)
+        rows, report = run_seeds(app, recipe, seeds, processes)
         columns = {name: [row[name] for row in rows] for name in _numbers(report["metrics"])}
         record = f"seeds_{app}_{recipe or 'default'}"
         publish(

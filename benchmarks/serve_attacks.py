@@ -1,11 +1,11 @@
-"""Does a server stand bad requests, and answer each with a clear refusal?
+"""Does a server survive bad requests, and answer each of them with a clear refusal?
 
     pip install '.[serve]'
     python -m benchmarks.serve_attacks
 
 Ten thousand requests of which each has something wrong with it: names, methods, signatures, shapes,
 types, ragged or deeply nested lists, sizes, JSON, UTF-8. Each must get a code from 400 to 499 and
-`{"error": "one line"}`. Meanwhile another client asks for what is right, and must get it.
+`{"error": "one line"}`. Meanwhile another client sends good requests, and must get its answers.
 """
 
 import http.client
@@ -22,20 +22,20 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.serve import PORT, PREDICT, RPC_PORT, exported, running
+from benchmarks.serve import PORT, PREDICT, RPC_PORT, export, running
 
-LARGEST = 2**20  # bytes that the server takes
-NO_NUMBERS = ["a", None, True, {}, {"b64": 3}, "\ud7ff", ""]
+LARGEST = 2**20  # bytes of a request that the server accepts
+NOT_NUMBERS = ["a", None, True, {}, {"b64": 3}, "\ud7ff", ""]
 
 
 class Attack(NamedTuple):
     """A request that has something wrong with it.
 
     Args:
-        kind: What.
-        method: Of HTTP.
-        path: Quoted.
-        body: Sent with it.
+        kind: What is wrong, one of `MAKERS`.
+        method: The method of HTTP.
+        path: The path of the URL, with quoted characters.
+        body: The content of the request.
     """
 
     kind: str
@@ -44,35 +44,37 @@ class Attack(NamedTuple):
     body: bytes
 
 
-def attack(chance: random.Random) -> Attack:
-    """Another one each time."""
+def random_attack(chance: random.Random) -> Attack:
+    """A bad request of a random kind."""
     kind = chance.choice(sorted(MAKERS))
-    made = MAKERS[kind](chance)
-    return made if isinstance(made, Attack) else Attack(kind, "POST", PREDICT, made)
+    attack = MAKERS[kind](chance)
+    return attack if isinstance(attack, Attack) else Attack(kind, "POST", PREDICT, attack)
 
 
 def _image() -> Any:
     return [[[0]] * 28] * 28
 
 
-def _said(body: Any) -> bytes:
+def _encoded(body: Any) -> bytes:
     return json.dumps(body).encode()
 
 
 def _path(chance: random.Random) -> Attack:
     junk = "".join(chance.choices("abc/.:%é\u4e2d \x00-1", k=chance.randint(1, 30)))
     start = chance.choice(["/v1/models/", "/v1/models/mnist_cnn/versions/9", "/v1/", PREDICT])
-    return Attack("path", "POST", start + "!" + quote(junk, safe="/:."), _said({"instances": [1]}))
+    return Attack(
+        "path", "POST", start + "!" + quote(junk, safe="/:."), _encoded({"instances": [1]})
+    )
 
 
 def _method(chance: random.Random) -> Attack:
     method = chance.choice(["PUT", "DELETE", "PATCH", "OPTIONS"])
-    return Attack("method", method, PREDICT, _said({"instances": [_image()]}))
+    return Attack("method", method, PREDICT, _encoded({"instances": [_image()]}))
 
 
 def _keys(chance: random.Random) -> bytes:
     good = [_image()]
-    return _said(
+    return _encoded(
         chance.choice(
             [
                 {},
@@ -96,28 +98,28 @@ def _shape(chance: random.Random) -> bytes:
         shape = [chance.randint(0, 30) for _ in range(chance.randint(0, 5))]
     if np.prod(shape, dtype=float) > 100_000:
         shape = shape[:2]
-    return _said({chance.choice(["instances", "inputs"]): np.zeros(shape).tolist()})
+    return _encoded({chance.choice(["instances", "inputs"]): np.zeros(shape).tolist()})
 
 
 def _types(chance: random.Random) -> bytes:
     image = np.zeros((28, 28, 1)).tolist()
     for _ in range(chance.randint(1, 5)):
-        image[chance.randrange(28)][chance.randrange(28)][0] = chance.choice(NO_NUMBERS)
-    return _said({"instances": [image]})
+        image[chance.randrange(28)][chance.randrange(28)][0] = chance.choice(NOT_NUMBERS)
+    return _encoded({"instances": [image]})
 
 
 def _ragged(chance: random.Random) -> bytes:
     image = np.zeros((28, 28, 1)).tolist()
     row = image[chance.randrange(28)]
     chance.choice([row.pop, lambda: row.append([0]), lambda: row[3].append(1), row[5].pop])()
-    return _said({"instances": [image]})
+    return _encoded({"instances": [image]})
 
 
 def _moved(chance: random.Random) -> bytes:
-    """As many numbers as there should be, but not where."""
+    """An image with the right number of pixels, of which one is in a wrong row."""
     image = np.zeros((28, 28, 1)).tolist()
     image[chance.randrange(14)].append(image[14 + chance.randrange(14)].pop())
-    return _said({"instances": [image]})
+    return _encoded({"instances": [image]})
 
 
 def _deep(chance: random.Random) -> bytes:
@@ -126,11 +128,11 @@ def _deep(chance: random.Random) -> bytes:
 
 
 def _large(chance: random.Random) -> bytes:
-    return b" " * (LARGEST + chance.randint(1, LARGEST)) + _said({"instances": [_image()]})
+    return b" " * (LARGEST + chance.randint(1, LARGEST)) + _encoded({"instances": [_image()]})
 
 
 def _torn(chance: random.Random) -> bytes:
-    whole = _said({"instances": [_image()]})
+    whole = _encoded({"instances": [_image()]})
     return whole[: chance.randrange(len(whole))]
 
 
@@ -139,20 +141,20 @@ def _bytes(chance: random.Random) -> bytes:
 
 
 def _text(chance: random.Random) -> bytes:
-    whole = bytearray(_said({"instances": [_image()], "signature_name": "serve"}))
+    whole = bytearray(_encoded({"instances": [_image()], "signature_name": "serve"}))
     whole[chance.randrange(len(whole) - 8, len(whole) - 3)] = chance.randint(0x80, 0xFF)
     return bytes(whole)
 
 
 def _tree(chance: random.Random, depth: int = 4) -> Any:
     if depth == 0 or chance.random() < 0.2:
-        return chance.choice([*NO_NUMBERS, 1.5, 10**40, -(2**63)])
+        return chance.choice([*NOT_NUMBERS, 1.5, 10**40, -(2**63)])
     items = [_tree(chance, depth - 1) for _ in range(chance.randint(0, 4))]
     return items if chance.random() < 0.5 else {f"k{n}": item for n, item in enumerate(items)}
 
 
 def _nonsense(chance: random.Random) -> bytes:
-    return _said({chance.choice(["instances", "inputs", "signature_name"]): _tree(chance)})
+    return _encoded({chance.choice(["instances", "inputs", "signature_name"]): _tree(chance)})
 
 
 MAKERS = {
@@ -162,63 +164,64 @@ MAKERS = {
 }  # fmt: skip
 
 
-def answered(host: str, port: int, asked: Attack) -> tuple[int, bytes]:
-    """Status and body of the answer."""
+def send(host: str, port: int, request: Attack) -> tuple[int, bytes]:
+    """Sends a request, and returns the status and the body of the answer."""
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
-        connection.request(asked.method, asked.path, asked.body)
+        connection.request(request.method, request.path, request.body)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
 
 
-def refused(status: int, body: bytes) -> bool:
-    """Whether that is a clear refusal."""
+def is_refusal(status: int, body: bytes) -> bool:
+    """Whether an answer is a clear refusal: a code from 400 to 499, and an error of one line."""
     try:
-        said = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return False
-    one_line = said.keys() == {"error"} and said["error"] and "\n" not in said["error"]
+    one_line = answer.keys() == {"error"} and answer["error"] and "\n" not in answer["error"]
     return 400 <= status < 500 and bool(one_line)
 
 
-def attacked(host: str, port: int, count: int, seed: int = 0) -> dict[str, Any]:
+def attack_server(host: str, port: int, count: int, seed: int = 0) -> dict[str, Any]:
     """Sends bad requests, and good ones beside them.
 
     Returns:
-        `refused` and `sent` by kind; `wrong`, what was not refused clearly; `good` and
-        `good_failed`, the number of good requests.
+        `sent` and `refused`, the numbers of bad requests by kind; `wrong`, those that were not
+        refused clearly; `good` and `good_failed`, the numbers of good requests that were answered,
+        and that were not.
     """
-    chance, sent, clear, wrong = random.Random(seed), Counter(), Counter(), []
+    chance, sent, refused, wrong = random.Random(seed), Counter(), Counter(), []
     good, over = Counter(), threading.Event()
 
-    def ask_well() -> None:
-        right = Attack("good", "POST", PREDICT, _said({"instances": [_image()]}))
+    def send_good_requests() -> None:
+        request = Attack("good", "POST", PREDICT, _encoded({"instances": [_image()]}))
         while not over.is_set():
-            status, body = answered(host, port, right)
-            found = json.loads(body).get("predictions", [{}])[0].get("probabilities", [])
-            good["failed" if status != 200 or len(found) != 10 else "right"] += 1
+            status, body = send(host, port, request)
+            probabilities = json.loads(body).get("predictions", [{}])[0].get("probabilities", [])
+            good["failed" if status != 200 or len(probabilities) != 10 else "answered"] += 1
 
-    beside = threading.Thread(target=ask_well)
-    beside.start()
+    client = threading.Thread(target=send_good_requests)
+    client.start()
     try:
         for _ in range(count):
-            asked = attack(chance)
-            status, body = answered(host, port, asked)
-            sent[asked.kind] += 1
-            if refused(status, body):
-                clear[asked.kind] += 1
+            attack = random_attack(chance)
+            status, body = send(host, port, attack)
+            sent[attack.kind] += 1
+            if is_refusal(status, body):
+                refused[attack.kind] += 1
             else:
-                wrong.append((asked.kind, asked.path, asked.body[:200], status, body[:200]))
+                wrong.append((attack.kind, attack.path, attack.body[:200], status, body[:200]))
     finally:
         over.set()
-        beside.join()
+        client.join()
     return {
         "sent": sent,
-        "refused": clear,
+        "refused": refused,
         "wrong": wrong,
-        "good": good["right"],
+        "good": good["answered"],
         "good_failed": good["failed"],
     }
 
@@ -227,30 +230,30 @@ def main(*, count: int = 10_000, seed: int = 0) -> None:
     """Attacks a server.
 
     Args:
-        count: Of bad requests.
-        seed: Decides them.
+        count: Number of bad requests.
+        seed: Seed of the random requests.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "saved_models"
-        exported(folder)
-        words = ["suite.serve", str(folder), "--port", str(PORT), "--grpc-port", str(RPC_PORT)]
-        words += ["--max-request-mib", str(LARGEST // 2**20)]
-        right = _said({"instances": [_image()]})
-        with running(words, f"http://127.0.0.1:{PORT}{PREDICT}", right):
-            found = attacked("127.0.0.1", PORT, count, seed)
+        export(folder)
+        command = ["suite.serve", str(folder), "--port", str(PORT), "--grpc-port", str(RPC_PORT)]
+        command += ["--max-request-mib", str(LARGEST // 2**20)]
+        good = _encoded({"instances": [_image()]})
+        with running(command, f"http://127.0.0.1:{PORT}{PREDICT}", good):
+            result = attack_server("127.0.0.1", PORT, count, seed)
     rows = [
-        {"kind": kind, "sent": found["sent"][kind], "refused": found["refused"][kind]}
+        {"kind": kind, "sent": result["sent"][kind], "refused": result["refused"][kind]}
         for kind in sorted(MAKERS)
     ]
-    for each in found["wrong"][:20]:
-        print(each)
+    for mistake in result["wrong"][:20]:
+        print(mistake)
     publish(
         "serve_attacks",
         rows,
         sent=count,
-        refused=sum(found["refused"].values()),
-        good_requests_beside=found["good"],
-        good_requests_failed=found["good_failed"],
+        refused=sum(result["refused"].values()),
+        good_requests_beside=result["good"],
+        good_requests_failed=result["good_failed"],
     )
 
 

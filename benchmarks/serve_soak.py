@@ -21,31 +21,33 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.serve import PORT, PREDICT, RPC_PORT, asked, exported, running
+from benchmarks.serve import PORT, PREDICT, RPC_PORT, export, load_server, running
 
 SECONDS_BETWEEN_READINGS = 10.0
 
 
 def main(*, minutes: float = 10.0, seconds_between_exports: float = 30.0) -> None:
-    """Measures.
+    """Measures failed requests and the growth of memory.
 
     Args:
-        minutes: In all.
-        seconds_between_exports: Until the next version.
+        minutes: How long the clients ask.
+        seconds_between_exports: Time from one version to the next.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "saved_models"
-        version = exported(folder)
-        kept = Path(name) / "version"
-        shutil.copytree(version, kept)
-        one = Path(name) / "one.json"
+        version = export(folder)
+        original = Path(name) / "version"
+        shutil.copytree(version, original)
+        body = Path(name) / "one.json"
         image = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1))
-        one.write_text(json.dumps({"instances": image.tolist()}))
-        words = ["suite.serve", str(folder), "--port", str(PORT), "--grpc-port", str(RPC_PORT)]
+        body.write_text(json.dumps({"instances": image.tolist()}))
+        command = ["suite.serve", str(folder), "--port", str(PORT), "--grpc-port", str(RPC_PORT)]
         url = f"http://127.0.0.1:{PORT}{PREDICT}"
-        found, memory, exports = {}, [], 1
-        with running(words, url, one.read_bytes()):
-            load = threading.Thread(target=lambda: found.update(asked(url, one, 64, 60 * minutes)))
+        answers, memory, exports = {}, [], 1
+        with running(command, url, body.read_bytes()):
+            load = threading.Thread(
+                target=lambda: answers.update(load_server(url, body, 64, 60 * minutes))
+            )
             load.start()
             began = time.monotonic()
             while load.is_alive():
@@ -55,21 +57,21 @@ def main(*, minutes: float = 10.0, seconds_between_exports: float = 30.0) -> Non
                 if (time.monotonic() - began) / seconds_between_exports > exports:
                     exports += 1
                     aside = Path(name) / "aside"
-                    shutil.copytree(kept, aside)
+                    shutil.copytree(original, aside)
                     aside.rename(version.with_name(str(exports)))
                     shutil.rmtree(version.with_name(str(exports - 1)))
-    # The first minute fills what is filled once.
+    # In the first minute the server fills caches that grow only once.
     settled = memory[int(60 / SECONDS_BETWEEN_READINGS) :] or memory
     half = len(settled) // 2 or 1
     growth = statistics.mean(settled[-half:]) / statistics.mean(settled[:half]) - 1
-    row = {"clients": 64, **found, "exports": exports, "growth": growth}
-    publish("serve_soak", [row], memory_mib=[round(each) for each in memory])
+    row = {"clients": 64, **answers, "exports": exports, "growth": growth}
+    publish("serve_soak", [row], memory_mib=[round(reading) for reading in memory])
 
 
 def _resident() -> float:
-    """MiB that the server holds."""
-    words = ["pgrep", "-f", f"{sys.executable} -m suite.serve .*--port {PORT}"]
-    [process] = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    """The resident memory of the server, in MiB."""
+    command = ["pgrep", "-f", f"{sys.executable} -m suite.serve .*--port {PORT}"]
+    [process] = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     status = Path(f"/proc/{process}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""What the benchmarks found, as the tables that stand in README and docs.
+"""Writes the results of the benchmarks into the tables of README and docs.
 
 A table stands between `<!-- measured: <name> -->` and `<!-- measured end -->`. Its words come from
 `table.toml`, its numbers from `results/*.json`, and neither from anywhere else.
@@ -29,7 +29,7 @@ HEADINGS = {
 
 
 class Column(list[float]):
-    """Values that are formatted one by one."""
+    """Numbers that a format such as `{:.2f}` writes one by one, with commas between them."""
 
     def __format__(self, spec: str) -> str:
         return ", ".join(format(value, spec) for value in self)
@@ -37,56 +37,57 @@ class Column(list[float]):
 
 @functools.cache
 def record(name: str) -> dict[str, Any]:
-    """A result as its benchmark wrote it."""
+    """The content of `results/<name>.json`."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def found(name: str) -> dict[str, Any]:
-    """What a line may speak of: the facts of a result, and its rows in several ways.
+def fields(name: str) -> dict[str, Any]:
+    """The values that the texts of `table.toml` may name in braces: a result and its statistics.
 
-    Rows belong to whoever their first column names. Beside the facts there are `count` of the
-    rows, `largest` of each column and its mean in `minutes`, and of everybody the `last` row, and
-    of each column `all` values, their `median` and their `spread`, the standard deviation.
+    A row belongs to the contestant in its first column. Besides the keys of the result itself
+    there are, as `key[column]`: `largest`, the largest value of a column, and `minutes`, its mean
+    in minutes; as `key[contestant][column]`: `last`, the value in the last row, `all`, all values,
+    `median`, and `std`, their standard deviation; and `count`, the number of rows.
     """
-    facts = record(name)
-    rows: list[dict[str, Any]] = facts["rows"]
-    everybody: dict[Any, dict[str, Column]] = defaultdict(lambda: defaultdict(Column))
+    result = record(name)
+    rows: list[dict[str, Any]] = result["rows"]
+    contestants: dict[Any, dict[str, Column]] = defaultdict(lambda: defaultdict(Column))
     columns: dict[str, Column] = defaultdict(Column)
     for row in rows:
         who, *_ = row.values()
         for key, value in row.items():
             values = value if isinstance(value, list) else [value]
-            numbers = [each for each in values if isinstance(each, int | float)]
+            numbers = [n for n in values if isinstance(n, int | float)]
             if numbers:
-                everybody[who][key] += numbers
+                contestants[who][key] += numbers
                 columns[key] += numbers
-    return facts | {
+    return result | {
         "count": len(rows),
         "largest": {key: max(column) for key, column in columns.items()},
         "minutes": {key: statistics.mean(column) / 60 for key, column in columns.items()},
         "last": {next(iter(row.values())): row for row in rows},
-        "all": everybody,
+        "all": contestants,
         "median": {
-            who: {key: statistics.median(column) for key, column in own.items()}
-            for who, own in everybody.items()
+            who: {key: statistics.median(column) for key, column in by_column.items()}
+            for who, by_column in contestants.items()
         },
-        "spread": {
-            who: {key: statistics.stdev(c) if len(c) > 1 else 0.0 for key, c in own.items()}
-            for who, own in everybody.items()
+        "std": {
+            who: {key: statistics.stdev(c) if len(c) > 1 else 0.0 for key, c in by_column.items()}
+            for who, by_column in contestants.items()
         },
     }
 
 
-def measured(lines: Sequence[dict[str, Any]], language: Language) -> str:
-    """A Markdown table of some lines."""
+def table_of(lines: Sequence[dict[str, Any]], language: Language) -> str:
+    """The Markdown table of some lines of `table.toml`."""
     rows: list[tuple[str, ...]] = [HEADINGS[language]]
     for line in lines:
-        values, peers = found(line["result"]), line.get("peers", {"en": ""})
+        values, peers = fields(line["result"]), line.get("peers", {"en": ""})
         question, ours = (
-            each.format_map(values) for each in (line["question"][language], line["ours"])
+            text.format_map(values) for text in (line["question"][language], line["ours"])
         )
-        beside = found(line["beside"]) if "beside" in line else values
-        others = peers.get(language, peers["en"]).format_map(beside)
+        peer_values = fields(line["beside"]) if "beside" in line else values
+        others = peers.get(language, peers["en"]).format_map(peer_values)
         rows.append((question, ours, others, f"`{line['command']}`"))
     if not any("peers" in line for line in lines):
         rows = [(question, ours, command) for question, ours, _, command in rows]
@@ -94,20 +95,22 @@ def measured(lines: Sequence[dict[str, Any]], language: Language) -> str:
 
 
 def scaling() -> str:
-    """What a ring all-reduce leaves of N times the speed."""
+    """The table of the predicted share of N times the speed that N devices with a ring reach."""
     predicted = record("distribute")["predicted_efficiency"]
     counts = list(next(iter(predicted.values())))
-    rows = [[name, *(f"{each[count]:.2f}" for count in counts)] for name, each in predicted.items()]
+    rows = [
+        [name, *(f"{shares[count]:.2f}" for count in counts)] for name, shares in predicted.items()
+    ]
     return _table([["A step on one GPU", *(f"N = {int(count):,}" for count in counts)], *rows])
 
 
 def block(name: str, language: Language) -> str:
-    """The table of that name: a topic, `headlines` of all topics, or `scaling`."""
+    """The table called `name`: of a topic, the `headlines` of all topics, or `scaling`."""
     if name == "scaling":
         return scaling()
     headlines = [line for line in LINES if line.get("headline")]
     of_topic = [line for line in LINES if line["topic"] == name]
-    return measured(headlines if name == "headlines" else of_topic, language)
+    return table_of(headlines if name == "headlines" else of_topic, language)
 
 
 def documents() -> list[Path]:
@@ -116,7 +119,7 @@ def documents() -> list[Path]:
 
 
 def filled_in(document: Path) -> str:
-    """The text of a document, with its tables made anew."""
+    """The text of a document with its tables replaced by those of the results."""
     language: Language = "ja" if document.stem.endswith(".ja") else "en"
     return BLOCK.sub(
         lambda place: place[1] + block(place[2], language) + place[3], document.read_text()

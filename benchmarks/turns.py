@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from suite.app import Fitted, Recipe
 
 
-def said(module: str, *words: str) -> Any:
-    """What `python -m <module> <words>` prints in its last line, as JSON."""
-    command = [sys.executable, "-m", module, *words]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def output_of(module: str, *arguments: str) -> Any:
+    """The JSON in the last line that `python -m <module> <arguments>` prints."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def opened(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
-    """An application just before its training: the data are loaded, the model is compiled."""
+def open_app(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
+    """Loads the data and compiles the model of an application, and stops before the training."""
     from suite import train
     from suite.app import Fitted
 
-    trained = train(app, recipe, run, until="open")
+    prepared = train(app, recipe, run, until="open")
     return Fitted(
-        model=trained.model,
-        networks=trained.networks,
-        data=trained.data,
+        model=prepared.model,
+        networks=prepared.networks,
+        data=prepared.data,
         config=recipe.config,
-        folder=trained.folder,
+        folder=prepared.folder,
     )
 
 
 def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float:
-    """Images a second of `fit`, as an application calls it.
+    """Measures images a second of `fit`, called as an application calls it.
 
     Args:
-        fitted: See `opened`.
+        fitted: See `open_app`.
         batch: Images of a step.
         warm_up: Steps before the clock starts.
         steps: Steps that are timed.
@@ -49,7 +49,7 @@ def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float
     from suite.training.batch_norm import fused_batch_normalization
 
     ends: list[tuple[int, float]] = []
-    ticking = keras.callbacks.LambdaCallback(
+    timer = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
     )
     steps += warm_up
@@ -58,7 +58,7 @@ def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float
         model.fit(
             fitted.data.train(0),
             steps_per_epoch=steps - steps % model.steps_per_execution,
-            callbacks=[ticking],
+            callbacks=[timer],
             shuffle=False,
             verbose=0,
         )
@@ -67,29 +67,29 @@ def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float
 
 
 def rates(module: str, contestants: Sequence[str], repeats: int) -> list[dict[str, Any]]:
-    """Measures images a second.
+    """Measures images a second of several contestants, in turns.
 
     Args:
-        module: `python -m <module> --contestant <name>` prints the rate of one, measured once, in
-            its last line.
+        module: `python -m <module> --contestant <name>` measures one of them once, and prints its
+            rate in the last line.
         contestants: Their names.
         repeats: Measurements of each.
 
     Returns:
         A row for each contestant: its name, the median of its rates and all of them.
     """
-    found: dict[str, list[float]] = {name: [] for name in contestants}
+    measured: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
-        for name, own in found.items():
-            own.append(said(module, "--contestant", name))
-            print(f"{name}: {own[-1]:,.0f} images/s")
+        for name, values in measured.items():
+            values.append(output_of(module, "--contestant", name))
+            print(f"{name}: {values[-1]:,.0f} images/s")
     return [
         {
             "contestant": name,
-            "images_per_second": statistics.median(own),
-            "all": [round(rate) for rate in own],
+            "images_per_second": statistics.median(values),
+            "all": [round(rate) for rate in values],
         }
-        for name, own in found.items()
+        for name, values in measured.items()
     ]
 
 

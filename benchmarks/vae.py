@@ -3,15 +3,15 @@
     python -m benchmarks.vae
     python -m benchmarks.vae --seconds 120
 
-All contestants train on the same 54,000 images, drawn anew as black and white each time, for the
-same seconds of `fit`, compilation included; the clock stands still while they are looked at. They
-are judged alike, on the test images, by importance sampling: on 1,000 images with 100 samples
-along the way, which is for the curve, and on all 10,000 with 500 samples at the end. Each is a
-process of its own.
+All contestants train on the same 54,000 images, whose pixels are made black or white at random
+whenever they are used, for the same seconds of `fit`, compilation included; the clock stands still
+while they are evaluated. They are judged alike, on the test images, by importance sampling: on
+1,000 images with 100 samples along the way, which is for the curve, and on all 10,000 with 500
+samples at the end. Each is a process of its own.
 
 `convolutional` is the default recipe, `mlp` and `iwae` (the same network on the bound of five
-samples) are given the time, too: the epochs of their learning-rate schedules are as many as the
-speed of the first steps lets expect. The peer is the network of keras.io's "Variational
+samples) are other recipes of it. Their learning-rate schedules are as long as the time allows,
+judged by the speed of the first steps. The peer is the network of keras.io's "Variational
 AutoEncoder", two latent dimensions, under its optimizer and its batches of 128.
 """
 
@@ -24,7 +24,7 @@ import cyclopts
 from matplotlib.figure import Figure
 
 from benchmarks.results import FOLDER, publish
-from benchmarks.turns import said
+from benchmarks.turns import output_of
 
 MLP = {"network": "mlp", "units": (512, 512)}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -33,12 +33,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "iwae": {"batch_size": 200, "objective": "iwae", "num_samples": 5, **MLP},
     "keras.io": {"batch_size": 128},
 }
-LOOKS = 8
+EVALUATIONS = 8
 STEPS_PER_EXECUTION = 30
 
 
 def keras_io() -> tuple[Any, Any]:
-    """The example's encoder and decoder, in the shape of ours."""
+    """The example's encoder and decoder, with inputs and outputs that are named like ours."""
     import keras
     from keras import layers
 
@@ -59,18 +59,21 @@ def keras_io() -> tuple[Any, Any]:
 
 
 class Clock:
-    """Seconds of training, which stand still while the model is looked at."""
+    """Counts the seconds of training, without those in which the model is evaluated.
+
+    Whoever pauses it adds the length of the pause, in seconds, to `paused`.
+    """
 
     def __init__(self) -> None:
-        self.started, self.stood = time.perf_counter(), 0.0
+        self.started, self.paused = time.perf_counter(), 0.0
 
     def seconds(self) -> float:
         """Seconds so far."""
-        return time.perf_counter() - self.started - self.stood
+        return time.perf_counter() - self.started - self.paused
 
 
 def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
-    """Trains one for the given time, and looks at it on the way."""
+    """Trains one contestant for the given seconds, and evaluates it on the way and at the end."""
     import keras
 
     from apps.vae import app
@@ -83,14 +86,14 @@ def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
     images = data.splits["test"].in_memory().inputs
     curve: list[tuple[float, float]] = []
 
-    def look(model: keras.Model, clock: Clock) -> None:
+    def evaluate(model: keras.Model, clock: Clock) -> None:
         now = clock.seconds()
-        if now >= seconds * (len(curve) + 1) / LOOKS:
+        if now >= seconds * (len(curve) + 1) / EVALUATIONS:
             curve.append((now, evaluate_evidence(model, images[:1000], 100)["nll"]))
-            clock.stood += clock.seconds() - now
+            clock.paused += clock.seconds() - now
         model.stop_training = now >= seconds
 
-    def trained(steps: int, after_step: Callable[[keras.Model, Clock], None]) -> keras.Model:
+    def fit(steps: int, after_step: Callable[[keras.Model, Clock], None]) -> keras.Model:
         clock = Clock()
         keras.utils.set_random_seed(seed)
         if name == "keras.io":
@@ -99,22 +102,22 @@ def contestant(name: str, seed: int, seconds: float) -> dict[str, Any]:
         else:
             model = app.compile(build(app, recipe, data), recipe.config, steps)
         model.steps_per_execution = STEPS_PER_EXECUTION
-        watching = keras.callbacks.LambdaCallback(
+        callback = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: after_step(model, clock)
         )
         model.fit(
-            data.train(0), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watching]
+            data.train(0), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[callback]
         )
         return model
 
-    # How many steps there is time for, by a short training that is thrown away.
+    # A short training, which is thrown away, tells how many steps there is time for.
     ends: list[float] = []
-    trained(10 * STEPS_PER_EXECUTION, lambda model, clock: ends.append(clock.seconds()))
+    fit(10 * STEPS_PER_EXECUTION, lambda model, clock: ends.append(clock.seconds()))
     executions = (seconds - ends[0]) * (len(ends) - 1) / (ends[-1] - ends[0])
     steps = max(1, round(executions)) * STEPS_PER_EXECUTION
-    if name == "keras.io":  # has no schedule to finish: the clock ends it
+    if name == "keras.io":  # it has no schedule to finish: the clock stops it
         steps *= 2
-    model = trained(steps, look)
+    model = fit(steps, evaluate)
     return {
         "parameters": model.encoder.count_params() + model.decoder.count_params(),
         "steps_planned": steps,
@@ -129,20 +132,20 @@ def main(*, seconds: float = 240, seed: int = 0, only: str | None = None) -> Non
 
     Args:
         seconds: Of training, for each.
-        seed: Of all.
-        only: Measure this one only, and print the result as JSON.
+        seed: Of all contestants.
+        only: Measure this one only, and print its result as JSON.
     """
     if only:
         print(json.dumps(contestant(only, seed, seconds)))
         return
-    found = {}
+    results = {}
     for name in RECIPES:
-        words = ["--seconds", str(seconds), "--seed", str(seed), "--only", name]
-        found[name] = said("benchmarks.vae", *words)
-        print(f"{name}: {found[name]['nll']:.2f} nats")
+        arguments = ["--seconds", str(seconds), "--seed", str(seed), "--only", name]
+        results[name] = output_of("benchmarks.vae", *arguments)
+        print(f"{name}: {results[name]['nll']:.2f} nats")
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for name, result in found.items():
+    for name, result in results.items():
         axes.plot(*zip(*result["curve"], strict=True), marker=".", label=name)
     axes.set(xlabel="seconds of training", ylabel="nats", yscale="log")
     axes.legend(frameon=False)
@@ -151,13 +154,13 @@ def main(*, seconds: float = 240, seed: int = 0, only: str | None = None) -> Non
         "vae",
         [
             {"contestant": name, **{k: v for k, v in result.items() if k != "curve"}}
-            for name, result in found.items()
+            for name, result in results.items()
         ],
-        curves={name: result["curve"] for name, result in found.items()},
+        curves={name: result["curve"] for name, result in results.items()},
         seconds=seconds,
         seed=seed,
         nll_samples=500,
-        nats_better_than_keras_io=found["keras.io"]["nll"] - found["convolutional"]["nll"],
+        nats_better_than_keras_io=results["keras.io"]["nll"] - results["convolutional"]["nll"],
     )
 
 

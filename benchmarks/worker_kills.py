@@ -26,66 +26,90 @@ EPOCHS = 6
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", str(EPOCHS), "--deterministic"]
 
 
-def training(folder: Path, *words: str) -> list[str]:
-    """The words that train on two workers."""
-    own = [sys.executable, "-m", "suite.cluster", "--workers", "2", "--"]
+def training(folder: Path, *flags: str) -> list[str]:
+    """The command line that trains on two workers in a folder.
+
+    Args:
+        folder: Gets `run/` and `exports/`.
+        flags: More flags of the application.
+    """
+    cluster = [sys.executable, "-m", "suite.cluster", "--workers", "2", "--"]
     app = [sys.executable, "-m", "apps.mnist_cnn", *QUICK]
-    return [*own, *app, "--run-dir", f"{folder}/run", "--export-dir", f"{folder}/exports", *words]
+    return [
+        *cluster,
+        *app,
+        "--run-dir",
+        f"{folder}/run",
+        "--export-dir",
+        f"{folder}/exports",
+        *flags,
+    ]
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """All that the last saved state holds."""
+    """Every value of the last saved state, by its name in the checkpoint."""
     reader = tf.train.load_checkpoint(states(folder / "run" / "checkpoints")[-1])
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
-def disturbed(folder: Path, chance: random.Random, whole: dict[str, Any]) -> dict[str, Any]:
-    """One kill, and what came of it."""
+def kill_and_resume(
+    folder: Path, chance: random.Random, expected: dict[str, Any]
+) -> dict[str, Any]:
+    """Kills one worker of a training, resumes it, and compares the last states.
+
+    Args:
+        folder: Of this training alone.
+        chance: Chooses the worker and the moment.
+        expected: The last state of a training that nobody disturbed.
+
+    Returns:
+        The row of this kill in the published table.
+    """
     victim, epoch, delay = chance.randrange(2), chance.randrange(EPOCHS - 1), chance.random()
-    begun = subprocess.Popen(
+    process = subprocess.Popen(
         training(folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    begins = f"epoch {epoch}/{EPOCHS}" if epoch else "mnist_cnn on"
-    for line in begun.stdout:
-        if begins in line:
+    last_line = f"epoch {epoch}/{EPOCHS}" if epoch else "mnist_cnn on"
+    for line in process.stdout:
+        if last_line in line:
             break
     time.sleep(delay)
-    workers = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     subprocess.run(["kill", "-KILL", workers[victim]], check=True)
     killed_at = time.monotonic()
-    begun.communicate()
+    process.communicate()
     seconds = time.monotonic() - killed_at
-    left = sum(Path("/proc", worker).exists() for worker in workers)
-    again = subprocess.run(
+    remaining = sum(Path("/proc", worker).exists() for worker in workers)
+    resumed = subprocess.run(
         training(folder, "--resume"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    found = state(folder)
+    values = state(folder)
     return {
         "killed": f"worker {victim}",
         "after_epoch": epoch,
-        "exit_code": begun.returncode,
+        "exit_code": process.returncode,
         "seconds_to_stop": seconds,
-        "processes_left": left,
-        "exit_code_of_resume": again.returncode,
+        "processes_left": remaining,
+        "exit_code_of_resume": resumed.returncode,
         "numbers_that_differ": sum(
-            int(np.sum(np.asarray(found[name] != value))) for name, value in whole.items()
+            int(np.sum(np.asarray(values[name] != value))) for name, value in expected.items()
         ),
     }
 
 
 def main(*, kills: int = 5, seed: int = 0) -> None:
-    """Kills workers.
+    """Kills workers, one in each training.
 
     Args:
-        kills: How many, each in a training of its own.
-        seed: Decides whom, and when.
+        kills: Number of trainings.
+        seed: Decides which worker is killed, and when.
     """
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        quiet = Path(folder, "whole")
-        subprocess.run(training(quiet), check=True, stdout=subprocess.DEVNULL)
-        whole = state(quiet)
-        rows = [disturbed(Path(folder, str(n)), chance, whole) for n in range(kills)]
+        undisturbed = Path(folder, "whole")
+        subprocess.run(training(undisturbed), check=True, stdout=subprocess.DEVNULL)
+        expected = state(undisturbed)
+        rows = [kill_and_resume(Path(folder, str(n)), chance, expected) for n in range(kills)]
     publish("worker_kills", [{"kill": n, **row} for n, row in enumerate(rows)])
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 PREPARED = os.environ.get("TFDS_DATA_DIR")
 
-# Replicas need devices: every test process has two logical ones on the one CPU.
+# Tests of replicas need two devices: every process makes two logical ones of its CPU.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -18,14 +18,14 @@ tf.config.set_logical_device_configuration(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of a file stay together, unless they say with which others they belong."""
+    """Runs the tests of a file in one process, unless they name a group of their own."""
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     """Every test works in an empty folder, without data prepared elsewhere, and in float32."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no_data"))
@@ -40,7 +40,7 @@ def own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def real_data(monkeypatch):
-    """Points at the real MNIST and iris, where they are prepared."""
+    """Makes the prepared MNIST and iris available, or skips the test without them."""
     if not PREPARED or not list(Path(PREPARED).glob("mnist/*/dataset_info.json")):
         pytest.skip("TFDS_DATA_DIR does not hold a prepared MNIST")
     monkeypatch.setenv("TFDS_DATA_DIR", PREPARED)

@@ -1,4 +1,4 @@
-"""The house's own rules: who may import whom, and what no file may be called."""
+"""Rules of the source: which module may import which, sizes of packages, and names of files."""
 
 import ast
 import re
@@ -10,14 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("suite/**/*.py"), *ROOT.glob("apps/**/*.py")])
-MOST_FILES = 17  # of a room
+MOST_FILES = 17  # of a package
 
 
-def test_arrows_point_down():
+def test_imports_go_in_the_allowed_direction():
     linter = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    process = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
 
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert process.returncode == 0, process.stdout[-3000:]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -26,12 +26,12 @@ def test_names_say_what_is_inside(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def test_a_room_can_be_taken_in_at_a_glance():
+def test_a_package_has_few_files():
     for folder in {path.parent for path in SOURCES if path.is_relative_to(ROOT / "suite")}:
         assert len(list(folder.glob("[!_]*.py"))) <= MOST_FILES, folder
 
 
-def test_every_room_stands_in_the_picture_of_the_house():
+def test_every_module_is_in_the_picture_of_the_architecture():
     picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     words = set(re.findall(r"\w+", picture))
 

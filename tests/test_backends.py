@@ -1,4 +1,4 @@
-"""Builders are layers and `keras.ops` alone: they run on Keras's other backends."""
+"""Builders use layers and `keras.ops` alone, so they run on the other backends of Keras."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from suite.app import app_names
 
 ROOT = Path(__file__).parents[1]
 
-# In a process of its own, since Keras has one backend for life. Prints what it found, app by app.
+# In a process of its own, since Keras has one backend for life. Prints the results app by app.
 CHECK = """
 import json
 import keras
@@ -21,7 +21,7 @@ import numpy as np
 from suite import Run
 from suite.app import app_names, load_app, networks_of
 
-found = {}
+results = {}
 for name in app_names():
     app = load_app(name)
     calls = []
@@ -31,12 +31,12 @@ for name in app_names():
         ]
         outputs = network(keras.tree.pack_sequence_as(network.input, inputs))
         calls += [keras.ops.convert_to_numpy(x).tolist() for x in keras.tree.flatten(outputs)]
-    found[name] = {"calls": calls}
+    results[name] = {"calls": calls}
     recipe = app.recipe(**app.tiny)
     data = app.data(recipe.config, Run(data="embedded", quiet=True))
     built = app.build(**{**data.model_arguments, **recipe.architecture})
     model = app.compile(built, recipe.config, 10)
-    if model is built:  # else its step is TensorFlow's
+    if model is built:  # other models have a training step of TensorFlow
         inputs, labels = (x[:32] for x in next(data.test.as_numpy_iterator())[:2])
         before = [np.array(keras.ops.convert_to_numpy(x)) for x in model.trainable_weights]
         loss = float(model.train_on_batch(inputs, labels)[0])
@@ -44,28 +44,28 @@ for name in app_names():
             bool(np.any(keras.ops.convert_to_numpy(new) != old))
             for new, old in zip(model.trainable_weights, before, strict=True)
         ]
-        found[name] |= {"loss": loss, "moved": moved}
-print(json.dumps({"backend": keras.backend.backend(), "found": found}))
+        results[name] |= {"loss": loss, "moved": moved}
+print(json.dumps({"backend": keras.backend.backend(), "results": results}))
 """
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_builders_run_and_learn(backend):
     pytest.importorskip(backend)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", CHECK],
         env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    printed = json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr[-2000:]
+    printed = json.loads(process.stdout.splitlines()[-1])
 
     assert printed["backend"] == backend
-    assert sorted(printed["found"]) == app_names()
-    for found in printed["found"].values():
-        assert found["calls"] and all(np.isfinite(values).all() for values in found["calls"])
-    learnt = {name: found for name, found in printed["found"].items() if "loss" in found}
+    assert sorted(printed["results"]) == app_names()
+    for result in printed["results"].values():
+        assert result["calls"] and all(np.isfinite(values).all() for values in result["calls"])
+    learnt = {name: result for name, result in printed["results"].items() if "loss" in result}
     assert {"binary_addition", "iris", "mnist_cnn"} <= learnt.keys()
-    for found in learnt.values():
-        assert np.isfinite(found["loss"]) and all(found["moved"])
+    for result in learnt.values():
+        assert np.isfinite(result["loss"]) and all(result["moved"])

@@ -1,7 +1,7 @@
-"""What every app promises, whichever it is. A new app is covered by being found.
+"""The contract that every app keeps. A new app is tested without a change here.
 
-Each one is trained and exported once; all assertions look at that. The strangers are applications
-that are not shipped, one for each thing that the contract must be wide enough for.
+Every app is trained and exported once, and all tests share the result. The strangers are
+applications that are not shipped; each of them needs something of the contract that others do not.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from suite.training.session import build
 
 ROOT = Path(__file__).parents[1]
 MOST_PARAMETERS = 100_000
-MOST_SECONDS = 5  # of `fit`, where nothing else runs
-SLOWER = 6  # times, while other tests run beside it
+MOST_SECONDS = 5  # of `fit` on an idle machine
+SLOWER = 6  # times, while other tests run on the machine
 
 APPS = app_names()
 STRANGERS = app_names("tests.strangers")
@@ -52,7 +52,7 @@ def documented(thing):
 
 
 class Killed(Exception):
-    """Ends a training without a farewell."""
+    """Ends a training as a kill does, without a chance to save."""
 
 
 class Kill(keras.callbacks.Callback):
@@ -70,8 +70,8 @@ def tiny(app, **knobs):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """By an app's name: what its one tiny training has left, in the normal way."""
+def training(tmp_path_factory):
+    """Returns, by the name of an app, its only training: the app, the run and what it returned."""
     trainings = {}
 
     def make(name):
@@ -95,13 +95,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def embedded(monkeypatch, tmp_path):
-    """No prepared data: what is always there is taken."""
+    """Hides prepared data, so that apps take their embedded data."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
 
 
 @pytest.fixture(scope="module")
 def reloading():
-    """A process that reloads exports: one for all apps of a worker."""
+    """A process that reloads exports, for all apps of a test process."""
     process = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("reload.py")],
         stdin=subprocess.PIPE,
@@ -114,7 +114,7 @@ def reloading():
 
 
 class Serving:
-    """A server over a folder of exports, which may come in while it runs."""
+    """A server of a folder of exports, to which tests add exports while it runs."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -122,9 +122,9 @@ class Serving:
 
     def start(self):
         rest, rpc = map(str, self.ports)
-        words = ["suite.serve", str(self.folder), "--port", rest, "--grpc-port", rpc]
+        command = ["suite.serve", str(self.folder), "--port", rest, "--grpc-port", rpc]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.DEVNULL
         )
 
     def add(self, version, name):
@@ -135,8 +135,8 @@ class Serving:
             (self.folder / f".{name}").rename(target)
         if not hasattr(self, "process"):
             self.start()
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 status = requests.get(self.url(name), timeout=10).json()
                 if "AVAILABLE" in json.dumps(status):
@@ -183,7 +183,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory):
-    """A server: one for all apps of a worker, and started with the first of them."""
+    """A server for all apps of a test process, started with the first export."""
     served = Serving(tmp_path_factory.mktemp("served"))
     yield served
     if hasattr(served, "process"):
@@ -236,16 +236,16 @@ def test_name_is_the_module_s(name):
     assert load(name).name == name
 
 
-def test_training_is_tiny(name, made):
-    report = made(name).trained.report
+def test_training_is_tiny(name, training):
+    report = training(name).trained.report
 
     assert report["parameters"] <= MOST_PARAMETERS
     assert report["seconds"]["fit"] <= MOST_SECONDS * SLOWER
 
 
-def test_report_tells_it_all(name, made):
-    trained = made(name).trained
-    app = made(name).app
+def test_report_tells_it_all(name, training):
+    trained = training(name).trained
+    app = training(name).app
 
     report = json.loads((trained.folder / "report.json").read_text(encoding="utf-8"))
     assert report["app"] == name
@@ -263,21 +263,21 @@ def test_report_tells_it_all(name, made):
 
 
 def finite(metrics):
-    """Whether all numbers are; what is not available is None."""
+    """Whether all numbers are finite; a metric that is not available is None."""
     return all(
         value is None or (finite(value) if isinstance(value, dict) else np.isfinite(value))
         for value in metrics.values()
     )
 
 
-def test_objective_is_among_the_logs(name, made):
-    app, history = made(name).app, made(name).trained.history
+def test_objective_is_among_the_logs(name, training):
+    app, history = training(name).app, training(name).trained.history
 
     assert not history or app.objective in history
 
 
-def test_loss_falls_on_a_few_examples(name, made, embedded):
-    app, trained = made(name).app, made(name).trained
+def test_loss_falls_on_a_few_examples(name, training, embedded):
+    app, trained = training(name).app, training(name).trained
     if "loss" not in trained.history or "train" not in trained.data.splits:
         pytest.skip("it has no loss of fixed examples")
     recipe = tiny(app)
@@ -286,15 +286,15 @@ def test_loss_falls_on_a_few_examples(name, made, embedded):
     phase = app.phases(recipe.config)[-1]
     model = (phase.compile or app.compile)(built, recipe.config, 1000)
     batch = next(iter(trained.data.train(0)))
-    same = tf.data.Dataset.from_tensors(batch).repeat()
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
 
-    losses = model.fit(same, steps_per_epoch=10, epochs=5, verbose=0, shuffle=False).history["loss"]
+    history = model.fit(batches, steps_per_epoch=10, epochs=5, verbose=0, shuffle=False).history
 
-    assert losses[-1] < losses[0]
+    assert history["loss"][-1] < history["loss"][0]
 
 
-def test_killed_and_resumed_it_ends_with_the_same_bytes(name, made, embedded, tmp_path):
-    app, run, undisturbed = made(name).app, made(name).run, made(name).trained
+def test_killed_and_resumed_it_ends_with_the_same_bytes(name, training, embedded, tmp_path):
+    app, run, undisturbed = training(name).app, training(name).run, training(name).trained
     if len(undisturbed.history.get(app.objective, [])) < 2:
         pytest.skip("it has no second epoch in which to be killed")
     run = dataclasses.replace(run, run_dir=tmp_path / "run", export_dir=tmp_path / "exports")
@@ -315,8 +315,8 @@ def without_times(metrics):
     return {name: value for name, value in metrics.items() if "second" not in name}
 
 
-def test_two_replicas_train_it(name, made, embedded, tmp_path):
-    app, run = made(name).app, made(name).run
+def test_two_replicas_train_it(name, training, embedded, tmp_path):
+    app, run = training(name).app, training(name).run
     run = dataclasses.replace(
         run, strategy="mirrored", run_dir=tmp_path / "run", deterministic=False
     )
@@ -328,17 +328,17 @@ def test_two_replicas_train_it(name, made, embedded, tmp_path):
     assert finite(trained.metrics)
 
 
-def test_export_answers_alike_in_a_process_without_the_project(name, made, reloading, tmp_path):
-    trained, app = made(name).trained, made(name).app
-    fitted = fitted_of(name, made)
+def test_export_answers_alike_in_a_process_without_the_project(name, training, reloading, tmp_path):
+    trained, app = training(name).trained, training(name).app
+    fitted = fitted_of(name, training)
     endpoints = app.endpoints(fitted)
-    given, expected = {}, {}
+    arrays, expected = {}, {}
     for key, endpoint in endpoints.items():
         endpoint = as_endpoint(endpoint)
         inputs = example(endpoint, app.example(fitted) if key == "serve" else None)
         if inputs is None:
             continue
-        given |= {f"{key}/{n}": value for n, value in inputs.items()}
+        arrays |= {f"{key}/{n}": value for n, value in inputs.items()}
         for count in (1, 3, 64):
             batch = {n: value[:count] for n, value in inputs.items()}
             outputs = endpoint.function(*arguments(endpoint.inputs, batch).values())
@@ -346,10 +346,10 @@ def test_export_answers_alike_in_a_process_without_the_project(name, made, reloa
                 expected[f"{key}/{n}/{count}"] = np.asarray(value)
                 if key == "serve" and len(inputs) == 1:
                     expected[f"layer/{n}/{count}"] = np.asarray(value)
-    np.savez(tmp_path / "inputs.npz", **given)
+    np.savez(tmp_path / "inputs.npz", **arrays)
 
-    words = (trained.saved_model, tmp_path / "inputs.npz", tmp_path / "outputs.npz")
-    print(*words, file=reloading.stdin, flush=True)
+    files = (trained.saved_model, tmp_path / "inputs.npz", tmp_path / "outputs.npz")
+    print(*files, file=reloading.stdin, flush=True)
     assert reloading.stdout.readline() == "done\n"
     outputs = np.load(tmp_path / "outputs.npz", allow_pickle=True)
 
@@ -362,15 +362,15 @@ def test_export_answers_alike_in_a_process_without_the_project(name, made, reloa
             np.testing.assert_allclose(outputs[key], value, rtol=1e-4, atol=1e-4)
 
 
-def fitted_of(name, made):
+def fitted_of(name, training):
     from suite.app import Fitted
 
-    trained = made(name).trained
+    trained = training(name).trained
     return Fitted(
         model=trained.model,
         networks=trained.networks,
         data=trained.data,
-        config=tiny(made(name).app).config,
+        config=tiny(training(name).app).config,
         folder=trained.folder,
     )
 
@@ -395,9 +395,9 @@ def example(endpoint, inputs):
     }
 
 
-def test_served_it_answers_what_a_user_has_in_hand(name, made, serving):
-    app, trained = made(name).app, made(name).trained
-    fitted = fitted_of(name, made)
+def test_served_it_answers_what_a_user_has_in_hand(name, training, serving):
+    app, trained = training(name).app, training(name).trained
+    fitted = fitted_of(name, training)
     serve = as_endpoint(app.endpoints(fitted)["serve"])
     inputs = {key: value[:3] for key, value in example(serve, app.example(fitted)).items()}
     expected = serve.function(*arguments(serve.inputs, inputs).values())
@@ -417,10 +417,10 @@ def same_values(outputs, expected):
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_warm_up_request_can_be_replayed(name, made):
+def test_warm_up_request_can_be_replayed(name, training):
     from tensorflow_serving.apis import prediction_log_pb2
 
-    version = made(name).trained.saved_model
+    version = training(name).trained.saved_model
     path = str(version / "assets.extra" / "tf_serving_warmup_requests")
     [record] = tf.data.TFRecordDataset(path).as_numpy_iterator()
     request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
@@ -433,7 +433,7 @@ def test_warm_up_request_can_be_replayed(name, made):
 def test_same_seed_same_batches_and_weights_and_another_seed_others(name, embedded):
     app = load(name)
 
-    def beginning(seed):
+    def first_batch_and_weights(seed):
         keras.utils.set_random_seed(seed)
         recipe = tiny(app)
         data = app.data(recipe.config, Run(data="embedded" if name in APPS else "auto", seed=seed))
@@ -442,6 +442,7 @@ def test_same_seed_same_batches_and_weights_and_another_seed_others(name, embedd
         weights = [array for network in networks for array in network.get_weights()]
         return [np.asarray(part) for part in batch], weights
 
-    for first, again, other in zip(beginning(1), beginning(1), beginning(2), strict=True):
+    one, same, another = (first_batch_and_weights(seed) for seed in (1, 1, 2))
+    for first, again, other in zip(one, same, another, strict=True):
         assert all((a == b).all() for a, b in zip(first, again, strict=True))
         assert any(a.shape != b.shape or (a != b).any() for a, b in zip(first, other, strict=True))

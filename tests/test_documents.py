@@ -1,4 +1,4 @@
-"""README and docs hold what they say: their tables, numbers, links, commands and Python."""
+"""README and docs are right: their tables, numbers, links, commands and Python code."""
 
 import dataclasses
 import importlib.util
@@ -29,24 +29,24 @@ from suite.serve.__main__ import serve
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*table.documents(), ROOT / "CONTRIBUTING.md"]
-# What is typed in Japanese is what is typed in English, which a test makes sure of.
+# The commands of the Japanese README are those of the English one, which another test checks.
 ENGLISH = [path for path in DOCUMENTS if not path.stem.endswith(".ja")]
 MARKDOWN = MarkdownIt().enable("table")
 
 
-def shown(path):
+def relative(path):
     return str(path.relative_to(ROOT))
 
 
 def code(document, language):
-    """The blocks of code of a language; indented ones are for the shell."""
+    """The blocks of code in a language; those for the shell are indented and name none."""
     for token in MARKDOWN.parse(document.read_text()):
         if token.type in ("fence", "code_block") and token.info == language:
             yield token.content
 
 
 def commands(document):
-    """What is to be typed, line by line, without the comments."""
+    """The commands for the shell, each as its words, without comments."""
     for block in code(document, ""):
         for line in block.replace("\\\n", " ").splitlines():
             for command in line.split(" && "):
@@ -57,7 +57,7 @@ def commands(document):
 # --- tables and numbers ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("document", table.documents(), ids=shown)
+@pytest.mark.parametrize("document", table.documents(), ids=relative)
 def test_tables_are_those_of_the_results(document):
     assert document.read_text() == table.filled_in(document), "python -m benchmarks --no-measure"
 
@@ -72,9 +72,9 @@ def test_every_row_has_its_record_and_its_command(line):
 
 
 def test_every_topic_stands_on_a_page():
-    written = "".join(path.read_text() for path in ROOT.glob("docs/**/*.md"))
+    pages = "".join(path.read_text() for path in ROOT.glob("docs/**/*.md"))
 
-    assert {name for _, name, _ in table.BLOCK.findall(written)} == {*table.TOPICS, "scaling"}
+    assert {name for _, name, _ in table.BLOCK.findall(pages)} == {*table.TOPICS, "scaling"}
 
 
 # --- both languages, and links --------------------------------------------------------------
@@ -90,11 +90,11 @@ def test_the_japanese_readme_is_built_like_the_english_one():
     )
 
     assert english == japanese
-    typed = [list(commands(ROOT / name)) for name in ("README.md", "README.ja.md")]
-    assert typed[0] == typed[1]
+    all_commands = [list(commands(ROOT / name)) for name in ("README.md", "README.ja.md")]
+    assert all_commands[0] == all_commands[1]
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "SECURITY.md"], ids=shown)
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "SECURITY.md"], ids=relative)
 def test_links_lead_to_files(document):
     targets = [
         (child.attrs.get("href") or child.attrs.get("src")).partition("#")[0]
@@ -112,28 +112,28 @@ def test_links_lead_to_files(document):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a reader stands: with data of his own, and soon with exports."""
-    where = tmp_path_factory.mktemp("reader")
-    (where / "docs").mkdir()
-    shutil.copytree(ROOT / "docs" / "pictures", where / "docs" / "pictures")
+    """The current folder of a reader: it holds the data that the documents name."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "docs").mkdir()
+    shutil.copytree(ROOT / "docs" / "pictures", folder / "docs" / "pictures")
     digits = load_digits()
     images = np.kron(digits.images, np.ones((3, 3))).astype("uint8") * 15
     images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     np.savez(
-        where / "digits.npz",
+        folder / "digits.npz",
         **{"x_train": images[:200], "y_train": digits.target[:200]},
         **{"x_test": images[200:300], "y_test": digits.target[200:300]},
     )
     for number, image in enumerate(images[:60]):
-        path = where / "letters" / "ab"[number % 2] / f"{number}.png"
+        path = folder / "letters" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(image).save(path)
     rows = [f"{n % 7},{n % 5},{'oak' if n % 7 > 3 else 'ash'}" for n in range(60)]
-    (where / "trees.csv").write_text("\n".join(["height,width,kind", *rows]))
-    return where
+    (folder / "trees.csv").write_text("\n".join(["height,width,kind", *rows]))
+    return folder
 
 
-def in_short(app):
+def shortened(app):
     """The same application, with two steps in an epoch, and without pictures."""
 
     def data(config, run):
@@ -142,25 +142,25 @@ def in_short(app):
     return dataclasses.replace(app, data=data, figures=no_figures)
 
 
-def run(words, how):
-    """Runs `python -m apps.<name> ...` here, on data that is always there.
+def run(words, mode):
+    """Runs `python -m apps.<name> ...` in this process, on embedded data instead of downloads.
 
     Args:
-        words: As they are typed.
-        how: `parse` refuses only what cannot be parsed; `tiny` trains the recipe of the tests, and
-            `short` what was asked for, if with two steps in an epoch.
+        words: The command, word by word.
+        mode: `parse` refuses only what cannot be parsed; `tiny` trains the recipe of the tests;
+            `short` trains the recipe of the command, with two steps in an epoch.
     """
 
     def short(app, recipe, run):
         if run.data == "auto":
             run = dataclasses.replace(run, data="embedded")
         run = dataclasses.replace(run, quiet=True, run_dir=None, export_dir=Path("saved_models"))
-        if how == "tiny":
+        if mode == "tiny":
             return train(app, app.recipe(**app.tiny), dataclasses.replace(run, figures=False))
-        if how == "short":
-            few = {name: 1 for name in ("epochs", "nll_samples") if name in vars(recipe.config)}
-            config = dataclasses.replace(recipe.config, **({} if run.resume else few))
-            return train(in_short(app), dataclasses.replace(recipe, config=config), run)
+        if mode == "short":
+            ones = {name: 1 for name in ("epochs", "nll_samples") if name in vars(recipe.config)}
+            config = dataclasses.replace(recipe.config, **({} if run.resume else ones))
+            return train(shortened(app), dataclasses.replace(recipe, config=config), run)
         return types.SimpleNamespace(report={})
 
     with pytest.MonkeyPatch.context() as patch:
@@ -171,7 +171,7 @@ def run(words, how):
 
 
 APPS = [
-    pytest.param(document, words, id=f"{shown(document)}: {shlex.join(words)}")
+    pytest.param(document, words, id=f"{relative(document)}: {shlex.join(words)}")
     for document in ENGLISH
     for words in commands(document)
     if words[2].startswith("apps.")
@@ -180,7 +180,7 @@ APPS = [
 
 @pytest.fixture(scope="module")
 def exports(folder):
-    """Every application as its bare command leaves it."""
+    """An export of every application, in the folder of the reader."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in app_names():
@@ -210,7 +210,7 @@ def test_apps_train_as_written(document, words, folder, exports, monkeypatch, ca
     assert run(words, "tiny" if "--resume" in words else "short") == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_other_commands_are_well_formed(document):
     extras = ConfigParser(interpolation=None)
     extras.read(ROOT / "setup.cfg")
@@ -228,23 +228,23 @@ def test_other_commands_are_well_formed(document):
 
 
 def test_the_list_of_applications(folder):
-    listed = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "apps"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert all(name in listed.stdout for name in app_names())
+    assert all(name in process.stdout for name in app_names())
 
 
 def test_the_kubernetes_manifest_is_valid_and_tells_each_worker_who_it_is(monkeypatch):
     service, job = yaml.safe_load_all((ROOT / "docs" / "kubernetes.yaml").read_text())
-    for each in (service, job):
-        kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    for manifest in (service, job):
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
     [container] = job["spec"]["template"]["spec"]["containers"]
     _, _, script, *flags = container["command"]
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
     monkeypatch.setenv("TF_CONFIG", "")
     monkeypatch.setattr(sys, "argv", ["-c", *flags])
-    begun = []
-    monkeypatch.setattr("os.execvp", lambda program, words: begun.append(words))
+    started = []
+    monkeypatch.setattr("os.execvp", lambda program, words: started.append(words))
 
     exec(script, {})
 
@@ -255,17 +255,17 @@ def test_the_kubernetes_manifest_is_valid_and_tells_each_worker_who_it_is(monkey
     assert resolver.cluster_spec().as_dict() == {
         "worker": [f"{name}-{n}.{subdomain}:12345" for n in range(job["spec"]["completions"])]
     }
-    [words] = begun
+    [words] = started
     assert words[0] == sys.executable and run(words, "parse") == 0
 
 
 # --- Python ---------------------------------------------------------------------------------
 
 BLOCKS = [
-    pytest.param(block, id=f"{shown(document)}: {block.splitlines()[0]}")
+    pytest.param(block, id=f"{relative(document)}: {block.splitlines()[0]}")
     for document in ENGLISH
     for block in code(document, "python")
-    # A server's clients are tried beside a server, the new application as one.
+    # Clients of a server, and the new application, have tests of their own.
     if "localhost" not in block and "main(app)" not in block
 ]
 

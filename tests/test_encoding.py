@@ -1,4 +1,4 @@
-"""Text is UTF-8 whatever the locale: whoever reads or writes it says so."""
+"""Text is UTF-8 in every locale: whatever reads or writes it names the encoding."""
 
 import ast
 from pathlib import Path
@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("suite/**/*.py"), *ROOT.glob("apps/**/*.py")])
 
 
-def left_to_the_locale(source):
-    """The lines with a call that reads or writes text and names no encoding."""
+def calls_without_encoding(source):
+    """The lines of calls that read or write text without naming an encoding."""
     for call in ast.walk(ast.parse(source)):
         if isinstance(call, ast.Call) and _is_text(call):
             names = {keyword.arg for keyword in call.keywords}
@@ -52,9 +52,9 @@ def _is_mode(node):
     ],
 )
 def test_calls_without_an_encoding_are_seen(source, lines):
-    assert list(left_to_the_locale(source)) == lines
+    assert list(calls_without_encoding(source)) == lines
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_text_is_left_to_the_locale(path):
-    assert not list(left_to_the_locale(path.read_text(encoding="utf-8")))
+    assert not list(calls_without_encoding(path.read_text(encoding="utf-8")))

@@ -23,7 +23,7 @@ print(json.dumps(effects))
 
 
 def test_import_of_an_app_prints_nothing_and_starts_nothing(tmp_path):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT, *app_names()],
         capture_output=True,
         text=True,
@@ -31,6 +31,6 @@ def test_import_of_an_app_prints_nothing_and_starts_nothing(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert list(tmp_path.iterdir()) == []
-    assert json.loads(done.stdout) == {name: ["", 0, False] for name in app_names()}
+    assert json.loads(process.stdout) == {name: ["", 0, False] for name in app_names()}

@@ -1,4 +1,4 @@
-"""What is imported is installed: by the package alone, and for serving with its extra."""
+"""Every import is required in setup.cfg: by the package, or for serving by an extra."""
 
 import ast
 import configparser
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Installed with another one that is required, and used through it.
+# Packages that are installed with another one, which is required.
 COME_WITH = {"google": "tensorflow", "grpc": "tensorflow"}
 
 
 def required(*extras):
-    """The names of the distributions in setup.cfg."""
+    """The distributions that setup.cfg requires, for the package and for some extras."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     lines = config["options"]["install_requires"].splitlines()
@@ -26,7 +26,7 @@ def required(*extras):
 
 
 def imported(folder):
-    """The packages that its files import, wherever in them, but for our own and Python's."""
+    """Every package of others that the files of a folder import, and the file that does."""
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

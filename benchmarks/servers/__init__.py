@@ -1,6 +1,6 @@
-"""Other servers of the same SavedModel, each as its documentation has it, with its own batching.
+"""Other servers of the same SavedModel, set up as their documentation says, with their batching.
 
 They get `{"instances": [image]}`, and answer with `{"predictions": [probabilities]}`.
 """
 
-MOST, PATIENCE = 64, 0.005  # examples in a batch, and seconds to wait for them
+BATCH_SIZE, BATCH_SECONDS = 64, 0.005  # most examples of a batch, and seconds to wait for them

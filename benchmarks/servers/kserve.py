@@ -1,4 +1,4 @@
-"""KServe's Python server, whose batching is a program beside it, and in a cluster only.
+"""KServe's Python server, without batching: that is another program, for clusters alone.
 
 python -m benchmarks.servers.kserve saved_models/mnist_cnn/1 8501
 """
@@ -13,14 +13,14 @@ from kserve import Model, ModelServer
 
 from benchmarks.servers.network import Network
 
-logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # else a line for each request
+logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # it logs a line for each request
 
 
 class Served(Model):
-    """The network behind its interface.
+    """The network behind the interface of KServe.
 
     Args:
-        folder: See `Network`.
+        folder: A version of an exported `mnist_cnn`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ class Served(Model):
 
     @functools.cached_property
     def network(self) -> Network:
-        """Loaded by every worker for itself."""
+        """The network, which every worker process loads when it first needs it."""
         return Network(self.folder)
 
     def predict(self, payload: dict[str, Any], headers: Any = None) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def main(folder: Path, port: int, /, *, workers: int = 1) -> None:
 
     Args:
         folder: A version of an exported `mnist_cnn`.
-        port: To listen on.
-        workers: Processes.
+        port: The port to listen on.
+        workers: Number of processes that serve.
     """
     server = ModelServer(
         http_port=port, workers=workers, enable_grpc=False, enable_latency_logging=False

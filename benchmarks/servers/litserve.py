@@ -10,22 +10,24 @@ import cyclopts
 import litserve
 import numpy as np
 
-from benchmarks.servers import MOST, PATIENCE
+from benchmarks.servers import BATCH_SECONDS, BATCH_SIZE
 
 
 class Served(litserve.LitAPI):
-    """The network behind its interface.
+    """The network behind the interface of LitServe.
 
     Args:
-        folder: See `Network`.
+        folder: A version of an exported `mnist_cnn`.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(max_batch_size=MOST, batch_timeout=PATIENCE)
+        super().__init__(max_batch_size=BATCH_SIZE, batch_timeout=BATCH_SECONDS)
         self.folder = folder
 
     def setup(self, device: str) -> None:
-        from benchmarks.servers.network import Network  # by the process that calls it alone
+        from benchmarks.servers.network import (
+            Network,
+        )  # only the process that calls it imports TensorFlow
 
         self.network = Network(self.folder)
 
@@ -50,8 +52,8 @@ def main(folder: Path, port: int, /, *, fast_queue: bool = False) -> None:
 
     Args:
         folder: A version of an exported `mnist_cnn`.
-        port: To listen on.
-        fast_queue: The other way between the processes.
+        port: The port to listen on.
+        fast_queue: Use LitServe's faster queue between its processes.
     """
     server = litserve.LitServer(Served(folder.resolve()), accelerator="cpu", fast_queue=fast_queue)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning")

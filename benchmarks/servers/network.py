@@ -1,4 +1,4 @@
-"""What all of them call.
+"""The network that all servers call, and its speed without a server.
 
 python -m benchmarks.servers.network saved_models/mnist_cnn/1
 """
@@ -16,7 +16,7 @@ class Network:
     """An exported `mnist_cnn`: images `(n, 28, 28, 1)` in, probabilities `(n, 10)` out.
 
     Args:
-        folder: The version.
+        folder: A version of the export, such as `saved_models/mnist_cnn/1`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,23 +29,23 @@ class Network:
 
 
 def main(folder: Path, /, *, batch: int = 32, seconds: float = 5.0) -> None:
-    """Prints the milliseconds, median, of a call in process that gives all outputs.
+    """Prints the median of the milliseconds that a call of all outputs takes in this process.
 
     Args:
         folder: A version of an exported `mnist_cnn`.
         batch: Images in a call.
-        seconds: Of calls.
+        seconds: How long it is called.
     """
-    network, took = Network(folder), []
+    network, durations = Network(folder), []
     images = np.random.default_rng(0).integers(0, 256, (batch, 28, 28, 1)).astype(np.float32)
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        begun = time.perf_counter()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
         outputs = network.function(image=tf.constant(images))
         for output in outputs.values():
             output.numpy()
-        took.append(time.perf_counter() - begun)
-    print(1000 * statistics.median(took[len(took) // 4 :]))
+        durations.append(time.perf_counter() - started)
+    print(1000 * statistics.median(durations[len(durations) // 4 :]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ray Serve, with its own decorator for batches.
+"""Ray Serve, which gathers batches by its decorator.
 
 python -m benchmarks.servers.ray saved_models/mnist_cnn/1 8501
 """
@@ -12,25 +12,25 @@ import cyclopts
 from ray import serve
 from starlette.requests import Request
 
-from benchmarks.servers import MOST, PATIENCE
+from benchmarks.servers import BATCH_SECONDS, BATCH_SIZE
 
 
-@serve.deployment(max_ongoing_requests=2 * MOST)
+@serve.deployment(max_ongoing_requests=2 * BATCH_SIZE)
 class Served:
-    """The network behind its interface.
+    """The network behind the interface of Ray Serve.
 
     Args:
-        folder: See `Network`.
+        folder: A version of an exported `mnist_cnn`.
     """
 
     def __init__(self, folder: Path) -> None:
-        from benchmarks.servers.network import Network  # by the replicas alone
+        from benchmarks.servers.network import Network  # only the replicas import TensorFlow
 
         self.network = Network(folder)
 
-    @serve.batch(max_batch_size=MOST, batch_wait_timeout_s=PATIENCE)
+    @serve.batch(max_batch_size=BATCH_SIZE, batch_wait_timeout_s=BATCH_SECONDS)
     async def predict(self, images: list[Any]) -> list[Any]:
-        """Many at a time."""
+        """Answers the images of several requests at once."""
         return list(self.network(images))
 
     async def __call__(self, request: Request) -> dict[str, Any]:
@@ -39,18 +39,18 @@ class Served:
 
 
 def main(folder: Path, port: int, /, *, replicas: int = 1) -> None:
-    """Serves until it is ended.
+    """Serves until it is stopped.
 
     Args:
         folder: A version of an exported `mnist_cnn`.
-        port: To listen on.
-        replicas: Processes.
+        port: The port to listen on.
+        replicas: Number of processes that call the network.
     """
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Served.options(num_replicas=replicas).bind(folder.resolve()))
-    ended.wait()
+    stopped.wait()
     serve.shutdown()
 
 

@@ -19,9 +19,9 @@ QUIET = Run(data="embedded", quiet=True)
 def test_a_choice_of_actions():
     model = build_model(5, num_actions=3, units=(8,))
 
-    said = model(np.zeros((2, 5), "f4"))
+    outputs = model(np.zeros((2, 5), "f4"))
 
-    assert {name: tuple(each.shape) for name, each in said.items()} == {
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
         "policy": (2, 3), "value": (2,), "action": (2,),
     }  # fmt: skip
 
@@ -31,12 +31,12 @@ def test_numbers_for_an_action_stay_within_their_bounds():
     model = build_model(3, num_actions=2, action_bounds=bounds, units=(8,), activation="tanh")
     model.get_layer("policy").set_weights([100 * np.ones((8, 2)), np.zeros(2)])
 
-    said = model(np.random.default_rng(0).normal(size=(50, 3)))
+    outputs = model(np.random.default_rng(0).normal(size=(50, 3)))
 
-    action = keras.ops.convert_to_numpy(said["action"])
+    action = keras.ops.convert_to_numpy(outputs["action"])
     assert action.shape == (50, 2)
     assert action.min(axis=0).tolist() == [-1, 0] and action.max(axis=0).tolist() == [1, 100]
-    assert (keras.ops.convert_to_numpy(said["log_scale"]) == 0).all()
+    assert (keras.ops.convert_to_numpy(outputs["log_scale"]) == 0).all()
 
 
 def test_several_choices_have_logits_of_as_many_values_as_they_have():
@@ -92,10 +92,11 @@ def test_other_environments_are_played(name):
 
 
 class Toy(gymnasium.Env):
-    """Five steps, each worth the share of the numbers of an action that are 1."""
+    """Episodes of five steps, rewarded by the share of numbers in the action that are 1."""
 
-    def __init__(self, observed, wanted, reward=float):
-        self.observation_space, self.action_space, self.reward = observed, wanted, reward
+    def __init__(self, observation_space, action_space, reward=float):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.reward = reward
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -112,19 +113,19 @@ class Toy(gymnasium.Env):
 
 @pytest.fixture
 def toys():
-    """Lets Gymnasium know of environments with all kinds of spaces and rewards."""
+    """Registers environments with all kinds of spaces and rewards in Gymnasium."""
     hand = spaces.Dict({"hand": spaces.Box(-1, 1, (6,)), "n": spaces.Discrete(3)})
     pair = spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,))))
     pixels = spaces.Box(0, 255, (4, 4, 3), np.uint8)
     half = spaces.Box(np.array([2, -np.inf], "f4"), np.array([np.inf, 1], "f4"))
-    kinds = {
+    environments = {
         "Hand-v0": (hand, spaces.MultiDiscrete([3, 2]), lambda reward: np.array([reward])),
         "Pixels-v0": (pixels, half),
         "Pair-v0": (pair, spaces.Box(0, 3, (2,), np.int32), int),
         "Switches-v0": (spaces.MultiBinary(6), spaces.MultiBinary((2, 2))),
         "Places-v0": (spaces.MultiDiscrete([5, 5]), spaces.Discrete(3, start=-1)),
     }
-    for name, arguments in kinds.items():
+    for name, arguments in environments.items():
         gymnasium.register(
             name,
             functools.partial(Toy, *arguments),
@@ -132,7 +133,7 @@ def toys():
             nondeterministic=True,
         )
     yield
-    for name in kinds:
+    for name in environments:
         gymnasium.registry.pop(name)
 
 
@@ -151,7 +152,7 @@ def test_all_kinds_of_spaces_are_played(name, numbers, toys):
     action = keras.ops.convert_to_numpy(trained.model(observation)["action"])
     assert action.size == 50 * numbers
     space = gymnasium.make(name).action_space
-    assert all(space.contains(wanted) for wanted in as_wanted(space, action))
+    assert all(space.contains(value) for value in as_wanted(space, action))
 
 
 def test_several_choices_are_learnt(toys):
@@ -195,19 +196,21 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(step, tmp_p
         return [*app.callbacks(fitted), signals]
 
     signals = SignalAfter(step)
-    broken = dataclasses.replace(app, callbacks=callbacks)
+    interrupted = dataclasses.replace(app, callbacks=callbacks)
     recipe = app.recipe(epochs=2, num_envs=8, steps_per_epoch=34)
     run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken")
 
-    whole = train(app, recipe, QUIET)
+    uninterrupted = train(app, recipe, QUIET)
     with pytest.raises(Interrupted):
-        train(broken, recipe, run)
-    resumed = train(broken, None, dataclasses.replace(run, resume=True))
+        train(interrupted, recipe, run)
+    resumed = train(interrupted, None, dataclasses.replace(run, resume=True))
 
-    for one, two in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+    for one, two in zip(
+        uninterrupted.model.get_weights(), resumed.model.get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(one, two)
-    assert whole.history["val_return"] == resumed.history["val_return"]
-    assert whole.report["metrics"]["env_steps"] == resumed.report["metrics"]["env_steps"]
+    assert uninterrupted.history["val_return"] == resumed.history["val_return"]
+    assert uninterrupted.report["metrics"]["env_steps"] == resumed.report["metrics"]["env_steps"]
 
 
 def test_play_says_what_it_needs_or_draws(capsys):
@@ -215,14 +218,14 @@ def test_play_says_what_it_needs_or_draws(capsys):
 
     code = cli.run(app, ["play", "--output", "pole.gif"])
 
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     try:
         import pygame  # noqa: F401
     except ImportError:
         assert code == 2
-        assert ".[render]" in said.err and said.err.count("\n") == 1
+        assert ".[render]" in captured.err and captured.err.count("\n") == 1
     else:
-        assert code == 0 and "steps of CartPole-v1" in said.out
+        assert code == 0 and "steps of CartPole-v1" in captured.out
 
 
 @pytest.mark.parametrize(
@@ -245,7 +248,7 @@ def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
 
     code = cli.run(app, [*words, "--quiet"] if words[0].startswith("--") else words)
 
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert code == 2
-    assert message in said and said.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

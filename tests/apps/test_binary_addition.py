@@ -28,12 +28,12 @@ def trained(tmp_path_factory):
 
 def test_the_automaton_adds():
     for a, b in [(0, 0), (13, 29), (255, 1), (170, 85)]:
-        carry, said = 0, 0
+        carry, total = 0, 0
         for place in range(9):
             symbol = 2 * (a >> place & 1) + (b >> place & 1)
-            said |= int(ADDER.output[carry, symbol]) << place
+            total |= int(ADDER.output[carry, symbol]) << place
             carry = ADDER.next_state[carry, symbol]
-        assert said == a + b
+        assert total == a + b
 
 
 def test_it_learns_to_add_exactly_at_any_length_and_proves_it(trained):
@@ -57,13 +57,13 @@ def test_a_damaged_network_is_refused_its_certificate(trained):
     assert certify(network(damaged), ADDER).holds is True
 
     pairs = sums.encode_pairs([(a, b) for a in range(64) for b in range(64)], 6)
-    rights = []
+    exact_sums = []
     for unit in range(len(weights[1])):
         weights[1][unit] = 0.0  # one more unit is no longer remembered
         damaged.set_weights(weights)
-        rights.append(bool(np.all(exact(pairs.targets, damaged(pairs.inputs)))))
-        assert rights[-1] or not certify(network(damaged), ADDER).holds
-    assert not rights[-1]
+        exact_sums.append(bool(np.all(exact(pairs.targets, damaged(pairs.inputs)))))
+        assert exact_sums[-1] or not certify(network(damaged), ADDER).holds
+    assert not exact_sums[-1]
 
 
 def test_resuming_a_training_that_ended_with_its_proof_trains_no_further(trained):
@@ -108,10 +108,10 @@ sys.modules["apps"] = sys.modules["suite"] = None  # not importable here
 import keras
 print(keras.models.load_model({str(path)!r})(keras.ops.zeros((1, 3, 2))).shape)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
-    assert done.returncode == 0, done.stderr
-    assert "(1, 3)" in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert "(1, 3)" in process.stdout
 
 
 @pytest.mark.parametrize(

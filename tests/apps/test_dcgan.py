@@ -34,12 +34,12 @@ def test_the_last_numbers_choose_the_code():
     generator = build_generator(code_shares=(0.5, 0.5), latent_dim=2, filters=(8,))
     latent = np.float32([[0, 0, 1e-4, 0], [0, 0, 0, 1e-4], [0, 9, 0, 1e-4], [0, 9 + 1e-4, 0, 1e-4]])
 
-    drawn = {n: keras.ops.convert_to_numpy(part) for n, part in generator(latent).items()}
+    outputs = {n: keras.ops.convert_to_numpy(part) for n, part in generator(latent).items()}
 
     def leap(one, other):
-        return np.abs(drawn["image"][one] - drawn["image"][other]).max()
+        return np.abs(outputs["image"][one] - outputs["image"][other]).max()
 
-    assert list(drawn["code"]) == [0, 1, 1, 1]
+    assert list(outputs["code"]) == [0, 1, 1, 1]
     assert leap(0, 1) > 100 * leap(2, 3)
 
 
@@ -72,12 +72,12 @@ def test_nothing_hidden_is_fully_connected_and_nothing_is_pooled():
 def test_drawn_images_are_grey_values():
     latent = np.random.default_rng(0).normal(size=(20, 8))
 
-    drawn = keras.ops.convert_to_numpy(
+    images = keras.ops.convert_to_numpy(
         build_generator(latent_dim=8, filters=(16, 8))(latent)["image"]
     )
 
-    assert drawn.shape == (20, 28, 28, 1)
-    assert 0 <= drawn.min() < drawn.max() <= 255
+    assert images.shape == (20, 28, 28, 1)
+    assert 0 <= images.min() < images.max() <= 255
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -106,9 +106,9 @@ def test_it_learns_draws_and_answers(capsys):
     }  # fmt: skip
 
     signatures = tf.saved_model.load(str(trained.saved_model)).signatures
-    drawn = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
-    assert drawn.shape == (3, 28, 28, 1)
-    assert signatures["discriminate"](image=drawn)["score"].shape == (3,)
+    images = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
+    assert images.shape == (3, 28, 28, 1)
+    assert signatures["discriminate"](image=images)["score"].shape == (3,)
     assert signatures["serve"](latent=tf.zeros((2, 8 + 64)))["image"].shape == (2, 28, 28, 1)
 
     assert cli.run(app, ["sample", "--num", "10", "--output", "grid.png"]) == 0
@@ -120,8 +120,8 @@ def test_it_learns_draws_and_answers(capsys):
     capsys.readouterr()
     assert cli.run(app, ["evaluate"]) == 0
     now, at_export = capsys.readouterr().out.split("At export")
-    said = f"{metrics['frechet_distance']:.4f}"
-    assert said in now and said in at_export
+    distance = f"{metrics['frechet_distance']:.4f}"
+    assert distance in now and distance in at_export
 
 
 def test_a_lost_game_is_given_up_with_a_sentence(capsys, monkeypatch):
@@ -130,9 +130,9 @@ def test_a_lost_game_is_given_up_with_a_sentence(capsys, monkeypatch):
 
     code = cli.run(app, [*words, "--learning-rate", "1e-7"])
 
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert code == 1
-    assert "won epoch 1 outright" in said and said.count("\n") == 1
+    assert "won epoch 1 outright" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
 
     code = cli.run(app, [*words, "--quiet"] if words[0].startswith("--") else words)
 
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert code == 2
-    assert message in said and said.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

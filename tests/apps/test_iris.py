@@ -16,19 +16,19 @@ def test_whitening_makes_the_classes_round():
     )
     split = Examples(rows, np.repeat([0, 1], 200))
 
-    white = whiten(split)
-    done = (rows - white["mean"]) @ white["whitening"]
+    statistics = whiten(split)
+    whitened = (rows - statistics["mean"]) @ statistics["whitening"]
 
-    within = [np.cov(done[split.targets == label].T) for label in (0, 1)]
+    within = [np.cov(whitened[split.targets == label].T) for label in (0, 1)]
     np.testing.assert_allclose(np.mean(within, axis=0), np.eye(2), atol=1e-6)
 
 
 def test_constant_column_does_not_break_the_whitening():
     rows = np.column_stack([np.arange(10.0), np.full(10, 3.0)])
 
-    white = whiten(Examples(rows, np.arange(10) % 2))
+    statistics = whiten(Examples(rows, np.arange(10) % 2))
 
-    assert np.isfinite(white["whitening"]).all()
+    assert np.isfinite(statistics["whitening"]).all()
 
 
 def test_noise_is_for_training_only():
@@ -65,5 +65,5 @@ def test_predict_says_the_species(capsys):
     assert cli.run(app, ["predict", "5.1", "3.5", "1.4", "0.2"]) == 0
     assert re.fullmatch(r"setosa \(\d+\.\d%\)\n", capsys.readouterr().out)
     assert cli.run(app, ["predict", "5.1"]) == 2
-    said = capsys.readouterr().err
-    assert "4 numbers (sepal_length, " in said and said.endswith("Received: 1\n")
+    error = capsys.readouterr().err
+    assert "4 numbers (sepal_length, " in error and error.endswith("Received: 1\n")

@@ -20,10 +20,10 @@ def test_the_second_convolution_reads_as_table_one_says():
 def test_logits_differ_as_the_negative_distances_to_the_codes():
     model = build_model()
     images = np.random.default_rng(0).integers(0, 255, (3, 28, 28, 1)).astype("float32")
-    before = keras.Model(model.input, model.layers[-1].input)(images)
+    features = keras.Model(model.input, model.layers[-1].input)(images)
     codes = np.asarray(model.layers[-1].kernel) / 2
 
-    distances = ((np.asarray(before)[:, :, None] - codes) ** 2).sum(axis=1)
+    distances = ((np.asarray(features)[:, :, None] - codes) ** 2).sum(axis=1)
     logits = np.asarray(model(images))
 
     np.testing.assert_allclose(

@@ -18,15 +18,15 @@ def test_the_list_is_made_without_importing_an_application():
         "raise SystemExit(str(slow & set(sys.modules)) if slow & set(sys.modules) else 0)\n"
     )
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         encoding="utf-8",
     )
 
-    assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in app_names())
+    assert process.returncode == 0, process.stderr
+    assert all(f"  {name} " in process.stdout for name in app_names())
 
 
 @pytest.mark.parametrize(

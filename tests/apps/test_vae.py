@@ -37,11 +37,11 @@ def test_reconstructions_are_grey_values():
     networks = build_model(**SMALL)
 
     means = networks["encoder"](images)["mean"]
-    drawn = keras.ops.convert_to_numpy(networks["decoder"](means)["image"])
+    reconstructions = keras.ops.convert_to_numpy(networks["decoder"](means)["image"])
 
-    assert drawn.shape == images.shape
-    assert drawn.min() >= 0
-    assert drawn.mean() == pytest.approx(255 / 2, abs=5)
+    assert reconstructions.shape == images.shape
+    assert reconstructions.min() >= 0
+    assert reconstructions.mean() == pytest.approx(255 / 2, abs=5)
 
 
 @pytest.mark.parametrize("network", ["convolutional", "mlp"])
@@ -94,12 +94,12 @@ def test_it_learns_draws_and_answers(capsys):
 
     signatures = tf.saved_model.load(str(trained.saved_model)).signatures
     assert {"serve", "encode", "decode", "sample", "picture"} <= set(signatures)
-    drawn = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
-    assert drawn.shape == (3, 28, 28, 1)
-    said = signatures["encode"](image=drawn)
-    again = signatures["decode"](latent=said["mean"])["image"]
-    reconstruction = signatures["serve"](image=drawn)["reconstruction"]
-    np.testing.assert_allclose(reconstruction, again, rtol=1e-4, atol=1e-2)
+    images = signatures["sample"](num=tf.constant(3), seed=tf.constant(0, tf.int64))["image"]
+    assert images.shape == (3, 28, 28, 1)
+    posterior = signatures["encode"](image=images)
+    expected = signatures["decode"](latent=posterior["mean"])["image"]
+    reconstruction = signatures["serve"](image=images)["reconstruction"]
+    np.testing.assert_allclose(reconstruction, expected, rtol=1e-4, atol=1e-2)
 
     digit = np.zeros((40, 30), np.uint8)
     digit[5:35, 14:17] = 255
@@ -157,7 +157,7 @@ def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
 
     code = cli.run(app, [*words, "--quiet"] if words[0].startswith("--") else words)
 
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert code == 2
-    assert message in said and said.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

@@ -7,7 +7,7 @@ from tests.reliability.runs import SmallRun
 # One application for each kind of trainer: plain `fit`, a recurrent network, adversaries, a bound,
 # and a player of environments.
 TRAINERS = ("iris", "binary_addition", "dcgan", "vae", "a2c")
-# By the argument of a test that names an application; the tests with all others are marked `full`.
+# The applications that are tested in the short run, by the argument of the test that names one.
 QUICK_APPS = {"name": ("iris",), "trainer": TRAINERS}
 hypothesis.settings.register_profile("default", max_examples=50, deadline=10_000)
 hypothesis.settings.register_profile("full", max_examples=2000, deadline=10_000)
@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("default")
 
 
 def pytest_generate_tests(metafunc):
-    """Every app that is found, of which only some are tried where there is little time."""
+    """Runs tests with such an argument for every app, and marks all but the quick ones `full`."""
     for argument, quick in QUICK_APPS.items():
         if argument in metafunc.fixturenames:
             metafunc.parametrize(
@@ -29,14 +29,14 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """By an app's name, its training that nobody disturbed."""
-    made = {}
+    """Returns, by the name of an app, a training of it that ran without a fault."""
+    runs = {}
 
-    def made_once(name):
-        if name not in made:
+    def train_once(name):
+        if name not in runs:
             run = SmallRun(name, tmp_path_factory.mktemp(name))
             assert run.finish() == 0, run.output
-            made[name] = run
-        return made[name]
+            runs[name] = run
+        return runs[name]
 
-    return made_once
+    return train_once

@@ -1,4 +1,4 @@
-"""Small trainings of any app, in processes of their own, to be disturbed."""
+"""Small trainings of any app, in processes of their own, which tests kill or stop."""
 
 import json
 import random
@@ -17,9 +17,9 @@ from suite.export.versions import versions
 from suite.training.state import PROGRESS, states
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 300  # seconds
+TIMEOUT = 300  # seconds
 EPOCHS = 3
-CLOCKS = ("second", "begun")  # in the names of what differs from run to run
+CLOCKS = ("second", "begun")  # in the names of values that differ from run to run
 
 
 class SmallRun:
@@ -28,38 +28,43 @@ class SmallRun:
     Args:
         name: The app's.
         folder: Gets `run/` and `exports/`.
-        seed: Decides everything.
+        seed: Seed of the run.
     """
 
     def __init__(self, name: str, folder: Path, seed: int = 7) -> None:
         self.name, self.folder = name, folder
         self.run_dir, self.exports = folder / "run", folder / "exports"
-        self.printed = folder / "output.txt"
-        self.words = ["--data", "embedded", "--deterministic", "--seed", str(seed)]
+        self.output_path = folder / "output.txt"
+        self.flags = ["--data", "embedded", "--deterministic", "--seed", str(seed)]
         for knob, value in {**load_app(name).tiny, "epochs": EPOCHS}.items():
-            self.words += _typed(knob.replace("_", "-"), value)
+            self.flags += _typed(knob.replace("_", "-"), value)
 
-    def start(self, *words: str, **options: object) -> subprocess.Popen:
-        """Starts a process that trains."""
+    def start(self, *flags: str, **options: object) -> subprocess.Popen:
+        """Starts a process that trains.
+
+        Args:
+            flags: More flags of the application.
+            options: Of `subprocess.Popen`.
+        """
         self.folder.mkdir(exist_ok=True)
-        where = ["--run-dir", str(self.run_dir), "--export-dir", str(self.exports)]
-        with self.printed.open("a") as output:
+        folders = ["--run-dir", str(self.run_dir), "--export-dir", str(self.exports)]
+        with self.output_path.open("a") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", f"apps.{self.name}", *self.words, *where, *words],
+                [sys.executable, "-m", f"apps.{self.name}", *self.flags, *folders, *flags],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 **options,
             )
 
-    def finish(self, *words: str, **options: object) -> int:
+    def finish(self, *flags: str, **options: object) -> int:
         """Trains in a process to the end, and returns its exit code."""
-        return ended(self.start(*words, **options))
+        return wait_for(self.start(*flags, **options))
 
     @property
     def output(self) -> str:
         """All that its processes have printed."""
-        return self.printed.read_text()
+        return self.output_path.read_text()
 
     @property
     def states(self) -> set[Path]:
@@ -67,16 +72,16 @@ class SmallRun:
         return set((self.run_dir / "checkpoints").glob("*"))
 
     def outcome(self) -> dict[str, bytes]:
-        """Every number that the training has left behind, but for what a clock decides."""
-        saved = self.exports / self.name / str(versions(self.exports / self.name)[-1])
-        exported = _variables(str(saved / "variables" / "variables"))
+        """The bytes of all results of the training by name, without values that a clock decides."""
+        version = self.exports / self.name / str(versions(self.exports / self.name)[-1])
+        exported = _variables(str(version / "variables" / "variables"))
         state = _variables(states(self.run_dir / "checkpoints")[-1])
         report = json.loads((self.run_dir / "report.json").read_text())
         return {
             **state,
-            # The progress, and what callbacks and models remember.
+            # Progress, and the states of callbacks and models.
             PROGRESS: _timeless(json.loads(state[PROGRESS])),
-            # Keras gives them no order.
+            # Keras does not order the variables, so their sorted bytes are compared.
             "export": b"".join(sorted(exported.values())),
             "log": (self.run_dir / "log.csv").read_bytes(),
             "metrics": _timeless(report["metrics"]),
@@ -85,14 +90,14 @@ class SmallRun:
 
 
 def _typed(flag: str, value: Any) -> list[str]:
-    """A knob as it is typed."""
+    """The flag of a knob and its values, as on the command line."""
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     return [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
 
 
 def _timeless(content: Any) -> bytes:
-    """The content as JSON, without what a clock has said."""
+    """The content as JSON, without the values that a clock decides."""
     return json.dumps(_without_clocks(content), sort_keys=True).encode()
 
 
@@ -118,13 +123,13 @@ def _variables(prefix: str) -> dict[str, bytes]:
 
 
 def differences(one: SmallRun, other: SmallRun) -> list[str]:
-    """Names of what two trainings have not left alike, bit by bit."""
+    """Names of the results in which two trainings differ by at least one bit."""
     a, b = one.outcome(), other.outcome()
     return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
 
 
-# What changes when something begins, and how long to wait at most from then on, so that a signal
-# comes in the middle of it.
+# For every moment: a value that changes when it begins, and the seconds to wait at most from then
+# on, so that a signal comes in the middle of it.
 MOMENTS: dict[str, tuple[Callable[[SmallRun], object], float]] = {
     "a step": (lambda run: set((run.run_dir / "tensorboard").rglob("events*")), 3.0),
     "a checkpoint": (lambda run: run.states, 0.03),
@@ -141,20 +146,28 @@ def _times(folder: Path) -> dict[Path, int]:
 def disturb(
     run: SmallRun, process: subprocess.Popen, moment: str, chance: random.Random, number: int
 ) -> None:
-    """Sends a signal at a random time while something is going on, and waits for the end."""
-    about, longest = MOMENTS[moment]
-    before = about(run)
-    while process.poll() is None and about(run) == before:
+    """Sends a signal in the middle of a moment, and waits for the end of the process.
+
+    Args:
+        run: The training.
+        process: Its process.
+        moment: One of `MOMENTS`.
+        chance: Chooses the time after the beginning of the moment.
+        number: The signal.
+    """
+    value_of, longest = MOMENTS[moment]
+    before = value_of(run)
+    while process.poll() is None and value_of(run) == before:
         time.sleep(0.0005)
     time.sleep(chance.uniform(0, longest))
     process.send_signal(number)
-    ended(process)
+    wait_for(process)
 
 
-def ended(process: subprocess.Popen) -> int:
-    """Waits for a process, and returns its exit code; one that hangs is not left behind."""
+def wait_for(process: subprocess.Popen) -> int:
+    """Waits for a process, and returns its exit code; a process that hangs is killed."""
     try:
-        return process.wait(LONGEST)
+        return process.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

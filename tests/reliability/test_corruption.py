@@ -1,4 +1,4 @@
-"""Damaged files are noticed, and what is whole is used instead, or the damage is said."""
+"""Damaged files are noticed: an undamaged one is used instead, or the damage is reported."""
 
 import asyncio
 import os
@@ -30,10 +30,10 @@ def remove(path):
     path.unlink()
 
 
-def copied(whole, folder):
-    """Another training of the same app with the same files."""
-    shutil.copytree(whole.folder, folder)
-    return SmallRun(whole.name, folder)
+def copy_of(run, folder):
+    """A training of the same app whose folder is a copy."""
+    shutil.copytree(run.folder, folder)
+    return SmallRun(run.name, folder)
 
 
 DAMAGE = {
@@ -51,7 +51,7 @@ DAMAGE = {
     + [pytest.param(kind, marks=pytest.mark.full) for kind in DAMAGE if "flipped" not in kind],
 )
 def test_damaged_state_gives_way_to_the_one_before(trainer, kind, undisturbed, tmp_path):
-    run = copied(undisturbed(trainer), tmp_path / "damaged")
+    run = copy_of(undisturbed(trainer), tmp_path / "damaged")
     ending, damage = DAMAGE[kind]
     newest = f"ckpt-{EPOCHS}"
     damage(run.run_dir / "checkpoints" / f"{newest}.{ending}")
@@ -65,7 +65,7 @@ def test_damaged_state_gives_way_to_the_one_before(trainer, kind, undisturbed, t
 @pytest.mark.full
 @pytest.mark.parametrize("damage", [cut_off, flip_a_bit])
 def test_where_no_state_is_whole_that_is_said(name, damage, undisturbed, tmp_path):
-    run = copied(undisturbed(name), tmp_path / "damaged")
+    run = copy_of(undisturbed(name), tmp_path / "damaged")
     for path in (run.run_dir / "checkpoints").glob("*.data-*"):
         damage(path)
 
@@ -77,7 +77,7 @@ def test_where_no_state_is_whole_that_is_said(name, damage, undisturbed, tmp_pat
 
 @pytest.mark.full
 def test_state_of_another_app_is_refused(name, undisturbed, tmp_path):
-    run = copied(undisturbed(name), tmp_path / "damaged")
+    run = copy_of(undisturbed(name), tmp_path / "damaged")
     other = undisturbed("a2c" if name == "iris" else "iris")
     for path in other.states:
         shutil.copy(path, run.run_dir / "checkpoints")
@@ -89,7 +89,7 @@ def test_state_of_another_app_is_refused(name, undisturbed, tmp_path):
 
 @pytest.mark.full
 def test_damaged_record_is_refused(name, undisturbed, tmp_path):
-    run = copied(undisturbed(name), tmp_path / "damaged")
+    run = copy_of(undisturbed(name), tmp_path / "damaged")
     cut_off(run.run_dir / "run.json")
 
     assert run.finish("--resume") == 2
@@ -102,7 +102,7 @@ def test_damaged_record_is_refused(name, undisturbed, tmp_path):
 def test_what_the_state_can_tell_again_is_written_anew(name, what, undisturbed, tmp_path):
     if name not in ("a2c", "iris"):
         pytest.skip("the same code for every app")
-    run = copied(undisturbed(name), tmp_path / "damaged")
+    run = copy_of(undisturbed(name), tmp_path / "damaged")
     cut_off(run.run_dir / what)
 
     assert run.finish("--resume") == 0, run.output
@@ -122,11 +122,11 @@ def test_server_passes_over_a_damaged_version(name, file, damage, undisturbed, t
     damage(exports / name / "2" / file)
 
     assert versions(exports / name) == [1, 2]
-    assert answering(exports, name) == 1
+    assert served_version(exports, name) == 1
 
 
-def answering(exports, name):
-    """The number of the version that a server would have answer."""
+def served_version(exports, name):
+    """The number of the version that a server answers with."""
 
     async def newest():
         models = Models(exports, Limits())
@@ -136,7 +136,7 @@ def answering(exports, name):
     return asyncio.run(newest()).number
 
 
-# Another letter in a description is no damage; the records have checksums.
+# A flipped bit in a description may go unnoticed; only the records have checksums.
 @pytest.mark.parametrize(
     ("file", "damage"),
     [("dataset_info.json", cut_off), ("*.tfrecord-*", cut_off), ("*.tfrecord-*", flip_a_bit)],

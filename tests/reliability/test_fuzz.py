@@ -1,4 +1,4 @@
-"""Whatever comes in is taken, or refused in one sentence; nothing hangs, and no data is run."""
+"""Random input is accepted, or refused in one sentence; nothing hangs, and no data is executed."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ from suite.training.record import refuse_other_data, reopen, with_checksum
 from suite.training.session import build
 from suite.training.state import Progress, TrainingState
 
-# Files are made anew for each case, in the test's own folder.
+# Every case of a test writes its files anew, so all cases may share the folder of the test.
 fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -47,7 +47,7 @@ NAMES = app_names()
 
 @st.composite
 def command_lines(draw):
-    """An app, and words of which many are its flags."""
+    """An app, and arguments of its command line, of which many are its flags."""
     app = load_app(draw(st.sampled_from(NAMES)))
     knobs = [*vars(app.config()), *app.architecture_knobs(), *vars(Run()), "recipe"]
     flags = st.sampled_from([f"--{knob.replace('_', '-')}" for knob in knobs])
@@ -61,7 +61,7 @@ def command_lines(draw):
 @given(case=command_lines())
 def test_flags(case, monkeypatch, capsys):
     app, words = case
-    # What passes is not trained.
+    # Nothing is trained: the test is about the parsing of flags.
     trained = SimpleNamespace(report={}, history={"loss": [1.0], "exact": [0.0]})
     monkeypatch.setattr(cli, "train", lambda *arguments: trained)
     monkeypatch.setattr(cli, "cross_validate", lambda *arguments, **options: {"folds": 2})
@@ -69,30 +69,30 @@ def test_flags(case, monkeypatch, capsys):
 
     code = cli.run(app, words)
 
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     assert code in (0, 2)
-    assert "Traceback" not in said.out + said.err
-    assert (code == 0) == (said.err == "")
-    assert len(said.err.splitlines()) <= 1
+    assert "Traceback" not in captured.out + captured.err
+    assert (code == 0) == (captured.err == "")
+    assert len(captured.err.splitlines()) <= 1
 
 
-def changed(draw, content):
-    """Bytes of a whole file with some of them changed, cut off, doubled or left out."""
+def damaged(draw, content):
+    """The content of a file with some bytes changed, cut off, inserted or removed."""
     content = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        position = draw(st.integers(0, max(len(content) - 1, 0)))
         match draw(st.sampled_from(["flip", "cut", "insert", "remove", "zero"])):
             case "flip" if content:
-                content[at] ^= 1 << draw(st.integers(0, 7))
+                content[position] ^= 1 << draw(st.integers(0, 7))
             case "cut":
-                del content[at:]
+                del content[position:]
             case "insert":
-                content[at:at] = draw(st.binary(max_size=64))
+                content[position:position] = draw(st.binary(max_size=64))
             case "remove":
-                del content[at : at + draw(st.integers(1, 64))]
+                del content[position : position + draw(st.integers(1, 64))]
             case "zero":
-                end = min(at + 64, len(content))
-                content[at:end] = bytes(end - at)
+                end = min(position + 64, len(content))
+                content[position:end] = bytes(end - position)
     return bytes(content)
 
 
@@ -123,7 +123,7 @@ ARRAYS = st_numpy.arrays(
 @st.composite
 def npz_files(draw):
     if draw(st.booleans()):
-        return changed(draw, WHOLE_NPZ)
+        return damaged(draw, WHOLE_NPZ)
     names = ("x_train", "y_train", "x_test", "y_test", "other")
     return npz(**{name: draw(ARRAYS) for name in names if draw(st.integers(0, 9))})
 
@@ -145,7 +145,7 @@ def test_npz(content, tmp_path):
 
 @st.composite
 def pictures(draw):
-    """Images of any format, mode and size, whole or changed."""
+    """Image files of any format, mode and size, whole or damaged."""
     mode = draw(st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"]))
     size = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
     length = len(PIL.Image.new(mode, size).tobytes())
@@ -158,7 +158,7 @@ def pictures(draw):
     except (OSError, ValueError):  # not every format has every mode
         return noise
     whole = content.getvalue()
-    return changed(draw, whole) if draw(st.booleans()) else whole
+    return damaged(draw, whole) if draw(st.booleans()) else whole
 
 
 @fuzz
@@ -222,9 +222,9 @@ def iris_run(tmp_path_factory):
 
 @st.composite
 def records(draw, whole):
-    """What `run.json` might say: with bytes changed, or with anything in one place of it."""
+    """A `run.json` with damaged bytes, or with any value in one place of it."""
     if draw(st.booleans()):
-        return changed(draw, json.dumps(whole).encode())
+        return damaged(draw, json.dumps(whole).encode())
     record = copy.deepcopy(whole)
     holder = record
     while True:
@@ -244,9 +244,9 @@ def test_run_folders(data, iris_run, tmp_path):
     given_run = Run(run_dir=tmp_path, resume=True)
 
     try:
-        folder, recipe, again, _ = reopen(iris, iris.recipe(), given_run)
+        folder, recipe, run, _ = reopen(iris, iris.recipe(), given_run)
         refuse_other_data(folder, whole["fingerprint"])
-        examples = iris.data(recipe.config, dataclasses.replace(again, data="embedded"))
+        examples = iris.data(recipe.config, dataclasses.replace(run, data="embedded"))
         iris.compile(build(iris, recipe, examples), recipe.config, 1)
     except InputError as error:
         assert "\n" not in sentence(error)
@@ -255,17 +255,17 @@ def test_run_folders(data, iris_run, tmp_path):
 @fuzz
 @given(data=st.data())
 def test_saved_states(data, iris_run, tmp_path):
-    """What is restored is what was saved, or nothing is."""
+    """A damaged state is restored exactly as it was saved, or not at all."""
     whole = max((iris_run / "checkpoints").glob("*.index"))
     files = {path.name: path.read_bytes() for path in whole.parent.glob(f"{whole.stem}.*")}
     name = data.draw(st.sampled_from(sorted(files)))
-    files[name] = changed(data.draw, files[name])
+    files[name] = damaged(data.draw, files[name])
     shutil.rmtree(tmp_path / "states", ignore_errors=True)
     (tmp_path / "states").mkdir()
     for file, content in files.items():
         (tmp_path / "states" / file).write_bytes(content)
     state = TrainingState(tmp_path / "states")
 
-    found = state.find()
+    progress = state.find()
 
-    assert found in (Progress(), TrainingState(iris_run / "checkpoints").find())
+    assert progress in (Progress(), TrainingState(iris_run / "checkpoints").find())

@@ -7,7 +7,7 @@ import pytest
 
 from tests.reliability.runs import SmallRun, differences, disturb
 
-# One after the other; a moment that does not come again lets the training end.
+# Moments at which a training is killed, one after the other.
 CHAINS = [
     ["a step", "a checkpoint", "the export"],
     ["a step", "a checkpoint", "a figure", "the export", "the report"],
@@ -18,16 +18,19 @@ CHAINS = [
 AFTER_TRAINING = ["a figure", "the report"]
 
 
-def killed(name, moments, folder):
-    """Trainings that were killed at these moments, and resumed; all but the last have ended."""
+def kill_at(name, moments, folder):
+    """Kills a training at these moments, and resumes it; of the runs only the last is unfinished.
+
+    A moment that no longer comes lets a training end; the next one begins in a new folder.
+    """
     chance = random.Random(f"{name} {moments}")
     kills, runs = 0, []
     while kills < len(moments):
-        words = ["--resume"]
+        flags = ["--resume"]
         if not runs or (runs[-1].run_dir / "report.json").exists():
             runs.append(SmallRun(name, folder / f"killed-{len(runs)}"))
-            words = []
-        process = runs[-1].start(*words)
+            flags = []
+        process = runs[-1].start(*flags)
         disturb(runs[-1], process, moments[kills], chance, signal.SIGKILL)
         assert process.returncode in (-signal.SIGKILL, 0), runs[-1].output
         kills += process.returncode == -signal.SIGKILL
@@ -49,7 +52,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
 ):
     record_property("tried", len(CHAINS[chain]))
 
-    runs = killed(trainer, CHAINS[chain], tmp_path)
+    runs = kill_at(trainer, CHAINS[chain], tmp_path)
 
     assert_nothing_was_lost(runs, undisturbed(trainer))
 
@@ -59,6 +62,6 @@ def test_killed_after_the_training_it_judges_and_exports_anew(
 ):
     record_property("tried", len(AFTER_TRAINING))
 
-    runs = killed(name, AFTER_TRAINING, tmp_path)
+    runs = kill_at(name, AFTER_TRAINING, tmp_path)
 
     assert_nothing_was_lost(runs, undisturbed(name))

@@ -1,4 +1,4 @@
-"""Two at once: neither gets in the other's way."""
+"""Trainings, exports and a server that run at once do not disturb each other."""
 
 import asyncio
 import signal
@@ -15,9 +15,9 @@ from tests.reliability.runs import SmallRun, differences
 
 @pytest.mark.parametrize("again", [1, *(pytest.param(n, marks=pytest.mark.full) for n in (2, 3))])
 def test_two_runs_in_one_folder(again, name, undisturbed, tmp_path):
-    """One of them trains as if it were alone; the other is refused."""
+    """One of them trains as if it were alone; the other one is refused."""
     one, other = (SmallRun(name, tmp_path / "shared") for _ in range(2))
-    other.printed = tmp_path / "other.txt"
+    other.output_path = tmp_path / "other.txt"
     one.folder.mkdir()
     processes = [one.start(), other.start()]
 
@@ -33,11 +33,11 @@ def test_two_runs_in_one_folder(again, name, undisturbed, tmp_path):
 @pytest.mark.full
 def test_resuming_what_is_still_running(name, undisturbed, tmp_path):
     run, other = (SmallRun(name, tmp_path / "shared") for _ in range(2))
-    other.printed = tmp_path / "other.txt"
+    other.output_path = tmp_path / "other.txt"
     process = run.start()
     while not (run.run_dir / "run.json").exists() and process.poll() is None:
         time.sleep(0.001)
-    process.send_signal(signal.SIGSTOP)  # so that it is still there when the other comes
+    process.send_signal(signal.SIGSTOP)  # so that it still runs when the other one starts
 
     code = other.finish("--resume")
     process.send_signal(signal.SIGCONT)
@@ -49,26 +49,26 @@ def test_resuming_what_is_still_running(name, undisturbed, tmp_path):
 
 @pytest.mark.full
 def test_two_exports_at_once_while_a_server_looks(name, undisturbed, tmp_path):
-    """Both arrive, and the server never finds less than a whole version."""
+    """Both exports are there at the end, and the server never finds an incomplete version."""
     runs = [SmallRun(name, tmp_path / str(n)) for n in range(2)]
     for run in runs:
         run.exports = tmp_path / "exports"
     processes = [run.start() for run in runs]
 
-    async def look():
-        models, seen = Models(tmp_path / "exports", Limits()), set()
+    async def watch():
+        models, numbers = Models(tmp_path / "exports", Limits()), set()
         while any(process.poll() is None for process in processes):
             await models.refresh()
             if name in models.names:
-                seen.add((await models.version(name)).number)
+                numbers.add((await models.version(name)).number)
             await asyncio.sleep(0.001)
         await models.refresh()
-        return seen | {(await models.version(name)).number}, models
+        return numbers | {(await models.version(name)).number}, models
 
-    seen, models = asyncio.run(look())
+    numbers, models = asyncio.run(watch())
 
     assert [process.wait() for process in processes] == [0, 0]
-    assert versions(tmp_path / "exports" / name) == [1, 2] and 2 in seen
+    assert versions(tmp_path / "exports" / name) == [1, 2] and 2 in numbers
     assert not any(text for _, text in models.states(name).values())
     assert not list((tmp_path / "exports" / name).glob(".*"))
     for number in (1, 2):

@@ -26,7 +26,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(name, number, undisturbed,
 
 def test_asked_twice_it_stops_at_once(tmp_path):
     run = SmallRun("mnist_cnn", tmp_path / "stopped")
-    run.words[run.words.index("--epochs") + 1] = "1000"
+    run.flags[run.flags.index("--epochs") + 1] = "1000"
     process = run.start()
     while not run.states and process.poll() is None:
         time.sleep(0.01)

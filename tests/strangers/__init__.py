@@ -1,4 +1,4 @@
-"""Applications that nobody ships: one for each thing that the contract must be wide enough for.
+"""Applications that are not shipped, each with another need that the contract must meet.
 
-`tests/test_contract.py` takes all of them the whole way, as it does with the applications.
+`tests/test_contract.py` trains, exports and serves all of them, as it does with the applications.
 """

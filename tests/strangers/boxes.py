@@ -1,4 +1,4 @@
-"""Boxes: every picture has another number of them."""
+"""Boxes: the number of targets differs from picture to picture."""
 
 import keras
 import numpy as np
@@ -59,11 +59,11 @@ def build_model(*, units: Units = 16) -> keras.Model:
 
 
 def box_loss(y_true, y_pred):
-    """The squared distance of the boxes that there are; padding is all zeros, and costs nothing."""
+    """The squared distance of the boxes, without padding, which is all zeros."""
     missing = MOST - tf.shape(y_true)[1]
     padded = tf.pad(y_true, [[0, 0], [0, missing], [0, 0]])
-    there = ops.cast(ops.any(padded > 0, axis=-1, keepdims=True), "float32")
-    return ops.mean(there * (padded - y_pred) ** 2, axis=(1, 2))
+    is_box = ops.cast(ops.any(padded > 0, axis=-1, keepdims=True), "float32")
+    return ops.mean(is_box * (padded - y_pred) ** 2, axis=(1, 2))
 
 
 def compile_model(model, config, steps):

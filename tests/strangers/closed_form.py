@@ -61,8 +61,8 @@ def solve(fitted):
 def evaluate(fitted):
     """The share of the test rows' variance that the components keep."""
     rows = fitted.data.splits["test"].inputs
-    kept = np.asarray(fitted.outputs()).var(axis=0).sum()
-    return {"test_variance": float(kept / rows.var(axis=0).sum())}
+    variance = np.asarray(fitted.outputs()).var(axis=0).sum()
+    return {"test_variance": float(variance / rows.var(axis=0).sum())}
 
 
 app = App(

@@ -1,4 +1,4 @@
-"""Named networks with a condition: a generator and a critic, both told which class is meant."""
+"""Named networks with a condition: a generator and a critic, which get the class as an input."""
 
 import keras
 import numpy as np
@@ -75,8 +75,8 @@ class Trainer(keras.Model):
 
     def gap(self, points, labels):
         latent = tf.random.stateless_normal(tf.shape(points), seed_of_replica(self.seeds))
-        drawn = self.generator({"latent": latent, "label": labels})
-        real, fake = (self.critic({"point": p, "label": labels}) for p in (points, drawn))
+        generated = self.generator({"latent": latent, "label": labels})
+        real, fake = (self.critic({"point": p, "label": labels}) for p in (points, generated))
         return ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake))
 
     def train_step(self, data):

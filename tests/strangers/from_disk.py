@@ -1,4 +1,4 @@
-"""Data that does not fit into memory: pictures that are read from disk when a batch wants them."""
+"""Data that need not fit into memory: pictures are read from disk for every batch."""
 
 import tempfile
 from pathlib import Path
@@ -31,7 +31,7 @@ class Config:
 
 
 def paths():
-    """Files of pictures, a light one or a dark one by turns, made once."""
+    """Makes files of dark and light pictures in turn, unless they exist; returns their paths."""
     FOLDER.mkdir(exist_ok=True)
     random = np.random.default_rng(0)
     for number in range(80):

@@ -1,4 +1,4 @@
-"""Regression with an interval: a number that is no class, and how sure the model is of it."""
+"""Regression with an interval: the model predicts a number and its uncertainty."""
 
 import keras
 import numpy as np
@@ -49,7 +49,7 @@ def build_model(*, units: Units = 8) -> keras.Model:
 
 
 def negative_log_likelihood(y_true, y_pred):
-    """Of a normal distribution, without the constant."""
+    """The negative log likelihood of a normal distribution, without its constant."""
     mean, log_scale = y_pred[:, :1], y_pred[:, 1:]
     return ops.mean(log_scale + ((y_true - mean) * ops.exp(-log_scale)) ** 2 / 2, axis=-1)
 
@@ -69,7 +69,7 @@ def endpoints(fitted):
 
 
 def evaluate(fitted):
-    """The loss, and the share of numbers inside of their interval by sign; none is exactly 0."""
+    """The test loss, and the share of numbers within their interval by sign; none is exactly 0."""
     mean, log_scale = np.asarray(fitted.outputs()).T
     numbers = fitted.data.splits["test"].targets
     inside = abs(numbers - mean) < 2 * np.exp(log_scale)

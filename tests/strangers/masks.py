@@ -1,4 +1,4 @@
-"""Masks: every pixel has a class, and what is done to a picture is done to its mask."""
+"""Masks: every pixel has a class, and augmentation changes a picture and its mask alike."""
 
 import keras
 import numpy as np

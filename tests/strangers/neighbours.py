@@ -1,4 +1,4 @@
-"""An embedding with a table of neighbours, which travels with the model."""
+"""An embedding with a table of neighbours, which is exported with the model."""
 
 import keras
 import numpy as np

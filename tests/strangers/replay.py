@@ -63,7 +63,7 @@ def build_model(
 
 
 class DeepQ(OffPolicyPlayer):
-    """Learns what every action is worth."""
+    """Learns the value of every action."""
 
     def act(self, observations, seed, explore=True):
         values = self(observations, training=False)["value"]

@@ -1,4 +1,4 @@
-"""Sentences of any length: text in, text out, with a vocabulary that travels with the model."""
+"""Sentences of any length: text in, text out, with a vocabulary that is exported with the model."""
 
 import keras
 import numpy as np

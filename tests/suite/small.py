@@ -1,4 +1,4 @@
-"""An application that trains in a second, for tests of what goes on around it."""
+"""A small application that trains in a second, for tests of the engine."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class Config:
     """The training recipe.
 
     Args:
-        epochs: Of the training.
+        epochs: Passes over the points.
         batch_size: Points in a step.
         learning_rate: Adam's step size.
     """
@@ -42,7 +42,8 @@ def load_data(config, run) -> Data:
     data = supervised(
         source, batch_size=config.batch_size, validation_split=0.2, seed=run.seed, min_steps=1
     )
-    # A prime number, so that an execution is one step, and an epoch has a middle.
+    # A prime number, so that every execution is one step; more than one, so that an epoch can be
+    # interrupted in its middle.
     return dataclasses.replace(data, steps_per_epoch=37)
 
 
@@ -84,7 +85,7 @@ app = App(
 
 
 def variant(base=app, **fields):
-    """The application with other functions in some places."""
+    """The application with some fields replaced."""
     return dataclasses.replace(base, **fields)
 
 
@@ -94,7 +95,7 @@ def with_callbacks(base, *callbacks):
 
 
 def files(folder):
-    """All that lies in a folder."""
+    """The files and folders in a folder, by their relative paths."""
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 

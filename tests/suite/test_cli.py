@@ -1,4 +1,4 @@
-"""Bad input: one sentence, exit code 2, nothing written. Good input: the whole job."""
+"""Bad input gets one sentence and exit code 2, and writes nothing; good input runs to the end."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def record_of(name):
 
 
 def bad_files():
-    """One of each kind of file that is no data."""
+    """Writes files and folders that are no data, one for each mistake."""
     images = np.zeros((40, 28, 28), np.uint8)
     Path("empty.npz").touch()
     archive("whole.npz")
@@ -185,14 +185,14 @@ def test_bad_input_gets_one_sentence(name, words, expected, tmp_path, capsys):
 
 
 def test_unknown_app_is_refused():
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "apps", "mnist"], cwd=ROOT, capture_output=True, text=True
     )
 
-    assert done.returncode == 2
-    assert "iris, lenet, mnist_cnn" in done.stderr
-    assert "Received: mnist" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert process.returncode == 2
+    assert "iris, lenet, mnist_cnn" in process.stderr
+    assert "Received: mnist" in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
 def test_divergence_is_said_with_the_step(capsys):
@@ -335,9 +335,9 @@ def test_bad_input_shows_its_traceback_on_request(monkeypatch, capsys):
     assert capsys.readouterr().err == "--units must fit. Received: 5\n"
 
     monkeypatch.setenv("SUITE_DEBUG", "1")
-    with pytest.raises(InputError) as shown:
+    with pytest.raises(InputError) as caught:
         run(refusing, ["--quiet"])
-    assert shown.traceback[-1].name == "refusing_build"
+    assert caught.traceback[-1].name == "refusing_build"
     with pytest.raises(InputError, match=r"`epochs` should be greater than or equal to 1"):
         run(small, ["--epochs", "0"])
 
@@ -374,7 +374,9 @@ def test_named_networks_and_phases_are_evaluated_again(capsys):
         return {"small": model, "hidden": hidden}
 
     networks = variant(
-        small, build=build, compile=lambda built, *given: small.compile(built["small"], *given)
+        small,
+        build=build,
+        compile=lambda built, *rest: small.compile(built["small"], *rest),
     )
     assert run(networks, ["--epochs", "1", "--quiet"]) == 0
     capsys.readouterr()

@@ -22,21 +22,21 @@ def shell(script, redirections="", **environment):
 def test_what_an_encoding_lacks_is_escaped(stream):
     locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
-    done = shell(f"print('\\xfc \\u6771', file=sys.{stream})", **locale, PYTHONIOENCODING="")
+    process = shell(f"print('\\xfc \\u6771', file=sys.{stream})", **locale, PYTHONIOENCODING="")
 
-    assert done.returncode == 0, done.stderr
-    assert getattr(done, stream) == "\\xfc \\u6771\n"
+    assert process.returncode == 0, process.stderr
+    assert getattr(process, stream) == "\\xfc \\u6771\n"
 
 
 @pytest.mark.parametrize("redirections", ["2>&-", ">&-", ">&- 2>&- <&-"])
 def test_a_closed_stream_swallows_what_is_written(redirections, tmp_path):
-    """Nor does it go into a file that would have got the number of the stream."""
-    done = shell(
+    """And a file that is opened later does not get the number, and so the output, of the stream."""
+    process = shell(
         "file = open('data', 'w', encoding='utf-8')\n"
-        "print('said', file=sys.stdout); print('said', file=sys.stderr)\n"
-        "os.write(1, b'said'); os.write(2, b'said')\n",
+        "print('text', file=sys.stdout); print('text', file=sys.stderr)\n"
+        "os.write(1, b'text'); os.write(2, b'text')\n",
         redirections,
     )
 
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "data").read_bytes() == b""

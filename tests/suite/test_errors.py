@@ -9,7 +9,7 @@ class Knobs(BaseModel):
     sizes: tuple[int, int] = (1, 2)
 
 
-def refused(**knobs):
+def validation_error(**knobs):
     with pytest.raises(ValidationError) as error:
         Knobs(**knobs)
     return error.value
@@ -38,14 +38,19 @@ def test_knobs_are_spelled_as_where_they_came_from():
 
 
 def test_what_a_check_of_types_says_becomes_a_sentence():
-    assert str(refusal(refused(units=0))) == "`units` should be greater than 0. Received: 0"
-    assert isinstance(refusal(refused(units=0)), InputError)
-    assert sentence(refused(sizes=(1,))) == "`sizes` must have more than 1 items. Received: (1,)"
+    assert (
+        str(refusal(validation_error(units=0))) == "`units` should be greater than 0. Received: 0"
+    )
+    assert isinstance(refusal(validation_error(units=0)), InputError)
+    assert (
+        sentence(validation_error(sizes=(1,)))
+        == "`sizes` must have more than 1 items. Received: (1,)"
+    )
 
 
 @pytest.mark.parametrize("received", ["n" * 1000, list(range(1000))])
 def test_long_values_are_not_repeated(received):
-    words = sentence(refused(units=received))
+    words = sentence(validation_error(units=received))
 
     assert words.endswith(f"Received: an object of {type(received).__name__}")
 

@@ -31,14 +31,14 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 suite.files.write_whole(pathlib.Path({str(path)!r}), "b" * 20)
 """
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
-    assert "Unwritable" in done.stderr and "File too large" in done.stderr
+    assert "Unwritable" in process.stderr and "File too large" in process.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["log.csv"] and path.read_text() == "ä"
     with pytest.raises(Unwritable, match="File name too long"):
         write_whole(tmp_path / ("n" * 253), "ab")
@@ -60,7 +60,7 @@ def test_what_is_written_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(Path, "replace", replace)
-    # Both read and write, so that the test can look.
+    # Files are opened for reading, too, so that the test sees what was written.
     open_file = Path.open
     monkeypatch.setattr(Path, "open", lambda path, mode: open_file(path, mode + "+"))
 

@@ -10,7 +10,7 @@ from suite.knobs import Stages, Units
 
 @settings
 class Knobs:
-    """Some.
+    """Some knobs.
 
     Args:
         units: Of a layer.
@@ -31,17 +31,17 @@ def test_settings_are_checked_and_frozen():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("knobs", "message"),
     [
         ({"units": 0}, "`units` should be greater than or equal to 1. Received: 0"),
         ({"unit": 3}, "`unit` is not known. Received: 3"),
     ],
 )
-def test_settings_refuse_in_one_sentence(given, message):
-    with pytest.raises(InputError) as said:
-        Knobs(**given)
+def test_settings_refuse_in_one_sentence(knobs, message):
+    with pytest.raises(InputError) as caught:
+        Knobs(**knobs)
 
-    assert str(said.value) == message
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,19 @@ def test_settings_refuse_in_one_sentence(given, message):
     ],
 )
 def test_builders_refuse_in_one_sentence(by_position, by_name, message):
-    with pytest.raises(InputError) as said:
+    with pytest.raises(InputError) as caught:
         build(*by_position, **by_name)
 
-    assert str(said.value) == message
+    assert str(caught.value) == message
 
 
 @settings
 class MoreKnobs(Knobs):
-    """More of them.
+    """More knobs.
 
     Args:
-        rate: Of dropout, and what is
-            said about it on a second line.
+        rate: Of dropout, with a description
+            that goes on in a second line.
     """
 
     rate: float = 0.5
@@ -100,7 +100,10 @@ class Undocumented(Knobs):
 @pytest.mark.parametrize(
     ("knobs", "documented"),
     [
-        (MoreKnobs, {"rate": "Of dropout, and what is said about it", "units": "Of a layer."}),
+        (
+            MoreKnobs,
+            {"rate": "Of dropout, with a description that goes on in", "units": "Of a layer."},
+        ),
         (OtherUnits, {"units": "Of another layer."}),
         (NoMore, {"units": "Of a layer."}),
         (Undocumented, {"units": "Of a layer."}),
@@ -118,7 +121,7 @@ def test_a_base_s_documentation_is_passed_on(knobs, documented):
 
 
 def test_a_class_keeps_its_summary():
-    assert docstring_parser.parse(inspect.getdoc(MoreKnobs)).short_description == "More of them."
+    assert docstring_parser.parse(inspect.getdoc(MoreKnobs)).short_description == "More knobs."
     assert docstring_parser.parse(inspect.getdoc(NoMore)).short_description == "None."
 
 

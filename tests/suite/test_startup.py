@@ -12,28 +12,28 @@ from suite.startup import refuse_other_backend
 ROOT = Path(__file__).parents[2]
 
 
-def python(*words, **environment):
+def python(*arguments, **environment):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(
-        [sys.executable, *words], env=environment, capture_output=True, encoding="utf-8"
+        [sys.executable, *arguments], env=environment, capture_output=True, encoding="utf-8"
     )
 
 
-def configured(folder, **settings):
+def configure(folder, **settings):
     (folder / "keras.json").write_text(json.dumps(settings), encoding="utf-8")
     return str(folder)
 
 
 @pytest.mark.parametrize("variable", [True, False])
 def test_another_backend_is_refused_before_it_is_imported(variable, tmp_path):
-    home = configured(tmp_path, backend="tensorflow" if variable else "none_such")
+    home = configure(tmp_path, backend="tensorflow" if variable else "none_such")
     environment = {"KERAS_HOME": home} | ({"KERAS_BACKEND": "none_such"} if variable else {})
     source = "KERAS_BACKEND" if variable else tmp_path / "keras.json"
 
-    done = python("-m", "apps.iris", **environment)
+    process = python("-m", "apps.iris", **environment)
 
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert process.returncode == 2
+    assert process.stderr == (
         "Keras's backend must be tensorflow for an application; builders run on any. "
         f"Received: none_such, from {source}\n"
     )
@@ -53,7 +53,7 @@ def test_what_keras_takes_for_tensorflow_passes(content, tmp_path, monkeypatch):
 
 
 def test_what_keras_is_configured_to_does_not_change_an_application(tmp_path):
-    home = configured(tmp_path, floatx="float64", image_data_format="channels_first")
+    home = configure(tmp_path, floatx="float64", image_data_format="channels_first")
     script = (
         "from suite import Run\n"
         "from suite.cli import run\n"
@@ -66,9 +66,9 @@ def test_what_keras_is_configured_to_does_not_change_an_application(tmp_path):
         "model.fit(app.data(config, Run()).train(0), steps_per_epoch=2, verbose=0)\n"
     )
 
-    done = python("-c", script, KERAS_HOME=home)
+    process = python("-c", script, KERAS_HOME=home)
 
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def test_only_programs_quieten_tensorflow_and_even_they_say_why_they_end(tmp_path):

@@ -13,9 +13,9 @@ def draws(augmentation, count=64):
 
 
 def test_no_distortion_leaves_the_image():
-    same, labels = random_affine(1e-9, 0, 0).distort((images(2), [1, 2]), tf.ones((5, 2)))
+    undistorted, labels = random_affine(1e-9, 0, 0).distort((images(2), [1, 2]), tf.ones((5, 2)))
 
-    np.testing.assert_allclose(same, images(2), atol=1e-2)
+    np.testing.assert_allclose(undistorted, images(2), atol=1e-2)
     assert labels == [1, 2]
     assert random_affine(0, 0, 0) is None
 

@@ -100,17 +100,17 @@ def test_fingerprint_sees_where_sequences_end():
 
 def test_held_out_rows_are_stratified_exact_and_always_the_same():
     examples, names = classes(20, 20, 20, 20, 20)
-    kept, held_out = held_out_rows(examples, 0.2, names)
+    remaining, held_out = held_out_rows(examples, 0.2, names)
 
     assert np.bincount(examples.targets[held_out]).tolist() == [4] * 5
-    assert sorted([*kept, *held_out]) == list(range(100))
+    assert sorted([*remaining, *held_out]) == list(range(100))
     np.testing.assert_array_equal(held_out, held_out_rows(examples, 0.2, names)[1])
 
 
 def test_where_the_target_is_no_class_any_rows_are_held_out():
     numbers = Examples(np.zeros((10, 1)), np.linspace(0, 1, 10))
-    kept, held_out = held_out_rows(numbers, 0.25)
-    assert (len(kept), len(held_out)) == (7, 3)
+    remaining, held_out = held_out_rows(numbers, 0.25)
+    assert (len(remaining), len(held_out)) == (7, 3)
 
     for examples in (several(), Examples(np.zeros(3))):
         assert [len(rows) for rows in held_out_rows(examples, 0.99)] == [1, 2]
@@ -159,9 +159,9 @@ def test_groups_stay_together():
 
     splits = source.split(0.25)
 
-    seen = [set(split.inputs[:, 0]) for split in splits.values()]
-    assert [len(groups) for groups in seen] == [6, 2, 2]
-    assert set.union(*seen) == set(range(10))
+    groups_of_splits = [set(split.inputs[:, 0]) for split in splits.values()]
+    assert [len(groups) for groups in groups_of_splits] == [6, 2, 2]
+    assert set.union(*groups_of_splits) == set(range(10))
     with pytest.raises(InputError, match=r"at least 3 groups.*Received: 2"):
         Source(name="x", train=examples, groups=groups % 2).split(0.25)
 
@@ -169,11 +169,11 @@ def test_groups_stay_together():
 def test_splits_that_the_source_gives_are_taken():
     train, validation, test = (Examples(np.full(6, number)) for number in range(3))
 
-    given = Source(name="x", train=train, validation=validation, test=test).split(0.5)
-    assert [part.inputs.tolist() for part in given.values()] == [[0] * 6, [1] * 6, [2] * 6]
+    splits = Source(name="x", train=train, validation=validation, test=test).split(0.5)
+    assert [part.inputs.tolist() for part in splits.values()] == [[0] * 6, [1] * 6, [2] * 6]
 
-    made = Source(name="x", train=train, validation=validation).split(0.5)
-    assert {name: part.num_examples for name, part in made.items()} == {
+    splits = Source(name="x", train=train, validation=validation).split(0.5)
+    assert {name: part.num_examples for name, part in splits.items()} == {
         "train": 4, "validation": 6, "test": 2,
     }  # fmt: skip
 

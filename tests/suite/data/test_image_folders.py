@@ -64,9 +64,9 @@ def test_what_is_passed_over_is_counted(caplog):
     with caplog.at_level(logging.WARNING):
         source = read_folder(Path("own"), Wanted())
 
-    said = "5 of 7 files were passed over: 2 .heic, 2 .db, 1 without an ending"
-    assert source.notes["passed_over"] == said
-    assert caplog.text.count(said) == 1
+    message = "5 of 7 files were passed over: 2 .heic, 2 .db, 1 without an ending"
+    assert source.notes["passed_over"] == message
+    assert caplog.text.count(message) == 1
 
 
 @pytest.mark.parametrize("validation", ["val", "validation", "Valid"])
@@ -141,8 +141,8 @@ def test_small_photos_keep_their_size_and_the_median_of_others_counts():
 
     assert read_folder(Path("small"), Wanted()).train.inputs.shape == (8, 30, 40, 1)
     assert read_folder(Path("mixed"), Wanted()).train.inputs.shape == (8, 40, 40, 1)
-    wanted = Wanted(layout="photo", image_size=16, channels=3)
-    assert read_folder(Path("mixed"), wanted).train.inputs.shape == (8, 16, 16, 3)
+    photos = Wanted(layout="photo", image_size=16, channels=3)
+    assert read_folder(Path("mixed"), photos).train.inputs.shape == (8, 16, 16, 3)
 
 
 def test_coloured_letters_are_drawings_in_colour_and_yellow_paper_is_grey():

@@ -1,4 +1,4 @@
-"""Pictures that are left on disk train as those in memory do."""
+"""Pictures that stay on disk are the same examples as those that are read into memory."""
 
 import numpy as np
 import PIL.Image
@@ -22,15 +22,15 @@ def photos(tmp_path):
 
 
 def test_pictures_on_disk_are_those_in_memory(photos):
-    stored, held = (
+    on_disk, in_memory = (
         load_pictures(Run(data=str(photos), in_memory=choice), image_size=16)
         for choice in ("no", "yes")
     )
 
-    assert isinstance(stored.train, Stored) and not isinstance(held.train, Stored)
-    np.testing.assert_array_equal(stored.train.in_memory().inputs, held.train.inputs)
-    np.testing.assert_array_equal(stored.train.targets, held.train.targets)
-    assert stored.train.fingerprint_of == "sizes and times"
+    assert isinstance(on_disk.train, Stored) and not isinstance(in_memory.train, Stored)
+    np.testing.assert_array_equal(on_disk.train.in_memory().inputs, in_memory.train.inputs)
+    np.testing.assert_array_equal(on_disk.train.targets, in_memory.train.targets)
+    assert on_disk.train.fingerprint_of == "sizes and times"
 
 
 def test_other_formats_need_memory(photos):

@@ -47,12 +47,12 @@ def test_size_and_polarity_do_not_matter():
 def test_ink_fills_twenty_pixels_and_is_centred_by_its_mass():
     PIL.Image.fromarray(seven()).save("seven.png")
 
-    drawn = digit("seven.png")[..., 0].astype(float)
+    pixels = digit("seven.png")[..., 0].astype(float)
 
-    rows = np.flatnonzero(drawn.sum(axis=1))
+    rows = np.flatnonzero(pixels.sum(axis=1))
     assert rows[-1] - rows[0] + 1 == 20
     for axis in (0, 1):
-        middle = (drawn.sum(axis=1 - axis) * np.arange(28)).sum() / drawn.sum()
+        middle = (pixels.sum(axis=1 - axis) * np.arange(28)).sum() / pixels.sum()
         assert abs(middle - 13.5) <= 0.75
 
 

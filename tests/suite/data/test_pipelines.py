@@ -22,7 +22,7 @@ def numbered(count):
 
 
 def sequences(count=100):
-    """Row n: a sequence of its own length, all of whose members are n + 1."""
+    """Row n is a sequence of a random length, in which every number is n + 1; and the lengths."""
     lengths = np.random.default_rng(0).integers(0, 60, count)
     rows = tf.RaggedTensor.from_row_lengths(np.repeat(np.arange(count) + 1, lengths), lengths)
     return Examples({"tokens": rows, "number": np.arange(count)}, {"length": lengths}), lengths
@@ -36,10 +36,10 @@ def arrays(dataset, steps):
     return [tf.nest.flatten(batch) for batch in dataset.take(steps)]
 
 
-def assert_same(given, expected):
-    for batch, other in zip(given, expected, strict=True):
-        for part, wanted in zip(batch, other, strict=True):
-            np.testing.assert_array_equal(part, wanted)
+def assert_same(actual, expected):
+    for batch, expected_batch in zip(actual, expected, strict=True):
+        for part, expected_part in zip(batch, expected_batch, strict=True):
+            np.testing.assert_array_equal(part, expected_part)
 
 
 def test_an_epoch_holds_every_example_once_and_the_next_in_another_order():
@@ -130,13 +130,13 @@ def test_sequences_of_similar_length_share_a_batch_once_an_epoch():
     train = shuffled_batches(examples, 8, seed=4, buckets=buckets)
 
     epochs = [list(train(start).take(steps)) for start in (0, steps)]
-    seen = [
+    numbers_of_epochs = [
         [inputs["number"].numpy().tolist() for inputs, _ in batches_of_epoch]
         for batches_of_epoch in epochs
     ]
-    for rows in seen:
+    for rows in numbers_of_epochs:
         assert sorted(np.concatenate(rows)) == list(range(100))
-    assert seen[0] != seen[1]
+    assert numbers_of_epochs[0] != numbers_of_epochs[1]
     for inputs, targets in epochs[0]:
         length = targets["length"].numpy()
         tokens = inputs["tokens"].numpy()
@@ -237,8 +237,8 @@ def test_sequences_are_trained_on_by_length():
 
     assert data.steps_per_epoch == 16  # 8 buckets of 10
     assert data.examples_per_step == 5
-    seen = [b[0]["number"].numpy() for b in data.train(0).take(16)]
-    assert sorted(np.concatenate(seen)) == sorted(data.splits["train"].inputs["number"])
+    row_numbers = [b[0]["number"].numpy() for b in data.train(0).take(16)]
+    assert sorted(np.concatenate(row_numbers)) == sorted(data.splits["train"].inputs["number"])
 
 
 def test_other_targets_are_learnt_from_the_training_split():

@@ -37,10 +37,18 @@ def agreement(images):
 
 
 def photographed(light=1.0, paper=230, ink=40, noise=0.0, angle=0):
-    """Sheets of paper with a digit on each, somewhere, under some light."""
+    """Photos of digits on paper.
+
+    Args:
+        light: Brightness of the light, as a factor of all pixels or of each.
+        paper: Grey value of the paper.
+        ink: Grey value of the digit.
+        noise: Standard deviation of the noise of the camera.
+        angle: Degrees by which the photos are turned.
+    """
     large = tf.image.resize(digits().inputs, (112, 112), method="bicubic").numpy() / 255
-    drawn = np.pad(large.clip(0, 1)[..., 0], ((0, 0), (10, SIDE - 122), (SIDE - 117, 5)))
-    sheets = (paper + (ink - paper) * drawn) * light
+    strokes = np.pad(large.clip(0, 1)[..., 0], ((0, 0), (10, SIDE - 122), (SIDE - 117, 5)))
+    sheets = (paper + (ink - paper) * strokes) * light
     sheets = rotate(sheets, angle, axes=(1, 2), reshape=False, order=1, mode="nearest")
     sheets = sheets + noise * np.random.default_rng(1).standard_normal(sheets.shape)
     return np.rint(sheets).clip(0, 255).astype(np.uint8)[..., None]

@@ -6,7 +6,7 @@ from suite.data.pseudo_labels import deskew, fit_clusters, label_shares
 
 
 def bar(lean=0.0, row=13.5, column=13.5, length=8, channels=1):
-    """A bar that leans by so many pixels a row, with its middle where asked for."""
+    """An image of a bar that leans by `lean` pixels a row around a middle `(row, column)`."""
     image = np.zeros((28, 28, channels), "uint8")
     for down in np.arange(-length, length + 1):
         middle = column + lean * down
@@ -38,19 +38,19 @@ def test_an_empty_image_stays_empty():
     assert not deskew(np.zeros((2, 28, 28, 1))).any()
 
 
-def drawn(seed):
-    """Leaning bars, moved about, and rings: which is which, and the images."""
+def bars_and_rings(seed):
+    """Images of bars, leaning and moved at random, with target 0, and of rings, with target 1."""
     random = np.random.default_rng(seed)
-    which = random.integers(0, 2, 60)
+    targets = random.integers(0, 2, 60)
     images = [
         ring() if round_ else bar(random.uniform(-0.6, 0.6), *random.integers(11, 16, 2))
-        for round_ in which
+        for round_ in targets
     ]
-    return Examples(np.stack(images), which)
+    return Examples(np.stack(images), targets)
 
 
 def test_clusters_are_found_without_their_names():
-    known, new = drawn(0), drawn(1)
+    known, new = bars_and_rings(0), bars_and_rings(1)
 
     clusters_of = fit_clusters(Examples(known.inputs, np.zeros(60)), 2, seed=0)
 
@@ -61,15 +61,15 @@ def test_clusters_are_found_without_their_names():
 
 
 def test_there_are_no_more_clusters_than_images():
-    few = Examples(np.stack([ring(), bar(), bar(length=5)]), np.zeros(3))
+    images = Examples(np.stack([ring(), bar(), bar(length=5)]), np.zeros(3))
 
-    assert sorted(fit_clusters(few, 128, seed=0)(few.inputs)) == [0, 1, 2]
+    assert sorted(fit_clusters(images, 128, seed=0)(images.inputs)) == [0, 1, 2]
 
 
 def test_copies_are_of_one_cluster():
-    few = Examples(np.stack([ring(), ring(), bar(), ring()]), np.zeros(4))
+    images = Examples(np.stack([ring(), ring(), bar(), ring()]), np.zeros(4))
 
-    assert sorted(fit_clusters(few, 128, seed=0)(few.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
+    assert sorted(fit_clusters(images, 128, seed=0)(images.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
 
 
 def test_shares():

@@ -52,17 +52,17 @@ def test_unreachable_host_is_given_up_in_time(monkeypatch):
 
 
 def test_proxy_is_asked_where_there_is_one(monkeypatch):
-    asked = []
+    addresses = []
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")
 
     def refuse(address, timeout):
-        asked.append(address)
+        addresses.append(address)
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", refuse)
 
     assert not sources._reachable("example.com")
-    assert asked == [("127.0.0.1", 3128)]
+    assert addresses == [("127.0.0.1", 3128)]
 
 
 def test_failed_download_leaves_nothing_behind(monkeypatch, tmp_path):

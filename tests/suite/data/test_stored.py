@@ -50,7 +50,8 @@ def assert_same(batch, other):
         np.testing.assert_array_equal(part, expected)
 
 
-def damaging(dataset):
+def message_of_damage(dataset):
+    """The message about the damaged file at which reading a dataset stops."""
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         list(dataset)
     return str(stored.unreadable(error.value))
@@ -80,7 +81,7 @@ class Letters(tfds.core.GeneratorBasedBuilder):
             yield number, {"image": image, "label": number % 3, "word": [number] * (number % 4)}
 
 
-def prepared(tmp_path, file_format):
+def prepare(tmp_path, file_format):
     builder = Letters(data_dir=tmp_path / file_format, file_format=file_format)
     builder.download_and_prepare()
     return builder
@@ -132,7 +133,7 @@ def test_a_shard_decodes_its_rows_alone(pictures, paths):
     paths[gone].unlink()
 
     assert_same(next(iter(train(0, Shard(1, 2)))), second)
-    assert damaging(train(0, Shard(0, 2)).take(1)) == (
+    assert message_of_damage(train(0, Shard(0, 2)).take(1)) == (
         f"every example must be readable. Received: {paths[gone]}, damaged or gone"
     )
 
@@ -141,7 +142,7 @@ def test_a_shard_decodes_its_rows_alone(pictures, paths):
 def test_a_damaged_file_is_named_when_its_batch_comes(pictures, paths, batch_size):
     paths[9].write_bytes(paths[9].read_bytes()[:40])
 
-    assert str(paths[9]) in damaging(batches(pictures, batch_size))
+    assert str(paths[9]) in message_of_damage(batches(pictures, batch_size))
     with pytest.raises(InputError, match=rf"Received: {paths[9]}, damaged or gone"):
         pictures.in_memory()
 
@@ -170,7 +171,7 @@ def test_digest_is_of_names_sizes_times_rows_and_targets(pictures, paths, tmp_pa
 
 def test_what_is_known_of_the_data_says_what_the_fingerprint_is_of(pictures):
     names = ("a", "b", "c")
-    on_disk, held = (
+    on_disk, from_memory = (
         supervised(
             Source(name="x", train=examples, test=in_memory(), class_names=names),
             batch_size=4,
@@ -182,10 +183,10 @@ def test_what_is_known_of_the_data_says_what_the_fingerprint_is_of(pictures):
     )
 
     assert on_disk.description.fingerprint_of == "sizes and times"
-    assert held.description.fingerprint_of == "content"
+    assert from_memory.description.fingerprint_of == "content"
     assert np.bincount(on_disk.splits["validation"].targets).tolist() == [2, 2, 2]
     for name in ("train", "validation", "test"):
-        assert_same(on_disk.splits[name].in_memory(), held.splits[name])
+        assert_same(on_disk.splits[name].in_memory(), from_memory.splits[name])
 
 
 def test_auto_reads_into_memory_what_fits(pictures, monkeypatch, caplog):
@@ -204,7 +205,7 @@ def test_auto_reads_into_memory_what_fits(pictures, monkeypatch, caplog):
 
 
 def test_records_of_tensorflow_datasets_are_read_at_random(tmp_path):
-    builder = prepared(tmp_path, "array_record")
+    builder = prepare(tmp_path, "array_record")
     on_disk = stored.from_tfds(builder, "train", image_of, in_memory="no", label="label")
     as_stored = builder.as_data_source("train")
     expected = Examples(
@@ -214,16 +215,16 @@ def test_records_of_tensorflow_datasets_are_read_at_random(tmp_path):
 
     assert isinstance(on_disk, stored.Stored)
     np.testing.assert_array_equal(on_disk.targets, expected.targets)
-    for given, wanted in zip(
+    for batch, expected_batch in zip(
         shuffled_batches(on_disk, 5, seed=1)(2).take(4),
         shuffled_batches(expected, 5, seed=1)(2).take(4),
         strict=True,
     ):
-        assert_same(given, wanted)
+        assert_same(batch, expected_batch)
 
 
 def test_records_may_decode_targets_and_sequences_of_any_length(tmp_path):
-    builder = prepared(tmp_path, "array_record")
+    builder = prepare(tmp_path, "array_record")
     skip = {"image": tfds.decode.SkipDecoding()}
     words = stored.records(
         builder, "train", lambda features: (decode(features["image"]), features["word"]),
@@ -239,7 +240,7 @@ def test_records_may_decode_targets_and_sequences_of_any_length(tmp_path):
 
 
 def test_records_read_in_order_alone_go_into_memory(tmp_path, caplog, monkeypatch):
-    builder = prepared(tmp_path, "tfrecord")
+    builder = prepare(tmp_path, "tfrecord")
     examples = stored.from_tfds(builder, "train", image_of, label="label")
 
     assert not caplog.text
@@ -265,7 +266,7 @@ def test_a_run_says_whether_its_data_are_in_memory(tmp_path, in_memory):
             run, tfds_name="letters", from_tfds=from_tfds, embedded=None, from_path=None
         )
 
-    prepared(tmp_path, "array_record")
+    prepare(tmp_path, "array_record")
     run = Run(data="tfds", data_dir=tmp_path / "array_record", in_memory=in_memory)
     assert isinstance(load().train, stored.Stored if in_memory == "no" else Examples)
 
@@ -273,7 +274,7 @@ def test_a_run_says_whether_its_data_are_in_memory(tmp_path, in_memory):
     assert load().class_names == ("a", "b")
     assert np.bincount(load().train.targets).tolist() == [8, 8]
 
-    prepared(tmp_path, "tfrecord")
+    prepare(tmp_path, "tfrecord")
     run = Run(data="tfds", data_dir=tmp_path / "tfrecord", in_memory=in_memory)
     if in_memory == "no":
         with pytest.raises(InputError, match="prepares it for reading from disk"):
@@ -283,7 +284,7 @@ def test_a_run_says_whether_its_data_are_in_memory(tmp_path, in_memory):
 
 
 def test_digest_of_records_sees_their_files(tmp_path):
-    builder = prepared(tmp_path, "array_record")
+    builder = prepare(tmp_path, "array_record")
     records = stored.records(builder, "train", image_of)
     first = records.digest()
     (file,) = builder.data_path.glob("*array_record*")
@@ -329,7 +330,7 @@ def test_a_text_that_became_shorter_is_named(tmp_path):
     lines = stored.text_lines([path], lambda line: line)
     path.write_text("one\n")
 
-    assert damaging(batches(lines)) == (
+    assert message_of_damage(batches(lines)) == (
         f"every example must be readable. Received: {path}, damaged or gone"
     )
 
@@ -340,7 +341,7 @@ def test_text_and_records_that_are_gone_are_named(tmp_path, gone):
         (tmp_path / gone).write_text("one\n")
         examples, file = stored.text_lines([tmp_path / gone], lambda line: line), tmp_path / gone
     else:
-        builder = prepared(tmp_path, gone)
+        builder = prepare(tmp_path, gone)
         examples = stored.records(builder, "train", image_of)
         (file,) = builder.data_path.glob("*array_record*")
     file.unlink()

@@ -51,10 +51,10 @@ def test_the_test_is_every_pair_of_8_bits():
     data = load_sums(Run(), 8, longest=16, chains=0.5)
 
     pairs = np.concatenate([p for p, _ in data.test.as_numpy_iterator()])
-    found = set(zip(numbers(pairs[..., 0]), numbers(pairs[..., 1]), strict=True))
+    tested = set(zip(numbers(pairs[..., 0]), numbers(pairs[..., 1]), strict=True))
 
     assert pairs.shape == (65_536, 9, 2)
-    assert len(found) == 65_536
+    assert len(tested) == 65_536
 
 
 def test_a_quarter_of_the_long_pairs_is_one_chain():

@@ -115,18 +115,18 @@ def endpoints_of_networks(fitted):
 
 
 def test_named_networks_are_trained_exported_and_taken_up_again():
-    of_networks = variant(
+    app_of_networks = variant(
         app, build=build_networks, compile=compile_networks, endpoints=endpoints_of_networks
     )
 
-    trained = train(of_networks, of_networks.recipe(units=3), QUIET)
+    trained = train(app_of_networks, app_of_networks.recipe(units=3), QUIET)
 
     assert set(trained.networks) == {"encoder", "head"}
     built = Exports().open("small").built()
     for name, network in trained.networks.items():
         for a, b in zip(network.get_weights(), built[name].get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-    again = of_networks.compile(built, of_networks.config(), 1)
+    again = app_of_networks.compile(built, app_of_networks.config(), 1)
     logs = again.evaluate(trained.data.test, verbose=0, return_dict=True)
     assert logs["loss"] == pytest.approx(trained.metrics["test_loss"])
     code = Exports().open("small").call(np.ones((1, 2)), "encode")

@@ -29,8 +29,8 @@ def write(folder=FOLDER, network=None, **metadata):
     return write_saved_model(folder, {network.name: network}, endpoints, example, metadata)
 
 
-def warmed_up(version):
-    """What a server answers to the request that warms it up."""
+def answer_to_warm_up(version):
+    """The outputs for the warm-up request of a version."""
     path = str(version / "assets.extra/tf_serving_warmup_requests")
     [record] = tf.data.TFRecordDataset(path).as_numpy_iterator()
     request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
@@ -42,7 +42,7 @@ def warmed_up(version):
 
 
 def text_by_table():
-    """Texts in, texts out, by a vocabulary that is looked up both ways."""
+    """An endpoint that finds the numbers of words in a vocabulary, and the words of numbers."""
     words = ["cat", "dog", "猫"]
     keys = tf.lookup.KeyValueTensorInitializer(words, tf.range(3, dtype=tf.int64))
     index = tf.lookup.StaticHashTable(keys, default_value=-1)
@@ -62,14 +62,14 @@ def text_by_table():
     return Endpoint(serve, [spec], [index, lookup, weights])
 
 
-def of_several_inputs():
+def model_of_several_inputs():
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     scale = keras.Input((1,), name="scale")
     mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(10, 4)(tokens))
     return keras.Model([tokens, scale], {"mean": mean * scale}, name="several")
 
 
-KINDS = {
+CASES = {
     "one array": (model, lambda m: m, np.ones((3, 2), "float32")),
     "int32": (
         lambda: keras.Model(
@@ -80,7 +80,7 @@ KINDS = {
         np.array([[1, 2], [3, 4]]),
     ),
     "several inputs": (
-        of_several_inputs,
+        model_of_several_inputs,
         lambda m: m,
         {"tokens": np.array([[1, 2, 3], [4, 5, 6]]), "scale": np.array([[1.0], [2.0]])},
     ),
@@ -92,9 +92,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_any_input_is_exported_warmed_up_and_read_back(kind):
-    build, endpoint, example = KINDS[kind]
+@pytest.mark.parametrize("case", CASES)
+def test_any_input_is_exported_warmed_up_and_read_back(case):
+    build, endpoint, example = CASES[case]
     network = build()
     endpoints = {"serve": endpoint(network)}
     try_endpoints(endpoints, example)
@@ -103,7 +103,7 @@ def test_any_input_is_exported_warmed_up_and_read_back(kind):
 
     assert difference < 1e-6
     answer = call(tf.saved_model.load(str(version)).signatures["serve"], example)
-    first = warmed_up(version)
+    first = answer_to_warm_up(version)
     assert first.keys() == answer.keys()
     for name, value in first.items():
         np.testing.assert_array_equal(value, answer[name][:1])
@@ -184,7 +184,7 @@ def test_failed_export_leaves_nothing(monkeypatch):
 
 
 def test_full_disk_is_said(monkeypatch):
-    def full(*given):
+    def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keras.Model, "save", full)

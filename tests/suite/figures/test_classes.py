@@ -31,9 +31,9 @@ def test_mistakes_in_colour_are_drawn_in_colour():
 
     figure = classes.worst_mistakes(images, np.array([1]), np.array([[0.9, 0.1]]), ["a", "b"])
 
-    drawn = figure.axes[0].images[0].get_array()
-    assert drawn.shape == (4, 4, 3) and drawn.dtype == np.uint8
-    assert drawn[0, 0].tolist() == [200, 0, 0]
+    pixels = figure.axes[0].images[0].get_array()
+    assert pixels.shape == (4, 4, 3) and pixels.dtype == np.uint8
+    assert pixels[0, 0].tolist() == [200, 0, 0]
 
 
 def test_no_mistake_is_drawn_as_none():
@@ -45,10 +45,10 @@ def test_no_mistake_is_drawn_as_none():
 def test_names_are_text_in_any_script_and_number(tmp_path):
     labels = np.arange(300)
     many = classes.confusion_matrix(labels, labels, [f"${n}_to_$" for n in labels])
-    few = classes.confusion_matrix(labels[:2], labels[:2], ["$10_to_$20", "猫"])
+    two = classes.confusion_matrix(labels[:2], labels[:2], ["$10_to_$20", "猫"])
 
     assert max(many.get_size_inches()) <= classes.LARGEST_SIDE
-    assert len(curves.save({"many": many, "few": few}, tmp_path)) == 2
+    assert len(curves.save({"many": many, "two": two}, tmp_path)) == 2
 
 
 @pytest.mark.parametrize(("features", "panels"), [(2, 1), (4, 6)])

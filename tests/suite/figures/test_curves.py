@@ -27,8 +27,8 @@ def test_a_spread_is_drawn_around_its_curve():
     figure = curves.learning_curves({"reward": [2, 3], "reward_std": [1, 0.5]})
 
     [axes] = figure.axes
-    [spread] = axes.collections
-    heights = spread.get_paths()[0].vertices[:, 1]
+    [band] = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (1, 3.5)
 
 

@@ -6,25 +6,25 @@ from suite.figures import curves, images
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_grid_shows_every_image(channels, tmp_path):
-    shown = np.zeros((5, 6, 4, channels))
-    shown[4] = 255
+    pictures = np.zeros((5, 6, 4, channels))
+    pictures[4] = 255
 
-    figure = images.image_grid(shown)
+    figure = images.image_grid(pictures)
 
     [axes] = figure.axes
-    drawn = np.asarray(axes.images[0].get_array())
-    assert drawn.shape[:2] == (2 * 6, 3 * 4)
-    assert drawn.ndim == (2 if channels == 1 else 3)
-    assert (drawn[6:, 4:8] == 255).all() and (drawn[:6] == 0).all()
+    pixels = np.asarray(axes.images[0].get_array())
+    assert pixels.shape[:2] == (2 * 6, 3 * 4)
+    assert pixels.ndim == (2 if channels == 1 else 3)
+    assert (pixels[6:, 4:8] == 255).all() and (pixels[:6] == 0).all()
     [path] = curves.save({"grid": figure}, tmp_path)
     assert path.stat().st_size > 100
 
 
 def test_colours_are_drawn_as_they_are():
-    shown = np.zeros((1, 2, 2, 3))
-    shown[..., 1] = 199.6
+    pictures = np.zeros((1, 2, 2, 3))
+    pictures[..., 1] = 199.6
 
-    [axes] = images.image_grid(shown).axes
+    [axes] = images.image_grid(pictures).axes
 
     assert np.asarray(axes.images[0].get_array())[0, 0].tolist() == [0, 200, 0]
 
@@ -51,8 +51,8 @@ def test_filters_are_drawn_one_by_one(channels, tmp_path):
 
     figure = images.filters(kernel)
 
-    drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    assert len(drawn) == 10
-    np.testing.assert_allclose(drawn[9], kernel[..., 9].mean(axis=2))
+    kernels = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(kernels) == 10
+    np.testing.assert_allclose(kernels[9], kernel[..., 9].mean(axis=2))
     [path] = curves.save({"filters": figure}, tmp_path)
     assert path.stat().st_size > 1000

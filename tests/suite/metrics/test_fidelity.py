@@ -45,24 +45,24 @@ def test_distance_of_gaussians_with_other_axes():
     shared = np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product)))
     expected = np.trace(one) + np.trace(other) - 2 * shared
 
-    found = frechet_distance(Gaussian(np.zeros(2), one), Gaussian(np.zeros(2), other))
+    distance = frechet_distance(Gaussian(np.zeros(2), one), Gaussian(np.zeros(2), other))
 
-    assert found == pytest.approx(expected)
+    assert distance == pytest.approx(expected)
 
 
 def test_samples_of_gaussians_are_as_far_apart_as_these():
     random = np.random.default_rng(0)
     one, other = random.normal(0, 1, (20_000, 3)), random.normal(0.5, 2, (20_000, 3))
 
-    found = frechet_distance(gaussian(one), gaussian(other.astype("float32")))
+    distance = frechet_distance(gaussian(one), gaussian(other.astype("float32")))
 
-    assert found == pytest.approx(3 * (0.5**2 + 1), rel=0.05)
+    assert distance == pytest.approx(3 * (0.5**2 + 1), rel=0.05)
 
 
 def test_fewer_samples_than_features_will_do():
-    few = np.random.default_rng(0).normal(size=(5, 40))
+    samples = np.random.default_rng(0).normal(size=(5, 40))
 
-    assert frechet_distance(gaussian(few), gaussian(few)) == pytest.approx(0, abs=1e-4)
+    assert frechet_distance(gaussian(samples), gaussian(samples)) == pytest.approx(0, abs=1e-4)
 
 
 def test_classifier_score_counts_the_classes_it_is_sure_of():
@@ -77,9 +77,9 @@ def test_neighbourhoods_by_hand():
     real = np.array([[0.0], [1.0], [2.0], [10.0]])  # reach with one neighbour: 1, 1, 1, 8
     fake = np.array([[0.5], [2.5], [30.0], [31.0]])  # reach: 2, 2, 1, 1
 
-    found = neighbourhoods(real, fake, neighbours=1)
+    scores = neighbourhoods(real, fake, neighbours=1)
 
-    assert found == {
+    assert scores == {
         "precision": 2 / 4,  # 30 and 31 are in no real ball
         "recall": 3 / 4,  # 10 is in no fake ball
         "density": (2 + 2) / 4,  # 0.5 is in those of 0 and 1; 2.5 in those of 2 and 10
@@ -90,10 +90,10 @@ def test_neighbourhoods_by_hand():
 def test_points_cover_themselves():
     points = np.random.default_rng(0).normal(size=(200, 3))
 
-    found = neighbourhoods(points, points)
+    scores = neighbourhoods(points, points)
 
-    assert found["precision"] == found["recall"] == found["coverage"] == 1
-    assert found["density"] == pytest.approx(1, abs=0.3)
+    assert scores["precision"] == scores["recall"] == scores["coverage"] == 1
+    assert scores["density"] == pytest.approx(1, abs=0.3)
 
 
 def test_the_classifier_knows_digits(digits):
@@ -117,10 +117,10 @@ def test_next_to_a_training_image_is_itself(digits):
 
 
 def copier(image):
-    """A decoder that makes the same image of all latents."""
+    """A decoder that generates the same image from every latent vector."""
     latent = keras.Input((2,), name="latent")
-    drawn = layers.Reshape(image.shape)(layers.Dense(image.size)(latent))
-    decoder = keras.Model(latent, {"image": drawn})
+    output = layers.Reshape(image.shape)(layers.Dense(image.size)(latent))
+    decoder = keras.Model(latent, {"image": output})
     decoder.set_weights([np.zeros((2, image.size)), image.ravel()])
     return decoder
 
@@ -129,19 +129,19 @@ def test_a_generator_that_copies_one_image_is_found_out(digits):
     decoder = copier(digits.inputs[0])
     test = digits.inputs[500:800]
 
-    found = fidelity.evaluate_samples(decoder, test, digits.inputs[:400])
+    metrics = fidelity.evaluate_samples(decoder, test, digits.inputs[:400])
 
-    assert found["frechet_distance"] > 5 * found["frechet_distance_of_train"]
-    assert found["classifier_score"] == pytest.approx(1, abs=1e-3)
-    assert found["largest_class"] == 1
-    assert found["missing_classes"] == 9
-    assert found["diversity"] == pytest.approx(0, abs=1e-6)
-    assert found["novelty"] == pytest.approx(0, abs=1e-2)
-    assert found["coverage"] < 0.1
+    assert metrics["frechet_distance"] > 5 * metrics["frechet_distance_of_train"]
+    assert metrics["classifier_score"] == pytest.approx(1, abs=1e-3)
+    assert metrics["largest_class"] == 1
+    assert metrics["missing_classes"] == 9
+    assert metrics["diversity"] == pytest.approx(0, abs=1e-6)
+    assert metrics["novelty"] == pytest.approx(0, abs=1e-2)
+    assert metrics["coverage"] < 0.1
 
 
 def coloured(digits, size=20):
-    """Digits as other images: of another size, and of three channels that differ."""
+    """Digits as images of another size, with three different channels."""
     images = digits.inputs[:, 4 : 4 + size, 4 : 4 + size].astype("float32")
     return np.concatenate([images, 255 - images, images / 2], axis=-1)
 
@@ -149,29 +149,29 @@ def coloured(digits, size=20):
 def test_other_images_are_looked_at_by_a_random_network_that_stays_the_same(digits):
     images = coloured(digits)[:50]
 
-    seen, again = features(images), features(images)
+    first, second = features(images), features(images)
     fidelity._random_network.cache_clear()
     keras.utils.set_random_seed(7)
     in_another_process = features(images)
 
-    assert seen.probabilities is None
-    assert seen.features.shape == (50, 128)
-    assert len(np.unique(seen.features, axis=0)) == 50
-    np.testing.assert_array_equal(seen.features, again.features)
-    np.testing.assert_array_equal(seen.features, in_another_process.features)
+    assert first.probabilities is None
+    assert first.features.shape == (50, 128)
+    assert len(np.unique(first.features, axis=0)) == 50
+    np.testing.assert_array_equal(first.features, second.features)
+    np.testing.assert_array_equal(first.features, in_another_process.features)
 
 
 def test_without_classes_a_copier_is_found_out_all_the_same(digits):
     images = coloured(digits)
 
-    found = fidelity.evaluate_samples(copier(images[0]), images[500:800], images[:400])
+    metrics = fidelity.evaluate_samples(copier(images[0]), images[500:800], images[:400])
 
     for name in ("classifier_score", "smallest_class", "largest_class", "missing_classes"):
-        assert found[name] is None
-    assert found["frechet_distance"] > 5 * found["frechet_distance_of_train"]
-    assert found["diversity"] == pytest.approx(0, abs=1e-4)
-    assert found["novelty"] == pytest.approx(0, abs=1e-2)
-    assert found["coverage"] < 0.1
+        assert metrics[name] is None
+    assert metrics["frechet_distance"] > 5 * metrics["frechet_distance_of_train"]
+    assert metrics["diversity"] == pytest.approx(0, abs=1e-4)
+    assert metrics["novelty"] == pytest.approx(0, abs=1e-2)
+    assert metrics["coverage"] < 0.1
 
 
 def test_random_features_tell_apart_what_differs(digits):

@@ -1,7 +1,7 @@
-"""What some steps of an app's `tiny` training do to its weights, wherever it is placed.
+"""The weights of an app after some steps of its `tiny` training, on any placement.
 
-Run by every worker of a cluster, as a script: `steps.py <file> <app>...` has the chief write the
-weights of all apps.
+Every worker of a cluster runs it as a script: `steps.py <file> <app>...`, with which the chief
+writes the weights of all these apps.
 """
 
 import sys
@@ -24,7 +24,7 @@ from suite.trainers.variational import tfd
 from suite.training.session import build
 
 BATCH, STEPS = 8, 20
-# What would be noise of another kind on every replica.
+# Fixed values in place of random ones, which would differ on every replica.
 NOISE = np.random.default_rng(0).normal(size=(BATCH, 256)).astype("float32")
 EPISODES = np.random.default_rng(1).normal(size=(5, BATCH, 4)).astype("float32")
 
@@ -46,18 +46,26 @@ def fixed_sample(self, shape, seed):
 
 
 def fixed_rollout(act, environments, length, seed):
-    seen = tf.transpose(rows_of_replica(EPISODES.swapaxes(0, 1), environments.num_envs), [1, 0, 2])
-    often, rewards = seen[1:, :, 0] > 0, seen[1:, :, 1]
-    never = tf.zeros_like(often)
+    rows = rows_of_replica(EPISODES.swapaxes(0, 1), environments.num_envs)
+    observations = tf.transpose(rows, [1, 0, 2])
+    actions, rewards = observations[1:, :, 0] > 0, observations[1:, :, 1]
+    never = tf.zeros_like(actions)
     return Rollout(
-        seen, tf.cast(often, tf.int32), rewards, never, never, ~never, 0 * rewards, 0 * rewards
+        observations,
+        tf.cast(actions, tf.int32),
+        rewards,
+        never,
+        never,
+        ~never,
+        0 * rewards,
+        0 * rewards,
     )
 
 
 def weights_after(name, placement):
-    """Of an app whose noise is fixed, after some steps of SGD: of all that its model trains."""
+    """The weights of an app with fixed noise after some steps of SGD."""
     app = load_app(name)
-    # Rounding in distorted images moves the maxima that are pooled, and so grows.
+    # Distortion is off: rounding in distorted images may move a pooled maximum, and so grow.
     knobs = {
         "rotation": 0.0,
         "shift": 0.0,
@@ -91,8 +99,8 @@ def weights_after(name, placement):
         for layer in model._flatten_layers():
             if isinstance(layer, layers.BatchNormalization):
                 layer.synchronized = True
-        # None starts at zero: the shift before a batch normalisation hardly moves, and what it
-        # would be compared by is the rounding of gradients that cancel.
+        # No weight starts at zero: the bias before a batch normalisation hardly moves, and its
+        # comparison would be one of rounding errors of gradients that cancel.
         random = np.random.default_rng(2)
         for weight in model.trainable_variables:
             if not np.any(weight):
@@ -105,7 +113,7 @@ def weights_after(name, placement):
 if __name__ == "__main__":
     file, *names = sys.argv[1:]
     placement = connect("multi_worker")
-    found = {name: weights_after(name, placement) for name in names}
+    weights = {name: weights_after(name, placement) for name in names}
     if is_chief(placement):
-        parts = {f"{name}/{n}": each for name in found for n, each in enumerate(found[name])}
+        parts = {f"{name}/{n}": array for name in weights for n, array in enumerate(weights[name])}
         np.savez(file, **parts)

@@ -22,7 +22,7 @@ def test_a_cluster_must_be_described(monkeypatch):
 
 @pytest.mark.parametrize("name", ["auto", "multi_worker"])
 @pytest.mark.parametrize(
-    ("described", "message"),
+    ("description", "message"),
     [
         ("{", r"must be JSON like .* Received: \{"),
         ("[]", "must be JSON like"),
@@ -50,20 +50,20 @@ def test_a_cluster_must_be_described(monkeypatch):
         (cluster(job="chief"), "one of worker 0 to 1. Received: chief 0"),
     ],
 )
-def test_a_cluster_described_wrongly_is_refused(name, described, message, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", described)
+def test_a_cluster_described_wrongly_is_refused(name, description, message, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", description)
 
     with pytest.raises(InputError, match=message):
         connect(name)
 
 
 @pytest.mark.parametrize(
-    "described",
+    "description",
     ["{}", '{"environment": "cloud"}', '{"cluster": {}, "task": {}, "environment": "cloud"}'],
 )
-def test_a_description_without_workers_is_no_cluster(described, monkeypatch):
+def test_a_description_without_workers_is_no_cluster(description, monkeypatch):
     """As some platforms set it for a single machine, and as TensorFlow reads it."""
-    monkeypatch.setenv("TF_CONFIG", described)
+    monkeypatch.setenv("TF_CONFIG", description)
 
     assert connect("auto").num_replicas_in_sync == 1
     with pytest.raises(InputError, match="needs a cluster"):
@@ -118,12 +118,12 @@ def test_slurm_s_number_of_tasks_must_be_one(monkeypatch):
     ],
 )
 def test_slurm_must_say_it_all(name, value, monkeypatch):
-    said = {"NODELIST": "a,b", "TASKS_PER_NODE": "1(x2)", "NUM_TASKS": "2"}
-    said = {f"SLURM_STEP_{key}": each for key, each in said.items()} | {"SLURM_PROCID": "0"}
-    for each, text in {**said, "TF_CONFIG": "", name: value}.items():
-        monkeypatch.delenv(each, raising=False)
+    step = {"NODELIST": "a,b", "TASKS_PER_NODE": "1(x2)", "NUM_TASKS": "2"}
+    variables = {f"SLURM_STEP_{key}": text for key, text in step.items()} | {"SLURM_PROCID": "0"}
+    for variable, text in {**variables, "TF_CONFIG": "", name: value}.items():
+        monkeypatch.delenv(variable, raising=False)
         if text is not None:
-            monkeypatch.setenv(each, text)
+            monkeypatch.setenv(variable, text)
 
     with pytest.raises(InputError, match="must say who works together. Received: .*" + name):
         connect("auto")

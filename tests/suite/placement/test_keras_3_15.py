@@ -26,27 +26,27 @@ ROOT = HERE.parents[2]
 TRAINERS = ("mnist_cnn", "binary_addition", "dcgan", "vae", "a2c")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "3", "--deterministic"]
-# So that steps could be put together, two and two, both of training and of validation.
+# With these, two steps could run in one execution, both of training and of validation.
 QUICK += ["--batch-size", "60", "--validation-split", "0.75", "--min-steps-per-epoch", "48"]
 
 
 def cluster(*command, workers=2):
-    """Words that start a cluster."""
+    """The command line that runs a command on every worker of a cluster."""
     return [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--", *command]
 
 
-def training(*words):
-    return cluster(sys.executable, "-m", "apps.mnist_cnn", *QUICK, *words)
+def training(*flags):
+    return cluster(sys.executable, "-m", "apps.mnist_cnn", *QUICK, *flags)
 
 
 @pytest.fixture(scope="module")
 def of_two_workers(tmp_path_factory, request):
-    """The weights of apps after some steps on two workers: of all that are tried."""
+    """The weights after some steps on two workers, of all apps whose tests are selected."""
     names = {test.callspec.params["name"] for test in request.session.items if uses_workers(test)}
     file = tmp_path_factory.mktemp("cluster") / "weights.npz"
     command = cluster(sys.executable, str(HERE / "steps.py"), str(file), *sorted(names))
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
     return np.load(file)
 
 
@@ -62,7 +62,7 @@ def uses_workers(test):
     ],
 )
 def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_workers):
-    one, two = (weights_after(name, connect(each)) for each in ("one_device", "mirrored"))
+    one, two = (weights_after(name, connect(strategy)) for strategy in ("one_device", "mirrored"))
     workers = [of_two_workers[f"{name}/{number}"] for number in range(len(one))]
 
     for other in (two, workers):
@@ -81,13 +81,13 @@ def test_keras_still_needs_help():
         "model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, verbose=0)\n"
     )
 
-    done = subprocess.run(
+    process = subprocess.run(
         cluster(sys.executable, "-c", script), env=ENVIRONMENT, capture_output=True, text=True
     )
 
     assert keras.version().startswith("3.")
-    assert done.returncode == 1
-    assert "PerReplica" in done.stdout
+    assert process.returncode == 1
+    assert "PerReplica" in process.stdout
 
 
 def test_keras_of_another_version_is_refused_on_several_replicas_and_taken_on_one(monkeypatch):
@@ -119,26 +119,26 @@ def test_help_is_for_replicas_alone():
 
 def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_been(tmp_path):
     run = ["--run-dir", "run", "--export-dir", "saved_models"]
-    begun = subprocess.Popen(
+    process = subprocess.Popen(
         training(*run), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    for line in begun.stdout:
+    for line in process.stdout:
         if "epoch 1/3" in line:
             break
-    children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[1]), signal.SIGKILL)
     killed_at = time.monotonic()
-    printed, said = begun.communicate()
+    output, errors = process.communicate()
 
-    assert begun.returncode == 128 + signal.SIGKILL
-    assert "worker 1 ended by SIGKILL: all were stopped" in said
-    assert "Traceback" not in printed + said
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "worker 1 ended by SIGKILL: all were stopped" in errors
+    assert "Traceback" not in output + errors
     assert time.monotonic() - killed_at < 30
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
-    for words in (["--run-dir", "run", "--resume"], ["--run-dir", "whole"]):
-        done = subprocess.run(training(*words), env=ENVIRONMENT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout
+    for flags in (["--run-dir", "run", "--resume"], ["--run-dir", "whole"]):
+        process = subprocess.run(training(*flags), env=ENVIRONMENT, capture_output=True, text=True)
+        assert process.returncode == 0, process.stdout
     resumed, whole = (
         [line.split(",") for line in (tmp_path / name / "log.csv").read_text().splitlines()]
         for name in ("run", "whole")

@@ -23,15 +23,15 @@ def addresses():
     return [f"localhost:{port}", "elsewhere:1", "elsewhere:2"]
 
 
-def begun(addresses, number):
-    """A worker that waits, in a thread."""
+def start_worker(addresses, number):
+    """Starts a worker in a thread, in which it waits for the others, and returns the thread."""
     worker = threading.Thread(target=meet, args=(addresses, number), daemon=True)
     worker.start()
     return worker
 
 
 def call(addresses):
-    """A connection to the chief, once it listens."""
+    """Connects to the chief as soon as it listens, and returns the connection."""
     port = int(addresses[0].rpartition(":")[2])
     while True:
         try:
@@ -43,12 +43,12 @@ def call(addresses):
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_all_go_on_when_the_last_has_come(order, addresses):
     *early, last = order
-    waiting = [begun(addresses, number) for number in early]
+    waiting = [start_worker(addresses, number) for number in early]
     for worker in waiting:
         worker.join(0.5)
         assert worker.is_alive()
 
-    for worker in [*waiting, begun(addresses, last)]:
+    for worker in [*waiting, start_worker(addresses, last)]:
         worker.join(10)
         assert not worker.is_alive()
 
@@ -56,13 +56,13 @@ def test_all_go_on_when_the_last_has_come(order, addresses):
 @pytest.mark.parametrize("stranger", [b"GET / HTTP/1.1\r\n\r\n", b"0\n", b"3\n", b"-1\n", b"2\n"])
 def test_strangers_and_workers_that_left_are_not_counted(stranger, addresses):
     """The last one says that it is worker 2, and hangs up."""
-    chief, first = begun(addresses, 0), begun(addresses, 1)
+    chief, first = start_worker(addresses, 0), start_worker(addresses, 1)
     with call(addresses) as caller:
         caller.sendall(stranger)
     chief.join(1)
     assert chief.is_alive() and first.is_alive()
 
-    for worker in (begun(addresses, 2), chief, first):
+    for worker in (start_worker(addresses, 2), chief, first):
         worker.join(10)
         assert not worker.is_alive()
 
@@ -70,13 +70,13 @@ def test_strangers_and_workers_that_left_are_not_counted(stranger, addresses):
 def test_who_is_waited_for_is_said(addresses, caplog, monkeypatch):
     monkeypatch.setattr(meeting, "SECONDS_OF_PATIENCE", 0.3)
 
-    first = begun(addresses, 1)
+    first = start_worker(addresses, 1)
     first.join(1)
     assert caplog.messages == [f"Waiting for worker 0 at {addresses[0]}."]
-    chief = begun(addresses, 0)
+    chief = start_worker(addresses, 0)
     chief.join(1)
     assert caplog.messages[1:] == ["Waiting for worker 2 at elsewhere:2."]
-    begun(addresses, 2)
+    start_worker(addresses, 2)
     chief.join(10)
 
     assert not chief.is_alive()
@@ -85,10 +85,10 @@ def test_who_is_waited_for_is_said(addresses, caplog, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("worker", [0, 1])
 def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path):
-    told = {"cluster": {"worker": [addresses[0], "localhost:1"]}}
+    config = {"cluster": {"worker": [addresses[0], "localhost:1"]}}
     if worker:
-        told["cluster"]["worker"].reverse()
-    told["task"] = {"type": "worker", "index": worker}
+        config["cluster"]["worker"].reverse()
+    config["task"] = {"type": "worker", "index": worker}
     script = (
         "import signal\n"
         "from suite.placement import meeting\n"
@@ -100,7 +100,7 @@ def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path)
     )
     waiting = subprocess.Popen(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(told)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -48,10 +48,10 @@ def test_what_grpc_prefers_to_no_proxy_is_changed_in_its_place():
 
 
 @pytest.mark.parametrize(
-    ("exceptions", "warned_of"),
+    ("exceptions", "hosts"),
     [("", "10.0.0.1,worker.net"), (".net,10.0.0.0/8", None), ("worker.net", "10.0.0.1")],
 )
-def test_other_hosts_that_the_proxy_would_get_are_named(exceptions, warned_of, caplog):
+def test_other_hosts_that_the_proxy_would_get_are_named(exceptions, hosts, caplog):
     no_proxy(
         ["worker.net:1", "localhost:1", "10.0.0.1:2"],
         http_proxy="http://proxy:1",
@@ -59,13 +59,13 @@ def test_other_hosts_that_the_proxy_would_get_are_named(exceptions, warned_of, c
     )
 
     assert [message.rpartition("name ")[2] for message in caplog.messages] == (
-        [f"{warned_of}."] if warned_of else []
+        [f"{hosts}."] if hosts else []
     )
 
 
 @pytest.fixture
 def environment():
-    """That of a worker whose traffic goes to a proxy that never answers."""
+    """The environment of a worker with a proxy that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         yield {**os.environ, "PYTHONPATH": str(ROOT), "http_proxy": address, "no_proxy": ""}
@@ -93,5 +93,5 @@ def test_workers_on_this_machine_connect_though_there_is_a_proxy(environment, ad
     workers = [worker(environment, number, addresses) for number in (0, 1)]
 
     for process in workers:
-        printed, _ = process.communicate(timeout=60)
-        assert printed == "begun\n2 replicas\n"
+        output, _ = process.communicate(timeout=60)
+        assert output == "begun\n2 replicas\n"

@@ -29,11 +29,11 @@ def numbered(count):
 def test_a_lost_worker_is_said_in_one_sentence(hosts, error, monkeypatch):
     monkeypatch.setattr("suite.placement.replicas.many_hosts", lambda placement: hosts > 1)
 
-    with pytest.raises(error) as said, reporting_lost_worker(connect("one_device"), "go on so"):
+    with pytest.raises(error) as caught, reporting_lost_worker(connect("one_device"), "go on so"):
         raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: Socket closed")
 
     if hosts > 1:
-        assert str(said.value) == "another worker is gone, or cannot be reached; go on so"
+        assert str(caught.value) == "another worker is gone, or cannot be reached; go on so"
 
 
 @pytest.mark.parametrize("size", [24, 23, 25])
@@ -42,19 +42,19 @@ def test_replicas_share_a_batch_and_see_every_example_once(size):
     make = shuffled_batches(numbered(size), 8, seed=0)
     steps = -(-size // 8)
     shares = distribute(functools.partial(make, 0), placement)
-    seen = []
+    numbers = []
 
     for whole, batch in zip(make(0).take(steps), shares, strict=False):
         inputs, _, *weights = (
-            [np.asarray(part) for part in placement.experimental_local_results(each)]
-            for each in batch
+            [np.asarray(part) for part in placement.experimental_local_results(values)]
+            for values in batch
         )
         [weights] = weights or [[np.ones(len(part)) for part in inputs]]
-        seen += [x for xs, ws in zip(inputs, weights, strict=True) for x in xs[ws > 0, 0]]
+        numbers += [x for xs, ws in zip(inputs, weights, strict=True) for x in xs[ws > 0, 0]]
         average = np.mean([np.mean(xs[:, 0] * ws) for xs, ws in zip(inputs, weights, strict=True)])
         assert average == pytest.approx(np.mean(whole[0]))
 
-    assert sorted(seen) == list(range(size))
+    assert sorted(numbers) == list(range(size))
 
 
 def test_shards_of_a_batch_are_distorted_as_the_batch_is():
@@ -93,7 +93,7 @@ def test_uneven_batches_teach_replicas_what_they_teach_one_device():
 def test_evaluation_is_that_of_one_device():
     """Of batches that two replicas can't share evenly."""
     examples = Examples(np.arange(9, dtype="f4")[:, None], np.arange(9, dtype="f4") ** 2)
-    found = []
+    logs = []
     for name in ("one_device", "mirrored"):
         placement = connect(name)
         keras.utils.set_random_seed(0)
@@ -102,9 +102,9 @@ def test_evaluation_is_that_of_one_device():
             model.compile("sgd", "mse", metrics=["mae"])
         dataset, steps = distribute_passes(batches(examples, 5), placement)
         with fit_on_replicas(placement):
-            found.append([model.evaluate(dataset, steps=steps, verbose=0) for _ in range(2)])
+            logs.append([model.evaluate(dataset, steps=steps, verbose=0) for _ in range(2)])
 
-    np.testing.assert_allclose(*found, rtol=1e-6)
+    np.testing.assert_allclose(*logs, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["one_device", "mirrored"])
@@ -138,11 +138,11 @@ def test_replicas_draw_seeds_of_their_own():
     with placement.scope():
         seeds = keras.random.SeedGenerator(0)
 
-    drawn = [
+    seeds_of_runs = [
         np.stack(
             placement.experimental_local_results(placement.run(seed_of_replica, args=(seeds,)))
         )
         for _ in range(2)
     ]
 
-    assert len(np.unique(np.concatenate(drawn), axis=0)) == 4
+    assert len(np.unique(np.concatenate(seeds_of_runs), axis=0)) == 4

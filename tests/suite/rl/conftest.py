@@ -5,14 +5,14 @@ from gymnasium import spaces
 
 
 class Corridor(gymnasium.Env):
-    """Three steps long. What is seen is the step; each step is rewarded by its number."""
+    """Episodes of three steps, whose observations and rewards are the number of the step."""
 
     observation_space = spaces.Discrete(4, start=1)
     action_space = spaces.Box(np.array([0.0, -4.0], "f4"), np.array([10.0, 4.0], "f4"))
 
     def __init__(self, fails=False, cut_off=False, render_mode=None):
         self.fails, self.cut_off, self.render_mode = fails, cut_off, render_mode
-        self.asked = []
+        self.received = []
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -22,7 +22,7 @@ class Corridor(gymnasium.Env):
     def step(self, action):
         if self.fails and self.number == 2:
             raise ValueError("the lamp went out")
-        self.asked.append(action)
+        self.received.append(action)
         self.number += 1
         over = self.number == 3
         return self.number + 1, float(self.number), over and not self.cut_off, over, {}
@@ -33,7 +33,11 @@ class Unbounded(Corridor):
 
 
 class Ring(gymnasium.Env):
-    """Two places, by number. To move on is worth 1, to stay nothing. Never ends by itself."""
+    """Two places, between which action 1 moves, for a reward of 1; action 0 stays, for none.
+
+    Args:
+        ends_after: The steps of an episode, or None for an episode without end.
+    """
 
     observation_space = spaces.Discrete(2)
     action_space = spaces.Discrete(2)
@@ -54,7 +58,7 @@ class Ring(gymnasium.Env):
 
 @pytest.fixture
 def rings():
-    """Lets Gymnasium know of rings whose episodes are cut off, end, or neither."""
+    """Registers rings in Gymnasium whose episodes are cut off, end, or never end."""
     gymnasium.register("Ring-v0", Ring, max_episode_steps=3)
     gymnasium.register("EndingRing-v0", Ring, kwargs={"ends_after": 3})
     gymnasium.register("EndlessRing-v0", Ring)
@@ -65,7 +69,7 @@ def rings():
 
 @pytest.fixture
 def corridors():
-    """Lets Gymnasium know of environments that can be worked out by hand."""
+    """Registers environments in Gymnasium whose returns are known."""
     gymnasium.register("Corridor-v0", Corridor)
     gymnasium.register("Broken-v0", Corridor, kwargs={"fails": True})
     gymnasium.register("Unbounded-v0", Unbounded)

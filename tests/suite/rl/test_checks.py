@@ -12,12 +12,12 @@ pytestmark = pytest.mark.usefixtures("rings")
 
 
 class Sound(gymnasium.Env):
-    """Five steps with nothing wrong, to be spoilt by subclasses."""
+    """A correct environment with episodes of five steps; every subclass makes one mistake."""
 
     observation_space = spaces.Box(-1, 1, (2,))
     action_space = spaces.Discrete(2)
 
-    def observed(self):
+    def observation(self):
         return self.np_random.uniform(-1, 1, 2).astype("f4")
 
     def reward(self):
@@ -26,25 +26,25 @@ class Sound(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.steps = 0
-        return self.observed(), {}
+        return self.observation(), {}
 
     def step(self, action):
         self.steps += 1
-        return self.observed(), self.reward(), self.steps == 5, False, {}
+        return self.observation(), self.reward(), self.steps == 5, False, {}
 
 
 class SeesNaN(Sound):
-    def observed(self):
+    def observation(self):
         return np.array([0, np.nan], "f4")
 
 
 class SeesNaNLater(Sound):
-    def observed(self):
+    def observation(self):
         return np.full(2, np.nan if getattr(self, "steps", 0) == 3 else 0, "f4")
 
 
 class WrongShape(Sound):
-    def observed(self):
+    def observation(self):
         return np.zeros(3, "f4")
 
 
@@ -89,22 +89,24 @@ class WholeReward(Sound):
 
 
 class DoublePrecision(Sound):
-    def observed(self):
-        return super().observed().astype("f8")
+    def observation(self):
+        return super().observation().astype("f8")
 
 
 class IgnoresSeed(Sound):
-    def observed(self):
+    def observation(self):
         return np.random.uniform(-1, 1, 2).astype("f4")
 
 
 @pytest.fixture
-def registered():
-    def register(environment):
+def register():
+    """Registers an environment in Gymnasium, and returns its name."""
+
+    def register_toy(environment):
         gymnasium.register("Toy-v0", environment)
         return "Toy-v0"
 
-    yield register
+    yield register_toy
     gymnasium.registry.pop("Toy-v0", None)
 
 
@@ -122,14 +124,14 @@ def registered():
         (NoSeed, "unexpected keyword argument 'seed'.*can be passed a `seed`"),
     ],
 )
-def test_a_broken_rule_is_named(registered, environment, message):
+def test_a_broken_rule_is_named(register, environment, message):
     with pytest.raises(InputError, match=f"must keep Gymnasium's rules. Received: .*{message}"):
-        check_environment(registered(environment))
+        check_environment(register(environment))
 
 
 @pytest.mark.parametrize("environment", [Sound, WholeReward])
-def test_what_is_sound_is_taken_in_silence(registered, environment, caplog):
-    check_environment(registered(environment))
+def test_what_is_sound_is_taken_in_silence(register, environment, caplog):
+    check_environment(register(environment))
 
     assert not caplog.records
 
@@ -142,9 +144,9 @@ def test_what_is_sound_is_taken_in_silence(registered, environment, caplog):
         (IgnoresSeed, "non-deterministic"),
     ],
 )
-def test_what_can_be_played_is_taken_with_a_warning(registered, environment, message, caplog):
+def test_what_can_be_played_is_taken_with_a_warning(register, environment, message, caplog):
     with caplog.at_level(logging.WARNING):
-        check_environment(registered(environment))
+        check_environment(register(environment))
 
     assert message in caplog.text and "\x1b" not in caplog.text
 
@@ -164,12 +166,12 @@ def test_episodes_that_end_are_fine(name, caplog):
     assert not caplog.records
 
 
-def test_constant_actions_find_what_chance_does_not(registered):
+def test_constant_actions_find_what_chance_does_not(register):
     class Corner(Sound):
         def step(self, action):
             self.idle = getattr(self, "idle", 0) + 1 if action == 1 else 0
-            observed, reward, *_ = super().step(action)
-            return observed, reward, action == 0, False, {}
+            observation, reward, *_ = super().step(action)
+            return observation, reward, action == 0, False, {}
 
     with pytest.raises(InputError, match="must end its episodes"):
-        check_environment(registered(Corner))
+        check_environment(register(Corner))

@@ -10,14 +10,14 @@ pytestmark = pytest.mark.usefixtures("corridors", "rings")
 def test_the_step_after_an_end_is_none():
     environments = Environments("Corridor-v0", 2)
 
-    seen = [environments.reset(0)]
+    observations = [environments.reset(0)]
     rows = [environments.step(np.zeros((2, 2), "f4")) for _ in range(6)]
-    seen += [row[0] for row in rows]
+    observations += [row[0] for row in rows]
 
     _, rewards, terminated, _, valid, returns, lengths = (
-        np.stack(each)[:, 0] for each in zip(*rows, strict=True)
+        np.stack(column)[:, 0] for column in zip(*rows, strict=True)
     )
-    assert np.stack(seen)[:, 0].argmax(axis=-1).tolist() == [0, 1, 2, 3, 0, 1, 2]
+    assert np.stack(observations)[:, 0].argmax(axis=-1).tolist() == [0, 1, 2, 3, 0, 1, 2]
     assert rewards.tolist() == [1, 2, 3, 0, 1, 2]
     assert terminated.tolist() == [False, False, True, False, False, False]
     assert valid.tolist() == [True, True, True, False, True, True]
@@ -32,18 +32,18 @@ def test_actions_fill_the_bounds_and_stay_inside():
     for action in ([-1.0, 0.0], [0.5, 1.0], [7.0, -7.0]):
         environments.step(np.array([action], "f4"))
 
-    asked = environments._vector.envs[0].unwrapped.asked
-    np.testing.assert_allclose(asked, [[0, 0], [7.5, 4], [10, -4]])
+    received = environments._vector.envs[0].unwrapped.received
+    np.testing.assert_allclose(received, [[0, 0], [7.5, 4], [10, -4]])
     assert environments.spaces.action_bounds == ((0.0, -4.0), (10.0, 4.0))
 
 
 def test_observations_are_scaled_by_their_bounds_where_there_are_any():
-    found = Environments("CartPole-v1", 3)
+    environments = Environments("CartPole-v1", 3)
 
-    assert found.spaces.observation_dim == 4 and found.spaces.num_actions == 2
-    assert found.spaces.observation_scale == pytest.approx([1 / 4.8, 1, 1 / 0.41887903, 1])
-    assert found.reset(0).shape == (3, 4)
-    assert found.solved_at == 475
+    assert environments.spaces.observation_dim == 4 and environments.spaces.num_actions == 2
+    assert environments.spaces.observation_scale == pytest.approx([1 / 4.8, 1, 1 / 0.41887903, 1])
+    assert environments.reset(0).shape == (3, 4)
+    assert environments.solved_at == 475
 
 
 def test_the_same_seed_begins_alike():
@@ -90,7 +90,7 @@ def test_numbers_without_bounds_stay_as_they_are():
 
     environments.step(np.array([[-70.0]], "f4"))
 
-    np.testing.assert_allclose(environments._vector.envs[0].unwrapped.asked, [[-70]])
+    np.testing.assert_allclose(environments._vector.envs[0].unwrapped.received, [[-70]])
 
 
 @pytest.mark.parametrize("name", ["EndlessRing-v0", "CartPole-v1"])

@@ -39,8 +39,8 @@ def test_a_model_is_told_what_it_will_see_and_do():
         "action_bounds": ((-2.0,), (2.0,)),
         "action_choices": None,
     }
-    told = load("Pendulum-v1", flatten=False).model_arguments
-    assert told["observation_shape"] == (3,) and "observation_dim" not in told
+    arguments = load("Pendulum-v1", flatten=False).model_arguments
+    assert arguments["observation_shape"] == (3,) and "observation_dim" not in arguments
 
 
 def test_flattening_is_mentioned_once(caplog):

@@ -32,7 +32,9 @@ def test_nothing_is_reported_of_what_was_not_trained():
 
 
 def test_each_environment_plays_one_episode():
-    returns = returns_of(lambda seen: np.zeros((3, 2)), Environments("Corridor-v0", 3), seed=0)
+    returns = returns_of(
+        lambda observations: np.zeros((3, 2)), Environments("Corridor-v0", 3), seed=0
+    )
 
     assert returns.tolist() == [6, 6, 6]
 
@@ -40,16 +42,16 @@ def test_each_environment_plays_one_episode():
 def test_an_episode_that_is_as_long_as_it_may_be_counts():
     environments = Environments("EndlessRing-v0", 2, max_episode_steps=4)
 
-    assert returns_of(lambda seen: np.ones(2), environments, seed=0).tolist() == [4, 4]
+    assert returns_of(lambda observations: np.ones(2), environments, seed=0).tolist() == [4, 4]
 
 
 def test_an_episode_without_end_is_refused(monkeypatch):
     monkeypatch.setattr("suite.rl.evaluation.LONGEST_EPISODE", 20)
 
     with pytest.raises(InputError, match="must end its episodes within 20 steps"):
-        returns_of(lambda seen: np.zeros(2), Environments("CliffWalking-v1", 2), seed=0)
+        returns_of(lambda observations: np.zeros(2), Environments("CliffWalking-v1", 2), seed=0)
 
 
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(InputError, match=r"one that can be drawn\. Received: Broken-v0"):
-        film("Broken-v0", lambda seen: np.zeros((1, 2)), seed=0)
+        film("Broken-v0", lambda observations: np.zeros((1, 2)), seed=0)

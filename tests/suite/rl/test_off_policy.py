@@ -21,7 +21,7 @@ DISCOUNT = 0.5
 
 
 class DeepQ(OffPolicyPlayer):
-    """Learns what each action is worth."""
+    """Learns the value of every action."""
 
     epsilon = keras.optimizers.schedules.PolynomialDecay(1.0, 50, 0.2)
 
@@ -145,8 +145,8 @@ def test_a_target_follows_its_network(rate, period, expected):
     assert followed == expected
 
 
-def copied(player, other):
-    """Gives another player all that a checkpoint and its state hold."""
+def copy_state(player, other):
+    """Gives another player all variables and the state of a player, and returns it."""
     other.optimizer.build(other.trainable_variables)
     for name in ("variables", "metrics_variables"):
         for to, variable in zip(getattr(other, name), getattr(player, name), strict=True):
@@ -160,14 +160,14 @@ def copied(player, other):
 def test_it_goes_on_from_its_state_to_the_same_steps():
     player = learner(target_rate=0.1)
     fit(player)
-    other = copied(player, learner(target_rate=0.1))
+    other = copy_state(player, learner(target_rate=0.1))
 
-    histories = [fit(each, steps=5, epochs=2) for each in (player, other)]
+    histories = [fit(one, steps=5, epochs=2) for one in (player, other)]
 
     assert histories[0] == histories[1]
     for one, two in zip(player.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    states = [each.state()["replays"][0] for each in (player, other)]
+    states = [one.state()["replays"][0] for one in (player, other)]
     assert states[0]["next"] == states[1]["next"]
     for name, array in states[0]["arrays"].items():
         np.testing.assert_array_equal(array, states[1]["arrays"][name])
@@ -189,7 +189,7 @@ def test_two_replicas_learn_as_one_from_replays_of_their_own():
 
     history = fit(player, steps=150)
 
-    assert [played.num_envs for played in player.played] == [2, 2]
+    assert [environments.num_envs for environments in player.played] == [2, 2]
     assert [replay.capacity for replay in player.replays.values()] == [100, 100]
     for values in (player.get_weights(), player.target.network.get_weights()):
         np.testing.assert_allclose(values[0], [[1, 2]] * 2, atol=0.15)

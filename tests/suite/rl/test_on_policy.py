@@ -37,16 +37,16 @@ def rollout(terminated=False, truncated=False):
 def test_advantages_by_hand(ends, expected):
     values = tf.constant([[1.0], [2.0], [3.0], [4.0], [5.0]])
 
-    found = advantages(rollout(**ends), values, discount=0.5, gae_lambda=0.5)
+    estimates = advantages(rollout(**ends), values, discount=0.5, gae_lambda=0.5)
 
-    assert found.numpy()[:, 0].tolist() == pytest.approx(expected)
+    assert estimates.numpy()[:, 0].tolist() == pytest.approx(expected)
 
 
 def test_with_lambda_1_advantages_are_returns_of_n_steps_less_the_value():
     values = tf.constant([[1.0], [2.0], [3.0], [4.0], [5.0]])
 
-    found = advantages(rollout(), values, discount=0.5, gae_lambda=1.0)
+    estimates = advantages(rollout(), values, discount=0.5, gae_lambda=1.0)
 
     returns = [1 + 2 / 2 + 0 + 3 / 8 + 5 / 16, 2 + 0 + 3 / 4 + 5 / 8, 3 / 2 + 5 / 4, 3 + 5 / 2]
     expected = np.subtract(returns, [1, 2, 3, 4])
-    assert found.numpy()[:, 0].tolist() == pytest.approx(expected.tolist())
+    assert estimates.numpy()[:, 0].tolist() == pytest.approx(expected.tolist())

@@ -87,4 +87,4 @@ def test_what_cannot_be_saved_begins_new_episodes(caplog):
 
         assert "New episodes begin" in caplog.text
         assert other.cost.env_steps == 7
-        assert [played.observations for played in other.played] == [None]
+        assert [environments.observations for environments in other.played] == [None]

@@ -10,9 +10,9 @@ FIELDS = {"picture": tf.TensorSpec((2, 2), "uint8"), "reward": tf.TensorSpec((),
 
 def filled(numbers, capacity=5):
     replay = Replay(capacity, FIELDS)
-    for some in numbers:
-        some = np.asarray(some)
-        replay.add({"picture": some[:, None, None] * np.ones((2, 2), "u1"), "reward": some * 1.0})
+    for batch in numbers:
+        batch = np.asarray(batch)
+        replay.add({"picture": batch[:, None, None] * np.ones((2, 2), "u1"), "reward": batch * 1.0})
     return replay
 
 

@@ -15,8 +15,8 @@ def test_a_rollout_goes_on_where_the_last_one_ended():
 
     one, two = (collect(model.act, environments, 3, tf.constant([0, n])) for n in range(2))
 
-    where = tf.argmax(tf.concat([one.observations, two.observations], 0), -1)[:, 0]
-    assert where.numpy().tolist() == [0, 1, 2, 3, 3, 0, 1, 2]
+    steps = tf.argmax(tf.concat([one.observations, two.observations], 0), -1)[:, 0]
+    assert steps.numpy().tolist() == [0, 1, 2, 3, 3, 0, 1, 2]
     assert one.valid.numpy().all()
     assert two.valid.numpy()[:, 0].tolist() == [False, True, True]
     assert one.actions.shape == (3, 2, 2)

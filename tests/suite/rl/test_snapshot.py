@@ -19,14 +19,14 @@ class Board:
         self.me = self
 
 
-def copied(state):
-    """A state, which must be made of dicts, lists, arrays and what JSON holds."""
+def copy_of(state):
+    """A copy of a state; asserts that it has only dicts, lists, arrays and values of JSON."""
     match state:
         case dict():
             assert all(isinstance(name, str) for name in state)
-            return {name: copied(part) for name, part in state.items()}
+            return {name: copy_of(part) for name, part in state.items()}
         case list():
-            return [copied(item) for item in state]
+            return [copy_of(item) for item in state]
         case np.ndarray():
             assert state.dtype == np.uint8
             return state.copy()
@@ -35,14 +35,14 @@ def copied(state):
 
 
 def test_object_comes_back_as_it_was():
-    board, made = Board(1), Board(2)
+    board, target = Board(1), Board(2)
     board.pieces[1, 2], board.turn = 7, float("inf")
     board.last.append(3)
     board.random.random(5)
 
-    back = restored(made, copied(snapshot(board)))
+    back = restored(target, copy_of(snapshot(board)))
 
-    assert back is made and back.me is made
+    assert back is target and back.me is target
     assert back.turn == float("inf") and back.pieces.dtype == np.int8
     np.testing.assert_array_equal(back.pieces, board.pieces)
     assert back.table == board.table and isinstance(back.table[1, 2], np.float32)
@@ -57,7 +57,7 @@ def test_object_comes_back_as_it_was():
 @pytest.mark.parametrize("thing", [open, 1j, {1, 2}, np.array([object()]), deque, memoryview(b"")])
 def test_only_what_can_be_seen_is_taken(thing):
     if callable(thing):  # was made alike, and stays
-        assert restored(thing, copied(snapshot(thing))) is thing
+        assert restored(thing, copy_of(snapshot(thing))) is thing
     else:
         with pytest.raises(Opaque):
             snapshot(thing)
@@ -88,7 +88,7 @@ def test_environments_go_on_as_if_nothing_had_happened(name, vectorization):
     for action in actions[:150]:
         one._vector.step(action)
 
-    other.restore(copied(one.state()))
+    other.restore(copy_of(one.state()))
 
     for action in actions[150:]:
         for a, b in zip(one._vector.step(action), other._vector.step(action), strict=True):

@@ -12,8 +12,8 @@ from suite.rl.spaces import as_arrays, as_wanted, describe, within_bounds
 ONE = spaces.Discrete(2)
 
 
-def described(observed=ONE, wanted=ONE, **options):
-    vector = SimpleNamespace(single_observation_space=observed, single_action_space=wanted)
+def description_of(observations=ONE, actions=ONE, **options):
+    vector = SimpleNamespace(single_observation_space=observations, single_action_space=actions)
     return describe(vector, "Toy-v0", **options)
 
 
@@ -30,7 +30,7 @@ def described(observed=ONE, wanted=ONE, **options):
     ],
 )
 def test_observations_become_vectors(space, numbers, scale):
-    description = described(space)
+    description = description_of(space)
     batched = batch_space(space, 2)
     batched.seed(0)
     samples = batched.sample()
@@ -48,20 +48,20 @@ def test_a_hand_and_a_number_in_one_vector():
     space = spaces.Dict({"hand": spaces.MultiBinary(2), "number": spaces.Discrete(3, start=4)})
     hands = {"hand": np.array([[0, 1], [1, 1]], np.int8), "number": np.array([5, 4])}
 
-    vectors = as_arrays(space, batch_space(space, 2), hands, described(space))
+    vectors = as_arrays(space, batch_space(space, 2), hands, description_of(space))
 
     assert vectors.tolist() == [[0, 1, 0, 1, 0], [1, 1, 1, 0, 0]]
 
 
 def test_pictures_may_keep_their_shape_and_their_bytes():
     pictures = spaces.Box(0, 255, (4, 4, 3), np.uint8)
-    description = described(pictures, flatten=False)
+    description = description_of(pictures, flatten=False)
 
     arrays = as_arrays(pictures, None, np.full((2, 4, 4, 3), 7, np.uint8), description)
 
     assert description.observation_shape == (4, 4, 3)
     assert arrays.shape == (2, 4, 4, 3) and arrays.dtype == np.uint8
-    assert described(spaces.Box(-1, 1, (2, 2)), flatten=False).observation_dtype == "float32"
+    assert description_of(spaces.Box(-1, 1, (2, 2)), flatten=False).observation_dtype == "float32"
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_pictures_may_keep_their_shape_and_their_bytes():
     ],
 )
 def test_choices_are_counted_from_0(space, actions, expected):
-    wanted = as_wanted(space, np.array(actions, np.int32))
+    values = as_wanted(space, np.array(actions, np.int32))
 
-    assert wanted.tolist() == expected and wanted.dtype == space.dtype
-    assert all(space.contains(action) for action in wanted)
-    description = described(wanted=space)
+    assert values.tolist() == expected and values.dtype == space.dtype
+    assert all(space.contains(action) for action in values)
+    description = description_of(actions=space)
     assert description.action_dtype == "int32"
     assert description.action_shape == np.shape(actions)[1:]
 
 
 def test_a_box_of_integers_is_a_choice_for_each_number():
-    assert described(wanted=spaces.Box(-2, 3, (2,), np.int32)).action_choices == (6, 6)
-    assert described(wanted=spaces.MultiDiscrete([3, 2])).action_choices == (3, 2)
-    assert described(wanted=spaces.MultiBinary(3)).action_choices == (2, 2, 2)
+    assert description_of(actions=spaces.Box(-2, 3, (2,), np.int32)).action_choices == (6, 6)
+    assert description_of(actions=spaces.MultiDiscrete([3, 2])).action_choices == (3, 2)
+    assert description_of(actions=spaces.MultiBinary(3)).action_choices == (2, 2, 2)
 
 
 @pytest.mark.parametrize("numpy", [np, ops])
@@ -105,7 +105,7 @@ def test_numbers_come_within_their_bounds(numpy):
 def test_bounds_of_a_box_are_none_where_it_has_none():
     low, high = np.array([0, -np.inf], "f4"), np.array([np.inf, np.inf], "f4")
 
-    description = described(wanted=spaces.Box(low, high))
+    description = description_of(actions=spaces.Box(low, high))
 
     assert description.action_bounds == ((0.0, None), (None, None))
     assert description.action_shape == (2,) and description.action_dtype == "float32"
@@ -120,7 +120,7 @@ def test_bounds_of_a_box_are_none_where_it_has_none():
 )
 def test_observations_without_a_fixed_size_are_refused(space, message):
     with pytest.raises(InputError, match=message):
-        described(space)
+        description_of(space)
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_observations_without_a_fixed_size_are_refused(space, message):
 )
 def test_actions_that_no_distribution_has_are_refused(space, message):
     with pytest.raises(InputError, match=message):
-        described(wanted=space)
+        description_of(actions=space)

@@ -1,4 +1,4 @@
-"""A player of corridors, and what `fit` feeds it."""
+"""A player of corridors, and the dataset with which `fit` trains it."""
 
 import keras
 import tensorflow as tf
@@ -17,25 +17,29 @@ def walker(name="Corridor-v0", num_envs=2):
 
     class Walker(OnPolicyPlayer):
         def examples(self, rollout):
-            seen = tf.reshape(rollout.observations[:-1], [-1, 4])
-            return seen, seen, tf.reshape(tf.cast(rollout.valid, tf.float32), [-1])
+            observations = tf.reshape(rollout.observations[:-1], [-1, 4])
+            return observations, observations, tf.reshape(tf.cast(rollout.valid, tf.float32), [-1])
 
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-            each = tf.reduce_sum((y_pred["policy"] - 0.5) ** 2 + y_pred["log_scale"] ** 2, axis=-1)
-            return self.mean(each, each, sample_weight)
+            losses = tf.reduce_sum(
+                (y_pred["policy"] - 0.5) ** 2 + y_pred["log_scale"] ** 2, axis=-1
+            )
+            return self.mean(losses, losses, sample_weight)
 
-    made = Walker(
+    player = Walker(
         model,
         lambda number: Environments(name, number),
         num_envs=num_envs,
         rollout_length=5,
         seed=0,
     )
-    made.compile(keras.optimizers.SGD(0.1))
-    return made
+    player.compile(keras.optimizers.SGD(0.1))
+    return player
 
 
 def ticks(num_envs=2):
+    """Batches of different seeds, one for each environment, as a player takes them."""
+
     def batch(step):
         return (tf.range(num_envs, dtype=tf.int64) + 10 * step,)
 

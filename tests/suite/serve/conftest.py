@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Server(NamedTuple):
-    """A server that listens, in a process of its own."""
+    """A server in a process of its own: its URL of REST, its address of gRPC, and its folder."""
 
     process: subprocess.Popen
     url: str
@@ -35,8 +35,8 @@ class Server(NamedTuple):
         return requests.get(f"{self.url}/v1/models/{path}", timeout=60)
 
 
-def serve(folder, *words):
-    """Begins to serve a folder on ports that are free."""
+def serve(folder, *flags):
+    """Starts a server of a folder on free ports, and returns it once it listens."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -47,24 +47,24 @@ def serve(folder, *words):
             "0",
             "--grpc-port",
             "0",
-            *words,
+            *flags,
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = []
+    lines = []
     for line in process.stdout:
-        said.append(line)
-        if found := re.search(r"(http://\S+), gRPC on (\S+)", line):
-            return Server(process, *found.groups(), folder)
+        lines.append(line)
+        if addresses := re.search(r"(http://\S+), gRPC on (\S+)", line):
+            return Server(process, *addresses.groups(), folder)
     process.stdout.close()
-    raise AssertionError("".join(said))
+    raise AssertionError("".join(lines))
 
 
 def stop(server):
-    """Asks it to end, and gives its exit code."""
+    """Stops a server, and returns its exit code."""
     server.process.send_signal(signal.SIGTERM)
     with server.process.stdout:
         return server.process.wait(60)
@@ -72,39 +72,39 @@ def stop(server):
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """A folder with an export of every app, as it is before it has learnt anything."""
+    """A folder with an export of every app, untrained."""
     folder = tmp_path_factory.mktemp("serve") / "saved_models"
     keras.utils.set_random_seed(0)
     for name in app_names():
         app = load_app(name)
         run = Run(data="embedded", quiet=True, run_dir=folder.parent / f"run-{name}")
-        opened = train(app, app.recipe(**app.tiny), run, until="open")
+        prepared = train(app, app.recipe(**app.tiny), run, until="open")
         fitted = Fitted(
-            model=opened.model,
-            networks=opened.networks,
-            data=opened.data,
+            model=prepared.model,
+            networks=prepared.networks,
+            data=prepared.data,
             config=app.recipe(**app.tiny).config,
             folder=folder.parent,
         )
-        described = {"app": name, "class_names": opened.data.description.class_names}
-        described["config"] = dataclasses.asdict(fitted.config)
+        metadata = {"app": name, "class_names": prepared.data.description.class_names}
+        metadata["config"] = dataclasses.asdict(fitted.config)
         write_saved_model(
-            folder / name, fitted.networks, app.endpoints(fitted), app.example(fitted), described
+            folder / name, fitted.networks, app.endpoints(fitted), app.example(fitted), metadata
         )
     return folder
 
 
 @pytest.fixture(scope="session")
 def server(exported):
-    """Serves every app."""
-    begun = serve(exported)
-    yield begun
-    stop(begun)
+    """A server of every app."""
+    server = serve(exported)
+    yield server
+    stop(server)
 
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
-    """A folder with every toy."""
+    """A folder with an export of every toy model."""
     folder = tmp_path_factory.mktemp("toys") / "saved_models"
     for name in TOYS:
         save(folder, name)
@@ -113,15 +113,15 @@ def toys(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_server(toys):
-    """Serves every toy, as one that listens on IPv6 and lets a page of elsewhere ask."""
-    begun = serve(toys, "--host", "::1", "--cors-origin", "https://example.com")
-    yield begun
-    stop(begun)
+    """A server of every toy model, which listens on IPv6 and answers pages of one other origin."""
+    server = serve(toys, "--host", "::1", "--cors-origin", "https://example.com")
+    yield server
+    stop(server)
 
 
 @pytest.fixture
 def copied(exported, tmp_path):
-    """A folder of one's own, with iris alone."""
+    """A copy of the export of iris alone, which a test may change."""
     folder = tmp_path / "saved_models"
     shutil.copytree(exported / "iris", folder / "iris")
     return folder

@@ -9,7 +9,7 @@ from suite.serve.batching import Batcher, Limits
 
 
 class Slow:
-    """Squares, but not before it is let go; notes how many examples it was given."""
+    """Squares its inputs once `may_go` is set, and notes the sizes of its batches."""
 
     def __init__(self):
         self.sizes, self.may_go = [], threading.Event()
@@ -22,8 +22,8 @@ class Slow:
         return {"y": inputs["x"] ** 2}
 
 
-def asked(function, questions, limits=Limits()):  # noqa: B008
-    """The answers, or errors, to questions of which all but the first wait together."""
+def ask_together(function, questions, limits=Limits()):  # noqa: B008
+    """The answers or errors to questions, of which all but the first wait for the same batch."""
 
     async def ask():
         with ThreadPoolExecutor() as executor:
@@ -41,7 +41,7 @@ def test_each_gets_its_own_and_those_that_wait_go_together():
     slow = Slow()
     questions = [[0], [1], [2, 3], [4]]
 
-    answers = asked(slow, questions)
+    answers = ask_together(slow, questions)
 
     assert [answer["y"].tolist() for answer in answers] == [[0], [1], [4, 9], [16]]
     assert sum(slow.sizes) == 5
@@ -51,7 +51,7 @@ def test_each_gets_its_own_and_those_that_wait_go_together():
 def test_a_batch_is_no_larger_than_it_may_be():
     slow = Slow()
 
-    asked(slow, [[0]] * 7, Limits(batch_size=3))
+    ask_together(slow, [[0]] * 7, Limits(batch_size=3))
 
     assert slow.sizes == [3, 3, 1]
 
@@ -59,7 +59,7 @@ def test_a_batch_is_no_larger_than_it_may_be():
 def test_a_request_larger_than_a_batch_goes_alone():
     slow = Slow()
 
-    answers = asked(slow, [[0], [1] * 5, [2]], Limits(batch_size=3))
+    answers = ask_together(slow, [[0], [1] * 5, [2]], Limits(batch_size=3))
 
     assert slow.sizes == [1, 5, 1]
     assert answers[1]["y"].tolist() == [1] * 5
@@ -68,14 +68,14 @@ def test_a_request_larger_than_a_batch_goes_alone():
 def test_only_equal_shapes_go_together():
     slow = Slow()
 
-    answers = asked(slow, [[[1, 2]], [[3, 4]], [[5]], [[6]]])
+    answers = ask_together(slow, [[[1, 2]], [[3, 4]], [[5]], [[6]]])
 
     assert [answer["y"].tolist() for answer in answers] == [[[1, 4]], [[9, 16]], [[25]], [[36]]]
     assert slow.sizes == [2, 2]
 
 
 def test_one_that_fails_does_not_harm_the_others():
-    answers = asked(Slow(), [[1], [-1], [2]])
+    answers = ask_together(Slow(), [[1], [-1], [2]])
 
     assert isinstance(answers[1], ValueError)
     assert [answers[n]["y"].tolist() for n in (0, 2)] == [[1], [4]]
@@ -129,8 +129,8 @@ def test_a_client_that_went_away_takes_nobody_along(gone):
 
     answers = asyncio.run(ask())
 
-    left = [n for n in range(3) if n != gone]
-    assert [answers[n]["y"].tolist() for n in left] == [[n * n] for n in left]
+    others = [n for n in range(3) if n != gone]
+    assert [answers[n]["y"].tolist() for n in others] == [[n * n] for n in others]
 
 
 def test_answers_of_other_lengths_than_the_questions_come_whole():
@@ -141,6 +141,6 @@ def test_answers_of_other_lengths_than_the_questions_come_whole():
 
     doubled.sizes, doubled.may_go = slow.sizes, slow.may_go
 
-    answers = asked(doubled, [[0], [1], [2, 3]])
+    answers = ask_together(doubled, [[0], [1], [2, 3]])
 
     assert [answer["y"].tolist() for answer in answers] == [[0, 0], [1, 1], [4, 4, 9, 9]]

@@ -1,4 +1,4 @@
-"""What the page on serving says can be done."""
+"""The examples of the page on serving work."""
 
 import re
 from pathlib import Path
@@ -22,10 +22,10 @@ def test_clients_of_the_docs_get_answers(block, server, capsys):
 
 
 def test_the_compose_file_serves_applications():
-    written = yaml.safe_load((DOCS / "compose.yaml").read_text())
+    compose = yaml.safe_load((DOCS / "compose.yaml").read_text())
 
-    models = written["configs"]["models"]["content"]
+    models = compose["configs"]["models"]["content"]
     assert {*re.findall(r'name: "(\w+)" base_path: "/models/\1"', models)} <= {*app_names()}
-    [volume] = written["services"]["serving"]["volumes"]
+    [volume] = compose["services"]["serving"]["volumes"]
     assert volume.endswith(":/models:ro")
     assert (DOCS / volume.partition(":")[0]).resolve() == DOCS.parent / "saved_models"

@@ -32,23 +32,23 @@ def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
 
     assert main(words) == 2
 
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("flag", ["--port", "--grpc-port"])
 def test_a_port_in_use_is_said(flag, tmp_path, capsys):
     (tmp_path / "models" / "iris" / "1").mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = str(other.getsockname()[1])
-        ports = {"--port": "0", "--grpc-port": "0", flag: taken}
+        port = str(other.getsockname()[1])
+        ports = {"--port": "0", "--grpc-port": "0", flag: port}
 
         assert main(["models", *(word for pair in ports.items() for word in pair)]) == 2
 
-    said = capsys.readouterr().err
-    assert taken in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert port in error
+    assert error.count("\n") == 1
 
 
 def test_what_is_not_installed_is_said(tmp_path, capsys, monkeypatch):

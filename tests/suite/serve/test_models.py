@@ -22,11 +22,11 @@ def test_a_link_into_nowhere_keeps_nobody_from_answering(tmp_path, monkeypatch):
 
 def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
-    begun, may_end = threading.Event(), threading.Event()
+    started, may_end = threading.Event(), threading.Event()
 
     def load(self, number):
         if number == 2:
-            begun.set()
+            started.set()
             may_end.wait(30)
         return Version(number, {}, {})
 
@@ -37,7 +37,7 @@ def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path,
         await model.refresh()
         (tmp_path / "2").mkdir()
         refreshing = asyncio.create_task(model.refresh())
-        await asyncio.to_thread(begun.wait)
+        await asyncio.to_thread(started.wait)
         try:
             before = await asyncio.wait_for(model.version(1), timeout=5)
         finally:

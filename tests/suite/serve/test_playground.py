@@ -1,4 +1,4 @@
-"""The page that the server shows, in a browser that nobody sees: real clicks, strokes and keys."""
+"""The page of the server in a headless browser, with real clicks, strokes and keys."""
 
 import re
 import shutil
@@ -20,32 +20,32 @@ def browser():
         pytest.skip("Chromium is not installed")
     playwright.expect.set_options(timeout=30_000)
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
 def visit(browser):
-    """Opens a server's page, on which nothing may go wrong."""
-    wrong, pages = [], []
+    """Opens the page of a server, and fails at the end if the page reported an error."""
+    errors, pages = [], []
 
-    def opened(server, **options):
+    def open_page(server, **options):
         page = browser.new_page(**options)
-        page.on("pageerror", lambda error: wrong.append(error))
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(error))
+        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
         page.goto(server.url)
         pages.append(page)
         return page
 
-    yield opened
+    yield open_page
     for page in pages:
         page.close()
-    assert not wrong
+    assert not errors
 
 
 def shades(canvas):
-    """How many colours a canvas shows."""
+    """The number of colours on a canvas."""
     return canvas.evaluate(
         "c => new Set(new Uint32Array(c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data.buffer)).size"
@@ -118,8 +118,8 @@ def test_a_file_that_is_no_picture_is_said(toy_server, browser, tmp_path):
         page.goto(toy_server.url)
         page.locator("#letters input").set_input_files(tmp_path / "letter.png")
 
-        said = re.compile("letters: the model refuses")
-        playwright.expect(page.locator("#state")).to_have_text(said)
+        message = re.compile("letters: the model refuses")
+        playwright.expect(page.locator("#state")).to_have_text(message)
     finally:
         page.close()
 
@@ -170,7 +170,7 @@ def test_dragging_and_keys_change_the_image(page):
     playwright.expect(canvas).to_have_js_property("height", 16)
     box = plane.bounding_box()
 
-    def changed_by(action):
+    def assert_changed_by(action):
         before = pixels(canvas)
         action()
         page.wait_for_function(
@@ -183,12 +183,12 @@ def test_dragging_and_keys_change_the_image(page):
         page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 40, steps=4)
         page.mouse.up()
 
-    changed_by(drag)
+    assert_changed_by(drag)
     assert plane.locator("i").evaluate("dot => parseFloat(dot.style.left)") > 80
     for _ in range(10):
         plane.press("ArrowLeft")
-    changed_by(lambda: plane.press("ArrowDown"))
-    changed_by(section.get_by_role("button", name="Another plane").click)
+    assert_changed_by(lambda: plane.press("ArrowDown"))
+    assert_changed_by(section.get_by_role("button", name="Another plane").click)
     red, green, blue, _ = canvas.evaluate(
         "c => [...c.getContext('2d').getImageData(23, 0, 1, 1).data]"
     )

@@ -18,18 +18,18 @@ pytest.importorskip("ray", reason="Ray is not installed")
 def test_replicas_answer_as_one_process_does(toys, toy_server, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-    words = [str(toys), "--engine", "ray", "--replicas", "1", "--port", str(port)]
-    printed = tmp_path / "printed"
-    with printed.open("w") as file:
+    arguments = [str(toys), "--engine", "ray", "--replicas", "1", "--port", str(port)]
+    output = tmp_path / "output"
+    with output.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "suite.serve", *words],
+            [sys.executable, "-m", "suite.serve", *arguments],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
     picture = io.BytesIO()
     Image.new("L", (30, 20), 213).save(picture, "PNG")
-    asked = [
+    requested = [
         ("table:predict", {"json": {"instances": [[1, 3, 2]]}}),
         ("table:predict", {"json": {"instances": [[1]]}}),
         ("text:predict", {"json": {"inputs": ["\u00e9", {"b64": "/w=="}]}}),
@@ -41,18 +41,18 @@ def test_replicas_answer_as_one_process_does(toys, toy_server, tmp_path):
     ]
 
     def answers(url):
-        for path, body in asked:
+        for path, body in requested:
             method = "POST" if body else "GET"
-            said = requests.request(
+            response = requests.request(
                 method, f"{url}/v1/models/{path}".rstrip("/"), **body, timeout=60
             )
-            yield said.status_code, said.json()
+            yield response.status_code, response.json()
 
-    url, until = f"http://127.0.0.1:{port}", time.monotonic() + 180
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 180
     try:
-        while "REST and the playground" not in printed.read_text():
+        while "REST and the playground" not in output.read_text():
             assert process.poll() is None
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(0.5)
         replicas = list(answers(url))
         page = requests.get(url, timeout=60).text

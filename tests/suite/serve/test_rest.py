@@ -1,4 +1,4 @@
-"""What REST takes and gives beside plain numbers: pictures, forms, gzip, text, metadata."""
+"""REST requests and responses that are not plain numbers: pictures, forms, gzip, text, metadata."""
 
 import base64
 import gzip
@@ -40,10 +40,10 @@ def b64(content):
 def test_a_picture_as_the_body_is_answered_by_name(kind, content_type, toy_server):
     headers = {"Content-Type": content_type} if content_type else {}
 
-    said = post(toy_server, "letters", encoded("Ç", kind), headers=headers)
+    response = post(toy_server, "letters", encoded("Ç", kind), headers=headers)
 
-    assert said.status_code == 200, said.text
-    [answer] = said.json()["predictions"]
+    assert response.status_code == 200, response.text
+    [answer] = response.json()["predictions"]
     assert (answer["name"], answer["label"]) == ("Ç", 2)
     assert np.argmax(answer["probabilities"]) == 2
 
@@ -54,18 +54,18 @@ def test_every_file_of_a_form_is_answered_in_order(toy_server):
     large = encoded("A", "BMP", (700, 700))
     files = [("picture", ("a.bmp", large)), ("x", encoded("Ç")), ("picture", encoded("B", "JPEG"))]
 
-    said = requests.post(url, files=files, data={"note": "no file"}, timeout=60)
+    response = requests.post(url, files=files, data={"note": "no file"}, timeout=60)
 
-    assert [answer["name"] for answer in said.json()["predictions"]] == ["A", "Ç", "B"]
+    assert [answer["name"] for answer in response.json()["predictions"]] == ["A", "Ç", "B"]
 
 
 @pytest.mark.parametrize("words", [{}, {"signature_name": ""}, {"signature_name": "picture"}])
 def test_pictures_in_json_are_answered_by_their_signature(words, toy_server):
     rows = [b64(encoded("Ç")), b64(encoded("A", "JPEG"))]
 
-    said = toy_server.post("letters:predict", instances=rows, **words)
+    response = toy_server.post("letters:predict", instances=rows, **words)
 
-    assert [answer["name"] for answer in said.json()["predictions"]] == ["Ç", "A"]
+    assert [answer["name"] for answer in response.json()["predictions"]] == ["Ç", "A"]
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_pictures_in_json_are_answered_by_their_signature(words, toy_server):
     ],
 )
 def test_what_cannot_be_read_gets_one_sentence(model, content, headers, words, toy_server):
-    said = post(toy_server, model, content, headers=headers)
+    response = post(toy_server, model, content, headers=headers)
 
-    assert said.status_code == 400
-    assert words in said.json()["error"]
-    assert "\n" not in said.json()["error"]
+    assert response.status_code == 400
+    assert words in response.json()["error"]
+    assert "\n" not in response.json()["error"]
 
 
 def test_one_file_that_is_no_picture_does_no_harm_to_other_clients(toy_server):
@@ -127,35 +127,35 @@ def test_pictures_that_arrive_together_keep_their_answers(toy_server):
 
     with ThreadPoolExecutor(8) as clients:
         contents = [encoded(letter, size=(20 + n, 30)) for n, letter in enumerate(letters)]
-        said = clients.map(lambda content: post(toy_server, "letters", content).json(), contents)
+        answers = clients.map(lambda content: post(toy_server, "letters", content).json(), contents)
 
-    assert [answer["predictions"][0]["name"] for answer in said] == letters
+    assert [answer["predictions"][0]["name"] for answer in answers] == letters
 
 
 def test_a_packed_body_is_unpacked(toy_server):
     packed = gzip.compress(b'{"instances": [[1, 2, 0]], "signature_name": "", "id": [7]}', mtime=0)
 
-    said = post(toy_server, "table", packed, headers={"Content-Encoding": "gzip"})
+    response = post(toy_server, "table", packed, headers={"Content-Encoding": "gzip"})
 
-    assert said.json()["predictions"][0]["name"] == "middle"
+    assert response.json()["predictions"][0]["name"] == "middle"
 
 
 def test_a_form_of_very_many_parts_is_refused(toy_server):
     url = f"{toy_server.url}/v1/models/letters:predict"
 
-    said = requests.post(url, files=[("x", b"x")] * 1001, timeout=60)
+    response = requests.post(url, files=[("x", b"x")] * 1001, timeout=60)
 
-    assert said.status_code == 413
-    assert said.json()["error"] == "a form must have at most 1000 parts"
+    assert response.status_code == 413
+    assert response.json()["error"] == "a form must have at most 1000 parts"
 
 
 def test_what_is_unpacked_counts_for_the_limit(toy_server):
     bomb = gzip.compress(b" " * 65 * 2**20, mtime=0)
     assert len(bomb) < 2**20
 
-    said = post(toy_server, "table", bomb, headers={"Content-Encoding": "gzip"})
+    response = post(toy_server, "table", bomb, headers={"Content-Encoding": "gzip"})
 
-    assert said.status_code == 413
+    assert response.status_code == 413
 
 
 def test_text_bytes_and_several_inputs_go_both_ways(toy_server):
@@ -171,15 +171,15 @@ def test_text_bytes_and_several_inputs_go_both_ways(toy_server):
 
 
 def test_a_string_alone_is_an_input_and_an_output(toy_server):
-    said = toy_server.post("pair:predict", signature_name="greet", inputs={"name": "you"})
+    response = toy_server.post("pair:predict", signature_name="greet", inputs={"name": "you"})
 
-    assert said.json() == {"outputs": "Hello you\x00"}
+    assert response.json() == {"outputs": "Hello you\x00"}
 
 
 def test_more_rows_than_were_given_come_whole(toy_server):
-    said = toy_server.post("pair:predict", signature_name="count", inputs=["one two", "three"])
+    response = toy_server.post("pair:predict", signature_name="count", inputs=["one two", "three"])
 
-    assert said.json() == {"outputs": ["one", "two", "three"]}
+    assert response.json() == {"outputs": ["one", "two", "three"]}
 
 
 def test_metadata_of_the_export_is_passed_on(toy_server):
@@ -192,10 +192,10 @@ def test_metadata_of_the_export_is_passed_on(toy_server):
 
 
 def test_all_models_are_listed_with_their_versions(toy_server):
-    said = requests.get(f"{toy_server.url}/v1/models", timeout=60).json()
+    answer = requests.get(f"{toy_server.url}/v1/models", timeout=60).json()
 
-    assert [model["name"] for model in said["models"]] == sorted(TOYS)
-    for model in said["models"]:
+    assert [model["name"] for model in answer["models"]] == sorted(TOYS)
+    for model in answer["models"]:
         name = model.pop("name")
         assert model == toy_server.get(name).json()
         assert model["model_version_status"][0]["state"] == "AVAILABLE"
@@ -203,25 +203,25 @@ def test_all_models_are_listed_with_their_versions(toy_server):
 
 def test_pages_of_named_origins_may_ask(toy_server):
     url = f"{toy_server.url}/v1/models/table:predict"
-    asked = {
+    preflight = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type",
     }
     for origin, allowed in (("https://example.com", True), ("https://example.org", False)):
         headers = {"Origin": origin}
-        before = requests.options(url, headers=headers | asked, timeout=60)
-        said = requests.post(url, json={"instances": [[1, 2, 0]]}, headers=headers, timeout=60)
-        wrong = requests.post(url, data="{", headers=headers, timeout=60)
+        permission = requests.options(url, headers=headers | preflight, timeout=60)
+        answered = requests.post(url, json={"instances": [[1, 2, 0]]}, headers=headers, timeout=60)
+        refused = requests.post(url, data="{", headers=headers, timeout=60)
 
-        assert before.ok == allowed
-        for answer in (before, said, wrong):
-            named = answer.headers.get("Access-Control-Allow-Origin")
-            assert named == (origin if allowed else None)
+        assert permission.ok == allowed
+        for response in (permission, answered, refused):
+            origin_header = response.headers.get("Access-Control-Allow-Origin")
+            assert origin_header == (origin if allowed else None)
 
 
 def test_nobody_else_s_pages_may_ask_by_default(server):
     headers = {"Origin": "https://example.com"}
 
-    said = requests.get(f"{server.url}/v1/models", headers=headers, timeout=60)
+    response = requests.get(f"{server.url}/v1/models", headers=headers, timeout=60)
 
-    assert "Access-Control-Allow-Origin" not in said.headers
+    assert "Access-Control-Allow-Origin" not in response.headers

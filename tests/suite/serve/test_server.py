@@ -1,4 +1,4 @@
-"""Both ways in, asked by clients that know nothing of the suite."""
+"""REST and gRPC, used by clients that know nothing of the suite."""
 
 import json
 import shutil
@@ -25,35 +25,37 @@ from suite.app import app_names
 from suite.export.versions import versions
 from tests.suite.serve.conftest import serve, stop
 
-SIZES = {None: 3}  # of axes that may have any
+SIZES = {None: 3}  # of axes whose size is free
 
 
 @pytest.fixture(scope="module")
 def channel(server):
-    with grpc.insecure_channel(server.rpc) as opened:
-        yield opened
+    with grpc.insecure_channel(server.rpc) as channel:
+        yield channel
 
 
 def request_of(model, signature="serving_default", inputs=None, **spec):
-    made = predict_pb2.PredictRequest()
-    made.model_spec.name, made.model_spec.signature_name = model, signature
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = model, signature
     for name, value in (inputs or {}).items():
-        made.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     for name, value in spec.items():
-        setattr(made.model_spec, name, value)
-    return made
+        setattr(request.model_spec, name, value)
+    return request
 
 
 def example(spec):
-    """Something that fits an input."""
+    """A value of the dtype and shape of an input."""
     shape = [SIZES.get(size, size) for size in spec.shape]
     return np.random.default_rng(0).integers(1, 4, shape).astype(spec.dtype.as_numpy_dtype)
 
 
 def curl(server, path, body):
-    words = ["curl", "-s", "-d", "@-", f"{server.url}/v1/models/{path}"]
-    done = subprocess.run(words, input=json.dumps(body), capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    command = ["curl", "-s", "-d", "@-", f"{server.url}/v1/models/{path}"]
+    process = subprocess.run(
+        command, input=json.dumps(body), capture_output=True, text=True, check=True
+    )
+    return json.loads(process.stdout)
 
 
 @pytest.mark.parametrize("name", app_names())
@@ -73,11 +75,11 @@ def test_clients_and_the_model_itself_agree_on_every_signature(name, server, cha
         assert curl(server, f"{name}:predict", body)["outputs"] == columns
         if len(expected) == 1:
             columns = dict.fromkeys(expected, columns)
-        answered = predict(request_of(name, signature, inputs)).outputs
+        tensors = predict(request_of(name, signature, inputs)).outputs
 
-        assert columns.keys() == answered.keys() == expected.keys()
+        assert columns.keys() == tensors.keys() == expected.keys()
         for key, value in expected.items():
-            exact = tf.make_ndarray(answered[key])
+            exact = tf.make_ndarray(tensors[key])
             if value.dtype == tf.string:
                 assert exact.tolist() == value.numpy().tolist()
                 assert columns[key] == [text.decode() for text in exact]
@@ -95,13 +97,13 @@ def test_a_client_made_for_another_server_agrees(name, server):
     inputs = {spec.name: example(spec)}
     expected = function(**{spec.name: tf.constant(inputs[spec.name])})
 
-    for made, address in (
+    for make_client, address in (
         (ovmsclient.make_grpc_client, server.rpc),
         (ovmsclient.make_http_client, server.url.removeprefix("http://")),
     ):
-        client = made(address)
-        said = client.predict(inputs=inputs, model_name=name)
-        columns = said if isinstance(said, dict) else dict.fromkeys(expected, said)
+        client = make_client(address)
+        outputs = client.predict(inputs=inputs, model_name=name)
+        columns = outputs if isinstance(outputs, dict) else dict.fromkeys(expected, outputs)
 
         assert client.get_model_status(name)[1]["state"] == "AVAILABLE"
         for key, value in expected.items():
@@ -110,34 +112,34 @@ def test_a_client_made_for_another_server_agrees(name, server):
 
 
 def test_status_of_a_model_and_of_a_version(server, channel):
-    wanted = {"version": "1", "state": "AVAILABLE"}
-    said = server.get("iris").json()["model_version_status"]
+    expected = {"version": "1", "state": "AVAILABLE"}
+    statuses = server.get("iris").json()["model_version_status"]
 
-    assert said == [{**wanted, "status": {"error_code": "OK", "error_message": ""}}]
-    assert server.get("iris/versions/1").json()["model_version_status"] == said
-    asked = get_model_status_pb2.GetModelStatusRequest()
-    asked.model_spec.name = "iris"
-    status = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked)
+    assert statuses == [{**expected, "status": {"error_code": "OK", "error_message": ""}}]
+    assert server.get("iris/versions/1").json()["model_version_status"] == statuses
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "iris"
+    status = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request)
     [one] = MessageToDict(status, preserving_proto_field_name=True)["model_version_status"]
-    assert {key: one[key] for key in wanted} == wanted
+    assert {key: one[key] for key in expected} == expected
 
 
 def test_metadata_is_what_the_export_says(server, channel):
-    said = server.get("iris/metadata").json()
+    metadata = server.get("iris/metadata").json()
 
-    assert said["model_spec"] == {"name": "iris", "signature_name": "", "version": "1"}
-    default = said["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert metadata["model_spec"] == {"name": "iris", "signature_name": "", "version": "1"}
+    default = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert default["inputs"]["features"]["dtype"] == "DT_FLOAT"
     sizes = [dim["size"] for dim in default["inputs"]["features"]["tensor_shape"]["dim"]]
     assert sizes == ["-1", "4"]
     assert default["method_name"] == "tensorflow/serving/predict"
 
-    asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    asked.model_spec.name = "iris"
-    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(asked)
-    found = get_model_metadata_pb2.SignatureDefMap()
-    answer.metadata["signature_def"].Unpack(found)
-    assert found.signature_def["serving_default"].inputs["features"].dtype == tf.float32
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "iris"
+    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    answer.metadata["signature_def"].Unpack(signatures)
+    assert signatures.signature_def["serving_default"].inputs["features"].dtype == tf.float32
 
 
 @pytest.mark.parametrize(
@@ -169,12 +171,12 @@ def test_metadata_is_what_the_export_says(server, channel):
 def test_bad_requests_get_one_sentence_in_tensorflow_serving_s_form(
     method, path, body, code, words, server
 ):
-    said = requests.request(method, f"{server.url}/v1/models/{path}", data=body, timeout=60)
+    response = requests.request(method, f"{server.url}/v1/models/{path}", data=body, timeout=60)
 
-    assert said.status_code == code
-    assert said.json().keys() == {"error"}
-    assert words in said.json()["error"]
-    assert "\n" not in said.json()["error"]
+    assert response.status_code == code
+    assert response.json().keys() == {"error"}
+    assert words in response.json()["error"]
+    assert "\n" not in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,8 @@ def test_bad_calls_get_one_sentence(request_, code, words, channel):
     ],
 )
 def test_tensors_that_are_none_are_refused(fields, code, words, channel):
-    asked = request_of("iris")
-    proto = asked.inputs["features"]
+    request = request_of("iris")
+    proto = request.inputs["features"]
     proto.dtype = fields["dtype"]
     for size in fields.get("sizes", [1, 4]):
         proto.tensor_shape.dim.add(size=size)
@@ -224,14 +226,14 @@ def test_tensors_that_are_none_are_refused(fields, code, words, channel):
         proto.float_val.append(1.0)
 
     with pytest.raises(grpc.RpcError) as caught:
-        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked)
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
 
     assert caught.value.code() is code
     assert words in caught.value.details()
 
 
 def test_strings_scalars_and_several_inputs_go_through_grpc(toy_server):
-    asked = [
+    calls = [
         ("text", "", {"text": ["é", b"raw"]}, "bytes", ["é".encode() + b"\xff", b"raw\xff"]),
         ("pair", "", {"question": ["a", "b"], "times": np.int64([1, 2])}, "answer", [b"a1", b"b2"]),
         ("pair", "greet", {"name": "you"}, "greeting", b"Hello you\x00"),
@@ -239,7 +241,7 @@ def test_strings_scalars_and_several_inputs_go_through_grpc(toy_server):
     ]
     with grpc.insecure_channel(toy_server.rpc) as channel:
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
-        for model, signature, inputs, output, expected in asked:
+        for model, signature, inputs, output, expected in calls:
             answer = predict(request_of(model, signature, inputs))
 
             assert tf.make_ndarray(answer.outputs[output]).tolist() == expected
@@ -247,20 +249,20 @@ def test_strings_scalars_and_several_inputs_go_through_grpc(toy_server):
 
 
 def test_a_string_may_not_stand_for_very_many(toy_server):
-    asked = request_of("text", inputs={"text": ["x"]})
-    asked.inputs["text"].tensor_shape.dim[0].size = 10**9
+    request = request_of("text", inputs={"text": ["x"]})
+    request.inputs["text"].tensor_shape.dim[0].size = 10**9
 
     with grpc.insecure_channel(toy_server.rpc) as channel, pytest.raises(grpc.RpcError) as caught:
-        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked)
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_only_outputs_that_are_asked_for_come(channel):
-    asked = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
-    asked.output_filter.append("label")
+    request = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
+    request.output_filter.append("label")
 
-    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked)
+    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
 
     assert list(answer.outputs) == ["label"]
     assert answer.model_spec.version.value == 1
@@ -283,8 +285,8 @@ def test_health_and_numbers(server):
 def test_what_is_promised_of_access_and_size(copied, tmp_path):
     secret = tmp_path / "token"
     secret.write_text("open sesame\n")
-    words = ["--token-file", str(secret), "--max-request-mib", "1", "--label", "iris/best=1"]
-    server = serve(copied, *words)
+    flags = ["--token-file", str(secret), "--max-request-mib", "1", "--label", "iris/best=1"]
+    server = serve(copied, *flags)
     try:
         assert server.get("iris").status_code == 401
         assert requests.get(f"{server.url}/metrics", timeout=60).status_code == 401
@@ -298,39 +300,39 @@ def test_what_is_promised_of_access_and_size(copied, tmp_path):
         assert large.status_code == 413
         with grpc.insecure_channel(server.rpc) as channel:
             predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
-            asked = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
+            request = request_of("iris", inputs={"features": np.ones((1, 4), "float32")})
             with pytest.raises(grpc.RpcError) as caught:
-                predict(asked)
+                predict(request)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-            assert predict(asked, metadata=[("authorization", "Bearer open sesame")]).outputs
+            assert predict(request, metadata=[("authorization", "Bearer open sesame")]).outputs
     finally:
         assert stop(server) == 0
 
 
 def test_exports_come_and_go_while_nobody_is_refused(copied):
     server = serve(copied)
-    failed, served, done = [], 0, threading.Event()
+    failed, served, stopped = [], 0, threading.Event()
 
     def ask():
         nonlocal served
         with requests.Session() as session:
             url = f"{server.url}/v1/models/iris:predict"
-            while not done.is_set():
-                said = session.post(url, json={"instances": [[1, 2, 3, 4]]}, timeout=60)
+            while not stopped.is_set():
+                response = session.post(url, json={"instances": [[1, 2, 3, 4]]}, timeout=60)
                 served += 1
-                if said.status_code != 200:
-                    failed.append(said.text)
+                if response.status_code != 200:
+                    failed.append(response.text)
 
     def until(state):
         while True:
-            found = server.get("iris").json().get("model_version_status", [])
-            if [(one["version"], one["state"]) for one in found] == state:
+            statuses = server.get("iris").json().get("model_version_status", [])
+            if [(one["version"], one["state"]) for one in statuses] == state:
                 return
             time.sleep(0.1)
 
-    asking = [threading.Thread(target=ask) for _ in range(4)]
+    clients = [threading.Thread(target=ask) for _ in range(4)]
     try:
-        for thread in asking:
+        for thread in clients:
             thread.start()
         for number in (2, 3):
             aside = copied / "aside"
@@ -355,8 +357,8 @@ def test_exports_come_and_go_while_nobody_is_refused(copied):
         assert server.get("iris/metadata").json()["model_spec"]["version"] == "4"
         assert server.post("iris/versions/3:predict", instances=[[1, 2, 3, 4]]).ok
     finally:
-        done.set()
-        for thread in asking:
+        stopped.set()
+        for thread in clients:
             thread.join()
         assert stop(server) == 0
     assert versions(copied / "iris") == [3, 4]
@@ -386,12 +388,12 @@ def test_a_request_that_takes_too_long_is_told_so(exported, tmp_path):
     server = serve(tmp_path / "models", "--timeout-seconds", "0.05")
     try:
         body = {"num": 2000, "seed": 0}
-        said = server.post("dcgan:predict", signature_name="sample", inputs=body)
+        response = server.post("dcgan:predict", signature_name="sample", inputs=body)
     finally:
         assert stop(server) == 0
 
-    assert said.status_code == 504
-    assert said.json() == {"error": "no answer within 0.05 seconds"}
+    assert response.status_code == 504
+    assert response.json() == {"error": "no answer within 0.05 seconds"}
 
 
 def test_what_is_in_flight_is_finished_at_the_end(exported, tmp_path):
@@ -401,13 +403,13 @@ def test_what_is_in_flight_is_finished_at_the_end(exported, tmp_path):
 
     def ask():
         body = {"num": 1000, "seed": 0}
-        said = server.post("dcgan:predict", signature_name="sample", inputs=body)
-        answers.append(len(said.json()["outputs"]))
+        response = server.post("dcgan:predict", signature_name="sample", inputs=body)
+        answers.append(len(response.json()["outputs"]))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    client = threading.Thread(target=ask)
+    client.start()
     time.sleep(0.2)
 
     assert stop(server) == 0
-    asking.join()
+    client.join()
     assert answers == [1000]

@@ -28,10 +28,10 @@ def inputs(body, specs):
     ],
 )
 def test_one_input_comes_in_four_ways(body):
-    found = inputs(body, ONE)
+    tensors = inputs(body, ONE)
 
-    assert found["x"].dtype == np.float32
-    np.testing.assert_array_equal(found["x"], [[1, 2], [3, 4]])
+    assert tensors["x"].dtype == np.float32
+    np.testing.assert_array_equal(tensors["x"], [[1, 2], [3, 4]])
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_one_input_comes_in_four_ways(body):
     ],
 )
 def test_several_inputs_come_by_name(body):
-    found = inputs(body, TWO)
+    tensors = inputs(body, TWO)
 
-    assert found["a"].tolist() == [1, 2]
-    assert found["a"].dtype == np.int64
-    assert found["b"].tolist() == [[0.5, 1], [2, 3]]
+    assert tensors["a"].tolist() == [1, 2]
+    assert tensors["a"].dtype == np.int64
+    assert tensors["b"].tolist() == [[0.5, 1], [2, 3]]
 
 
 def test_a_number_alone_is_an_input():
@@ -61,9 +61,9 @@ def test_strings_are_text_or_base64():
 
 
 def test_keys_that_nobody_needs_are_ignored():
-    found = inputs({"inputs": [[1, 2]], "signature_name": "", "id": [7], "x": {"y": 1}}, ONE)
+    tensors = inputs({"inputs": [[1, 2]], "signature_name": "", "id": [7], "x": {"y": 1}}, ONE)
 
-    assert found["x"].tolist() == [[1, 2]]
+    assert tensors["x"].tolist() == [[1, 2]]
 
 
 def test_half_a_character_is_no_text():
@@ -72,12 +72,12 @@ def test_half_a_character_is_no_text():
 
 
 def test_numbers_that_are_none_go_both_ways():
-    found = arrays(read(b'{"inputs": [[NaN, Infinity], [-Infinity, 0]]}'), ONE)["x"]
+    values = arrays(read(b'{"inputs": [[NaN, Infinity], [-Infinity, 0]]}'), ONE)["x"]
 
-    assert np.isnan(found[0, 0])
-    assert found[1, 0] == -np.inf
-    said = write({"y": found}, read(b'{"inputs": 0}'))
-    assert said == b'{"outputs": [[NaN, Infinity], [-Infinity, 0.0]]}'
+    assert np.isnan(values[0, 0])
+    assert values[1, 0] == -np.inf
+    content = write({"y": values}, read(b'{"inputs": 0}'))
+    assert content == b'{"outputs": [[NaN, Infinity], [-Infinity, 0.0]]}'
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_answers_go_as_the_question_came():
     together = json.loads(write(outputs, read(b'{"inputs": [0, 0]}')))
 
     assert by_row == {"predictions": rows}
-    assert together == {"outputs": {name: each.tolist() for name, each in outputs.items()}}
+    assert together == {"outputs": {name: array.tolist() for name, array in outputs.items()}}
 
 
 def test_an_answer_alone_has_no_name():
@@ -165,28 +165,28 @@ def test_answers_that_are_not_one_by_one_are_not_given_so():
 def test_float32_comes_back_as_it_went():
     values = np.random.default_rng(0).normal(size=1000).astype("float32")
 
-    said = json.loads(write({"y": values}, read(b'{"inputs": 0}')))
+    answer = json.loads(write({"y": values}, read(b'{"inputs": 0}')))
 
-    np.testing.assert_array_equal(np.float32(said["outputs"]), values)
+    np.testing.assert_array_equal(np.float32(answer["outputs"]), values)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8", "bool", "string"])
 def test_every_type_has_its_json(dtype):
     tensor = tf.cast([0, 1], dtype) if dtype != "string" else tf.constant(["0", "1"])
     expected = {"bool": [False, True], "string": ["0", "1"]}.get(dtype, [0, 1])
-    alone, together = (np.asarray(each.numpy()) for each in (tensor[1], tensor))
+    alone, together = (np.asarray(part.numpy()) for part in (tensor[1], tensor))
 
-    said = json.loads(write({"one": alone, "all": together}, read(b'{"inputs": 0}')))
+    answer = json.loads(write({"one": alone, "all": together}, read(b'{"inputs": 0}')))
 
-    assert said == {"outputs": {"one": expected[1], "all": expected}}
+    assert answer == {"outputs": {"one": expected[1], "all": expected}}
 
 
 def test_bytes_are_text_or_base64():
     outputs = {"text": np.array([b"\xff", "é".encode()], object)}
 
-    said = json.loads(write(outputs, read(b'{"inputs": 0}')))
+    answer = json.loads(write(outputs, read(b'{"inputs": 0}')))
 
-    assert said == {"outputs": [{"b64": "/w=="}, "é"]}
+    assert answer == {"outputs": [{"b64": "/w=="}, "é"]}
 
 
 @pytest.mark.parametrize(

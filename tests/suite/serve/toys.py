@@ -1,4 +1,4 @@
-"""SavedModels of a few operations each, as an export may be and the applications are not."""
+"""SavedModels of few operations, with inputs and outputs that no application has."""
 
 import json
 
@@ -16,7 +16,7 @@ def spec(shape, dtype, name):
 
 
 def classify(scores, names):
-    """What a classifier says of scores `(batch, classes)`."""
+    """The outputs of a classifier with scores `(batch, classes)`."""
     label = tf.argmax(scores, -1, output_type=tf.int64)
     name = tf.gather(tf.constant(names), label)
     return {"name": name, "label": label, "probabilities": tf.nn.softmax(scores)}
@@ -149,17 +149,17 @@ def save(folder, name):
     tf.saved_model.save(module, str(version), module.functions)
     if metadata is not None:
         (version / METADATA).parent.mkdir()
-        described = {"app": name, "config": {}, "source": "toys", **metadata}
-        (version / METADATA).write_text(json.dumps(described), encoding="utf-8")
+        content = {"app": name, "config": {}, "source": "toys", **metadata}
+        (version / METADATA).write_text(json.dumps(content), encoding="utf-8")
         write_warmup(version / WARMUP, signatures["serving_default"][1:])
 
 
 def write_warmup(path, specs):
     request = predict_pb2.PredictRequest()
-    for each in specs:
-        shape = [size or 1 for size in each.shape]
-        value = np.full(shape, b"caf\xc3\xa9" if each.dtype == tf.string else 1)
-        request.inputs[each.name].CopyFrom(tf.make_tensor_proto(value, each.dtype))
+    for spec in specs:
+        shape = [size or 1 for size in spec.shape]
+        value = np.full(shape, b"caf\xc3\xa9" if spec.dtype == tf.string else 1)
+        request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value, spec.dtype))
     log = prediction_log_pb2.PredictionLog(
         predict_log=prediction_log_pb2.PredictLog(request=request)
     )

@@ -17,14 +17,14 @@ TWO = Source(name="two", train=Examples(*points(40)), class_names=("below", "abo
 
 
 def test_every_example_is_tested_once_and_never_trained_on_then():
-    sizes, seen = [], []
+    sizes, tested = [], []
 
     def evaluate(fitted):
         splits = fitted.data.splits
         sizes.append([splits[name].num_examples for name in ("train", "test")])
         test = {tuple(row) for row in splits["test"].inputs}
         assert not test & {tuple(row) for row in splits["train"].inputs}
-        seen.extend(test)
+        tested.extend(test)
         return {"test_size": float(len(test))}
 
     result = cross_validate(
@@ -32,7 +32,7 @@ def test_every_example_is_tested_once_and_never_trained_on_then():
     )
 
     assert sizes == [[30, 10]] * 8
-    assert sorted(seen) == sorted(2 * [tuple(row) for row in points(40)[0]])
+    assert sorted(tested) == sorted(2 * [tuple(row) for row in points(40)[0]])
     assert result == {"cv_size_mean": 10.0, "cv_size_std": 0.0}
 
 
@@ -77,9 +77,9 @@ def test_folds_are_trained_anew_each():
 
 
 def test_phases_take_part():
-    begun = []
+    calls = []
     phases = [
-        Phase(name="closed form", begin=lambda fitted: begun.append("begin")),
+        Phase(name="closed form", begin=lambda fitted: calls.append("begin")),
         Phase(name="fit", epochs=1),
         Phase(name="again", epochs=1, data=lambda data: data),
     ]
@@ -87,7 +87,7 @@ def test_phases_take_part():
 
     result = cross_validate(in_phases, app.recipe(), Run(arrays=TWO), folds=2)
 
-    assert begun == ["begin", "begin"]
+    assert calls == ["begin", "begin"]
     assert np.isfinite(result["cv_loss_mean"])
 
 
@@ -96,10 +96,10 @@ def test_folds_that_cannot_be_are_refused(folds, most):
     labels = (np.arange(40) >= most).astype("int32")
     source = dataclasses.replace(TWO, train=Examples(points(40)[0], labels))
 
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         cross_validate(app, app.recipe(), Run(arrays=source), folds=folds)
 
-    assert str(refused.value) == (
+    assert str(caught.value) == (
         f"`folds` must be from 2 to the {most} rows of the smallest class. Received: {folds}"
     )
 

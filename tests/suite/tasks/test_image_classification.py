@@ -110,19 +110,19 @@ def test_where_nothing_is_to_be_prepared_there_is_no_picture_endpoint(fitted):
 
 
 def test_accuracy_is_told_of_every_class(fitted):
-    """Of a network that says 3 to everything."""
+    """Here of a network that answers every image with 3."""
     kernel, _ = fitted.model.layers[-1].get_weights()
     fitted.model.layers[-1].set_weights([0 * kernel, np.eye(10)[3]])
-    few = fitted.data.splits["test"]
-    few = few.rows(np.flatnonzero(few.targets != 7))
-    splits = {**fitted.data.splits, "test": few}
+    test = fitted.data.splits["test"]
+    test = test.rows(np.flatnonzero(test.targets != 7))
+    splits = {**fitted.data.splits, "test": test}
     fitted = dataclasses.replace(fitted, data=dataclasses.replace(fitted.data, splits=splits))
 
     metrics = task.evaluate(fitted)
 
     by_class = metrics["test_accuracy_by_class"]
     assert by_class == {str(n): float(n == 3) for n in range(10)} | {"7": None}
-    assert metrics["test_accuracy"] == pytest.approx(np.mean(few.targets == 3))
+    assert metrics["test_accuracy"] == pytest.approx(np.mean(test.targets == 3))
     assert metrics["test_loss"] > 0
 
 

@@ -31,9 +31,9 @@ def decode():
 def test_the_endpoint_draws_what_the_decoder_makes_of_latents(decode):
     sample = sample_endpoint(decode).function
 
-    drawn = sample(tf.constant(7), tf.constant(1, tf.int64))["image"]
+    images = sample(tf.constant(7), tf.constant(1, tf.int64))["image"]
 
-    np.testing.assert_array_equal(drawn, decode(sample_latents(7, 3, seed=1))["image"])
+    np.testing.assert_array_equal(images, decode(sample_latents(7, 3, seed=1))["image"])
 
 
 @pytest.mark.parametrize("num", [0, -1, 10_001, 2**31 - 1])
@@ -45,13 +45,13 @@ def test_the_endpoint_refuses_what_is_too_much(decode, num):
 
 
 def exported(decode, folder):
-    """Exports of a decoder with all that the commands ask for."""
+    """Exports of a decoder with all signatures that the commands call."""
     endpoints = {"serve": decode, "decode": decode, "sample": sample_endpoint(decode)}
     write_saved_model(folder / "drawer", {"decoder": decode}, endpoints, np.zeros((2, 3)), {})
     return Exports(export_dir=folder)
 
 
-# All that the commands ask of an application.
+# The commands need only the name of an application.
 APP = SimpleNamespace(name="drawer")
 
 
@@ -59,8 +59,8 @@ def test_samples_are_drawn_by_the_newest_export_into_one_picture(decode, tmp_pat
     newest = exported(decode, tmp_path)
 
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        drawn = Samples(num=5, seed=seed, output=tmp_path / f"{name}.png")
-        sample(APP, samples=drawn, exports=newest)
+        samples = Samples(num=5, seed=seed, output=tmp_path / f"{name}.png")
+        sample(APP, samples=samples, exports=newest)
 
     first, again, other = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     with PIL.Image.open(tmp_path / "a.png") as picture:

@@ -15,13 +15,13 @@ from suite.trainers.gan import (
 
 
 def network(noisy=True, learning_rate=0.1, **knobs):
-    """The smallest one, over images of 4 x 4."""
+    """A small adversarial network for images of 4 x 4 pixels."""
     keras.utils.set_random_seed(0)
     latent, image = keras.Input((2,), name="latent"), keras.Input((4, 4, 1), name="image")
     x = layers.Dense(16)(latent if noisy else 0 * latent)
     x = layers.BatchNormalization()(x) if noisy else x
-    drawn = {"image": layers.Reshape((4, 4, 1))(255 * keras.ops.sigmoid(x))}
-    generator = keras.Model(latent, drawn, name="generator")
+    outputs = {"image": layers.Reshape((4, 4, 1))(255 * keras.ops.sigmoid(x))}
+    generator = keras.Model(latent, outputs, name="generator")
     flat = layers.Flatten()(layers.Rescaling(1 / 255)(image))
     scores = layers.Dense(1, dtype="float32")(layers.Dense(8, "tanh")(flat))
     discriminator = keras.Model(image, scores, name="discriminator")
@@ -31,11 +31,11 @@ def network(noisy=True, learning_rate=0.1, **knobs):
 
 
 def some_images(count=8):
-    """Brighter ones than the generator draws at first."""
+    """Images that are brighter than those of an untrained generator."""
     return np.random.default_rng(0).integers(200, 256, (count, 4, 4, 1)).astype("float32")
 
 
-def copied(weights):
+def arrays_of(weights):
     return [np.array(weight) for weight in weights]
 
 
@@ -53,9 +53,9 @@ def copied(weights):
     ],
 )
 def test_losses_by_hand(loss, score, expected):
-    found = [float(part(tf.constant(score))) for part in LOSSES[loss]]
+    losses = [float(part(tf.constant(score))) for part in LOSSES[loss]]
 
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert losses == pytest.approx(expected, rel=1e-5)
 
 
 def test_smoothed_labels_are_doubted():
@@ -64,8 +64,8 @@ def test_smoothed_labels_are_doubted():
 
     _, loss = model._losses_of(real, fake)
 
-    wanted = 0.75 * np.log1p(np.exp(-2)) + 0.25 * np.log1p(np.exp(2)) + np.log1p(np.exp(-1))
-    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+    expected = 0.75 * np.log1p(np.exp(-2)) + 0.25 * np.log1p(np.exp(2)) + np.log1p(np.exp(-1))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_image_is_judged_as_what_it_is_meant_to_be():
@@ -84,7 +84,7 @@ def test_labels_cannot_be_smoothed_where_there_are_none():
 @pytest.mark.parametrize("steps", [1, 3])
 def test_each_network_takes_its_steps(steps):
     model = network(discriminator_steps=steps)
-    before = copied(model.learner.trainable_variables), copied(model.discriminator.weights)
+    before = arrays_of(model.learner.trainable_variables), arrays_of(model.discriminator.weights)
 
     model.fit(some_images(), batch_size=8, verbose=0)
 
@@ -96,26 +96,28 @@ def test_each_network_takes_its_steps(steps):
 
 
 def test_the_one_learns_to_tell_and_the_other_to_deceive():
-    """Each alone: against an opponent that stands still."""
+    """Each of them against the other one at a learning rate of 0."""
     images = some_images(64)
-    told, deceived = network(), network()
-    told.optimizer.learning_rate = 0.0
-    deceived.discriminator_optimizer.learning_rate = 0.0
+    against_generator, against_discriminator = network(), network()
+    against_generator.optimizer.learning_rate = 0.0
+    against_discriminator.discriminator_optimizer.learning_rate = 0.0
 
-    losses = told.fit(images, epochs=30, batch_size=16, verbose=0).history["discriminator_loss"]
+    history = against_generator.fit(images, epochs=30, batch_size=16, verbose=0).history
+    losses = history["discriminator_loss"]
     assert losses[-1] < losses[0] - 0.3
-    losses = deceived.fit(images, epochs=60, batch_size=16, verbose=0).history["generator_loss"]
+    history = against_discriminator.fit(images, epochs=60, batch_size=16, verbose=0).history
+    losses = history["generator_loss"]
     assert losses[-1] < losses[0] - 0.1
 
 
 def test_the_drawing_generator_is_the_moving_average():
     model = network(ema_momentum=0.5)
-    start = copied(model.generator.weights)
+    start = arrays_of(model.generator.weights)
     expected, momenta = start, (2 / 11, 3 / 12)
 
     for momentum in momenta:
         model.fit(some_images(), batch_size=8, verbose=0)
-        learnt = copied(model.learner.weights)
+        learnt = arrays_of(model.learner.weights)
         expected = [
             momentum * old + (1 - momentum) * new for old, new in zip(expected, learnt, strict=True)
         ]
@@ -126,7 +128,7 @@ def test_the_drawing_generator_is_the_moving_average():
 
 
 def test_replicas_take_the_step_of_one_device():
-    """Without noise, so that they see the same."""
+    """Without noise, so that replicas and one device get the same input."""
     weights = []
     for placement in ("one_device", "mirrored"):
         with connect(placement).scope():

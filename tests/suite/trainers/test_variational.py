@@ -22,28 +22,28 @@ def linear_gaussian():
     """Orthogonal factors, so that the posterior is diagonal: `(images, posterior, likelihood)`."""
     random = np.random.default_rng(0)
     factors = np.linalg.qr(random.normal(size=(6, 2)))[0] * [2.0, 0.7]
-    spread = 0.5
-    images = random.normal(size=(5, 2)) @ factors.T + spread * random.normal(size=(5, 6))
-    variance = 1 / (1 + (factors**2).sum(axis=0) / spread**2)
-    means = images @ factors * variance / spread**2
+    noise_scale = 0.5
+    images = random.normal(size=(5, 2)) @ factors.T + noise_scale * random.normal(size=(5, 6))
+    variance = 1 / (1 + (factors**2).sum(axis=0) / noise_scale**2)
+    means = images @ factors * variance / noise_scale**2
     factors, images = factors.astype("float32"), images.astype("float32")
 
     def log_likelihood(latents):
-        drawn = tf.einsum("sbl,dl->sbd", latents, factors)
-        return tf.reduce_sum(tfd.Normal(drawn, spread).log_prob(images), axis=-1)
+        decoded = tf.einsum("sbl,dl->sbd", latents, factors)
+        return tf.reduce_sum(tfd.Normal(decoded, noise_scale).log_prob(images), axis=-1)
 
     def posterior(widened=1.0):
         deviation = np.broadcast_to(widened * np.sqrt(variance), means.shape)
         return tfd.Normal(means.astype("float32"), deviation.astype("float32"))
 
-    covariance = factors @ factors.T + spread**2 * np.eye(6)
+    covariance = factors @ factors.T + noise_scale**2 * np.eye(6)
     exponent = np.einsum("bi,ij,bj->b", images, np.linalg.inv(covariance), images)
     closed_form = -(exponent + np.linalg.slogdet(covariance)[1] + 6 * np.log(2 * np.pi)) / 2
     return posterior, log_likelihood, closed_form
 
 
 def autoencoder(latent_dim=2, log_variance=None, **objective):
-    """The smallest one, over images of 4 x 4."""
+    """A small autoencoder for images of 4 x 4 pixels."""
     image, latent = keras.Input((4, 4, 1), name="image"), keras.Input((latent_dim,), name="latent")
     flat = layers.Flatten()(layers.Rescaling(1 / 255)(image))
     fixed = (
@@ -73,18 +73,18 @@ def some_images(count=8):
 def test_with_the_true_posterior_one_sample_gives_the_evidence():
     posterior, log_likelihood, closed_form = linear_gaussian()
 
-    found, _ = estimate_evidence(posterior(), log_likelihood, 1, SEED)
+    evidence, _ = estimate_evidence(posterior(), log_likelihood, 1, SEED)
 
-    np.testing.assert_allclose(found, closed_form, atol=1e-3)
+    np.testing.assert_allclose(evidence, closed_form, atol=1e-3)
 
 
 @pytest.mark.parametrize("at_once", [None, 300])
 def test_with_another_posterior_many_samples_come_near_the_evidence(at_once):
     posterior, log_likelihood, closed_form = linear_gaussian()
 
-    found, _ = estimate_evidence(posterior(widened=1.5), log_likelihood, 20_000, SEED, at_once)
+    evidence, _ = estimate_evidence(posterior(widened=1.5), log_likelihood, 20_000, SEED, at_once)
 
-    np.testing.assert_allclose(found, closed_form, atol=0.03)
+    np.testing.assert_allclose(evidence, closed_form, atol=0.03)
 
 
 def test_elbo_of_the_true_posterior_is_the_evidence():
@@ -105,11 +105,11 @@ def test_log_mean_exp_does_not_overflow():
 def test_images_are_drawn_anew_with_the_probability_of_their_grey():
     images = np.full((20_000, 1, 1, 1), 51.0)
 
-    drawn, again = (observe(images, "bernoulli", [0, n]) for n in (1, 2))
+    first, second = (observe(images, "bernoulli", [0, n]) for n in (1, 2))
 
-    assert set(np.unique(drawn)) == {0, 1}
-    assert np.mean(drawn) == pytest.approx(0.2, abs=0.01)
-    assert (drawn != again).numpy().any()
+    assert set(np.unique(first)) == {0, 1}
+    assert np.mean(first) == pytest.approx(0.2, abs=0.01)
+    assert (first != second).numpy().any()
     assert (observe(images, "continuous_bernoulli", [0, 1]) == np.float32(0.2)).numpy().all()
 
 
@@ -154,7 +154,7 @@ def test_free_bits_are_those_of_each_unit():
     of_units = np.mean(tfd.kl_divergence(posterior, tfd.Normal(0.0, 1.0)), axis=0)
     threshold = float(np.median(of_units))
     held_open = np.maximum(of_units, threshold).sum()
-    # The grey values as they are, so that the divergences are those of above.
+    # With this likelihood the grey values stay as they are, and so do the divergences.
     model.likelihood, model.free_bits = "continuous_bernoulli", threshold
 
     logs = model.evaluate(images, batch_size=8, verbose=0, return_dict=True)
@@ -178,7 +178,7 @@ def test_more_samples_tighten_the_importance_weighted_bound():
 
 
 def test_replicas_take_the_step_of_one_device():
-    """Without noise: grey values are seen as they are, and latents hardly vary."""
+    """Without noise: grey values stay as they are, and latents hardly vary."""
     weights = []
     for placement in ("one_device", "mirrored"):
         keras.utils.set_random_seed(0)
@@ -208,11 +208,11 @@ def test_evaluation_is_the_same_each_time_and_its_figures_belong_together():
     model = autoencoder()
     images = 255 * np.round(some_images(25) / 255)
     varied = np.var(model.posterior(tf.round(images / 255)).mean(), axis=0)
-    found, again = (evaluate_evidence(model, images, 50, batch_size=10) for _ in range(2))
-    few = evaluate_evidence(model, images, 1, batch_size=10)
+    metrics, repeated = (evaluate_evidence(model, images, 50, batch_size=10) for _ in range(2))
+    of_one_sample = evaluate_evidence(model, images, 1, batch_size=10)
 
-    assert found == again
-    assert found["elbo"] == pytest.approx(-found["rate"] - found["distortion"], rel=1e-5)
-    assert found["nll"] < -found["elbo"]
-    assert found["nll"] < few["nll"]
-    assert found["active_units"] == (varied > 0.01).sum()
+    assert metrics == repeated
+    assert metrics["elbo"] == pytest.approx(-metrics["rate"] - metrics["distortion"], rel=1e-5)
+    assert metrics["nll"] < -metrics["elbo"]
+    assert metrics["nll"] < of_one_sample["nll"]
+    assert metrics["active_units"] == (varied > 0.01).sum()

@@ -12,9 +12,9 @@ def fit(*callbacks, epochs=2, target=1.0):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
     model.compile("sgd", "mse")
-    rows, wanted = np.ones((32, 2)), np.full((32, 1), target)
+    rows, targets = np.ones((32, 2)), np.full((32, 1), target)
     return model.fit(
-        rows, wanted, batch_size=4, epochs=epochs, verbose=0, callbacks=list(callbacks)
+        rows, targets, batch_size=4, epochs=epochs, verbose=0, callbacks=list(callbacks)
     )
 
 

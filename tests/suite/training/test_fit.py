@@ -31,7 +31,8 @@ EMBEDDED = Run(data="embedded", quiet=True, seed=5)
 class SignalAt(keras.callbacks.Callback):
     """Sends this process a signal after a batch or an epoch, counted over all phases.
 
-    A part of every training that is compared: callbacks are part of the state by their place.
+    Trainings that are compared have one even where it sends nothing: the saved states of callbacks
+    are found by their places.
     """
 
     def __init__(self, epoch=None, batch=None, number=signal.SIGINT):
@@ -43,8 +44,8 @@ class SignalAt(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         last = self.params["steps"] - 1
-        wanted = last if self.batch == "last" else self.batch
-        if self.now == self.epoch and wanted is not None and batch >= wanted:
+        target = last if self.batch == "last" else self.batch
+        if self.now == self.epoch and target is not None and batch >= target:
             self.stop()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -61,7 +62,7 @@ def optimizers(model):
 
 
 def assert_same(whole, resumed):
-    """The same weights, optimizers, logs and metrics, to the last bit."""
+    """Asserts that weights, optimizers, logs and metrics are the same to the last bit."""
     for a, b in zip(whole.model.variables, resumed.model.variables, strict=True):
         np.testing.assert_array_equal(a, b)
     for one, other in zip(optimizers(whole.model), optimizers(resumed.model), strict=True):
@@ -74,8 +75,12 @@ def assert_same(whole, resumed):
     assert logs[0] == logs[1]
 
 
-def broken_and_whole(app, recipe, run, when, until="fit", make_callbacks=list):
-    """The same training twice: at once, and stopped by a signal and resumed."""
+def train_twice(app, recipe, run, when, until="fit", make_callbacks=list):
+    """Trains twice, once without interruption, once stopped by a signal and resumed.
+
+    Returns:
+        The uninterrupted and the resumed training.
+    """
 
     def training(run, recipe, callback):
         return train(app, recipe, run, until=until, callbacks=[*make_callbacks(), callback])
@@ -84,9 +89,9 @@ def broken_and_whole(app, recipe, run, when, until="fit", make_callbacks=list):
     with pytest.raises(Interrupted, match="--resume --run-dir broken") as stopped:
         training(dataclasses.replace(run, run_dir=Path("broken")), recipe, SignalAt(**when))
     assert stopped.value.signal_number == signal.SIGINT
-    # Everything is found in the folder: no knob is given again.
-    again = Run(run_dir=Path("broken"), resume=True, quiet=True)
-    return whole, training(again, None, SignalAt())
+    # All settings come from the folder of the run: no knob is passed again.
+    resumed = Run(run_dir=Path("broken"), resume=True, quiet=True)
+    return whole, training(resumed, None, SignalAt())
 
 
 CASES = {
@@ -118,7 +123,7 @@ def test_resumed_run_equals_the_uninterrupted_one(case):
     app, knobs, when = CASES[case]
     recipe = app.recipe(**{"epochs": 2, "min_steps_per_epoch": 60} | knobs)
 
-    assert_same(*broken_and_whole(app, recipe, EMBEDDED, when, until="judge"))
+    assert_same(*train_twice(app, recipe, EMBEDDED, when, until="judge"))
 
 
 def test_sigterm_is_told_apart():
@@ -164,7 +169,7 @@ of_two_phases = variant(app, phases=phases)
     ids=str,
 )
 def test_a_training_of_two_phases_is_resumed_in_each(when):
-    whole, resumed = broken_and_whole(of_two_phases, app.recipe(), QUIET, when)
+    whole, resumed = train_twice(of_two_phases, app.recipe(), QUIET, when)
 
     assert_same(whole, resumed)
     assert len(whole.history["loss"]) == 4
@@ -206,11 +211,11 @@ def test_a_phase_without_epochs_is_done_by_its_beginning():
         layer = fitted.networks["small"].get_layer("logits")
         layer.set_weights([np.ones_like(w) for w in layer.get_weights()])
 
-    def of(*phases):
+    def app_with(*phases):
         return variant(app, phases=lambda config: phases)
 
     closed_form = Phase(name="closed form", begin=begin)
-    trained = train(of(closed_form), run=QUIET)
+    trained = train(app_with(closed_form), run=QUIET)
 
     assert calls == ["Fitted"]
     assert (trained.history, trained.report["examples_per_second"]) == ({}, None)
@@ -218,19 +223,21 @@ def test_a_phase_without_epochs_is_done_by_its_beginning():
     assert trained.saved_model.exists()
 
     # It is not done again where it was done already.
-    train(of(closed_form), run=Run(resume=True, run_dir=trained.folder, quiet=True), until="fit")
+    train(
+        app_with(closed_form), run=Run(resume=True, run_dir=trained.folder, quiet=True), until="fit"
+    )
     assert len(calls) == 1
-    two = of(closed_form, Phase(name="fit", epochs=2, begin=begin))
-    assert_same(*broken_and_whole(two, app.recipe(), QUIET, {"epoch": 0, "batch": 3}))
+    two = app_with(closed_form, Phase(name="fit", epochs=2, begin=begin))
+    assert_same(*train_twice(two, app.recipe(), QUIET, {"epoch": 0, "batch": 3}))
     assert len(calls) == 1 + 2 + 2
 
 
 def test_a_phase_may_train_on_other_data_and_no_batch_comes_twice():
-    firsts = []
+    first_steps = []
 
     def other_data(data):
         def train_on(step, *shard):
-            firsts.append(step)
+            first_steps.append(step)
             return data.train(step, *shard)
 
         return dataclasses.replace(data, train=train_on)
@@ -241,7 +248,7 @@ def test_a_phase_may_train_on_other_data_and_no_batch_comes_twice():
     ]
     trained = train(variant(app, phases=lambda config: parts), run=QUIET, until="fit")
 
-    assert firsts == [0, 2 * trained.data.steps_per_epoch]
+    assert first_steps == [0, 2 * trained.data.steps_per_epoch]
 
 
 def test_logs_of_phases_share_a_table():
@@ -258,7 +265,7 @@ def test_a_model_without_a_name_is_resumed():
 
     nameless = variant(app, build=build, endpoints=serve_networks)
 
-    whole, resumed = broken_and_whole(nameless, app.recipe(), QUIET, {"epoch": 0})
+    whole, resumed = train_twice(nameless, app.recipe(), QUIET, {"epoch": 0})
 
     assert_same(whole, resumed)
     assert whole.networks.keys() != resumed.networks.keys()
@@ -274,7 +281,7 @@ def test_keras_s_callbacks_go_on_where_they_were():
         return [keras.callbacks.ReduceLROnPlateau("loss", 0.5, patience=2, min_delta=9.0)]
 
     recipe = app.recipe(epochs=6)
-    whole, resumed = broken_and_whole(app, recipe, QUIET, {"epoch": 1}, make_callbacks=plateau)
+    whole, resumed = train_twice(app, recipe, QUIET, {"epoch": 1}, make_callbacks=plateau)
 
     assert_same(whole, resumed)
     assert len(set(whole.history["learning_rate"])) > 1
@@ -286,7 +293,7 @@ def test_an_early_stop_comes_when_it_would_have_come(when):
         return [keras.callbacks.EarlyStopping("loss", patience=3, min_delta=9.0)]
 
     recipe = app.recipe(epochs=9)
-    whole, resumed = broken_and_whole(app, recipe, QUIET, when, make_callbacks=patience)
+    whole, resumed = train_twice(app, recipe, QUIET, when, make_callbacks=patience)
 
     assert_same(whole, resumed)
     assert len(whole.history["loss"]) == 4
@@ -333,7 +340,7 @@ def test_the_best_epoch_is_kept_over_an_interruption():
     keeping = variant(app, objective_mode="max", keep_best=True)
     recipe = app.recipe(epochs=4)
 
-    assert_same(*broken_and_whole(keeping, recipe, QUIET, {"epoch": 2}))
+    assert_same(*train_twice(keeping, recipe, QUIET, {"epoch": 2}))
 
 
 # --- states -----------------------------------------------------------------------------------
@@ -344,16 +351,16 @@ def test_a_state_is_saved_every_few_minutes(monkeypatch):
 
     def save(self, progress):
         steps.append((progress.epoch, progress.step))
-        saved(self, progress)
+        original_save(self, progress)
 
-    saved = TrainingState._save
+    original_save = TrainingState._save
     monkeypatch.setattr(TrainingState, "_save", save)
 
     train(app, app.recipe(epochs=1), dataclasses.replace(QUIET, save_minutes=1e-9), until="fit")
-    often, steps[:] = steps[:], []
+    frequent, steps[:] = steps[:], []
     train(app, app.recipe(epochs=1), QUIET, until="fit")
 
-    assert len(often) > 1 and often[0][1] > 0
+    assert len(frequent) > 1 and frequent[0][1] > 0
     assert steps == [(0, 0)]
 
 

@@ -12,8 +12,8 @@ from tests.suite.small import app
 
 
 @dataclasses.dataclass
-class Beginning:
-    """As much of a session as a record is made of."""
+class SmallSession:
+    """The parts of a session that a record needs."""
 
     app: object
     recipe: Recipe
@@ -29,18 +29,19 @@ class Beginning:
     @property
     def data(self):
         counts = {"train": 1, "validation": 1, "test": 1}
-        return Beginning.Data(Description(source="s", fingerprint=self.fingerprint, **counts))
+        return SmallSession.Data(Description(source="s", fingerprint=self.fingerprint, **counts))
 
     @dataclasses.dataclass
     class Data:
         description: Description
 
 
-def recorded(**flags):
+def record_run(**flags):
+    """Writes the record of a run with these flags, and returns its folder."""
     run = Run(seed=3, **flags)
     folder = record.new_folder(app, run)
     recipe = app.recipe(epochs=3, units=8)
-    record.write_record(Beginning(app, recipe, run, folder))
+    record.write_record(SmallSession(app, recipe, run, folder))
     return folder
 
 
@@ -56,14 +57,14 @@ def rewrite(folder, **changes):
 
 
 def test_new_folders_never_meet():
-    folders = {recorded() for _ in range(3)}
+    folders = {record_run() for _ in range(3)}
 
     assert len(folders) == 3
     assert all(folder.parent == Path("runs/small") for folder in folders)
 
 
 def test_record_says_what_made_the_run():
-    content = json.loads((recorded() / "run.json").read_text())
+    content = json.loads((record_run() / "run.json").read_text())
 
     assert content["format"] == record.FORMAT
     assert content["app"] == "small"
@@ -75,8 +76,8 @@ def test_record_says_what_made_the_run():
 
 
 def test_reopening_finds_the_newest_run_and_its_settings():
-    recorded()
-    newest = recorded()
+    record_run()
+    newest = record_run()
 
     folder, recipe, again, prolonged = reopen()
 
@@ -86,7 +87,7 @@ def test_reopening_finds_the_newest_run_and_its_settings():
 
 
 def test_reopening_takes_over_where_things_are():
-    recorded(export_dir=Path("models"), data_dir=Path("prepared"))
+    record_run(export_dir=Path("models"), data_dir=Path("prepared"))
 
     _, _, again, _ = reopen()
     _, _, moved, _ = reopen(run=Run(resume=True, export_dir=Path("elsewhere")))
@@ -108,7 +109,7 @@ def test_reopening_takes_over_where_things_are():
     ],
 )
 def test_reopening_with_another_knob_is_refused(recipe, run):
-    recorded()
+    record_run()
 
     with pytest.raises(InputError, match="must stay as it was when a run is resumed"):
         reopen(recipe, run)
@@ -123,14 +124,14 @@ def test_reopening_with_another_knob_is_refused(recipe, run):
     ],
 )
 def test_a_knob_that_was_given_counts_at_its_default_too(recipe, message):
-    recorded()
+    record_run()
 
     with pytest.raises(InputError, match=message):
         reopen(recipe)
 
 
 def test_reopening_with_the_same_knobs_is_fine():
-    recorded()
+    record_run()
 
     _, recipe, again, _ = reopen(app.recipe(epochs=3, units=8, dropout=0.2), Run(seed=3))
 
@@ -138,7 +139,7 @@ def test_reopening_with_the_same_knobs_is_fine():
 
 
 def test_more_epochs_prolong_a_run():
-    recorded()
+    record_run()
 
     _, recipe, _, prolonged = reopen(app.recipe(epochs=5))
 
@@ -149,14 +150,14 @@ def test_more_epochs_prolong_a_run():
 @pytest.mark.parametrize("part", ["config", "architecture", "run"])
 @pytest.mark.parametrize("value", [[[None, None]], None, 1])
 def test_record_of_another_form_is_refused(part, value):
-    rewrite(recorded(), **{part: value})
+    rewrite(record_run(), **{part: value})
 
     with pytest.raises(InputError, match=r"run\.json is damaged"):
         reopen()
 
 
 def test_record_that_says_something_else_is_refused():
-    path = recorded() / "run.json"
+    path = record_run() / "run.json"
     path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 4'))
 
     with pytest.raises(InputError, match=r"run\.json is damaged"):
@@ -165,31 +166,31 @@ def test_record_that_says_something_else_is_refused():
 
 @pytest.mark.parametrize("earlier", [1, ...])
 def test_run_of_an_earlier_format_is_refused(earlier):
-    folder = recorded()
+    folder = record_run()
     rewrite(folder, format=earlier)
 
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         reopen()
 
-    assert str(refused.value) == (
+    assert str(caught.value) == (
         f"`resume` needs a run of this version of the suite. Received: {folder}, of an earlier one"
     )
 
 
 @pytest.mark.parametrize("change", [{"more": 1}, {"epochs": ...}, {"epochs": 0}])
 def test_record_of_another_version_s_recipe_is_refused(change):
-    folder = recorded()
+    folder = record_run()
     config = json.loads((folder / "run.json").read_text())["config"] | change
     rewrite(folder, config={k: v for k, v in config.items() if v is not ...})
 
-    with pytest.raises(InputError, match="a run of this version of small") as refused:
+    with pytest.raises(InputError, match="a run of this version of small") as caught:
         reopen()
 
-    assert next(iter(change)) in str(refused.value)
+    assert next(iter(change)) in str(caught.value)
 
 
 def test_run_of_another_app_is_refused():
-    folder = recorded()
+    folder = record_run()
     rewrite(folder, app="another")
 
     with pytest.raises(InputError, match=r"a run of small\. Received: .*, a run of another"):
@@ -224,7 +225,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 
 def test_other_data_is_refused():
-    folder = recorded()
+    folder = record_run()
 
     record.refuse_other_data(folder, "abc")
     with pytest.raises(InputError, match=r"fingerprint abc\. Received: xyz"):

@@ -1,4 +1,4 @@
-"""What comes when in a training, and what is written."""
+"""The stages of `train`, and what each of them writes."""
 
 import dataclasses
 import json
@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[3]
 EMBEDDED = Run(data="embedded", quiet=True, seed=1)
 
 
-def refuse(*given):
+def refuse(*arguments):
     raise AssertionError("not to be called")
 
 
-def python(script, *words):
-    """What a script prints, in a process of its own."""
+def python(script, *arguments):
+    """Runs a script in a process of its own, and returns the process."""
     return subprocess.run(
-        [sys.executable, "-c", script, *words],
+        [sys.executable, "-c", script, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -119,7 +119,7 @@ def test_figures_can_be_left_out():
     assert trained.report["metrics"] and "![" not in (trained.folder / "REPORT.md").read_text()
 
 
-# --- what is given ----------------------------------------------------------------------------
+# --- arguments --------------------------------------------------------------------------------
 
 
 def test_a_recipe_may_be_named():
@@ -175,7 +175,7 @@ def test_examples_may_be_split_already(data):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         (([app],), "`app` must be an application, such as apps.mnist_cnn.app. Received: an object"),
         ((app, Run()), "`recipe` must be app.recipe(...), or the name of a recipe. Received: an"),
@@ -184,16 +184,16 @@ def test_examples_may_be_split_already(data):
         ((app, None, app.recipe()), "`run` must be a suite.Run. Received: an object of Recipe"),
     ],
 )
-def test_arguments_of_other_types_are_refused_in_one_sentence(given, message, tmp_path):
-    with pytest.raises(InputError) as refused:
-        train(*given)
+def test_arguments_of_other_types_are_refused_in_one_sentence(arguments, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        train(*arguments)
 
-    assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
     assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"until": "end"}, "`until` must be one of: open, fit, judge, publish. Received: end"),
         ({"callbacks": keras.callbacks.TerminateOnNaN()}, "`callbacks` must be a list of callb"),
@@ -205,19 +205,19 @@ def test_arguments_of_other_types_are_refused_in_one_sentence(given, message, tm
         ({"data": (points()[0], points(9)[1])}, "`data` must have as many targets as inputs. R"),
     ],
 )
-def test_options_of_other_types_are_refused_in_one_sentence(given, message, tmp_path):
-    with pytest.raises(InputError) as refused:
-        train(app, run=QUIET, **given)
+def test_options_of_other_types_are_refused_in_one_sentence(options, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        train(app, run=QUIET, **options)
 
-    assert str(refused.value).startswith(message) and len(str(refused.value)) < 200
+    assert str(caught.value).startswith(message) and len(str(caught.value)) < 200
     assert files(tmp_path) == []
 
 
 def test_arrays_in_the_wrong_place_are_not_printed():
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         Run(data=points())
 
-    assert str(refused.value) == "`data` should be a valid string. Received: an object of tuple"
+    assert str(caught.value) == "`data` should be a valid string. Received: an object of tuple"
 
 
 def test_builder_s_refusal_is_bad_input_and_writes_nothing(tmp_path):
@@ -227,7 +227,7 @@ def test_builder_s_refusal_is_bad_input_and_writes_nothing(tmp_path):
     assert files(tmp_path) == []
 
 
-# --- what goes wrong --------------------------------------------------------------------------
+# --- faults -----------------------------------------------------------------------------------
 
 
 def of_no_name(fitted):
@@ -331,16 +331,16 @@ from tests.suite.small import app
 train(app, run=Run())
 assert not logging.getLogger("suite").handlers
 """
-    shown = python(script)
+    process = python(script)
 
-    assert shown.returncode == 0, shown.stderr
-    lines = shown.stdout.splitlines() + shown.stderr.splitlines()
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines() + process.stderr.splitlines()
     assert sum(line.startswith(("epoch 1/2  ", "epoch 2/2  ")) for line in lines) == 2
     assert any(line.startswith("small on embedded:points: ") for line in lines)
     assert python(script.replace("Run()", "Run(quiet=True)")).stdout == ""
 
 
-# --- however it is run ------------------------------------------------------------------------
+# --- flags ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is saved of a training, and how it is put back."""
+"""What a saved state holds, and how it is restored."""
 
 import keras
 import numpy as np
@@ -17,8 +17,8 @@ def compiled(units=1, optimizer="adam"):
     return model
 
 
-def following(folder, model, *callbacks, epochs=99, resumed=True, **options):
-    """A state of one phase in this folder, with what an earlier training has left there."""
+def new_state(folder, model, *callbacks, epochs=99, resumed=True, **options):
+    """The state of a training of one phase, with what an earlier training has saved in a folder."""
     state = TrainingState(folder, **options)
     state.find()
     state.follow({"network": model}, model, callbacks, epochs, resumed)
@@ -38,7 +38,7 @@ def fit(state, *callbacks, epochs=1, examples=ONES, **options):
 
 
 class Counter(keras.callbacks.Callback):
-    """Remembers something of every kind that a state may hold."""
+    """A callback that remembers a value of every type that a state may hold."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ class Counter(keras.callbacks.Callback):
 
 
 class RememberingModel(keras.Model):
-    """A model with something to go on with besides its weights."""
+    """A model that remembers more than its weights."""
 
     position = np.array([1, 2])
 
@@ -72,10 +72,10 @@ class RememberingModel(keras.Model):
 
 def test_a_resumable_callback_goes_on_from_what_it_remembers(tmp_path):
     counter = Counter()
-    fit(following(tmp_path, compiled(), counter), counter, epochs=3)
+    fit(new_state(tmp_path, compiled(), counter), counter, epochs=3)
 
     again = Counter()
-    following(tmp_path, compiled(), again).restore()
+    new_state(tmp_path, compiled(), again).restore()
 
     assert again.memory["epochs"] == 3
     assert again.memory["best"] == counter.memory["best"]
@@ -93,10 +93,10 @@ def test_a_model_goes_on_from_what_it_remembers(tmp_path):
 
     model = remembering()
     model.position = np.array([3, 4])
-    fit(following(tmp_path, model))
+    fit(new_state(tmp_path, model))
 
     again = remembering()
-    following(tmp_path, again).restore()
+    new_state(tmp_path, again).restore()
 
     np.testing.assert_array_equal(again.position, [3, 4])
 
@@ -119,15 +119,15 @@ def test_a_model_goes_on_from_what_it_remembers(tmp_path):
 def test_a_callback_of_keras_s_goes_on_from_what_it_remembers(make, names, tmp_path):
     # At a negative learning rate it only gets worse: the first epoch is the best.
     first = make()
-    fit(following(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), first), first, epochs=3)
+    fit(new_state(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), first), first, epochs=3)
 
     again = make()
-    state = following(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), again)
+    state = new_state(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), again)
     fit(state, again, epochs=1)
 
     uninterrupted = make()
     model = compiled(optimizer=keras.optimizers.SGD(-0.1))
-    following(tmp_path / "other", model)
+    new_state(tmp_path / "other", model)
     assert {name: getattr(again, name) for name in names} != {
         name: getattr(uninterrupted, name, None) for name in names
     }
@@ -141,24 +141,24 @@ def test_best_weights_are_part_of_the_state(tmp_path):
         return keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
 
     best, model = keeping(), compiled()
-    state = following(tmp_path, model, best)
+    state = new_state(tmp_path, model, best)
     fit(state, best)
     # Afterwards it only gets worse.
     model.optimizer.learning_rate = -1.0
     fit(state, best, epochs=2)
-    kept = best.best_weights
+    best_weights = best.best_weights
 
     fresh = keeping()
-    again = following(tmp_path, compiled(), fresh)
+    again = new_state(tmp_path, compiled(), fresh)
     again.restore()
 
-    assert any((a != b).any() for a, b in zip(kept, again.model.get_weights(), strict=True))
-    for a, b in zip(kept, fresh.best_weights, strict=True):
+    assert any((a != b).any() for a, b in zip(best_weights, again.model.get_weights(), strict=True))
+    for a, b in zip(best_weights, fresh.best_weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_other_callbacks_are_no_part_of_the_state(tmp_path):
-    state = following(tmp_path, compiled(), keras.callbacks.History(), Counter())
+    state = new_state(tmp_path, compiled(), keras.callbacks.History(), Counter())
 
     assert list(state.resumables) == ["1:Counter"]
     assert not isinstance(state.resumables["1:Counter"], KerasCallbackState)
@@ -166,9 +166,9 @@ def test_other_callbacks_are_no_part_of_the_state(tmp_path):
 
 def test_weights_optimizer_and_progress_are_put_back(tmp_path):
     model = compiled()
-    fit(following(tmp_path, model, epochs=9), epochs=2)
+    fit(new_state(tmp_path, model, epochs=9), epochs=2)
 
-    state = following(tmp_path, compiled(), epochs=9)
+    state = new_state(tmp_path, compiled(), epochs=9)
     state.restore()
 
     assert state.progress[:3] == (0, 2, 0)
@@ -180,10 +180,10 @@ def test_weights_optimizer_and_progress_are_put_back(tmp_path):
 
 def test_of_the_phase_before_only_the_networks_are_taken_up(tmp_path):
     model, counter = compiled(), Counter()
-    fit(following(tmp_path, model, counter, epochs=1), counter)
+    fit(new_state(tmp_path, model, counter, epochs=1), counter)
 
     fresh, again = compiled(optimizer="sgd"), Counter()
-    state = following(tmp_path, fresh, again, resumed=False)
+    state = new_state(tmp_path, fresh, again, resumed=False)
     state.restore()
 
     assert state.progress.phase == 1
@@ -197,9 +197,9 @@ def test_the_last_epoch_ends_the_phase_and_so_does_an_early_stop(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
 
-    ended = following(tmp_path / "ended", compiled(), epochs=2)
+    ended = new_state(tmp_path / "ended", compiled(), epochs=2)
     fit(ended, epochs=2)
-    stopped = following(tmp_path / "stopped", compiled(), epochs=5)
+    stopped = new_state(tmp_path / "stopped", compiled(), epochs=5)
     fit(stopped, Stop(), epochs=5)
 
     assert ended.progress[:3] == stopped.progress[:3] == (1, 0, 0)
@@ -227,15 +227,15 @@ def test_a_state_is_saved_in_the_middle_of_an_epoch_when_the_last_is_old(seconds
 
 
 def test_state_of_another_model_is_refused(tmp_path):
-    fit(following(tmp_path, compiled(1)))
-    state = following(tmp_path, compiled(2))
+    fit(new_state(tmp_path, compiled(1)))
+    state = new_state(tmp_path, compiled(2))
 
     with pytest.raises(InputError, match="of another model"):
         state.restore()
 
 
 def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
-    fit(following(tmp_path, compiled()), epochs=3)
+    fit(new_state(tmp_path, compiled()), epochs=3)
     newest, before = (sorted(tmp_path.glob("*.data-*"))[i] for i in (-1, -2))
     whole = newest.read_bytes()
 
@@ -249,7 +249,7 @@ def test_the_state_before_a_damaged_one_is_taken(tmp_path, caplog):
 
 
 def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path):
-    fit(following(tmp_path, compiled()), epochs=2)
+    fit(new_state(tmp_path, compiled()), epochs=2)
     for number in (3, 4):
         (tmp_path / f"ckpt-{number}.data-00000-of-00001").write_bytes(b"torn")
         (tmp_path / f"ckpt-{number}_temp").mkdir()
@@ -258,7 +258,7 @@ def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path
     for name in others:
         (tmp_path / name).write_text("somebody else's")
 
-    state = following(tmp_path, compiled())
+    state = new_state(tmp_path, compiled())
     assert state.progress.epoch == 2
     fit(state)
 

@@ -1,4 +1,4 @@
-"""The certificate: granted where it is due, refused where it is not."""
+"""Correct networks get a certificate, and wrong ones do not."""
 
 import keras
 import numpy as np
@@ -15,19 +15,19 @@ from suite.metrics.certificates.automata import (
 )
 
 SYMBOLS = np.array([[0.0], [1.0]])
-# Says whether the last symbol was a one: the state is that symbol.
+# Outputs the last symbol, which is also the state.
 LAST = Automaton(SYMBOLS, np.array([[0, 1], [0, 1]]), np.array([[0, 1], [0, 1]]))
-# Says whether there was a one at any time.
+# Outputs 1 as soon as there was a 1.
 EVER = Automaton(SYMBOLS, np.array([[0, 1], [1, 1]]), np.array([[0, 1], [1, 1]]))
 
 
-def one_unit(read, keep, bias, said=4.0, dtype="float32"):
-    """A network of one tanh unit, whose logit has its sign."""
+def one_unit(read, keep, bias, output_weight=4.0, dtype="float32"):
+    """A network of one tanh unit; its logit is the state of the unit, times `output_weight`."""
     inputs = keras.Input((None, 1))
     layer, readout = layers.SimpleRNN(1, return_sequences=True, dtype=dtype), layers.Dense(1)
     model = keras.Model(inputs, readout(layer(inputs)))
     layer.set_weights([np.full((1, 1), read), np.full((1, 1), keep), np.array([bias])])
-    readout.set_weights([np.full((1, 1), said), np.zeros(1)])
+    readout.set_weights([np.full((1, 1), output_weight), np.zeros(1)])
     return model, Network(layer, readout)
 
 
@@ -73,7 +73,7 @@ def test_network_that_computes_in_bfloat16_is_not_judged_as_if_in_float32():
 
 
 def test_wrong_outputs_are_refused_already_at_the_first_symbol():
-    _, network = one_unit(read=8.0, keep=0.0, bias=-4.0, said=-4.0)
+    _, network = one_unit(read=8.0, keep=0.0, bias=-4.0, output_weight=-4.0)
 
     assert not certify(network, LAST).holds
 

@@ -47,12 +47,12 @@ def test_whatever_a_layer_does_lies_within_its_bounds(kind):
     _, *after = layer(inputs, initial_state=states)
 
     assert len(after) == len(bounds)
-    for found, (lower, upper) in zip(after, bounds, strict=True):
-        assert (found >= ops.cast(lower, "float32")).numpy().all()
-        assert (found <= ops.cast(upper, "float32")).numpy().all()
-        # and they are bounds worth having
+    for state, (lower, upper) in zip(after, bounds, strict=True):
+        assert (state >= ops.cast(lower, "float32")).numpy().all()
+        assert (state <= ops.cast(upper, "float32")).numpy().all()
+        # The bounds are narrow, too.
         assert (upper - lower).numpy().max() < 6 * (
-            found.numpy().max(0) - found.numpy().min(0)
+            state.numpy().max(0) - state.numpy().min(0)
         ).max()
 
 
@@ -97,9 +97,9 @@ def test_products_take_the_extreme_corners(signs):
     y = Interval(np.float64(-1.0), np.float64(4.0))
     corners = [a * b for a in x for b in y]
 
-    found = product(x, y, 0.0)
+    interval = product(x, y, 0.0)
 
-    assert (float(found.lower), float(found.upper)) == (min(corners), max(corners))
+    assert (float(interval.lower), float(interval.upper)) == (min(corners), max(corners))
 
 
 @pytest.mark.parametrize("name", get_args(Monotone))
@@ -108,11 +108,11 @@ def test_float32_activations_are_as_exact_and_as_monotone_as_assumed(name):
     x = np.concatenate([np.linspace(-30, 30, 600_001), np.geomspace(1e-30, 1, 10_000)])
     x = np.sort(np.concatenate([x, -x])).astype("float32")
 
-    found = np.asarray(activation(tf.constant(x)), "float64")
+    computed = np.asarray(activation(tf.constant(x)), "float64")
     exact = np.asarray(activation(tf.constant(x.astype("float64"))))
 
     assert np.diff(exact).min() > -1e-14  # as exact as float64 is
-    error = np.abs(found - exact) / (1 + np.abs(exact))
+    error = np.abs(computed - exact) / (1 + np.abs(exact))
     assert error.max() < ACTIVATION_ERROR * FLOAT32_ROUNDOFF
 
 
