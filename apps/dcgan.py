@@ -235,11 +235,18 @@ def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
     """Measures and draws samples after every epoch, and stops when the discriminator wins."""
     generator = fitted.networks["generator"]
+    validation = fitted.data.splits["validation"].in_memory().inputs
     return [
-        fidelity.FrechetDistance(generator, fitted.data.splits["validation"].in_memory().inputs),
+        fidelity.FrechetDistance(generator, validation, feature_network(fitted)),
         task.EpochSamples(generator, fitted.folder),
         StopWhenDiscriminatorWins(),
     ]
+
+
+def feature_network(fitted: Fitted) -> fidelity.FeatureNetwork:
+    """The network whose features the samples are judged by."""
+    shape = fitted.networks["generator"].output["image"].shape[1:]
+    return fidelity.feature_network(fitted.data.source, shape)
 
 
 def noise(fitted: Fitted, num: int = 64) -> np.ndarray:
@@ -266,7 +273,8 @@ def evaluate(fitted: Fitted) -> Metrics:
     """Metrics of as many samples as there are test images."""
     splits = fitted.data.splits
     test, train = (splits[name].in_memory().inputs for name in ("test", "train"))
-    return fidelity.evaluate_samples(fitted.networks["generator"], test, train)
+    features = feature_network(fitted)
+    return fidelity.evaluate_samples(fitted.networks["generator"], test, train, features)
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
@@ -276,13 +284,15 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     points = noise(fitted, 2000)
     samples = decode(points)
     train = fitted.data.splits["train"].in_memory().inputs
-    rows = {"sample": samples[:10], "next in training": fidelity.nearest(samples[:10], train)}
+    features = feature_network(fitted)
+    nearest = fidelity.nearest(samples[:10], train, features)
+    rows = {"sample": samples[:10], "next in training": nearest}
     figures = {
         "samples": images.image_grid(samples[:100]),
         "nearest": images.image_rows(rows),
         "interpolation": images.image_grid(decode(interpolate_latents(points[:9], 10)), 10),
     }
-    probabilities = fidelity.features(samples).probabilities
+    probabilities = features(samples).probabilities
     if probabilities is not None:
         num_codes = len(fitted.data.model_arguments.get("code_shares", ()))
         sums = arithmetic(points, probabilities.argmax(axis=1), num_codes)

@@ -234,7 +234,8 @@ def evaluate(fitted: Fitted) -> Metrics:
     splits, config = fitted.data.splits, fitted.config
     test, train = (splits[name].in_memory().inputs for name in ("test", "train"))
     nats = evaluate_evidence(fitted.model, test, config.nll_samples)
-    samples = fidelity.evaluate_samples(fitted.networks["decoder"], test, train)
+    features = fidelity.feature_network(fitted.data.source, test.shape[1:])
+    samples = fidelity.evaluate_samples(fitted.networks["decoder"], test, train, features)
     metrics = {f"test_{name}": value for name, value in nats.items()}
     return {**metrics, "nll_samples": config.nll_samples, **samples}
 

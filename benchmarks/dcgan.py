@@ -107,7 +107,9 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
         if not epochs and time.perf_counter() - started > seconds:
             break
     training_seconds = time.perf_counter() - started
-    metrics = fidelity.evaluate_samples(decoder, examples.test.inputs, examples.train.inputs)
+    metrics = fidelity.evaluate_samples(
+        decoder, examples.test.inputs, examples.train.inputs, fidelity.digit_features
+    )
     return {"seconds": training_seconds, "epochs": steps / len(dataset), **metrics}
 
 

@@ -36,6 +36,8 @@ class Run:
         figures: Draw figures of the trained model.
         export_dir: Folder that gets `<app>/<version>/`, a SavedModel each time.
         quiet: Print warnings and the final answer only.
+        preparation: The recorded preparation of an exported model, for examples that are prepared
+            as those that it was trained on; None if the data decide.
         arrays: Examples of the caller's, a `suite.data.Source`; see `suite.train`.
     """
 
@@ -55,4 +57,5 @@ class Run:
     figures: bool = True
     export_dir: Path = Path("saved_models")
     quiet: bool = False
+    preparation: Annotated[Any, Parameter(parse=False, show=False)] = None
     arrays: Annotated[Any, Parameter(parse=False, show=False)] = None

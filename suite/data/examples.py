@@ -129,8 +129,8 @@ class Source:
         comparable: Whether metrics can be compared with published ones.
         groups: The group of every row of `train`, such as the person in a picture: rows of one
             group are never divided between splits. None if rows are independent.
-        preparation: Converts a user's input, such as the bytes of a picture, to an input of the
-            model; becomes part of the export. None if there is nothing to convert.
+        preparation: A dataclass that converts a user's input, such as the bytes of a picture, to an
+            input of the model; becomes part of the export. None if there is nothing to convert.
         notes: Further facts for the report, by name.
     """
 

@@ -59,7 +59,8 @@ def load_pictures(
     Raises:
         InputError: The pictures cannot be found or read, or are no pictures.
     """
-    wanted = Wanted(layout, image_size, channels)
+    exactly = Preparation(**run.preparation) if run.preparation else None
+    wanted = Wanted(layout, image_size, channels, exactly)
     return sources.load(
         run,
         tfds_name=dataset,

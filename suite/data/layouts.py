@@ -43,6 +43,7 @@ class Wanted:
         layout: `drawing`, `photo`, or `auto` for the layout of most pictures.
         image_size: Height and width in pixels; None if the pictures decide.
         channels: 1 or 3; None if the pictures decide.
+        exactly: The preparation of an exported model, which then decides alone.
 
     Raises:
         InputError: `image_size` or `channels` is out of range.
@@ -51,6 +52,7 @@ class Wanted:
     layout: Layout | Literal["auto"] = "auto"
     image_size: int | None = None
     channels: int | None = None
+    exactly: Preparation | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in (None, 1, 3):
@@ -65,6 +67,8 @@ class Wanted:
             sample: Decoded pictures, `(any height, any width, channels)`, uint8.
             keep_size: Whether pictures that all have one size keep it, however large it is.
         """
+        if self.exactly is not None:
+            return self.exactly
         grey = all(picture.shape[-1] < 3 for picture in sample)
         channels = self.channels or (1 if grey else None)
         measured = [] if self.layout != "auto" and channels else [_measure(p) for p in sample]

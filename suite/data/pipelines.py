@@ -194,6 +194,9 @@ def describe(source: Source, splits: Mapping[str, Split]) -> Description:
         for name in ("train", "validation", "test")
     }
     bases = {split.fingerprint_of for split in splits.values()}
+    notes = dict(source.notes)
+    if source.preparation is not None:  # so that `evaluate` can prepare other data likewise
+        notes["preparation"] = dataclasses.asdict(source.preparation)
     return Description(
         source=source.name,
         fingerprint=fingerprint(*splits.values()),
@@ -201,7 +204,7 @@ def describe(source: Source, splits: Mapping[str, Split]) -> Description:
         comparable=source.comparable,
         class_names=source.class_names,
         feature_names=source.feature_names,
-        notes=source.notes,
+        notes=notes,
         **counts,
     )
 

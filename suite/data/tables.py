@@ -101,6 +101,15 @@ class TablePreparation:
 
     columns: tuple[Column, ...]
 
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> "TablePreparation":
+        """Makes a preparation of its record in a report or an export."""
+        columns = (
+            {**column, "categories": column["categories"] and tuple(column["categories"])}
+            for column in record["columns"]
+        )
+        return cls(tuple(Column(**column) for column in columns))
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of every feature."""
@@ -167,7 +176,8 @@ def load_table(
         InputError: The table cannot be found or read, or a cell, a column or the labels cannot be
             used.
     """
-    reading = _Reading(label, missing, categories, tuple(leave_out))
+    preparation = TablePreparation.recorded(run.preparation) if run.preparation else None
+    reading = _Reading(label, missing, categories, tuple(leave_out), preparation)
     if run.arrays is not None:
         run = dataclasses.replace(run, arrays=reading.arrays(run.arrays))
     return sources.load(
@@ -250,6 +260,7 @@ class _Reading:
     missing: Missing
     categories: Categories
     leave_out: tuple[str, ...]
+    preparation: TablePreparation | None = None
 
     def tfds(self, builder: Any, source: str) -> Source:
         """Reads a prepared dataset of features, as one vector or by name, and a label.
@@ -288,10 +299,13 @@ class _Reading:
         labels = cells.pop(label)
         table = _Table(name=name, numbers=numbers, cells=cells, label=label, labels=labels)
         table = self._without_unwanted(table)
-        if indices := [column for column, cells in table.cells.items() if _is_index(column, cells)]:
+        if self.preparation is None and (
+            indices := [column for column, cells in table.cells.items() if _is_index(column, cells)]
+        ):
             notes["index"] = ", ".join(indices)
             _warn_left_out("columns that only number or name the rows", notes["index"], name)
-        fields = self._fields({"train": table.without(indices)})
+            table = table.without(indices)
+        fields = self._fields({"train": table})
         return Source(name=name, notes={"label": label, **notes}, **fields)
 
     def arrays(self, source: Source) -> Source:
@@ -342,7 +356,11 @@ class _Reading:
         return known[0]
 
     def _without_unwanted(self, table: _Table) -> _Table:
-        """The table without the columns of `leave_out`."""
+        """The table without the columns of `leave_out`, or with those of the preparation only."""
+        if self.preparation is not None:
+            names = [column.name for column in self.preparation.columns]
+            cells = {name: table.cells[name] for name in names if name in table.cells}
+            return dataclasses.replace(table, cells=cells)
         for name in self.leave_out:
             if name not in table.cells:
                 raise InputError(
@@ -359,7 +377,7 @@ class _Reading:
         """
         tables = {split: _labelled(table) for split, table in tables.items()}
         class_names, index = _classes(tables, known.class_names if known else ())
-        preparation = self._preparation(tables["train"])
+        preparation = self.preparation or self._preparation(tables["train"])
         fields: dict[str, Any] = {
             "class_names": class_names,
             "feature_names": preparation.feature_names,

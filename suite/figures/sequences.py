@@ -14,7 +14,8 @@ def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
         labels: Labels of the states, by which they are coloured, `(sequences, time)`.
         names: Names of the labels.
     """
-    flat = states.reshape(-1, states.shape[-1])
+    # Half precision has no singular values in NumPy.
+    flat = states.reshape(-1, states.shape[-1]).astype(np.float32)
     centred = flat - flat.mean(axis=0)
     # States of one unit have one component: the other coordinate stays 0.
     components = np.linalg.svd(centred, full_matrices=False)[2][:2]

@@ -1,7 +1,7 @@
 """Metrics of generated images, computed from the features of a network that never changes.
 
-For images of MNIST's size the network is a classifier of digits whose weights are part of the suite
-(`fidelity.keras`, made by `python -m benchmarks.fidelity`). For images of other sizes it is a
+For MNIST and the embedded digits the network is a classifier of digits whose weights are part of
+the suite (`fidelity.keras`, made by `python -m benchmarks.fidelity`). For all other images it is a
 convolutional network with fixed random weights. That network has no classes, so the metrics that
 need classes are None. The values can be compared between runs and machines. They cannot be compared
 with values from other networks, such as Inception.
@@ -13,7 +13,7 @@ Reference:
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from suite.data.examples import Examples
+from suite.data.examples import Examples, Source
 from suite.trainers.latents import decode_latents, sample_latents
 
 CLASSIFIER = Path(__file__).with_name("fidelity.keras")
@@ -34,6 +34,7 @@ NEAREST = 1000  # samples and test images whose nearest training image is search
 # A class counts as missing where its share of the samples is less than this part of its share of
 # the real images.
 MISSING = 0.1
+DIGITS = ("tfds:mnist/", "embedded:digits")  # how the names of sources begin that hold digits
 DIGITS_SHAPE = (28, 28, 1)
 RANDOM_FILTERS = (32, 64, 128)  # of the network with random weights
 
@@ -48,6 +49,10 @@ class Features(NamedTuple):
 
     features: np.ndarray
     probabilities: np.ndarray | None
+
+
+# Images `(n, height, width, channels)`, values in 0..255, to their features.
+FeatureNetwork = Callable[[np.ndarray], Features]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Gaussian:
 
 
 def evaluate_samples(
-    decoder: keras.Model, test: np.ndarray, train: np.ndarray
+    decoder: keras.Model, test: np.ndarray, train: np.ndarray, features: FeatureNetwork
 ) -> dict[str, float | None]:
     """Draws as many samples as there are test images, and compares them with real images.
 
@@ -74,6 +79,7 @@ def evaluate_samples(
             `(batch, height, width, channels)`, values in 0..255.
         test: Test images, `(n, height, width, channels)`, values in 0..255.
         train: Training images, `(m, height, width, channels)`, values in 0..255.
+        features: See `feature_network`.
 
     Returns:
         `frechet_distance`, between samples and test images; `frechet_distance_of_train`, the same
@@ -114,12 +120,13 @@ def _class_metrics(fake: Features, real: Features) -> dict[str, float | None]:
     return dict(zip(names, map(float, values), strict=True))
 
 
-def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
+def nearest(images: np.ndarray, train: np.ndarray, features: FeatureNetwork) -> np.ndarray:
     """The training image whose features are nearest to those of each image.
 
     Args:
         images: `(n, height, width, channels)`, values in 0..255.
         train: `(m, height, width, channels)`.
+        features: See `feature_network`.
 
     Returns:
         `(n, height, width, channels)`.
@@ -127,17 +134,34 @@ def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
     return train[_nearest(features(images).features, features(train).features)[0]]
 
 
-def features(images: np.ndarray) -> Features:
-    """Applies the feature network to images.
+def feature_network(source: Source | None, shape: tuple[int, ...]) -> FeatureNetwork:
+    """The network that judges images like those of a source.
 
     Args:
-        images: `(n, height, width, channels)`, values in 0..255.
+        source: Where the real images come from.
+        shape: Of an image, `(height, width, channels)`.
     """
-    digits = images.shape[1:] == DIGITS_SHAPE
-    network = _classifier() if digits else _random_network(images.shape[1:])
+    digits = source is not None and source.name.startswith(DIGITS) and shape == DIGITS_SHAPE
+    return digit_features if digits else random_features
+
+
+def digit_features(images: np.ndarray) -> Features:
+    """Applies the classifier of digits to images `(n, 28, 28, 1)`, values in 0..255."""
+    features, logits = _outputs(_classifier(), images)
+    return Features(features, ops.convert_to_numpy(ops.softmax(logits)))
+
+
+def random_features(images: np.ndarray) -> Features:
+    """Applies the network with random weights to images `(n, height, width, channels)`."""
+    [features] = _outputs(_random_network(images.shape[1:]), images)
+    return Features(features, None)
+
+
+def _outputs(
+    network: Callable[[np.ndarray], Sequence[tf.Tensor]], images: np.ndarray
+) -> list[np.ndarray]:
     parts = [network(images[n : n + 1000]) for n in range(0, len(images), 1000)]
-    inputs, outputs = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Features(inputs, ops.convert_to_numpy(ops.softmax(outputs)) if digits else None)
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def gaussian(features: np.ndarray) -> Gaussian:
@@ -228,19 +252,20 @@ class FrechetDistance(keras.callbacks.Callback):
         decoder: `latent` `(batch, latent_dim)` to a dict with an `image`
             `(batch, height, width, channels)`.
         images: Real images to compare with, `(n, height, width, channels)`.
+        features: See `feature_network`.
     """
 
-    def __init__(self, decoder: keras.Model, images: np.ndarray) -> None:
+    def __init__(self, decoder: keras.Model, images: np.ndarray, features: FeatureNetwork) -> None:
         super().__init__()
-        self.decoder, self.images = decoder, images
+        self.decoder, self.images, self.features = decoder, images, features
         # Another seed than that of `evaluate_samples`.
         self.points = sample_latents(NUM_WATCHED, decoder.input_shape[-1], seed=1)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._real = gaussian(features(self.images).features)
+        self._real = gaussian(self.features(self.images).features)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        generated = gaussian(features(decode_latents(self.decoder, self.points)).features)
+        generated = gaussian(self.features(decode_latents(self.decoder, self.points)).features)
         logs["val_frechet_distance"] = frechet_distance(self._real, generated)
 
 
@@ -270,13 +295,8 @@ def _reach(points: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 @functools.lru_cache(4)
-def _random_network(
-    shape: tuple[int, int, int],
-) -> Callable[[np.ndarray], tuple[tf.Tensor, tf.Tensor]]:
-    """Builds the network with random weights: images to features, and to the same features again.
-
-    It has no logits. A second output gives it the form of `_classifier`.
-    """
+def _random_network(shape: tuple[int, int, int]) -> Callable[[np.ndarray], list[tf.Tensor]]:
+    """Builds the network with random weights: images to a list of their features."""
     image = x = keras.Input(shape, dtype="float32")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
     for number, filters in enumerate(RANDOM_FILTERS):
@@ -286,12 +306,12 @@ def _random_network(
             dtype="float32",
         )(x)  # fmt: skip
     pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
-    network = keras.Model(image, [pooled, pooled])
+    network = keras.Model(image, [pooled])
     return tf.function(functools.partial(network, training=False), reduce_retracing=True)
 
 
 @functools.cache
-def _classifier() -> Callable[[np.ndarray], tuple[tf.Tensor, tf.Tensor]]:
+def _classifier() -> Callable[[np.ndarray], list[tf.Tensor]]:
     """Loads the classifier: images to features and logits."""
     model = keras.models.load_model(CLASSIFIER, compile=False, safe_mode=True)
     if Examples(model.get_weights()).digest() != FINGERPRINT:

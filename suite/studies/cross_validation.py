@@ -26,7 +26,8 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Trains a new model for every fold on all other folds, and tests it on that fold.
 
-    All splits of the source are used. Folds are stratified if the target is a class.
+    All splits of the source are used. Folds are stratified if the target is a class, and rows of
+    one group stay in one fold.
 
     Args:
         app: An app whose examples have labels; its callbacks are not used.
@@ -46,18 +47,22 @@ def cross_validate(
     source = app.data(recipe.config, run).source
     if source is None:
         raise InputError(f"cross-validation needs labelled examples, which {app.name} has not")
-    rows = _all_rows(source)
+    rows, groups = _all_rows(source), _all_groups(source)
     trainer = _Trainer(app, recipe)
     results = []
     for number, (kept, held_out) in enumerate(
-        _splits(rows, source.class_names, folds, repeats, folds_seed), start=1
+        _splits(rows, source.class_names, groups, folds, repeats, folds_seed), start=1
     ):
         keras.utils.set_random_seed(run.seed)
         fold = rows.rows(held_out)
         # An app that keeps the best epoch must not choose it on the fold that it is tested on.
         validation = None if app.keep_best else fold
         arrays = dataclasses.replace(
-            source, train=rows.rows(kept), validation=validation, test=fold, groups=None
+            source,
+            train=rows.rows(kept),
+            validation=validation,
+            test=fold,
+            groups=groups[kept] if groups is not None else None,
         )
         data = app.data(recipe.config, dataclasses.replace(run, arrays=arrays))
         results.append(app.evaluate(trainer.fitted(data)))
@@ -89,24 +94,53 @@ def _all_rows(source: Source) -> Examples:
     )
 
 
+def _all_groups(source: Source) -> np.ndarray | None:
+    """The group of every row of all splits; rows outside of `train` are groups of one row."""
+    if source.groups is None:
+        return None
+    _, groups = np.unique(source.groups, return_inverse=True)
+    others = (source.validation, source.test)
+    single = sum(split.num_examples for split in others if split is not None)
+    return np.concatenate([groups, groups.max() + 1 + np.arange(single)])
+
+
 def _splits(
-    rows: Examples, class_names: tuple[str, ...], folds: int, repeats: int, folds_seed: int
+    rows: Examples,
+    class_names: tuple[str, ...],
+    groups: np.ndarray | None,
+    folds: int,
+    repeats: int,
+    folds_seed: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The row numbers to train on, and those to test on, of every fold.
 
     Raises:
-        InputError: There are fewer than two folds, or a fold would lack a row, or a row of a class.
+        InputError: There are fewer than two folds, or a fold would lack a row, a row of a class or
+            a group.
     """
-    from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+    from sklearn import model_selection
 
     classes = rows.targets if class_names else None
     most = int(np.bincount(classes).min()) if classes is not None else rows.num_examples
+    unit = "rows of the smallest class" if class_names else "rows"
+    if groups is not None and (count := len(np.unique(groups))) <= most:
+        most, unit = count, "groups"
     if not 2 <= folds <= most:
-        unit = "rows of the smallest class" if class_names else "rows"
         raise InputError(f"`folds` must be from 2 to the {most} {unit}", folds)
-    splitter_type = RepeatedStratifiedKFold if class_names else RepeatedKFold
-    splitter = splitter_type(n_splits=folds, n_repeats=repeats, random_state=folds_seed)
-    return splitter.split(np.arange(rows.num_examples), classes)
+    indices = np.arange(rows.num_examples)
+    if groups is None:
+        repeated = (
+            model_selection.RepeatedStratifiedKFold
+            if class_names
+            else model_selection.RepeatedKFold
+        )
+        splitter = repeated(n_splits=folds, n_repeats=repeats, random_state=folds_seed)
+        yield from splitter.split(indices, classes)
+        return
+    grouped = model_selection.StratifiedGroupKFold if class_names else model_selection.GroupKFold
+    for repeat in range(repeats):
+        splitter = grouped(n_splits=folds, shuffle=True, random_state=folds_seed + repeat)
+        yield from splitter.split(indices, classes, groups)
 
 
 class _Trainer:

@@ -145,4 +145,7 @@ class EpochSamples(keras.callbacks.Callback):
         frames = np.stack([np.asarray(PIL.Image.open(paths[index])) for index in chosen])
         self.animation.parent.mkdir(exist_ok=True)
         duration = round(1000 * SECONDS_PER_FRAME)
-        write_picture(frames[..., None], self.animation, duration=duration, loop=0)
+        grey = frames.ndim == 3
+        write_picture(
+            frames[..., None] if grey else frames, self.animation, duration=duration, loop=0
+        )

@@ -1,6 +1,5 @@
 """What all tasks on pictures share: their data, an endpoint for files, and a reader of files."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,8 +87,6 @@ def load_data(
         InputError: The pictures cannot be found or read, or must have labels and have none.
     """
     source = load_pictures(run, config.dataset, config.layout, config.image_size, config.channels)
-    prepared = {"preparation": dataclasses.asdict(source.preparation)}
-    source = dataclasses.replace(source, notes={**source.notes, **prepared})
     if labelled and len(source.class_names) < 2:
         received = f"{source.name}, with {', '.join(source.class_names) or 'none'}"
         raise InputError("`data` must have two classes or more", received)

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import logging
 from pathlib import Path
 
@@ -349,6 +351,17 @@ def test_missing_cells_are_filled():
         [1, 0, 60, 0, 1],
     ]
     assert source.train.inputs.dtype == np.float32
+
+
+def test_other_rows_are_prepared_as_those_that_a_model_was_trained_on():
+    record = dataclasses.asdict(load(PEOPLE, missing="fill").preparation)
+    Path("others.csv").write_text("port,row,age,sex,lives\nQ,1,,male,no\nC,2,10,male,yes\n")
+
+    run = Run(data="others.csv", preparation=json.loads(json.dumps(record)))
+    source = load_table(run, missing="fill", leave_out=("ticket",))
+
+    assert source.feature_names == ("sex=female", "sex=male", "age", "port=C", "port=S")
+    assert source.train.inputs.tolist() == [[0, 1, 40, 0, 0], [0, 1, 10, 1, 0]]
 
 
 def test_rows_with_missing_cells_are_dropped(caplog):

@@ -4,16 +4,19 @@ import pytest
 from keras import layers
 
 from suite import Run
+from suite.data.examples import Source
 from suite.data.image_sources import load_pictures
 from suite.metrics import fidelity
 from suite.metrics.fidelity import (
     Gaussian,
     classifier_score,
-    features,
+    digit_features,
+    feature_network,
     frechet_distance,
     gaussian,
     nearest,
     neighbourhoods,
+    random_features,
 )
 
 
@@ -97,7 +100,7 @@ def test_points_cover_themselves():
 
 
 def test_the_classifier_knows_digits(digits):
-    predicted = features(digits.inputs).probabilities.argmax(axis=1)
+    predicted = digit_features(digits.inputs).probabilities.argmax(axis=1)
 
     assert (predicted == digits.targets).mean() > 0.9
 
@@ -107,13 +110,13 @@ def test_another_classifier_is_refused(monkeypatch):
     fidelity._classifier.cache_clear()
 
     with pytest.raises(RuntimeError, match="classifier that came with the suite"):
-        features(np.zeros((1, 28, 28, 1)))
+        digit_features(np.zeros((1, 28, 28, 1)))
 
 
 def test_next_to_a_training_image_is_itself(digits):
     some = digits.inputs[[3, 50, 700]]
 
-    np.testing.assert_array_equal(nearest(some, digits.inputs), some)
+    np.testing.assert_array_equal(nearest(some, digits.inputs, digit_features), some)
 
 
 def copier(image):
@@ -129,7 +132,7 @@ def test_a_generator_that_copies_one_image_is_found_out(digits):
     decoder = copier(digits.inputs[0])
     test = digits.inputs[500:800]
 
-    metrics = fidelity.evaluate_samples(decoder, test, digits.inputs[:400])
+    metrics = fidelity.evaluate_samples(decoder, test, digits.inputs[:400], digit_features)
 
     assert metrics["frechet_distance"] > 5 * metrics["frechet_distance_of_train"]
     assert metrics["classifier_score"] == pytest.approx(1, abs=1e-3)
@@ -146,13 +149,22 @@ def coloured(digits, size=20):
     return np.concatenate([images, 255 - images, images / 2], axis=-1)
 
 
+def test_only_digits_are_judged_by_the_classifier_of_digits(digits):
+    def network(name, shape=(28, 28, 1)):
+        return feature_network(Source(name=name, train=digits), shape)
+
+    assert network("tfds:mnist/3.0.1") is network("embedded:digits") is digit_features
+    assert network("tfds:fashion_mnist/3.0.1") is network("letters") is random_features
+    assert network("tfds:mnist/3.0.1", (32, 32, 1)) is random_features
+
+
 def test_other_images_are_looked_at_by_a_random_network_that_stays_the_same(digits):
     images = coloured(digits)[:50]
 
-    first, second = features(images), features(images)
+    first, second = random_features(images), random_features(images)
     fidelity._random_network.cache_clear()
     keras.utils.set_random_seed(7)
-    in_another_process = features(images)
+    in_another_process = random_features(images)
 
     assert first.probabilities is None
     assert first.features.shape == (50, 128)
@@ -164,7 +176,9 @@ def test_other_images_are_looked_at_by_a_random_network_that_stays_the_same(digi
 def test_without_classes_a_copier_is_found_out_all_the_same(digits):
     images = coloured(digits)
 
-    metrics = fidelity.evaluate_samples(copier(images[0]), images[500:800], images[:400])
+    metrics = fidelity.evaluate_samples(
+        copier(images[0]), images[500:800], images[:400], random_features
+    )
 
     for name in ("classifier_score", "smallest_class", "largest_class", "missing_classes"):
         assert metrics[name] is None
@@ -178,9 +192,9 @@ def test_random_features_tell_apart_what_differs(digits):
     images = coloured(digits)
     ones = images[digits.targets == 1]
     some, others = (
-        gaussian(features(images[:800]).features),
-        gaussian(features(images[800:]).features),
+        gaussian(random_features(images[:800]).features),
+        gaussian(random_features(images[800:]).features),
     )
 
-    of_ones = frechet_distance(some, gaussian(features(ones).features))
+    of_ones = frechet_distance(some, gaussian(random_features(ones).features))
     assert of_ones > 5 * frechet_distance(some, others)

@@ -36,6 +36,34 @@ def test_every_example_is_tested_once_and_never_trained_on_then():
     assert result == {"cv_size_mean": 10.0, "cv_size_std": 0.0}
 
 
+def test_rows_of_a_group_stay_in_one_fold():
+    groups = np.arange(40) // 4
+    folds = []
+
+    def evaluate(fitted):
+        splits = fitted.data.splits
+        folds.append(
+            [set(splits[n].inputs[:, 0].tolist()) for n in ("train", "validation", "test")]
+        )
+        return {"test_loss": 0.0}
+
+    source = dataclasses.replace(TWO, groups=groups)
+    cross_validate(
+        variant(app, evaluate=evaluate),
+        app.recipe(epochs=1),
+        Run(arrays=source),
+        folds=3,
+        repeats=2,
+    )
+
+    rows = points(40)[0][:, 0]
+    assert len(folds) == 6
+    for train, _, test in folds:
+        for group in range(10):
+            members = set(rows[groups == group].tolist())
+            assert members <= train or members <= test
+
+
 def test_iris_is_told_apart_on_every_fold():
     result = cross_validate(iris, iris.recipe(epochs=2), EMBEDDED, folds=3)
 
