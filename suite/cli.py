@@ -17,7 +17,7 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App, Fitted, Recipe, networks_of
-from suite.console import prepare_output
+from suite.console import as_typed, prepare_output
 from suite.data.sources import asked_for
 from suite.errors import (
     Diverged,
@@ -25,7 +25,6 @@ from suite.errors import (
     Interrupted,
     Unwritable,
     WorkerLost,
-    printable,
     refusal,
     sentence,
 )
@@ -98,31 +97,19 @@ def _unused(
 def _complain(
     command_line: cyclopts.App, error: BaseException, exit_code: int, name: str = "value"
 ) -> int:
-    """Prints what is wrong, with knobs as they are typed."""
+    """Prints what is wrong, and returns the exit code.
+
+    Args:
+        command_line: Its flags are the knobs' names in the sentence.
+        error: What was raised.
+        exit_code: To return.
+        name: What the error is about, where it does not say so itself.
+    """
     error = refusal(error, name)
     if os.environ.get(DEBUG):
         raise error
-    message = str(error)
-    if isinstance(error, InputError):
-        flags = _flags(command_line)
-
-        def as_typed(knob: str) -> str:
-            flag = f"--{knob.removeprefix('--').replace('_', '-')}"
-            return flag if flag in flags else f"`{knob}`"
-
-        message = error.worded(as_typed)
-    print(printable(message), file=sys.stderr)
+    print(as_typed(error, command_line), file=sys.stderr)
     return exit_code
-
-
-def _flags(command_line: cyclopts.App) -> set[str]:
-    commands = (command_line[name] for name in command_line if not name.startswith("-"))
-    return {
-        flag
-        for command in (command_line, *commands)
-        for argument in command.assemble_argument_collection()
-        for flag in argument.names
-    }
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -1,8 +1,14 @@
-"""Standard output and error that take every text, whatever the locale, a shell or a log file."""
+"""What a program prints: streams that take every text, and errors in the words of its flags."""
 
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+from suite.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import cyclopts
 
 
 def prepare_output() -> None:
@@ -22,6 +28,32 @@ def prepare_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def as_typed(error: BaseException, command_line: "cyclopts.App") -> str:
+    """One printable line for an error, with knobs spelled as the flags of a command line.
+
+    A knob that is no flag of it, or of one of its commands, stays in backticks.
+    """
+    if not isinstance(error, InputError):
+        return printable(str(error))
+    flags = _flags(command_line)
+
+    def spelled(knob: str) -> str:
+        flag = f"--{knob.removeprefix('--').replace('_', '-')}"
+        return flag if flag in flags else f"`{knob}`"
+
+    return printable(error.worded(spelled))
+
+
+def _flags(command_line: "cyclopts.App") -> set[str]:
+    commands = (command_line[name] for name in command_line if not name.startswith("-"))
+    return {
+        flag
+        for command in (command_line, *commands)
+        for argument in command.assemble_argument_collection()
+        for flag in argument.names
+    }
 
 
 def _nowhere() -> io.TextIOWrapper:

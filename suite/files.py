@@ -165,12 +165,12 @@ def refuse_damage(path: Path, folder: Path) -> None:
             if checksum != _sha256(folder / name):
                 raise ValueError(name)
     except (OSError, ValueError):
-        raise InputError(f"{folder} must be whole. Received: {name}, damaged or missing") from None
+        raise InputError(f"{folder} must be whole", f"{name}, damaged or missing") from None
     for file in _visible(folder):
         if file != path and str(file.relative_to(folder)) not in checksums:
             raise InputError(
-                f"{folder} must hold what {path.name} names. Received: {file.relative_to(folder)}, "
-                "which it does not"
+                f"{folder} must hold what {path.name} names",
+                f"{file.relative_to(folder)}, which it does not",
             )
 
 

@@ -64,8 +64,8 @@ def refuse_other_backend() -> None:
         backend, source = _configured_backend(file), str(file)
     if backend != BACKEND:
         raise InputError(
-            f"Keras's backend must be {BACKEND} for an application; builders run on any. "
-            f"Received: {backend}, from {source}"
+            f"Keras's backend must be {BACKEND} for an application; builders run on any",
+            f"{backend}, from {source}",
         )
 
 

@@ -39,15 +39,15 @@ def resolve() -> Resolver:
     """
     if not in_cluster():
         raise InputError(
-            "--strategy multi_worker needs a cluster: TF_CONFIG, Slurm's tasks, or "
-            "python -m suite.cluster. Received: none of them"
+            "`strategy` multi_worker needs a cluster: TF_CONFIG, Slurm's tasks, or "
+            "python -m suite.cluster",
+            "none of them",
         )
     if not _described().get("cluster"):
         os.environ["TF_CONFIG"] = _config_of_slurm()
     job, index = _checked_task(_described())
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver(job, index)
-    own = addresses(resolver)[worker_number(resolver)]
-    _refuse_port_in_use(own)
+    _refuse_port_in_use(addresses(resolver)[worker_number(resolver)])
     proxy.bypass(os.environ, addresses(resolver))
     return resolver
 
@@ -79,7 +79,8 @@ def _described() -> Mapping[str, Any]:
 def _malformed(text: str) -> InputError:
     return InputError(
         'TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, "task": '
-        f'{{"type": "worker", "index": 0}}}}. Received: {text}'
+        '{"type": "worker", "index": 0}}',
+        text,
     )
 
 
@@ -94,42 +95,39 @@ def _checked_task(described: Mapping[str, Any]) -> tuple[str, int]:
     try:
         jobs = {**described["cluster"]}
         job, index = described["task"]["type"], described["task"]["index"]
-        if not isinstance(job, str) or not all(isinstance(each, list) for each in jobs.values()):
+        if not isinstance(job, str) or not all(isinstance(tasks, list) for tasks in jobs.values()):
             raise TypeError(job)
     except (KeyError, TypeError):
         raise _malformed(json.dumps(described)) from None
     if "master" in jobs:
-        raise InputError("the job master in TF_CONFIG must be called chief. Received: master")
+        raise InputError("the job master in TF_CONFIG must be called chief", "master")
     if unknown := set(jobs) - {"chief", "worker"}:
-        raise InputError(f"TF_CONFIG must have chief and worker only. Received: {min(unknown)}")
+        raise InputError("TF_CONFIG must have chief and worker only", min(unknown))
     if not all(jobs.values()) or len(jobs.get("chief", [])) > 1:
         raise InputError(
-            "TF_CONFIG must have one chief, or none, and no empty list. Received: "
-            f"{json.dumps(jobs)}"
+            "TF_CONFIG must have one chief, or none, and no empty list", json.dumps(jobs)
         )
     if described.get("rpc_layer", "grpc") != "grpc":
-        raise InputError(
-            f"the rpc_layer in TF_CONFIG must be grpc. Received: {described['rpc_layer']}"
-        )
+        raise InputError("the rpc_layer in TF_CONFIG must be grpc", described["rpc_layer"])
     workers = [address for addresses in jobs.values() for address in addresses]
     for address in workers:
         parts = re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", str(address), re.ASCII)
         if not parts or not 0 < int(parts[2]) < 65536:
-            raise InputError(f"TF_CONFIG must name workers as host:port. Received: {address}")
+            raise InputError("TF_CONFIG must name workers as host:port", address)
     if len(set(workers)) < len(workers):
-        raise InputError(f"TF_CONFIG must name every worker once. Received: {workers}")
+        raise InputError("TF_CONFIG must name every worker once", workers)
     # Some platforms write the index as a string, which TensorFlow reads, too.
     number = int(index) if re.fullmatch("[0-9]{1,9}", str(index), re.ASCII) else -1
     if job not in jobs or not 0 <= number < len(jobs[job]):
         known = ", ".join(f"{name} 0 to {len(tasks) - 1}" for name, tasks in jobs.items())
-        raise InputError(f"the task in TF_CONFIG must be one of {known}. Received: {job} {index}")
+        raise InputError(f"the task in TF_CONFIG must be one of {known}", f"{job} {index}")
     return job, number
 
 
 def _tasks_of_slurm() -> int:
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if not tasks.isdecimal():
-        raise InputError(f"SLURM_STEP_NUM_TASKS must be a number. Received: {tasks}")
+        raise InputError("SLURM_STEP_NUM_TASKS must be a number", tasks)
     return int(tasks)
 
 
@@ -151,8 +149,8 @@ def _config_of_slurm() -> str:
         task = {"type": "worker", "index": int(number)}
     except (ValueError, IndexError):
         raise InputError(
-            "Slurm's variables must say who works together. Received: "
-            f"{', '.join(f'{name}={value}' for name, value in variables.items())}"
+            "Slurm's variables must say who works together",
+            ", ".join(f"{name}={value}" for name, value in variables.items()),
         ) from None
     return json.dumps({"cluster": {"worker": workers}, "task": task})
 
@@ -164,5 +162,5 @@ def _refuse_port_in_use(address: str) -> None:
             trial.bind(("", int(address.rpartition(":")[2])))
         except OSError as error:
             raise InputError(
-                f"the port of a worker must be free. Received: {address}: {error.strerror}"
+                "the port of a worker must be free", f"{address}: {error.strerror}"
             ) from None

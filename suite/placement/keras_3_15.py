@@ -37,8 +37,8 @@ def refuse_other_keras() -> None:
     """
     if not keras.version().startswith(f"{KERAS}."):
         raise InputError(
-            f"several replicas need Keras {KERAS}, to be had by pip install 'keras=={KERAS}.*'. "
-            f"Received: {keras.version()}"
+            f"several replicas need Keras {KERAS}, to be had by pip install 'keras=={KERAS}.*'",
+            keras.version(),
         )
 
 

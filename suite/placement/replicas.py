@@ -120,9 +120,7 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
     for name, value in settings.items():
         values = gather(placement, json.dumps(value, default=str))
         if len(set(values)) > 1:
-            raise InputError(
-                f"the {name} must be the same on all workers. Received: {'; '.join(values)}"
-            )
+            raise InputError(f"the {name} must be the same on all workers", "; ".join(values))
 
 
 def average_statistics(model: keras.Model) -> None:

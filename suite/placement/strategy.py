@@ -16,7 +16,7 @@ from suite.run import StrategyName
 
 
 def connect(name: StrategyName) -> tf.distribute.Strategy:
-    """Takes the devices that a `--strategy` flag names, and waits for the other hosts.
+    """Takes the devices that a strategy's name stands for, and waits for the other hosts.
 
     GPUs are set to take memory as they need it, unless they are in use already.
 
@@ -79,9 +79,7 @@ def _interruptible() -> Iterator[None]:
 def _mirrored(on_gpus: bool) -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < 2:
-        raise InputError(
-            f"--strategy mirrored needs at least two devices. Received: {devices[0].name}"
-        )
+        raise InputError("`strategy` mirrored needs at least two devices", devices[0].name)
     # Collectives of several strategies in one process get in each other's way on CPU devices.
     reduction = None if on_gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy([device.name for device in devices], reduction)
@@ -97,6 +95,6 @@ def _tpu() -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
-            "--strategy tpu needs a TPU, here or under the name in TPU_NAME. Received: "
-            f"{sentence(error).partition(' used by ')[0]}"
+            "`strategy` tpu needs a TPU, here or under the name in TPU_NAME",
+            sentence(error).partition(" used by ")[0],
         ) from None

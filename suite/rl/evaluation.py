@@ -130,7 +130,7 @@ def film(
         environment.close()
     except gymnasium.error.DependencyNotInstalled:
         raise InputError(
-            f"drawing {name} needs a package more: pip install '.[render]'", "no such package"
+            f"drawing {name} needs one more package: pip install '.[render]'", "no such package"
         ) from None
     except InputError:
         raise

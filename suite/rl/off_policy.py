@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
@@ -95,9 +96,8 @@ class OffPolicyPlayer(Player):
     ) -> None:
         super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
         if not 0 < warm_up <= capacity:
-            raise ValueError(
-                f"`warm_up` must be at least 1 and at most the capacity, {capacity}. Received: "
-                f"{warm_up}"
+            raise InputError(
+                f"`warm_up` must be at least 1 and at most the capacity, {capacity}", warm_up
             )
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates = warm_up, updates

@@ -178,8 +178,8 @@ class Player(keras.Model):
                 for environments in self.played:
                     if environments.error:
                         raise InputError(
-                            f"the environment must not fail. Received from {environments.name}: "
-                            f"{environments.error}"
+                            "`environment` must not fail",
+                            f"{environments.name}: {environments.error}",
                         ) from None
                 raise
 

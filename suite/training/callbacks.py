@@ -181,7 +181,7 @@ class StopOnNaN(keras.callbacks.Callback):
             if not math.isfinite(float(value)):
                 raise Diverged(
                     f"the {name} became {float(value)} in epoch {self._epoch}, {when}; try a "
-                    "smaller --learning-rate"
+                    "smaller learning rate"
                 )
 
 

@@ -54,7 +54,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         if (begin_from / log_file.path.name).exists():
             raise InputError(
                 "`resume` needs a saved state that is whole",
-                received=f"{begin_from / 'checkpoints'}, without one",
+                f"{begin_from / 'checkpoints'}, without one",
             )
         log.warning("%s was stopped before its first state was saved: it begins anew.", folder)
     log_file.write()  # a signal comes between the state of an epoch and its row

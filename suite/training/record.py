@@ -126,9 +126,12 @@ def refuse_folder_in_use(folder: Path) -> None:
     refuse_path(folder, "run_dir")
     # Another worker may be trying it, too.
     if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
-        run = ", which holds a run already; add --resume to go on with it"
-        content = run if (folder / RECORD).exists() else ", which is not empty"
-        raise InputError("`run_dir` must be a new or empty folder", f"{folder}{content}")
+        if (folder / RECORD).exists():
+            raise InputError(
+                "`run_dir` must be a new or empty folder; with `resume` the run in it goes on",
+                f"{folder}, which holds a run already",
+            )
+        raise InputError("`run_dir` must be a new or empty folder", f"{folder}, which is not empty")
 
 
 def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, bool]:

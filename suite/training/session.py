@@ -90,7 +90,7 @@ class Session:
         model = compile_model(built, self.config, phase.epochs * data.steps_per_epoch)
         if self.run.jit and not model.supports_jit:
             raise InputError(
-                f"`jit` must be left out: {self.app.name} cannot be compiled", received="--jit"
+                f"`jit` must be left out: {self.app.name} cannot be compiled", self.run.jit
             )
         if type(model).call is keras.Model.call:
             # A model with a step of its own that is never called has nothing to be built by.
@@ -124,4 +124,4 @@ def build(app: App, recipe: Recipe, data: Data) -> Built:
         return app.build(**{**data.model_arguments, **architecture})
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         given = ", ".join(f"{name}={value}" for name, value in architecture.items())
-        raise InputError("the model must fit into memory", received=given) from error
+        raise InputError("the model must fit into memory", given) from error

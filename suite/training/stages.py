@@ -280,7 +280,7 @@ def _refuse_on_replicas(run: Run, placement: tf.distribute.Strategy) -> None:
         raise InputError(
             "`jit` must be left out on several replicas without GPUs, whose gradients XLA cannot "
             "sum",
-            "--jit",
+            run.jit,
         )
 
 

@@ -210,7 +210,10 @@ class TrainingState(keras.callbacks.Callback):
             checkpoint.read(path).expect_partial().assert_existing_objects_matched()
             content = _content(reader)
         except (AssertionError, ValueError, LookupError, tf.errors.OpError):
-            raise InputError(f"the saved state {path} is damaged or of another model") from None
+            raise InputError(
+                "`resume` needs a saved state of this model that is whole",
+                f"{path}, damaged or of another model",
+            ) from None
         if self.resumed:
             for name, resumable in self.resumables.items():
                 if name in content["callbacks"]:
