@@ -31,7 +31,7 @@ from suite.console import as_typed, prepare_output
 from suite.errors import InputError
 from suite.placement import proxy
 
-SECONDS_TO_FOLLOW = 5.0  # in which the other workers may end by themselves after one has failed
+SECONDS_TO_END = 5.0  # in which the other workers may end by themselves after one has failed
 # Two options of Linux's prctl. The first lets the kernel kill the workers when this process dies.
 # The second makes the orphans of a killed worker children of this process, which can kill them.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -77,7 +77,7 @@ def run(command: Sequence[str], workers: int) -> int:
             thread.start()
         failed = _first_failed(processes)
         if failed is not None:
-            _wait(processes, SECONDS_TO_FOLLOW)
+            _wait(processes, SECONDS_TO_END)
         _kill(processes)
         for thread in threads:
             thread.join()

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def prepare_output() -> None:
-    """Lets a program write to standard output and error without a thought; called as it starts.
+    """Makes standard output and error accept every text; a program calls it at its start.
 
-    Characters that the encoding does not have are escaped rather than an error. A stream that the
-    shell has closed (`2>&-`) swallows what is written, so that nothing goes into whatever file
-    would get its number.
+    Characters that the encoding lacks are escaped and raise no error. A stream that the shell
+    closed (`2>&-`) discards its text, because otherwise the next file that the program opens would
+    get the stream's number, and the text.
     """
     for descriptor in (0, 1, 2):
         try:

@@ -1,4 +1,4 @@
-"""How and where a training runs: the flags shared by all apps."""
+"""How and where a training runs: the settings that all apps share."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
 @settings
 class Run:
-    """How and where: shared by all apps.
+    """How and where a training runs. All apps share these settings.
 
     Args:
         data: Where examples come from: `auto` takes prepared TFDS data, else a download, else
@@ -29,7 +29,7 @@ class Run:
         resume: Go on from the last saved state of `run_dir`, or of the app's newest run.
         save_minutes: Save a state after so many minutes, and not only after each epoch.
         strategy: Placement: `mirrored` over the devices of this host, `multi_worker` over the
-            hosts of a cluster, `tpu`, or `one_device`; `auto` finds out what there is.
+            hosts of a cluster, `tpu`, or `one_device`; `auto` uses what is available.
         precision: Dtype policy of the layers.
         jit: Compile the training step with XLA.
         fused: Train batch normalisation by TensorFlow's one kernel for it, where there is one.
