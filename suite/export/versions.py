@@ -25,7 +25,7 @@ def network_file(name: str, alone: bool) -> str:
     """Where a network lies in Keras's own format, in the folder of a version.
 
     Args:
-        name: Of the network.
-        alone: Whether the builder makes just one.
+        name: The name of the network.
+        alone: Whether the builder makes one network only.
     """
     return f"assets.extra/{'model' if alone else name}.keras"
