@@ -183,4 +183,4 @@ def _move_into_place(version: Path, folder: Path) -> Path:
         except OSError:
             if not os.path.lexists(place):
                 raise
-            # Another export has taken this number meanwhile, or a file has this name: take the next.
+            # Another export took this number meanwhile, or a file has this name: take the next.

@@ -1,4 +1,4 @@
-"""Who works together on a model, as `TF_CONFIG` or Slurm says."""
+"""The workers of a cluster, as `TF_CONFIG` or Slurm describes them."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from suite.placement import proxy
 
 Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 SLURM = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID")
-FIRST_PORT = 8888  # of the workers on a host, where Slurm says who they are
+FIRST_PORT = 8888  # port of the first worker on a host, under Slurm
 
 
 def in_cluster() -> bool:
-    """Whether `TF_CONFIG` or Slurm describes several workers, or one that is to be alone.
+    """Whether `TF_CONFIG` describes a cluster, of one worker or more, or Slurm several tasks.
 
-    Some platforms set a `TF_CONFIG` without a cluster for a single machine: that is none.
+    Some platforms set a `TF_CONFIG` without a cluster on a single machine, which does not count.
 
     Raises:
         InputError: The description cannot be read.
@@ -30,9 +30,9 @@ def in_cluster() -> bool:
 
 
 def resolve() -> Resolver:
-    """Reads who works together, and which of them this process is.
+    """Reads the addresses of all workers, and which of them this process is.
 
-    What workers on this machine say to each other is kept away from a proxy.
+    Messages between workers on this machine are kept from going through a proxy.
 
     Raises:
         InputError: There is no cluster, it is described wrongly, or this worker's port is taken.
@@ -53,7 +53,7 @@ def resolve() -> Resolver:
 
 
 def addresses(resolver: Resolver) -> list[str]:
-    """`host:port` of all workers, that of the chief first."""
+    """`host:port` of all workers, the chief first."""
     jobs = resolver.cluster_spec().as_dict()
     return [*jobs.get("chief", []), *jobs.get("worker", [])]
 
@@ -65,7 +65,7 @@ def worker_number(resolver: Resolver) -> int:
 
 
 def _described() -> Mapping[str, Any]:
-    """The content of `TF_CONFIG`; empty where it is not set."""
+    """The content of `TF_CONFIG`; an empty mapping if the variable is not set."""
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         described = json.loads(text)
@@ -85,9 +85,9 @@ def _malformed(text: str) -> InputError:
 
 
 def _checked_task(described: Mapping[str, Any]) -> tuple[str, int]:
-    """The job and the index of this process in a cluster that TensorFlow understands.
+    """The job and the index of this process, from a `TF_CONFIG` that is checked completely.
 
-    TensorFlow would misunderstand a wrong description in silence, or wait for ever.
+    TensorFlow would silently misread a wrong description, or wait forever.
 
     Raises:
         InputError: The description is wrong.
@@ -132,10 +132,10 @@ def _tasks_of_slurm() -> int:
 
 
 def _config_of_slurm() -> str:
-    """Slurm's variables as a `TF_CONFIG`.
+    """Converts Slurm's variables into a `TF_CONFIG`.
 
-    TensorFlow's own resolver fails on hosts without GPUs, and takes the hosts in the order of the
-    alphabet, which is not Slurm's from the tenth on: only its parsers are used.
+    TensorFlow's resolver for Slurm fails on hosts without GPUs, and sorts the hosts by name, which
+    differs from Slurm's order from the tenth host on: only its parsers are used here.
     """
     variables = {name: os.environ.get(name, "") for name in SLURM}
     try:

@@ -1,4 +1,4 @@
-"""Which `tf.distribute` strategy a training runs under: one device, several, many hosts."""
+"""Creates the `tf.distribute` strategy of a training: one device, several, or many hosts."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ from suite.run import StrategyName
 
 
 def connect(name: StrategyName) -> tf.distribute.Strategy:
-    """Takes the devices that a strategy's name stands for, and waits for the other hosts.
+    """Creates the strategy of a name, and waits for the other hosts of a cluster.
 
-    GPUs are set to take memory as they need it, unless they are in use already.
+    GPUs are set to allocate memory as they need it, unless they are in use already.
 
     Args:
         name: `one_device` is TensorFlow's default placement; `mirrored` keeps one replica of the
@@ -51,7 +51,7 @@ def connect(name: StrategyName) -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    # TensorFlow warns of every sum that the workers make outside of a step.
+    # TensorFlow logs a warning for every reduction over the workers outside of a step.
     tf.get_logger().setLevel(logging.ERROR)
     resolver = cluster_spec.resolve()
     meet(cluster_spec.addresses(resolver), cluster_spec.worker_number(resolver))
@@ -61,10 +61,10 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C end the process while TensorFlow connects the workers, with nothing to save yet.
+    """Lets Ctrl-C end the process at once in a `with` block that connects the workers.
 
-    TensorFlow may wait there for minutes in C++, where Python's handlers are not called. Of SIGTERM
-    it makes a notice of its own there.
+    TensorFlow may wait there for minutes in C++, where Python's handlers are not called, and there
+    is no state to save yet. TensorFlow installs a handler of its own for SIGTERM.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -80,7 +80,7 @@ def _mirrored(on_gpus: bool) -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < 2:
         raise InputError("`strategy` mirrored needs at least two devices", devices[0].name)
-    # Collectives of several strategies in one process get in each other's way on CPU devices.
+    # Collectives of several strategies in one process interfere with each other on CPU devices.
     reduction = None if on_gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy([device.name for device in devices], reduction)
 
