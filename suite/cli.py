@@ -50,8 +50,8 @@ def run(app: App, arguments: Sequence[str]) -> int:
     """Runs an app from the arguments of a command line.
 
     Returns:
-        The exit code: 0; 1 where the training diverged, a disk is full or another worker is gone;
-        2 for bad input; 130 or 143 where a signal stopped it.
+        The exit code: 0; 1 if the training diverged, a disk is full or another worker is gone;
+        2 for bad input; 130 or 143 if a signal stopped it.
     """
     command_line = _command_line(app)
     complain = functools.partial(_complain, command_line)
@@ -67,7 +67,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
     except InputError as error:
         return complain(error, 2)
     except MemoryError as error:
-        return complain(InputError("there must be memory enough", error), 2)
+        return complain(InputError("there must be enough memory", error), 2)
     except (Diverged, WorkerLost, Unwritable) as error:
         return complain(error, 1)
     except Interrupted as error:
@@ -103,7 +103,7 @@ def _complain(
         command_line: Its flags are the knobs' names in the sentence.
         error: What was raised.
         exit_code: To return.
-        name: What the error is about, where it does not say so itself.
+        name: The knob that the error is about, if the error does not name one.
     """
     error = refusal(error, name)
     if os.environ.get(DEBUG):
@@ -136,7 +136,7 @@ def _command_line(app: App) -> cyclopts.App:
         architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
         run: Annotated[Run, _flat("Run", 3)] = Run(),
     ) -> None:
-        """Train, evaluate, draw and export.
+        """Train, evaluate, draw figures and export.
 
         Args:
             recipe: Named set of knobs; single flags still override it.
@@ -166,7 +166,7 @@ def _command_line(app: App) -> cyclopts.App:
 
         Args:
             folds: Parts of all examples, each of which is held out once.
-            repeats: Times that is done, on other folds each time.
+            repeats: Number of cross-validations, each on other folds.
             folds_seed: Decides the folds.
             recipe: Named set of knobs; single flags still override it.
             data: Where examples come from, as in training.

@@ -198,7 +198,7 @@ def launch(
     if command[0].startswith("-"):
         raise InputError("the only option is `workers`", command[0])
     if shutil.which(command[0]) is None:
-        raise InputError("a program of that name must be there", command[0])
+        raise InputError("a program of that name must exist", command[0])
     return run(command, workers)
 
 

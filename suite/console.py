@@ -33,7 +33,7 @@ def prepare_output() -> None:
 def as_typed(error: BaseException, command_line: "cyclopts.App") -> str:
     """One printable line for an error, with knobs spelled as the flags of a command line.
 
-    A knob that is no flag of it, or of one of its commands, stays in backticks.
+    A knob that is not a flag of the command line or of one of its commands stays in backticks.
     """
     if not isinstance(error, InputError):
         return printable(str(error))

@@ -22,8 +22,8 @@ class Run:
         in_memory: Whether examples are kept in memory; `auto` does so up to 2 GiB.
         min_per_class: Classes with fewer examples are left out.
         seed: Decides initial weights, data order, augmentation and dropout.
-        deterministic: Same bytes every time, by slower kernels where there is a choice. Holds
-            for the whole process.
+        deterministic: Same bytes every time, by slower kernels if necessary. Holds for the whole
+            process.
         run_dir: Folder for logs, checkpoints, figures and report. Defaults to
             `runs/<app>/<time>`.
         resume: Go on from the last saved state of `run_dir`, or of the app's newest run.
@@ -32,11 +32,11 @@ class Run:
             hosts of a cluster, `tpu`, or `one_device`; `auto` uses what is available.
         precision: Dtype policy of the layers.
         jit: Compile the training step with XLA.
-        fused: Train batch normalisation by TensorFlow's one kernel for it, where there is one.
+        fused: Train batch normalisation by TensorFlow's fused kernel, if it supports the layer.
         figures: Draw figures of the trained model.
         export_dir: Folder that gets `<app>/<version>/`, a SavedModel each time.
         quiet: Print warnings and the final answer only.
-        arrays: Examples of the caller's, a `suite.data.Source`; see `suite.train`.
+        arrays: Examples in memory, a `suite.data.Source`; set by the `data` of `suite.train`.
     """
 
     data: str = "auto"

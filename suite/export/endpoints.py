@@ -96,8 +96,7 @@ def arguments(specs: Sequence[tf.TensorSpec], inputs: Any) -> dict[str, tf.Tenso
 
     Args:
         specs: The endpoint's inputs.
-        inputs: Arrays by name, or the one array where there is one input; text may come as
-            strings or bytes.
+        inputs: Arrays by name, or the array itself if there is one input; text as strings or bytes.
 
     Raises:
         ValueError: An input is missing, or one is not known.
@@ -118,7 +117,7 @@ def call(function: Any, inputs: Any) -> dict[str, np.ndarray]:
 
     Args:
         function: The signature.
-        inputs: Arrays by name, or the one array where there is one input.
+        inputs: Arrays by name, or the array itself if there is one input.
     """
     specs = list(function.structured_input_signature[1].values())
     outputs = function(**arguments(specs, inputs))

@@ -90,8 +90,8 @@ class ExportedModel:
         """The outputs of a signature by name.
 
         Args:
-            inputs: Arrays by name, or the one array where there is one input.
-            signature: The endpoint.
+            inputs: Arrays by name, or the array itself if there is one input.
+            signature: The name of the endpoint.
 
         Raises:
             InputError: The version cannot be loaded.

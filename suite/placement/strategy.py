@@ -34,7 +34,7 @@ def connect(name: StrategyName) -> tf.distribute.Strategy:
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is in use already: its setting stands
+        except RuntimeError:  # the GPU is in use already and keeps its setting
             break
     if name == "auto" and cluster_spec.in_cluster():
         name = "multi_worker"

@@ -16,9 +16,9 @@ def distribution(outputs: Outputs) -> tfd.Distribution:
 
     Args:
         outputs: `policy`: logits `(batch, num_actions)` of one choice; or logits
-            `(batch, num_actions, values)` of independent choices, very low where a choice has fewer
-            values; or, beside a `log_scale`, the means `(batch, num_actions)` of independent
-            normal distributions.
+            `(batch, num_actions, values)` of independent choices, very low for values that a choice
+            does not have; or, together with `log_scale`, the means `(batch, num_actions)` of
+            independent normal distributions.
     """
     policy = outputs["policy"]
     if "log_scale" in outputs:

@@ -41,12 +41,12 @@ def collect(
     length: int,
     seed: tf.Tensor,
 ) -> Rollout:
-    """Plays on, in the graph, from where the environments are.
+    """Plays a rollout in the graph, from the current observations of the environments.
 
     Args:
-        act: `act(observations, seed)`: the actions `(envs, *action_shape)`.
-        environments: Are asked at each step, through `tf.numpy_function`.
-        length: Steps of each.
+        act: `act(observations, seed)`, the policy: returns actions `(envs, *action_shape)`.
+        environments: The environments, which the graph calls through `tf.numpy_function`.
+        length: Number of steps of each environment.
         seed: A pair of integers.
     """
     num_envs, spaces = environments.num_envs, environments.spaces

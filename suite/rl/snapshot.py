@@ -53,7 +53,7 @@ def _snapshot(value: Any, visited: dict[int, Any]) -> Any:
         return {"made": True}
     if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
-        content = np.frombuffer(value.tobytes(), np.uint8)  # of whatever type, text included
+        content = np.frombuffer(value.tobytes(), np.uint8)  # the bytes of any type, text included
         return {kind: content, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, (list, tuple, deque)):
         kind = "tuple" if isinstance(value, tuple) else "list"

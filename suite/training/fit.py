@@ -58,10 +58,10 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
                 "`resume` needs a saved state that is whole",
                 f"{begin_from / 'checkpoints'}, without one",
             )
-        log.warning("%s was stopped before its first state was saved: it begins anew.", folder)
+        log.warning("%s was stopped before its first state was saved: it starts again.", folder)
     log_file.write()  # a signal comes between the state of an epoch and its row
     if start.phase == len(phases):
-        log.info("%s is trained to its end already.", begin_from)
+        log.info("%s is already trained to its end.", begin_from)
     fitting = _Fitting(session, state, log_file)
     try:
         with signals:

@@ -89,7 +89,7 @@ def claim(folder: Path, stack: ExitStack) -> None:
         InputError: Another run has locked it.
     """
     if not stack.enter_context(claimed(folder)):
-        raise InputError("`run_dir` must be of no run that is under way", f"{folder}, where one is")
+        raise InputError("`run_dir` must not be in use by another run", folder)
 
 
 def write_record(session: "Session") -> None:
@@ -274,7 +274,7 @@ def _newest(name: str) -> Path:
 
 
 def _jsonable(value: Any) -> Any:
-    """Converts what `json` cannot write: mappings that are no dict, NumPy's values, paths."""
+    """Converts values for `json`: mappings of other classes than dict, NumPy's values, paths."""
     if isinstance(value, Mapping):
         return dict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)

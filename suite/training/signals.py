@@ -47,7 +47,7 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         self._restore()
-        log.warning("Stopping after this step; the state is saved. Once more stops at once.")
+        log.warning("Stopping after this step with the state saved; a second signal stops at once.")
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

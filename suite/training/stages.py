@@ -326,7 +326,7 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
         stack.enter_context(_advising_to_resume(session))
     else:  # other workers write the same as the chief, which nobody reads
         session.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session.resume_command = "the chief says how to go on"
+        session.resume_command = "the chief's message says how to resume"
     stack.enter_context(reporting_lost_worker(placement, session.resume_command))
 
 

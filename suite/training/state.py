@@ -1,7 +1,7 @@
 """The state of a training, saved after each epoch, every few minutes, and when a signal comes.
 
-Objects with a state of their own beside variables are `Resumable`: a callback that counts, a model
-that plays environments, a replay buffer.
+Objects that have a state beside variables are `Resumable`: a callback that counts, a model that
+plays environments, a replay buffer.
 """
 
 import base64
@@ -96,7 +96,7 @@ class Progress(NamedTuple):
 
 
 class _Saved(tf.train.experimental.PythonState):
-    """The part of a state that is no variable, as JSON in the checkpoint, so that both agree."""
+    """The part of a state that is not in variables, as JSON in the same checkpoint."""
 
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}

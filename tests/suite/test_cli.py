@@ -253,7 +253,7 @@ def test_stopped_after_the_last_epoch_it_says_how_to_go_on(number, capsys):
     again = variant(small, try_next="predict 1 2")
     assert run(again, ["--resume", "--run-dir", "here"]) == 0
     out = capsys.readouterr().out
-    assert "here is trained to its end already" in out
+    assert "here is already trained to its end" in out
     assert "python -m apps.small predict 1 2 --export-dir 'my exports'\n" in out
 
 
