@@ -18,7 +18,7 @@ from pydantic import Field
 
 from suite import App, InputError, Run, checked, settings, train
 from suite.app import Fitted, Metrics, evaluate_on_test
-from suite.cli import main, speak
+from suite.cli import main, show_messages
 from suite.data import Data, sums
 from suite.data.pictures import writable_picture
 from suite.export.exported import Exports
@@ -268,7 +268,7 @@ def compare_cells(app: App, *, output: Path = Path("cells.png"), seed: Seed = 0)
         output: Image file that shows the learning curves.
         seed: Seed of the initial weights and the training pairs.
     """
-    speak(quiet=False)
+    show_messages(quiet=False)
     writable_picture(output)
     histories = {}
     for cell in CELLS:

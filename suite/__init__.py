@@ -1,4 +1,4 @@
-"""What every application of the suite is made with.
+"""The suite that applications are built with: their contract, their knobs, their training.
 
 from suite import App, Run, train
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from suite.run import Run
     from suite.training.stages import Trained, train
 else:
-    # Imported when they are asked for: `suite.cluster` needs no TensorFlow.
-    HOMES = {
+    # Imported on first use: `suite.cluster` needs no TensorFlow.
+    MODULES = {
         "App": "suite.app",
         "Diverged": "suite.errors",
         "InputError": "suite.errors",
@@ -41,6 +41,6 @@ else:
     }
 
     def __getattr__(name: str) -> Any:
-        if name not in HOMES:
+        if name not in MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(HOMES[name]), name)
+        return getattr(importlib.import_module(MODULES[name]), name)

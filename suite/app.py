@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     from suite.data.pipelines import Data
     from suite.export.endpoints import Endpoint
 
-Built = Any  # a keras.Model, or networks by name: Mapping[str, keras.Model]
-# Numbers by name; a table, such as one number a class, is a mapping; what is not available is None.
+# What a builder returns: a keras.Model, or networks by name, Mapping[str, keras.Model].
+Built = Any
+# Values by name: a number; a mapping for a table, such as one number for each class; or None for a
+# metric that is not available.
 Metrics = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The knobs of a training.
+    """The knobs of a training: how to train, and what to build.
 
     Args:
         config: How to train: an instance of the app's `config`.
         architecture: Keyword arguments of the app's builder.
-        given: Names of the knobs that were chosen, and not left at their defaults. A resumed
-            training refuses those that differ from the ones it began with.
+        given: Names of the knobs that the caller set, even to their defaults. A resumed training
+            refuses values of these that differ from the ones it began with.
     """
 
     config: Any
@@ -40,12 +42,12 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What every hook is given that runs once a model is built.
+    """A compiled model with its networks, data and folder, as an app's hooks receive it.
 
     Args:
-        model: As it was compiled: what `fit` trains.
-        networks: What the builder has made, by name.
-        data: What it is trained and judged on.
+        model: The compiled model that `fit` trains.
+        networks: The networks that the builder made, by name.
+        data: The examples to train and evaluate on.
         config: The training recipe.
         folder: The run's folder.
     """
@@ -58,7 +60,7 @@ class Fitted:
     _outputs: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def outputs(self, split: str = "test") -> Any:
-        """The model's outputs on a split as arrays; predicted once."""
+        """The model's outputs on a split as arrays, computed on the first call only."""
         if split not in self._outputs:
             self._outputs[split] = self.model.predict(self.data.one_pass(split), verbose=0)
         return self._outputs[split]
@@ -70,10 +72,11 @@ class Phase:
 
     Args:
         name: Unique within the training.
-        epochs: Of `fit`; 0 where `begin` does all there is to do, such as a closed form.
+        epochs: Number of epochs of `fit`; 0 if `begin` does all the work, for example by a
+            solution in closed form.
         compile: `compile(built, config, steps) -> keras.Model`; by default the app's.
         data: `data(data) -> Data`, what this phase trains on; by default what the app loads.
-        begin: `begin(fitted)` runs once, before the first step: sets weights, say.
+        begin: `begin(fitted)` runs once before the first step, for example to set weights.
     """
 
     name: str
@@ -94,13 +97,13 @@ def no_callbacks(fitted: Fitted) -> Sequence["keras.callbacks.Callback"]:
 
 
 def serve_networks(fitted: Fitted) -> dict[str, "keras.Model"]:
-    """The endpoints of an app that serves what was built: the first network as `serve`."""
+    """The endpoints of an app that serves its networks: the first one as `serve`."""
     first, *others = fitted.networks.items()
     return {"serve": first[1], **dict(others)}
 
 
 def first_of_test(fitted: Fitted) -> Any:
-    """A batch of inputs of the test split."""
+    """The inputs of the first examples of the test split, at most 64."""
     import numpy as np
 
     test = fitted.data.splits["test"]
@@ -136,31 +139,35 @@ class App:
         summary: What it does, in a title and a paragraph: the module's docstring.
         config: A frozen dataclass of the training recipe, made by `suite.settings`: every field
             typed, defaulted and documented under `Args:` in the class docstring.
-        data: `data(config, run) -> Data`. Touches nothing before it is called.
+        data: `data(config, run) -> Data`, which loads the examples.
         build: `build(...) -> keras.Model`, or a mapping of named networks; pure, functional, and
             working with no arguments. What the data decides (`input_shape`, `num_classes`) comes
             first, as ordinary parameters, and is filled from `Data.model_arguments`; the knobs of
             the architecture are keyword-only and become flags. `suite.checked` holds callers to
             its types. It raises `InputError` for values that do not fit together.
         compile: `compile(built, config, steps) -> keras.Model`, compiled for a training of
-            `steps` optimizer steps; may wrap what was built in a model with its own step.
+            `steps` optimizer steps; may wrap the networks in a model with a `train_step` of its
+            own.
         phases: `phases(config)`: the parts of the training, one after the other.
-        callbacks: What is special to this app; may write to the run's folder, and add to the logs
-            of an epoch. The standard ones come from the suite.
+        callbacks: The callbacks of this app, beside the suite's standard ones; they may write to
+            the run's folder, and add to the logs of an epoch.
         endpoints: The signatures of the export by name, a model or an `Endpoint` each; the first
             is called `serve`. Inputs and outputs keep their names.
         example: A batch of inputs for `serve`, by which the export is checked and a server warmed
             up: an array, or arrays by name.
         evaluate: The metrics on the test split.
-        findings: What else the report and the export should say of the trained model, by name.
-        figures: Pictures by file name.
-        commands: What else the command line offers, by name: `command(app, ...)`.
-        try_next: What to type after the app's name once there is an export.
-        recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `--recipe`.
-        objective: The validation metric by which recipes are compared, and epochs if `keep_best`.
-        objective_mode: Whether less or more of it is better; Keras knows its metrics by itself.
-        keep_best: Whether the epoch with the best objective is kept, and not the last.
-        own_data: What layouts `--data` reads, in a sentence.
+        findings: Facts about the trained model for the report and the export, by name, beside the
+            metrics.
+        figures: Figures by file name.
+        commands: Further commands of the command line, by name: `command(app, ...)`.
+        try_next: A command to suggest after an export, as typed after the app's name.
+        recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `recipe`.
+        objective: The validation metric that compares recipes, and epochs if `keep_best`.
+        objective_mode: Whether a smaller or a larger objective is better; `auto` leaves the
+            decision to Keras, which knows its metrics.
+        keep_best: Whether the weights of the epoch with the best objective are kept, rather than
+            those of the last epoch.
+        own_data: A sentence on the layouts of files that `data` reads.
         tiny: Knobs of a training in a few seconds, of at most 100,000 parameters, for tests.
     """
 
@@ -216,21 +223,21 @@ class App:
         )
 
     def recorded(self, config: Any) -> Any:
-        """The training recipe that a run or an export has written down.
+        """The training recipe from the JSON of a run or an export.
 
         Raises:
-            TypeError: It is no object.
-            ValueError: It is not one of this version of the application.
+            TypeError: The JSON is not an object.
+            InputError: A knob is missing, unknown or out of range in this version of the app.
         """
-        given = {**config}
-        wanted = {field.name for field in dataclasses.fields(self.config)}
-        if odd := sorted(given.keys() ^ wanted):
-            raise ValueError(f"the knobs must be those of {self.name}. Received: {', '.join(odd)}")
-        return self.config(**given)
+        values = {**config}
+        knobs = {field.name for field in dataclasses.fields(self.config)}
+        if differing := sorted(values.keys() ^ knobs):
+            raise InputError(f"the knobs must be those of {self.name}", ", ".join(differing))
+        return self.config(**values)
 
 
 def networks_of(built: Built) -> dict[str, "keras.Model"]:
-    """What a builder has made, by name: a single model goes by its own."""
+    """The networks that a builder made, by name; a single model has its own name."""
     return dict(built) if isinstance(built, Mapping) else {built.name: built}
 
 

@@ -1,4 +1,4 @@
-"""The command line of an app, made of its signatures and docstrings."""
+"""The command line of an app, generated from its signatures and docstrings."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App, Fitted, Recipe, networks_of
-from suite.console import prepare_output
+from suite.console import as_typed, prepare_output
 from suite.data.sources import asked_for
 from suite.errors import (
     Diverged,
@@ -25,7 +25,6 @@ from suite.errors import (
     Interrupted,
     Unwritable,
     WorkerLost,
-    printable,
     refusal,
     sentence,
 )
@@ -36,23 +35,23 @@ from suite.startup import settle_keras
 from suite.studies.cross_validation import cross_validate
 from suite.training.stages import Trained, train
 
-DEBUG = "SUITE_DEBUG"  # where it is set, the errors that are sentences show their traceback, too
+DEBUG = "SUITE_DEBUG"  # if this variable is set, errors end in a traceback rather than a sentence
 
 
 def main(app: App) -> None:
     """Runs an app from `sys.argv`, and ends the process with its exit code."""
     prepare_output()
     exit_code = run(app, sys.argv[1:])
-    gc.collect()  # the thread pools of a strategy complain if Python's end collects them
+    gc.collect()  # the thread pools of a strategy print errors if they live until Python's exit
     sys.exit(exit_code)
 
 
 def run(app: App, arguments: Sequence[str]) -> int:
-    """Runs an app from the words of a command line.
+    """Runs an app from the arguments of a command line.
 
     Returns:
-        The exit code: 0; 1 where the training diverged, a disk is full or another worker is gone;
-        2 for bad input; 130 or 143 where a signal stopped it.
+        The exit code: 0; 1 if the training diverged, a disk is full or another worker is gone;
+        2 for bad input; 130 or 143 if a signal stopped it.
     """
     command_line = _command_line(app)
     complain = functools.partial(_complain, command_line)
@@ -68,7 +67,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
     except InputError as error:
         return complain(error, 2)
     except MemoryError as error:
-        return complain(InputError("there must be memory enough", error), 2)
+        return complain(InputError("there must be enough memory", error), 2)
     except (Diverged, WorkerLost, Unwritable) as error:
         return complain(error, 1)
     except Interrupted as error:
@@ -81,52 +80,40 @@ def run(app: App, arguments: Sequence[str]) -> int:
 def _unused(
     command_line: cyclopts.App, arguments: Sequence[str], unused: Sequence[str]
 ) -> InputError:
-    """What is wrong with words that no command takes."""
+    """The error for arguments that no command takes."""
     commands = [name for name in command_line if not name.startswith("-")]
     before = list(arguments[: list(arguments).index(unused[0])]) if unused[0] in arguments else []
     if arguments[0] in commands:
-        must = f"{arguments[0]} takes options only"
+        requirement = f"{arguments[0]} takes options only"
     elif misplaced := set(commands) & set(unused):
-        must = f"{min(misplaced)} must come first"
+        requirement = f"{min(misplaced)} must come first"
     elif len(before) > 1 and before[-2].startswith("--"):
-        must = f"{before[-2]} takes one value"
+        requirement = f"{before[-2]} takes one value"
     else:
-        must = f"a command must be one of: {', '.join(commands)}; or none"
-    return InputError(must, " ".join(unused))
+        requirement = f"a command must be one of: {', '.join(commands)}; or none"
+    return InputError(requirement, " ".join(unused))
 
 
 def _complain(
     command_line: cyclopts.App, error: BaseException, exit_code: int, name: str = "value"
 ) -> int:
-    """Prints what is wrong, with knobs as they are typed."""
+    """Prints what is wrong, and returns the exit code.
+
+    Args:
+        command_line: Its flags are the knobs' names in the sentence.
+        error: What was raised.
+        exit_code: To return.
+        name: The knob that the error is about, if the error does not name one.
+    """
     error = refusal(error, name)
     if os.environ.get(DEBUG):
         raise error
-    message = str(error)
-    if isinstance(error, InputError):
-        flags = _flags(command_line)
-
-        def as_typed(knob: str) -> str:
-            flag = f"--{knob.removeprefix('--').replace('_', '-')}"
-            return flag if flag in flags else f"`{knob}`"
-
-        message = error.worded(as_typed)
-    print(printable(message), file=sys.stderr)
+    print(as_typed(error, command_line), file=sys.stderr)
     return exit_code
 
 
-def _flags(command_line: cyclopts.App) -> set[str]:
-    commands = (command_line[name] for name in command_line if not name.startswith("-"))
-    return {
-        flag
-        for command in (command_line, *commands)
-        for argument in command.assemble_argument_collection()
-        for flag in argument.names
-    }
-
-
 def _cause(error: BaseException) -> BaseException:
-    """The error of a check of ours, where the parser has only passed it on."""
+    """The error that a check of the suite raised, if the parser only wraps it; else the error."""
     while isinstance(error, cyclopts.CycloptsError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -149,12 +136,12 @@ def _command_line(app: App) -> cyclopts.App:
         architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
         run: Annotated[Run, _flat("Run", 3)] = Run(),
     ) -> None:
-        """Train, evaluate, draw and export.
+        """Train, evaluate, draw figures and export.
 
         Args:
             recipe: Named set of knobs; single flags still override it.
         """
-        speak(run.quiet)
+        show_messages(run.quiet)
         knobs = {n: v for n, v in dataclasses.asdict(architecture).items() if n in given}
         trained = train(app, Recipe(config=config, architecture=knobs, given=frozenset(given)), run)
         if trained.report:
@@ -179,14 +166,14 @@ def _command_line(app: App) -> cyclopts.App:
 
         Args:
             folds: Parts of all examples, each of which is held out once.
-            repeats: Times that is done, on other folds each time.
+            repeats: Number of cross-validations, each on other folds.
             folds_seed: Decides the folds.
             recipe: Named set of knobs; single flags still override it.
             data: Where examples come from, as in training.
             data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
             seed: Decides initial weights and the order of the examples.
         """
-        speak(quiet=False)
+        show_messages(quiet=False)
         knobs = {n: v for n, v in dataclasses.asdict(architecture).items() if n in given}
         result = cross_validate(
             app,
@@ -231,7 +218,7 @@ def evaluate(
         data: Where examples come from, as in training. Defaults to where the export's did.
         data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
     """
-    speak(quiet=False)
+    show_messages(quiet=False)
     exported = exports.open(app.name)
     metadata = exported.metadata()
     try:
@@ -243,10 +230,10 @@ def evaluate(
         ) from None
     source = data or asked_for(metadata["source"])
     examples = app.data(config, Run(data=source, data_dir=data_dir))
-    for what in ("class_names", "feature_names"):
-        names, wanted = list(getattr(examples.description, what)), metadata.get(what)
-        if wanted is not None and names != wanted:
-            raise InputError(f"the {what} of `data` must be {wanted}", names)
+    for field in ("class_names", "feature_names"):
+        names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
+        if exported_names is not None and names != exported_names:
+            raise InputError(f"the {field} of `data` must be {exported_names}", names)
     built = exported.built()
     model = (app.phases(config)[-1].compile or app.compile)(built, config, 1)
     fitted = Fitted(
@@ -271,7 +258,7 @@ def evaluate(
 
 
 def _bound(command: Callable[..., Any], app: App) -> Callable[..., Any]:
-    """A command that has been given its app, and is parsed and documented as before."""
+    """A command bound to its app, with the name and docstring of the command."""
     bound: Any = functools.partial(command, app)
     bound.__doc__, bound.__name__ = command.__doc__, command.__name__
     return bound
@@ -287,7 +274,7 @@ def _group(name: str, position: int) -> Group:
 
 
 def _flat(group: str, position: int) -> Parameter:
-    """Fields become flags of their own, under one heading."""
+    """Makes the fields of a dataclass flags of the command line, under one heading."""
     return Parameter(name="*", group=_group(group, position))
 
 
@@ -303,7 +290,7 @@ def _architecture(app: App) -> type:
         )
         for name, knob in app.architecture_knobs().items()
     ]
-    # Named as ours: a class of a standard module would not be taken apart.
+    # In this module: cyclopts does not make flags of a class of the standard library.
     return dataclasses.make_dataclass(
         "Architecture", fields, frozen=True, kw_only=True, namespace={"__module__": __name__}
     )
@@ -316,7 +303,15 @@ def _fill_in_recipe(
     commands: tuple[str, ...],
     arguments: cyclopts.ArgumentCollection,
 ) -> None:
-    """Gives the recipe's knobs to the flags that were not typed; notes all that were given."""
+    """Sets the flags that were not typed to the recipe's knobs; adds all that are set to `given`.
+
+    Args:
+        recipes: Knobs by the name of the recipe.
+        given: Gets the names of the knobs that were typed or come from the recipe.
+        command_line: Passed by cyclopts, as are `commands` and `arguments`; not used.
+        commands: Not used.
+        arguments: The flags with what was typed for them; changed in place.
+    """
     chosen = [token.value for a in arguments if a.name == "--recipe" for token in a.tokens]
     for name, value in recipes.get(chosen[0] if chosen else "", {}).items():
         flag = "--" + name.replace("_", "-")
@@ -328,8 +323,12 @@ def _fill_in_recipe(
     given.update(a.name.removeprefix("--").replace("-", "_") for a in arguments if a.tokens)
 
 
-def speak(quiet: bool) -> None:
-    """Has the suite's messages printed to standard output."""
+def show_messages(quiet: bool) -> None:
+    """Prints the suite's log messages to standard output.
+
+    Args:
+        quiet: Whether to print only warnings and errors.
+    """
     logger = logging.getLogger("suite")
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     if not logger.handlers:
@@ -353,16 +352,19 @@ def _summary(app: App, trained: Trained) -> str:
 
 
 def _try_next(app: App, report: Mapping[str, Any]) -> str:
-    """What fits what was exported, and finds it."""
+    """A command that works with the new export, as typed after the app's name.
+
+    The app's suggestion may not fit a model of the user's own data, but `evaluate` does.
+    """
     source, folder = report["data"]["source"], report["run"]["export_dir"]
-    words = "evaluate" if asked_for(source) == source else app.try_next
+    command = "evaluate" if asked_for(source) == source else app.try_next
     if folder == str(Run().export_dir):
-        return words
-    return f"{words} --export-dir {shlex.quote(folder)}"
+        return command
+    return f"{command} --export-dir {shlex.quote(folder)}"
 
 
 def columns(values: Mapping[str, Any]) -> str:
-    """Names and values below each other; tables are indented, what is not available is a dash."""
+    """Names and values in two columns; tables are indented, and None is a dash."""
     flat = dict(_lines(values))
     width = max(map(len, flat))
     return "\n".join(f"{name:{width}}  {value}".rstrip() for name, value in flat.items())

@@ -27,11 +27,11 @@ import psutil
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from suite.console import prepare_output
-from suite.errors import InputError, sentence
+from suite.console import as_typed, prepare_output
+from suite.errors import InputError
 from suite.placement import proxy
 
-SECONDS_TO_FOLLOW = 5.0  # in which the other workers may end by themselves after one has failed
+SECONDS_TO_END = 5.0  # in which the other workers may end by themselves after one has failed
 # Two options of Linux's prctl. The first lets the kernel kill the workers when this process dies.
 # The second makes the orphans of a killed worker children of this process, which can kill them.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -77,7 +77,7 @@ def run(command: Sequence[str], workers: int) -> int:
             thread.start()
         failed = _first_failed(processes)
         if failed is not None:
-            _wait(processes, SECONDS_TO_FOLLOW)
+            _wait(processes, SECONDS_TO_END)
         _kill(processes)
         for thread in threads:
             thread.join()
@@ -194,13 +194,11 @@ def launch(
         workers: Number of processes.
     """
     if not command:
-        raise InputError(
-            "a program must follow, such as -- python -m apps.mnist_cnn. Received: nothing"
-        )
+        raise InputError("a program must follow, such as -- python -m apps.mnist_cnn", "nothing")
     if command[0].startswith("-"):
-        raise InputError(f"the only option is --workers. Received: {command[0]}")
+        raise InputError("the only option is `workers`", command[0])
     if shutil.which(command[0]) is None:
-        raise InputError(f"a program of that name must be there. Received: {command[0]}")
+        raise InputError("a program of that name must exist", command[0])
     return run(command, workers)
 
 
@@ -214,7 +212,7 @@ def main(arguments: Sequence[str]) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (cyclopts.CycloptsError, InputError, OSError) as error:
-        print(sentence(error), file=sys.stderr)
+        print(as_typed(error, command_line), file=sys.stderr)
         return 2
 
 

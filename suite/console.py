@@ -1,16 +1,22 @@
-"""Standard output and error that take every text, whatever the locale, a shell or a log file."""
+"""What a program prints: streams that take every text, and errors in the words of its flags."""
 
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+from suite.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import cyclopts
 
 
 def prepare_output() -> None:
-    """Lets a program write to standard output and error without a thought; called as it starts.
+    """Makes standard output and error accept every text; a program calls it at its start.
 
-    Characters that the encoding does not have are escaped rather than an error. A stream that the
-    shell has closed (`2>&-`) swallows what is written, so that nothing goes into whatever file
-    would get its number.
+    Characters that the encoding lacks are escaped and raise no error. A stream that the shell
+    closed (`2>&-`) discards its text, because otherwise the next file that the program opens would
+    get the stream's number, and the text.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -22,6 +28,32 @@ def prepare_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def as_typed(error: BaseException, command_line: "cyclopts.App") -> str:
+    """One printable line for an error, with knobs spelled as the flags of a command line.
+
+    A knob that is not a flag of the command line or of one of its commands stays in backticks.
+    """
+    if not isinstance(error, InputError):
+        return printable(str(error))
+    flags = _flags(command_line)
+
+    def spelled(knob: str) -> str:
+        flag = f"--{knob.removeprefix('--').replace('_', '-')}"
+        return flag if flag in flags else f"`{knob}`"
+
+    return printable(error.worded(spelled))
+
+
+def _flags(command_line: "cyclopts.App") -> set[str]:
+    commands = (command_line[name] for name in command_line if not name.startswith("-"))
+    return {
+        flag
+        for command in (command_line, *commands)
+        for argument in command.assemble_argument_collection()
+        for flag in argument.names
+    }
 
 
 def _nowhere() -> io.TextIOWrapper:

@@ -1,4 +1,4 @@
-"""What goes wrong in a way that a user can mend: one clear sentence each."""
+"""Errors that a user can act on. Each has a message of one clear sentence."""
 
 import re
 from collections.abc import Callable
@@ -10,12 +10,12 @@ LONGEST = 200  # characters of a value that an error repeats
 
 
 class InputError(ValueError):
-    """Bad input: what must be, and what was received.
+    """Bad input. The message says what the input must be, and what was received.
 
     Args:
-        requirement: What must be; names of knobs stand in backticks (`batch_size`), and are
-            spelled as flags where the input came from a command line.
-        received: What came in instead; left out where it is part of the sentence already.
+        requirement: What must be, such as "`batch_size` must be even". Knobs are in backticks; a
+            command line prints them as flags, `--batch-size`.
+        received: The input; left out if the requirement already names it.
     """
 
     def __init__(self, requirement: str, received: Any = NOTHING) -> None:
@@ -26,7 +26,7 @@ class InputError(ValueError):
         return self.worded(lambda knob: f"`{knob}`")
 
     def worded(self, spelling: Callable[[str], str]) -> str:
-        """The sentence, with knobs as they are spelled where the input came from."""
+        """The message, with every knob as `spelling` returns it for the knob's name."""
         requirement = KNOB.sub(lambda knob: spelling(knob[1]), self.requirement)
         if self.received is NOTHING:
             return requirement
@@ -34,11 +34,11 @@ class InputError(ValueError):
 
 
 class Diverged(RuntimeError):
-    """A training can come to nothing: a loss is no finite number, or one network has won."""
+    """A training cannot succeed: a loss is not finite, or one of two opposed networks has won."""
 
 
 class Unwritable(OSError):
-    """A disk is full, or cannot be written to, in the middle of a run: says where and why."""
+    """A file cannot be written during a run, because the disk is full, for example."""
 
 
 class WorkerLost(RuntimeError):
@@ -57,41 +57,46 @@ class Interrupted(BaseException):
 
 
 def sentence(error: BaseException, name: str = "value") -> str:
-    """One printable line for an error, whoever raised it.
+    """The message of any error as one printable line.
 
     Args:
-        error: What was raised.
-        name: What the error is about, where it does not say so itself.
+        error: The error.
+        name: The knob that the error is about, if the error does not name one.
     """
     return printable(str(refusal(error, name)))
 
 
 def refusal(error: BaseException, name: str = "value") -> BaseException:
-    """The error, or, where a check of types has raised it, what that says as an `InputError`."""
+    """The error itself, but a `ValidationError` of pydantic as an `InputError`.
+
+    Args:
+        error: The error.
+        name: The knob that the error is about, if the error does not name one.
+    """
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
         return error
     first = error.errors(include_url=False)[0]
     names = [part for part in first["loc"] if isinstance(part, str)]
-    must = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    rule = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if first["type"] == "missing" and isinstance(number := first["loc"][-1], int):
-        must = f"must have more than {number} items"
+        rule = f"must have more than {number} items"
     elif first["type"] == "unexpected_keyword_argument":
-        must = "is not known"
+        rule = "is not known"
     elif first["type"] == "unexpected_positional_argument":
-        must = "must be given by its name"
+        rule = "must be given by its name"
     elif first["type"] in ("too_short", "too_long"):
-        must = must.replace("Tuple should", "must").replace(" after validation", "")
-    return InputError(f"`{'.'.join(names) or name}` {must}", received=_shown(first["input"]))
+        rule = rule.replace("Tuple should", "must").replace(" after validation", "")
+    return InputError(f"`{'.'.join(names) or name}` {rule}", _brief(first["input"]))
 
 
-def _shown(value: Any) -> Any:
-    """The value, or, where it is long, such as an array, only what it is."""
+def _brief(value: Any) -> Any:
+    """The value, or only its type if its text is long, as that of an array."""
     return value if len(str(value)) <= LONGEST else f"an object of {type(value).__name__}"
 
 
 def printable(text: str) -> str:
-    """Text in one line that cannot speak to the terminal."""
+    """Text in one line, with control characters escaped, which a terminal would obey."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

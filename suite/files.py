@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders that one process has to itself, and their names."""
+"""Files that are written whole or not at all, locks on folders, and checks of paths and sums."""
 
 import errno
 import fcntl
@@ -13,19 +13,19 @@ from pathlib import Path
 
 from suite.errors import InputError, Unwritable
 
-# What file systems say that cannot lock folders.
+# Errors of file systems that cannot lock folders.
 CANNOT_LOCK = {errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
-# What file systems say that cannot put a folder on the disk by itself.
+# Errors of file systems that cannot sync a folder.
 CANNOT_SYNC = {errno.EBADF, errno.ENOTSUP, errno.EINVAL}
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes a file aside and renames it, so that a reader never sees half of it.
+    """Writes another file and renames it, so that a reader never sees half of the content.
 
-    Text is written as UTF-8. When this returns the file is on the disk: it outlives a power cut.
+    Text is written as UTF-8. When this returns, the file is on the disk and survives a power cut.
 
     Raises:
-        Unwritable: It cannot be written. What was there before is still there.
+        Unwritable: The file cannot be written. An earlier file of that name is still there.
     """
     content = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.part")
@@ -44,7 +44,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts the names in a folder on the disk."""
+    """Writes the names of a folder's files to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -60,11 +60,11 @@ def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
 
     Args:
         path: The file or folder.
-        size: The number of bytes to write, about.
+        size: The approximate number of bytes to write.
         error: The error of the system, of TensorFlow or of HDF5.
     """
     number = getattr(error, "errno", None)
-    # TensorFlow's begins with the name of a file of its own.
+    # TensorFlow's message begins with the name of a temporary file.
     reason = os.strerror(number) if number else str(error).rpartition("; ")[2].partition(" [Op")[0]
     free = shutil.disk_usage(path.parent).free
     return Unwritable(
@@ -74,10 +74,10 @@ def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
-    """Yields whether this process has the folder to itself, which it then has to the end.
+    """Locks a folder inside a `with` block; yields False if another process holds the lock.
 
-    The claim ends with the process, however that ends. On file systems that cannot lock folders
-    every process gets it.
+    The lock ends with the process at the latest, even if it is killed. On file systems that cannot
+    lock folders, every process gets the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -94,16 +94,16 @@ def claimed(folder: Path) -> Iterator[bool]:
 def refuse_path(path: Path, knob: str) -> None:
     """Refuses a folder that TensorFlow could not read again, before anything is written to it.
 
-    TensorFlow takes the path of a checkpoint for a pattern: it writes to `ex[1]` and reads from
-    `ex1`. Only the path as it is given counts: in a current folder `proj [old]` a relative path
-    works.
+    TensorFlow treats the path of a checkpoint as a pattern: it writes to `ex[1]` and reads from
+    `ex1`. Only the path as the caller spells it counts: a relative path works in a current folder
+    `proj [old]`.
 
     Args:
-        path: The folder, as it is given.
+        path: The folder, as the caller spells it.
         knob: The knob that names it, for the message.
 
     Raises:
-        InputError: The path is a URL, or holds what cannot be in it.
+        InputError: The path is a URL, has characters of a pattern, or cannot be encoded as UTF-8.
     """
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
         raise InputError(f"`{knob}` must be a folder of this machine", f"{path}, a URL")
@@ -122,10 +122,10 @@ def refuse_path(path: Path, knob: str) -> None:
 
 @contextmanager
 def folder_aside(folder: Path, prefix: str) -> Iterator[Path]:
-    """A new folder inside another one, removed in the end.
+    """A new folder inside another one, removed at the end of the `with` block.
 
-    Its path is as relative as that of the other one, unlike what `tempfile` returns, so that it
-    works in a current folder whose name TensorFlow takes for a pattern.
+    If the path of the other folder is relative, so is the new one, unlike a path of `tempfile`: an
+    absolute path may have characters of a pattern for TensorFlow.
     """
     aside = folder / Path(tempfile.mkdtemp(prefix=prefix, dir=folder)).name
     try:
@@ -142,7 +142,7 @@ def write_checksums(path: Path, folder: Path) -> None:
         folder: The folder that the names in it are relative to.
     """
     files = sorted(file for file in _visible(folder) if file != path)
-    # Names are bytes to the system, whatever the locale makes of them.
+    # Names are bytes to the system; the locale may not be able to decode them.
     lines = (b"%s  %s\n" % (_sha256(file), os.fsencode(file.relative_to(folder))) for file in files)
     write_whole(path, b"".join(lines))
 
@@ -150,7 +150,7 @@ def write_checksums(path: Path, folder: Path) -> None:
 def refuse_damage(path: Path, folder: Path) -> None:
     """Compares the files of a folder with the checksums of `write_checksums`, if there are any.
 
-    Hidden files and folders do not count: editors, notebooks and systems make them.
+    Hidden files and folders are ignored: editors, notebooks and operating systems create them.
 
     Raises:
         InputError: A file is missing, has changed, or is not among the checksums.
@@ -165,12 +165,12 @@ def refuse_damage(path: Path, folder: Path) -> None:
             if checksum != _sha256(folder / name):
                 raise ValueError(name)
     except (OSError, ValueError):
-        raise InputError(f"{folder} must be whole. Received: {name}, damaged or missing") from None
+        raise InputError(f"{folder} must be whole", f"{name}, damaged or missing") from None
     for file in _visible(folder):
         if file != path and str(file.relative_to(folder)) not in checksums:
             raise InputError(
-                f"{folder} must hold what {path.name} names. Received: {file.relative_to(folder)}, "
-                "which it does not"
+                f"{folder} must hold what {path.name} names",
+                f"{file.relative_to(folder)}, which it does not",
             )
 
 

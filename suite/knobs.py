@@ -1,4 +1,4 @@
-"""Types of the knobs that several applications have, and decorators that check knobs.
+"""Types of the knobs that several applications share, and decorators that check knobs.
 
 The ranges are wide. They refuse values that can only be typing errors, before memory is allocated.
 """

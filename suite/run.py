@@ -1,4 +1,4 @@
-"""How and where a training runs: the flags shared by all apps."""
+"""How and where a training runs: the settings that all apps share."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
 @settings
 class Run:
-    """How and where: shared by all apps.
+    """How and where a training runs. All apps share these settings.
 
     Args:
         data: Where examples come from: `auto` takes prepared TFDS data, else a download, else
@@ -22,23 +22,23 @@ class Run:
         in_memory: Whether examples are kept in memory; `auto` does so up to 2 GiB.
         min_per_class: Classes with fewer examples are left out.
         seed: Decides initial weights, data order, augmentation and dropout.
-        deterministic: Same bytes every time, by slower kernels where there is a choice. Holds
-            for the whole process.
+        deterministic: Same bytes every time, by slower kernels if necessary. Holds for the whole
+            process.
         run_dir: Folder for logs, checkpoints, figures and report. Defaults to
             `runs/<app>/<time>`.
         resume: Go on from the last saved state of `run_dir`, or of the app's newest run.
         save_minutes: Save a state after so many minutes, and not only after each epoch.
         strategy: Placement: `mirrored` over the devices of this host, `multi_worker` over the
-            hosts of a cluster, `tpu`, or `one_device`; `auto` finds out what there is.
+            hosts of a cluster, `tpu`, or `one_device`; `auto` uses what is available.
         precision: Dtype policy of the layers.
         jit: Compile the training step with XLA.
-        fused: Train batch normalisation by TensorFlow's one kernel for it, where there is one.
+        fused: Train batch normalisation by TensorFlow's fused kernel, if it supports the layer.
         figures: Draw figures of the trained model.
         export_dir: Folder that gets `<app>/<version>/`, a SavedModel each time.
         quiet: Print warnings and the final answer only.
         preparation: The recorded preparation of an exported model, for examples that are prepared
             as those that it was trained on; None if the data decide.
-        arrays: Examples of the caller's, a `suite.data.Source`; see `suite.train`.
+        arrays: Examples in memory, a `suite.data.Source`; set by the `data` of `suite.train`.
     """
 
     data: str = "auto"

@@ -1,7 +1,7 @@
-"""What must be settled before TensorFlow and Keras are imported by a program of ours.
+"""Settings that must be made before one of the suite's programs imports TensorFlow and Keras.
 
-A program is what `python -m` runs. Whoever imports a builder or the suite into a program of their
-own keeps their settings.
+The programs are those that `python -m` runs. Somebody who imports a builder or the suite into
+another program keeps the settings of that program.
 """
 
 import json
@@ -15,9 +15,10 @@ BACKEND = "tensorflow"
 
 
 def begin_application() -> None:
-    """Settles what `python -m apps.<name>` needs; called by the package as it is imported.
+    """Prepares the process for `python -m apps.<name>`; the package `apps` calls it on import.
 
-    Ends the process with one sentence where Keras has another backend.
+    Ends the process with one sentence if Keras has another backend. Does nothing in a process that
+    runs another program.
     """
     if _begins_as_program():
         quiet_tensorflow()
@@ -29,33 +30,33 @@ def begin_application() -> None:
 
 
 def begin_server() -> None:
-    """Settles what `python -m suite.serve` needs; called by the package as it is imported."""
+    """Prepares the process for `python -m suite.serve`; the package calls it on import."""
     if _begins_as_program():
         quiet_tensorflow()
 
 
 def _begins_as_program() -> bool:
-    """Whether `python -m` is looking for its module, in a package that it has just imported.
+    """Whether `python -m` is importing the package of the module that it will run.
 
-    Nothing of that module, TensorFlow above all, is imported yet.
+    At this time the module itself, and so TensorFlow, is not imported yet.
     """
     return sys.argv[:1] == ["-m"]
 
 
 def quiet_tensorflow() -> None:
-    """Keeps what TensorFlow's C++ logs to errors that end the process.
+    """Reduces the log of TensorFlow's C++ code to errors that end the process.
 
-    Six lines stay, which are logged before any setting counts. They are let through rather than
-    hidden with whatever else is said there, such as that a processor is too old.
+    Six lines remain, which TensorFlow logs before it reads this setting. Hiding them would hide
+    important messages as well, such as that the processor is too old.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def refuse_other_backend() -> None:
-    """Refuses Keras's other backends, without importing Keras, which imports them.
+    """Refuses backends other than TensorFlow, without importing Keras, which would import them.
 
     Raises:
-        InputError: `KERAS_BACKEND`, or else Keras's configuration file, names another one.
+        InputError: `KERAS_BACKEND`, or without it Keras's configuration file, names another one.
     """
     file = _keras_folder() / "keras.json"
     if backend := os.environ.get("KERAS_BACKEND"):
@@ -64,13 +65,13 @@ def refuse_other_backend() -> None:
         backend, source = _configured_backend(file), str(file)
     if backend != BACKEND:
         raise InputError(
-            f"Keras's backend must be {BACKEND} for an application; builders run on any. "
-            f"Received: {backend}, from {source}"
+            f"Keras's backend must be {BACKEND} for an application; builders run on any",
+            f"{backend}, from {source}",
         )
 
 
 def settle_keras() -> None:
-    """Has Keras work in float32, channels last, whatever its configuration file says.
+    """Sets Keras to float32 and channels last, regardless of its configuration file.
 
     To be called before a model is built.
 
@@ -86,7 +87,7 @@ def settle_keras() -> None:
 
 
 def _keras_folder() -> Path:
-    """Where Keras looks for its configuration."""
+    """The folder of Keras's configuration file, by Keras's own rules."""
     if home := os.environ.get("KERAS_HOME"):
         return Path(home)
     home = os.path.expanduser("~")  # noqa: PTH111 - which does not raise where there is no home
@@ -96,5 +97,5 @@ def _keras_folder() -> Path:
 def _configured_backend(file: Path) -> str:
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["backend"])
-    except (OSError, ValueError, LookupError, TypeError):  # Keras passes over such a file, too
+    except (OSError, ValueError, LookupError, TypeError):  # Keras ignores such a file as well
         return BACKEND

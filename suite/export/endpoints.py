@@ -1,4 +1,4 @@
-"""Endpoints: what an export offers to be called, and how it is called."""
+"""Endpoints: the functions that an export offers, made from Keras models or written by hand."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,14 +12,16 @@ Arrays = Mapping[str, Any]
 
 
 class Endpoint(NamedTuple):
-    """A signature that is more, or less, than a Keras model: it may take text or encoded pictures.
+    """A function of an export, whose inputs need not be those of a Keras model.
+
+    It may take text or encoded pictures, for example.
 
     Args:
         function: Takes a tensor for each of `inputs`, in that order, and returns a dict of
             tensors.
-        inputs: Their shapes, types and names.
-        resources: What else the function uses and must be saved with it: lookup layers, tables,
-            variables, modules.
+        inputs: Shapes, types and names of the inputs.
+        resources: Objects that the function uses beside models, and that must be saved with it:
+            lookup layers, tables, variables, modules.
     """
 
     function: Callable[..., Mapping[str, tf.Tensor]]
@@ -53,8 +55,8 @@ def named_classes(classes: keras.Model, class_names: Sequence[str]) -> Endpoint:
     """A classifier that also answers with the `name` of the class, `(batch,)`, text.
 
     Args:
-        classes: With an output `label` `(batch,)`, as `classifier` makes it.
-        class_names: By label.
+        classes: A model with an output `label` `(batch,)`, as from `classifier`.
+        class_names: Names in the order of the labels.
     """
     endpoint = of_model(classes)
     names = tf.constant(list(class_names))
@@ -94,8 +96,7 @@ def arguments(specs: Sequence[tf.TensorSpec], inputs: Any) -> dict[str, tf.Tenso
 
     Args:
         specs: The endpoint's inputs.
-        inputs: Arrays by name, or the one array where there is one input; text may come as
-            strings or bytes.
+        inputs: Arrays by name, or the array itself if there is one input; text as strings or bytes.
 
     Raises:
         ValueError: An input is missing, or one is not known.
@@ -116,7 +117,7 @@ def call(function: Any, inputs: Any) -> dict[str, np.ndarray]:
 
     Args:
         function: The signature.
-        inputs: Arrays by name, or the one array where there is one input.
+        inputs: Arrays by name, or the array itself if there is one input.
     """
     specs = list(function.structured_input_signature[1].values())
     outputs = function(**arguments(specs, inputs))

@@ -1,4 +1,4 @@
-"""Reading exported versions: which one, what it says of itself, and calling it."""
+"""Exported versions: finding them, reading their metadata and networks, calling them."""
 
 import json
 import zipfile
@@ -36,7 +36,7 @@ class Exports:
     version: PositiveInt | None = None
 
     def open(self, app_name: str) -> "ExportedModel":
-        """The version of an app, after its files were compared with their checksums.
+        """The chosen version of an app, after a check of its files by their checksums.
 
         Raises:
             InputError: There is no such version, or it is damaged.
@@ -58,7 +58,7 @@ class Exports:
 
 
 class ExportedModel:
-    """A version on disk.
+    """An exported version on disk.
 
     Args:
         folder: `<export_dir>/<app>/<version>`.
@@ -68,19 +68,19 @@ class ExportedModel:
         self.folder = folder
 
     def metadata(self, *names: str) -> dict[str, Any]:
-        """What was written down about the version.
+        """The metadata of the version, from `metadata.json`.
 
         Args:
-            names: What it must say beside what every export says.
+            names: Names that must be in it, beside those that every export has.
 
         Raises:
-            InputError: It cannot be read, or does not say it.
+            InputError: The file cannot be read, or lacks one of the names.
         """
         path = self.folder / METADATA
         try:
             metadata = json.loads(path.read_text(encoding="utf-8"))
-            fits = [isinstance(metadata[name], kind) for name, kind in REQUIRED.items()]
-            if all(fits) and all(metadata.get(name) for name in ("metrics", *names)):
+            types_fit = all(isinstance(metadata[name], type_) for name, type_ in REQUIRED.items())
+            if types_fit and all(metadata.get(name) for name in ("metrics", *names)):
                 return metadata
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass
@@ -90,8 +90,8 @@ class ExportedModel:
         """The outputs of a signature by name.
 
         Args:
-            inputs: Arrays by name, or the one array where there is one input.
-            signature: The endpoint.
+            inputs: Arrays by name, or the array itself if there is one input.
+            signature: The name of the endpoint.
 
         Raises:
             InputError: The version cannot be loaded.
@@ -99,7 +99,7 @@ class ExportedModel:
         return call(self.signature(signature), inputs)
 
     def signature(self, name: str = "serve") -> Any:
-        """A signature of the version, a function of named tensors.
+        """A signature of the version: a function of named tensors.
 
         Raises:
             InputError: The version cannot be loaded, or has no such signature.
@@ -114,7 +114,7 @@ class ExportedModel:
         return signatures[name]
 
     def built(self) -> Any:
-        """The networks as the builder made them: a Keras model, or several by name.
+        """The networks in the form that the app's builder returns: one model, or several by name.
 
         Raises:
             InputError: The version cannot be loaded.

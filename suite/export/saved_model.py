@@ -18,10 +18,10 @@ from suite.export.endpoints import Endpoint, arguments, as_endpoint, call
 from suite.export.versions import CHECKSUMS, METADATA, WARMUP, network_file, versions
 from suite.files import folder_aside, unwritable, write_checksums, write_whole
 
-ASIDE = ".export-"  # begins the name of a version that is being written
-LONGEST = 3600  # seconds that an export may take
-# How TensorFlow reports a file system that is full, or takes no more.
-OF_DISK = (
+ASIDE = ".export-"  # prefix of the folder in which a version is being written
+LONGEST = 3600  # seconds of an export; older folders were left by exports that were killed
+# The errors of TensorFlow when a disk is full or cannot be written to.
+TENSORFLOW_DISK_ERRORS = (
     tf.errors.ResourceExhaustedError, tf.errors.UnknownError, tf.errors.InternalError,
     tf.errors.PermissionDeniedError, tf.errors.DataLossError, tf.errors.FailedPreconditionError,
 )  # fmt: skip
@@ -37,24 +37,24 @@ def write_saved_model(
 ) -> tuple[Path, float]:
     """Writes the next version, and reads it back to compare.
 
-    The version is written beside its place and renamed, so that a reader never sees half of one.
-    TensorFlow Serving passes over the folder beside the versions, whose name is no number.
+    The version is written to a temporary folder and renamed, so that a reader never sees half of
+    it. TensorFlow Serving ignores the temporary folder, since its name is not a number.
 
     Args:
         folder: `<export_dir>/<app>`.
-        networks: What the builder has made, by name; kept in Keras's format as well, to train or
-            evaluate on.
+        networks: The networks that the builder made, by name; saved in Keras's format as well, to
+            be trained or evaluated later.
         endpoints: Signatures by name; `serve` is the default one.
-        example: Inputs of the default endpoint: compared after reloading, and used to warm up a
-            server.
-        metadata: What a client should know: written as JSON.
+        example: Inputs of the default endpoint: its outputs are compared after reloading, and its
+            first row warms up a server.
+        metadata: Facts about the model for clients, written as JSON.
 
     Returns:
         The version's folder, and the largest absolute difference between the outputs of the
         reloaded `serve` signature and of the endpoint on `example`; infinity where text differs.
 
     Raises:
-        Unwritable: The version cannot be written; no half of it is left.
+        Unwritable: The version cannot be written; no part of it is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
@@ -84,18 +84,18 @@ def write_saved_model(
 
 @contextlib.contextmanager
 def _on_disk(folder: Path, networks: Mapping[str, keras.Model]) -> Iterator[None]:
-    """Says that a disk is full, or takes no more."""
+    """Turns errors of a full or read-only disk into `Unwritable`."""
     try:
         yield
     except Unwritable:
         raise
-    except (OSError, *OF_DISK) as error:
+    except (OSError, *TENSORFLOW_DISK_ERRORS) as error:
         weights = [array for network in networks.values() for array in network.get_weights()]
         raise unwritable(folder, 2 * sum(array.nbytes for array in weights), error) from error
 
 
 def try_endpoints(endpoints: Endpoints, example: Any) -> None:
-    """Traces every endpoint and calls `serve`: a fault shows before a training, and not after.
+    """Traces every endpoint and calls `serve`, to find errors before a training and not after it.
 
     Args:
         endpoints: Signatures by name.
@@ -121,17 +121,17 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
 
 
 def _traced(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
-    """What the function returns in a graph."""
+    """The outputs of a function that is traced in a graph."""
     return tf.function(function).get_concrete_function(*inputs).structured_outputs
 
 
 def _without_training(network: keras.Model) -> keras.Model:
-    """The network without optimizer, loss and what else only a training needs."""
+    """A network without optimizer, loss and metrics."""
     return keras.Model(network.input, network.output, name=network.name)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed exports have left."""
+    """Removes the folders that killed exports have left."""
     for aside in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(FileNotFoundError):  # another export has just ended
             if time.time() - aside.stat().st_mtime > LONGEST:
@@ -140,7 +140,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _difference(version: Path, serve: Endpoint, example: Any) -> float:
     reloaded = call(tf.saved_model.load(str(version)).signatures["serve"], example)
-    # In a graph, as what was reloaded: in half precision the operations one by one round otherwise.
+    # In a graph, like the reloaded signature: eager operations round differently in half precision.
     expected = tf.function(serve.function)(*arguments(serve.inputs, example).values())
     return max(_distance(reloaded[name], np.asarray(expected[name])) for name in expected)
 
@@ -183,4 +183,4 @@ def _move_into_place(version: Path, folder: Path) -> Path:
         except OSError:
             if not os.path.lexists(place):
                 raise
-            # Another export took this number in between, or it is no folder: take the next.
+            # Another export took this number meanwhile, or a file has this name: take the next.

@@ -1,4 +1,4 @@
-"""Where exported versions lie, and the names of the files beside their SavedModels.
+"""The folders of exported versions, and the names of the files beside their SavedModels.
 
 Needs neither Keras nor TensorFlow: a server and a list of applications look here.
 """
@@ -13,7 +13,7 @@ VERSION = re.compile("0|[1-9][0-9]{0,17}")  # a number without leading zeros tha
 
 
 def versions(folder: Path) -> list[int]:
-    """The exported versions in `<export_dir>/<app>`, oldest first; none where it is unreadable."""
+    """The exported versions in `<export_dir>/<app>`, oldest first; none if it cannot be read."""
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir()]
     except OSError:
@@ -22,10 +22,10 @@ def versions(folder: Path) -> list[int]:
 
 
 def network_file(name: str, alone: bool) -> str:
-    """Where a network lies in Keras's own format, in the folder of a version.
+    """The file of a network in Keras's format, relative to the folder of a version.
 
     Args:
-        name: Of the network.
-        alone: Whether the builder makes just one.
+        name: The name of the network.
+        alone: Whether the builder makes one network only.
     """
     return f"assets.extra/{'model' if alone else name}.keras"

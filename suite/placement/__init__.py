@@ -1,1 +1,1 @@
-"""Where a training runs: one device, several, or many hosts."""
+"""Placement of a training: on one device, on several, or on the hosts of a cluster."""

@@ -1,4 +1,4 @@
-"""Who works together on a model, as `TF_CONFIG` or Slurm says."""
+"""The workers of a cluster, as `TF_CONFIG` or Slurm describes them."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from suite.placement import proxy
 
 Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 SLURM = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID")
-FIRST_PORT = 8888  # of the workers on a host, where Slurm says who they are
+FIRST_PORT = 8888  # port of the first worker on a host, under Slurm
 
 
 def in_cluster() -> bool:
-    """Whether `TF_CONFIG` or Slurm describes several workers, or one that is to be alone.
+    """Whether `TF_CONFIG` describes a cluster, of one worker or more, or Slurm several tasks.
 
-    Some platforms set a `TF_CONFIG` without a cluster for a single machine: that is none.
+    Some platforms set a `TF_CONFIG` without a cluster on a single machine, which does not count.
 
     Raises:
         InputError: The description cannot be read.
@@ -30,30 +30,30 @@ def in_cluster() -> bool:
 
 
 def resolve() -> Resolver:
-    """Reads who works together, and which of them this process is.
+    """Reads the addresses of all workers, and which of them this process is.
 
-    What workers on this machine say to each other is kept away from a proxy.
+    Messages between workers on this machine are kept from going through a proxy.
 
     Raises:
         InputError: There is no cluster, it is described wrongly, or this worker's port is taken.
     """
     if not in_cluster():
         raise InputError(
-            "--strategy multi_worker needs a cluster: TF_CONFIG, Slurm's tasks, or "
-            "python -m suite.cluster. Received: none of them"
+            "`strategy` multi_worker needs a cluster: TF_CONFIG, Slurm's tasks, or "
+            "python -m suite.cluster",
+            "none of them",
         )
     if not _described().get("cluster"):
         os.environ["TF_CONFIG"] = _config_of_slurm()
     job, index = _checked_task(_described())
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver(job, index)
-    own = addresses(resolver)[worker_number(resolver)]
-    _refuse_port_in_use(own)
+    _refuse_port_in_use(addresses(resolver)[worker_number(resolver)])
     proxy.bypass(os.environ, addresses(resolver))
     return resolver
 
 
 def addresses(resolver: Resolver) -> list[str]:
-    """`host:port` of all workers, that of the chief first."""
+    """`host:port` of all workers, the chief first."""
     jobs = resolver.cluster_spec().as_dict()
     return [*jobs.get("chief", []), *jobs.get("worker", [])]
 
@@ -65,7 +65,7 @@ def worker_number(resolver: Resolver) -> int:
 
 
 def _described() -> Mapping[str, Any]:
-    """The content of `TF_CONFIG`; empty where it is not set."""
+    """The content of `TF_CONFIG`; an empty mapping if the variable is not set."""
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         described = json.loads(text)
@@ -79,14 +79,15 @@ def _described() -> Mapping[str, Any]:
 def _malformed(text: str) -> InputError:
     return InputError(
         'TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, "task": '
-        f'{{"type": "worker", "index": 0}}}}. Received: {text}'
+        '{"type": "worker", "index": 0}}',
+        text,
     )
 
 
 def _checked_task(described: Mapping[str, Any]) -> tuple[str, int]:
-    """The job and the index of this process in a cluster that TensorFlow understands.
+    """The job and the index of this process, from a `TF_CONFIG` that is checked completely.
 
-    TensorFlow would misunderstand a wrong description in silence, or wait for ever.
+    TensorFlow would silently misread a wrong description, or wait forever.
 
     Raises:
         InputError: The description is wrong.
@@ -94,50 +95,47 @@ def _checked_task(described: Mapping[str, Any]) -> tuple[str, int]:
     try:
         jobs = {**described["cluster"]}
         job, index = described["task"]["type"], described["task"]["index"]
-        if not isinstance(job, str) or not all(isinstance(each, list) for each in jobs.values()):
+        if not isinstance(job, str) or not all(isinstance(tasks, list) for tasks in jobs.values()):
             raise TypeError(job)
     except (KeyError, TypeError):
         raise _malformed(json.dumps(described)) from None
     if "master" in jobs:
-        raise InputError("the job master in TF_CONFIG must be called chief. Received: master")
+        raise InputError("the job master in TF_CONFIG must be called chief", "master")
     if unknown := set(jobs) - {"chief", "worker"}:
-        raise InputError(f"TF_CONFIG must have chief and worker only. Received: {min(unknown)}")
+        raise InputError("TF_CONFIG must have chief and worker only", min(unknown))
     if not all(jobs.values()) or len(jobs.get("chief", [])) > 1:
         raise InputError(
-            "TF_CONFIG must have one chief, or none, and no empty list. Received: "
-            f"{json.dumps(jobs)}"
+            "TF_CONFIG must have one chief, or none, and no empty list", json.dumps(jobs)
         )
     if described.get("rpc_layer", "grpc") != "grpc":
-        raise InputError(
-            f"the rpc_layer in TF_CONFIG must be grpc. Received: {described['rpc_layer']}"
-        )
+        raise InputError("the rpc_layer in TF_CONFIG must be grpc", described["rpc_layer"])
     workers = [address for addresses in jobs.values() for address in addresses]
     for address in workers:
         parts = re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", str(address), re.ASCII)
         if not parts or not 0 < int(parts[2]) < 65536:
-            raise InputError(f"TF_CONFIG must name workers as host:port. Received: {address}")
+            raise InputError("TF_CONFIG must name workers as host:port", address)
     if len(set(workers)) < len(workers):
-        raise InputError(f"TF_CONFIG must name every worker once. Received: {workers}")
+        raise InputError("TF_CONFIG must name every worker once", workers)
     # Some platforms write the index as a string, which TensorFlow reads, too.
     number = int(index) if re.fullmatch("[0-9]{1,9}", str(index), re.ASCII) else -1
     if job not in jobs or not 0 <= number < len(jobs[job]):
         known = ", ".join(f"{name} 0 to {len(tasks) - 1}" for name, tasks in jobs.items())
-        raise InputError(f"the task in TF_CONFIG must be one of {known}. Received: {job} {index}")
+        raise InputError(f"the task in TF_CONFIG must be one of {known}", f"{job} {index}")
     return job, number
 
 
 def _tasks_of_slurm() -> int:
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if not tasks.isdecimal():
-        raise InputError(f"SLURM_STEP_NUM_TASKS must be a number. Received: {tasks}")
+        raise InputError("SLURM_STEP_NUM_TASKS must be a number", tasks)
     return int(tasks)
 
 
 def _config_of_slurm() -> str:
-    """Slurm's variables as a `TF_CONFIG`.
+    """Converts Slurm's variables into a `TF_CONFIG`.
 
-    TensorFlow's own resolver fails on hosts without GPUs, and takes the hosts in the order of the
-    alphabet, which is not Slurm's from the tenth on: only its parsers are used.
+    TensorFlow's resolver for Slurm fails on hosts without GPUs, and sorts the hosts by name, which
+    differs from Slurm's order from the tenth host on: only its parsers are used here.
     """
     variables = {name: os.environ.get(name, "") for name in SLURM}
     try:
@@ -151,8 +149,8 @@ def _config_of_slurm() -> str:
         task = {"type": "worker", "index": int(number)}
     except (ValueError, IndexError):
         raise InputError(
-            "Slurm's variables must say who works together. Received: "
-            f"{', '.join(f'{name}={value}' for name, value in variables.items())}"
+            "Slurm's variables must say who works together",
+            ", ".join(f"{name}={value}" for name, value in variables.items()),
         ) from None
     return json.dumps({"cluster": {"worker": workers}, "task": task})
 
@@ -164,5 +162,5 @@ def _refuse_port_in_use(address: str) -> None:
             trial.bind(("", int(address.rpartition(":")[2])))
         except OSError as error:
             raise InputError(
-                f"the port of a worker must be free. Received: {address}: {error.strerror}"
+                "the port of a worker must be free", f"{address}: {error.strerror}"
             ) from None

@@ -1,17 +1,17 @@
-"""Makes Keras's `fit` train on several replicas what it trains on one device.
+"""Makes Keras's `fit` compute on several replicas what it computes on one device.
 
-Three things differ under any strategy of several replicas. Keras clips the gradients of each
-replica before it sums them: here they are summed first. It gives all replicas the same seeds, by
-which dropout and noise are the same in every part of a batch: here every replica draws its own. And
-it averages whole batches over the replicas only to learn their shapes, which fails where the parts
-of a batch differ in size: here the shapes are those of one part.
+Keras does three things differently on several replicas. It clips the gradients of each replica
+before it sums them: here they are summed first. It gives all replicas the same seeds, so that
+dropout and noise are the same in every part of a batch: here every replica has other seeds. And it
+averages whole batches over the replicas only to find their shapes, which fails if the parts of a
+batch differ in size: here the shapes are those of one part.
 
-A fourth makes `fit` fail under `MultiWorkerMirroredStrategy`: Keras averages the logs over an axis
-that scalars do not have. https://github.com/keras-team/keras/issues/20585 (open) asks whether Keras
-3 supports that strategy at all. Here the logs are averaged over the replicas.
+A fourth difference makes `fit` fail under `MultiWorkerMirroredStrategy`: Keras averages the logs
+over an axis that scalars do not have. https://github.com/keras-team/keras/issues/20585 (open) asks
+whether Keras 3 supports that strategy at all. Here the logs are averaged over the replicas.
 
-All of this is private to Keras, so it is replaced for one version of it, only while a model is
-trained or evaluated, and not at all on one replica. The fourth part can go when
+The replaced functions are private to Keras, so they are replaced for one version of Keras, only
+while a model is trained or evaluated, and not at all on one replica. The fourth part can go when
 `test_keras_still_needs_help` fails.
 """
 
@@ -30,24 +30,24 @@ KERAS = "3.15"
 
 
 def refuse_other_keras() -> None:
-    """Refuses several replicas under a version of Keras that may be different inside.
+    """Refuses several replicas with a version of Keras whose private functions may differ.
 
     Raises:
         InputError: Keras is not of version 3.15.
     """
     if not keras.version().startswith(f"{KERAS}."):
         raise InputError(
-            f"several replicas need Keras {KERAS}, to be had by pip install 'keras=={KERAS}.*'. "
-            f"Received: {keras.version()}"
+            f"several replicas need Keras {KERAS}, to be had by pip install 'keras=={KERAS}.*'",
+            keras.version(),
         )
 
 
 @contextmanager
 def fit_on_replicas(placement: tf.distribute.Strategy) -> Iterator[None]:
-    """Inside it, `fit` and `evaluate` run on the replicas of a strategy.
+    """Replaces Keras's functions in a `with` block, where `fit` and `evaluate` are called.
 
     Args:
-        placement: If it has a single replica, Keras is left as it is.
+        placement: The strategy of the model. If it has one replica, nothing is replaced.
 
     Raises:
         InputError: Keras is not of version 3.15.
@@ -69,9 +69,9 @@ def _clip_summed_gradients(stack: ExitStack) -> None:
     from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
     clip = keras.optimizers.Optimizer._clip_gradients
-    add_up = TFOptimizer._all_reduce_sum_gradients
+    all_reduce = TFOptimizer._all_reduce_sum_gradients
     unclipped = partialmethod(_unclipped_on_replicas, clip)
-    summed = partialmethod(_summed_and_clipped, add_up, clip)
+    summed = partialmethod(_summed_and_clipped, all_reduce, clip)
     stack.enter_context(mock.patch.object(keras.optimizers.Optimizer, "_clip_gradients", unclipped))
     stack.enter_context(mock.patch.object(TFOptimizer, "_all_reduce_sum_gradients", summed))
 
@@ -79,8 +79,8 @@ def _clip_summed_gradients(stack: ExitStack) -> None:
 def _draw_seeds_by_replica(stack: ExitStack) -> None:
     from keras.src.backend.tensorflow import random
 
-    drawn = partial(_seed_of_replica, random.draw_seed)
-    stack.enter_context(mock.patch.object(random, "draw_seed", drawn))
+    draw_seed = partial(_seed_of_replica, random.draw_seed)
+    stack.enter_context(mock.patch.object(random, "draw_seed", draw_seed))
 
 
 def _build_by_one_part(stack: ExitStack) -> None:
@@ -106,25 +106,25 @@ def _unclipped_on_replicas(
 
 def _summed_and_clipped(
     self: keras.optimizers.Optimizer,
-    add_up: Callable[..., Any],
+    all_reduce: Callable[..., Any],
     clip: Callable[..., Any],
     gradients: Iterable[tuple[Any, Any]],
 ) -> list[tuple[Any, Any]]:
-    summed = add_up(self, gradients)
+    summed = all_reduce(self, gradients)
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return summed
     clipped = clip(self, [gradient for gradient, _ in summed])
     return [(gradient, pair[1]) for gradient, pair in zip(clipped, summed, strict=True)]
 
 
-def _seed_of_replica(draw: Callable[..., Any], seed: Any) -> Any:
-    drawn = draw(seed)
+def _seed_of_replica(draw_seed: Callable[..., Any], generator: Any) -> Any:
+    seed = draw_seed(generator)
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
-        return drawn
+        return seed
     number = replica.replica_id_in_sync_group
-    folded = tf.random.experimental.stateless_fold_in(tf.cast(drawn, tf.int32), number)
-    return tf.cast(folded, drawn.dtype)
+    folded = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), number)
+    return tf.cast(folded, seed.dtype)
 
 
 def _averaged_logs(
@@ -132,7 +132,7 @@ def _averaged_logs(
 ) -> Any:
     if reduction not in ("auto", "mean"):
         return reduce(values, strategy, reduction)
-    # All in one message: they are small, and there is one at each step.
+    # Stacked into one tensor, so that the replicas exchange one message per step.
     stacked = strategy.run(
         lambda *logs: tf.stack([tf.cast(value, tf.float32) for value in logs]),
         args=keras.tree.flatten(values),

@@ -79,13 +79,13 @@ def _wait_for_chief(address: str, number: int) -> None:
 
 
 def _split(address: str) -> tuple[str, int]:
-    """Splits `host:port`, where an IPv6 host is in brackets."""
+    """Splits `host:port`, and removes the brackets of an IPv6 address."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def _read_number(connection: socket.socket) -> int | None:
-    """The number that a worker sends; None where another program has connected."""
+    """The number that a worker sends; None if another program has connected."""
     connection.settimeout(1.0)
     with suppress(OSError, ValueError):
         return int(connection.recv(16))

@@ -1,7 +1,8 @@
-"""Keeps what workers say to each other away from a proxy for the world outside.
+"""Keeps the messages between workers from going through a proxy.
 
-gRPC, by which TensorFlow's workers speak, sends all of it to the proxy of `http_proxy`, the names
-of this machine included, unless `no_proxy` has them. The proxy knows no worker, and all wait.
+TensorFlow's workers exchange messages by gRPC, which sends them to the proxy of `http_proxy`, even
+for addresses of this machine, unless `no_proxy` names the host. The proxy usually cannot reach the
+workers, and all of them wait.
 """
 
 import ipaddress
@@ -11,17 +12,18 @@ from collections.abc import Iterable, MutableMapping
 
 log = logging.getLogger(__name__)
 
-# In the order in which gRPC asks for them; it knows them in small letters only.
+# In the order in which gRPC reads them; gRPC ignores upper-case names.
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 def bypass(environment: MutableMapping[str, str], addresses: Iterable[str]) -> None:
-    """Adds this machine's names to `no_proxy`, and warns of other hosts that it does not name.
+    """Adds this machine's names to `no_proxy`, and logs a warning of other hosts that it lacks.
 
     Args:
-        environment: That of a worker, before TensorFlow opens a connection; changed in place.
+        environment: The environment of a worker, before TensorFlow opens a connection; changed in
+            place.
         addresses: `host:port` of all workers.
     """
     variable = next((name for name in PROXIES if environment.get(name)), None)
@@ -51,13 +53,13 @@ def _is_local(host: str) -> bool:
 
 
 def _matches(host: str, names: Iterable[str]) -> bool:
-    """Whether gRPC takes a host for one of `no_proxy`: a name that it ends with, or a network."""
+    """Whether `no_proxy` has a host by gRPC's rules: an ending of its name, or its network."""
     for name in filter(None, names):
         if host.lower().endswith(name.lower()):
             return True
         try:
             if ipaddress.ip_address(host.strip("[]")) in ipaddress.ip_network(name, strict=False):
                 return True
-        except ValueError:  # names, no numbers
+        except ValueError:  # a name rather than an IP address
             pass
     return False

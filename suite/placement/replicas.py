@@ -1,4 +1,4 @@
-"""Replicas of a model: their shares of the batches, their seeds, and what they agree on."""
+"""Replicas of a model: their shares of the batches, their seeds, and communication of workers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,8 +13,8 @@ from suite.data.pipelines import Shard
 from suite.errors import InputError, WorkerLost
 from suite.placement import cluster_spec
 
-# What TensorFlow says, at length, when the others do not answer any more.
-LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+# TensorFlow's errors when another worker does not answer any more.
+LOST_WORKER_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
 def distribute(
@@ -25,23 +25,26 @@ def distribute(
     Args:
         batches: Makes the dataset of one share.
         placement: The strategy whose replicas share the batches.
+
+    Returns:
+        A dataset for `fit`: of TensorFlow's usual kind if there is one replica.
     """
     replicas = placement.num_replicas_in_sync
     if replicas == 1:
         return _untuned(batches(Shard()))
 
-    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+    def host_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
         first = local * context.input_pipeline_id
-        # TensorFlow hands them out to the replicas of the host in turn.
+        # TensorFlow gives the batches of this dataset to the host's replicas in turn.
         shares = [batches(Shard(first + number, replicas)) for number in range(local)]
         turns = tf.data.Dataset.range(local).repeat()
-        turn_by_turn = tf.data.Dataset.choose_from_datasets(
+        interleaved = tf.data.Dataset.choose_from_datasets(
             shares, turns, stop_on_empty_dataset=True
         )
-        return _untuned(turn_by_turn)
+        return _untuned(interleaved)
 
-    return placement.distribute_datasets_from_function(of_host)
+    return placement.distribute_datasets_from_function(host_dataset)
 
 
 def distribute_passes(
@@ -50,9 +53,9 @@ def distribute_passes(
     """Gives every replica its own share of the batches of a finite dataset, pass after pass.
 
     Returns:
-        The dataset to evaluate on, and the steps of one pass. On one device the dataset ends by
-        itself, and the steps are None. On several it never ends: the replicas would have to ask
-        each other at every step whether there is more.
+        The dataset to evaluate on, and the steps of one pass. On one device the dataset ends after
+        a pass, and the steps are None. On several replicas it never ends: otherwise they would
+        have to agree at every step whether there is another batch.
     """
     if placement.num_replicas_in_sync == 1:
         return _untuned(dataset), None
@@ -63,7 +66,7 @@ def distribute_passes(
 def seed_of_replica(seeds: keras.random.SeedGenerator) -> tf.Tensor:
     """The next seed, a different one on every replica.
 
-    The generator moves on alike on all of them, so that its state stays the same everywhere.
+    The generator's state changes in the same way on all replicas, and so stays the same on them.
     """
     seed = tf.cast(seeds.next(), tf.int32)
     replica = tf.distribute.get_replica_context()
@@ -73,7 +76,7 @@ def seed_of_replica(seeds: keras.random.SeedGenerator) -> tf.Tensor:
 
 
 def many_hosts(placement: tf.distribute.Strategy) -> bool:
-    """Whether the replicas belong to several processes, none of which can go on alone."""
+    """Whether the replicas belong to several worker processes, none of which can train alone."""
     if not isinstance(placement, tf.distribute.MultiWorkerMirroredStrategy):
         return False
     spec = placement.cluster_resolver.cluster_spec()
@@ -81,14 +84,14 @@ def many_hosts(placement: tf.distribute.Strategy) -> bool:
 
 
 def worker_number(placement: tf.distribute.Strategy) -> int:
-    """The number of this process among those that work together."""
+    """The number of this process among the workers; 0 if it is the only one."""
     if not many_hosts(placement):
         return 0
     return cluster_spec.worker_number(placement.cluster_resolver)
 
 
 def is_chief(placement: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the first worker, or the only process."""
+    """Whether this process writes the results: the first worker does, or the only process."""
     return worker_number(placement) == 0
 
 
@@ -110,9 +113,13 @@ def gather(placement: tf.distribute.Strategy, text: str) -> list[str]:
 
 
 def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> None:
-    """Refuses to begin where workers would not train the same model on the same data.
+    """Refuses a training whose workers differ in the model, the data or the saved state.
 
     All workers must call it, at the same point.
+
+    Args:
+        placement: The strategy that the workers share.
+        settings: Values by name, which JSON can hold.
 
     Raises:
         InputError: One of the settings differs between workers.
@@ -120,16 +127,14 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
     for name, value in settings.items():
         values = gather(placement, json.dumps(value, default=str))
         if len(set(values)) > 1:
-            raise InputError(
-                f"the {name} must be the same on all workers. Received: {'; '.join(values)}"
-            )
+            raise InputError(f"the {name} must be the same on all workers", "; ".join(values))
 
 
 def average_statistics(model: keras.Model) -> None:
     """Sets the statistics of batch normalisation to their mean over all replicas.
 
-    Each replica moves its statistics by its own part of the batches. Before a model is evaluated
-    or saved they must stand for all parts.
+    Each replica updates its statistics from its own part of the batches. Before a model is
+    evaluated or saved, they must represent all parts.
     """
     placement = model.distribute_strategy
     if placement.num_replicas_in_sync == 1:
@@ -142,9 +147,9 @@ def average_statistics(model: keras.Model) -> None:
 
 @contextmanager
 def workers_leave_together(placement: tf.distribute.Strategy) -> Iterator[None]:
-    """A block that no worker leaves before all are at its end.
+    """A `with` block that no worker leaves before all are at its end.
 
-    The chief works in it alone; the others must enter it, too, and wait there.
+    All workers must enter it. The chief works in it while the others wait.
     """
     try:
         yield
@@ -154,26 +159,26 @@ def workers_leave_together(placement: tf.distribute.Strategy) -> Iterator[None]:
 
 @contextmanager
 def reporting_lost_worker(placement: tf.distribute.Strategy, advice: str) -> Iterator[None]:
-    """Turns what TensorFlow raises when another worker is gone into one sentence.
+    """Turns TensorFlow's errors when another worker is gone into `WorkerLost`.
 
     Args:
         placement: The strategy that the workers share.
-        advice: How to go on, such as "go on with ...".
+        advice: The end of the message: how to resume, such as "go on with ...".
 
     Raises:
         WorkerLost: Another worker is gone.
     """
     try:
         yield
-    except LOST as error:
+    except LOST_WORKER_ERRORS as error:
         if not many_hosts(placement):
             raise
         raise WorkerLost(f"another worker is gone, or cannot be reached; {advice}") from error
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # The thread that tunes a pipeline can sleep through its end: whoever lets go of the pipeline
-    # then waits for it, for up to a minute, and with a worker all the others.
+    # The thread that tunes a pipeline may notice its end only after a minute. A process that frees
+    # the pipeline waits for the thread, and other workers wait for the process.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)

@@ -1,4 +1,4 @@
-"""Which `tf.distribute` strategy a training runs under: one device, several, many hosts."""
+"""Creates the `tf.distribute` strategy of a training: one device, several, or many hosts."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ from suite.run import StrategyName
 
 
 def connect(name: StrategyName) -> tf.distribute.Strategy:
-    """Takes the devices that a `--strategy` flag names, and waits for the other hosts.
+    """Creates the strategy of a name, and waits for the other hosts of a cluster.
 
-    GPUs are set to take memory as they need it, unless they are in use already.
+    GPUs are set to allocate memory as they need it, unless they are in use already.
 
     Args:
         name: `one_device` is TensorFlow's default placement; `mirrored` keeps one replica of the
@@ -34,7 +34,7 @@ def connect(name: StrategyName) -> tf.distribute.Strategy:
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is in use already: its setting stands
+        except RuntimeError:  # the GPU is in use already and keeps its setting
             break
     if name == "auto" and cluster_spec.in_cluster():
         name = "multi_worker"
@@ -51,7 +51,7 @@ def connect(name: StrategyName) -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    # TensorFlow warns of every sum that the workers make outside of a step.
+    # TensorFlow logs a warning for every reduction over the workers outside of a step.
     tf.get_logger().setLevel(logging.ERROR)
     resolver = cluster_spec.resolve()
     meet(cluster_spec.addresses(resolver), cluster_spec.worker_number(resolver))
@@ -61,10 +61,10 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C end the process while TensorFlow connects the workers, with nothing to save yet.
+    """Lets Ctrl-C end the process at once in a `with` block that connects the workers.
 
-    TensorFlow may wait there for minutes in C++, where Python's handlers are not called. Of SIGTERM
-    it makes a notice of its own there.
+    TensorFlow may wait there for minutes in C++, where Python's handlers are not called, and there
+    is no state to save yet. TensorFlow installs a handler of its own for SIGTERM.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -79,10 +79,8 @@ def _interruptible() -> Iterator[None]:
 def _mirrored(on_gpus: bool) -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < 2:
-        raise InputError(
-            f"--strategy mirrored needs at least two devices. Received: {devices[0].name}"
-        )
-    # Collectives of several strategies in one process get in each other's way on CPU devices.
+        raise InputError("`strategy` mirrored needs at least two devices", devices[0].name)
+    # Collectives of several strategies in one process interfere with each other on CPU devices.
     reduction = None if on_gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy([device.name for device in devices], reduction)
 
@@ -97,6 +95,6 @@ def _tpu() -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
-            "--strategy tpu needs a TPU, here or under the name in TPU_NAME. Received: "
-            f"{sentence(error).partition(' used by ')[0]}"
+            "`strategy` tpu needs a TPU, here or under the name in TPU_NAME",
+            sentence(error).partition(" used by ")[0],
         ) from None

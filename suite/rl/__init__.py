@@ -1,1 +1,1 @@
-"""Reinforcement learning inside `fit`."""
+"""Reinforcement learning inside Keras's `fit`, on environments of Gymnasium."""

@@ -1,7 +1,7 @@
-"""Whether an environment keeps Gymnasium's rules, before anything is trained on it.
+"""Checks before a training whether an environment keeps Gymnasium's rules.
 
-The facts decide: an environment that can be played is taken. The words are Gymnasium's: its passive
-checker looks on, and what it complains of is part of the error, or a warning.
+Some episodes are played. An environment is refused only if these fail; the warnings of Gymnasium's
+passive checker become part of the error, or are logged.
 """
 
 import itertools
@@ -19,42 +19,48 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
-LONGEST_EPISODE = 10_000  # steps, where an environment sets no limit
-ENOUGH_STEPS = 1_000  # of an environment that sets one
+LONGEST_EPISODE = 10_000  # most steps of an episode if the environment sets no limit
+ENOUGH_STEPS = 1_000  # steps that are played if the environment sets a limit
 
 
 def check_environment(name: str, max_episode_steps: int | None = None) -> None:
-    """Plays an environment, at random and, where no limit ends its episodes, without variety.
+    """Plays an episode with random actions; without a limit of steps, also with constant ones.
 
     Args:
-        name: Gymnasium's.
-        max_episode_steps: Steps after which an episode is cut off, if not by the environment.
+        name: The name of the environment in Gymnasium.
+        max_episode_steps: Steps after which an episode is cut off; None leaves that to the
+            environment.
 
     Raises:
-        InputError: It breaks Gymnasium's rules in a way that would break a training, or its
-            episodes may not end.
+        InputError: The environment breaks Gymnasium's rules in a way that would break a training,
+            or its episodes may not end.
     """
-    complaints: list[str] = []
+    warned: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 _play(name, max_episode_steps)
             finally:
-                complaints += dict.fromkeys(map(_text, caught))
+                warned += dict.fromkeys(map(_text, caught))
     except InputError:
         raise
     except Exception as error:  # whatever an environment may raise
-        rule = f" (Gymnasium: {'; '.join(complaints)})" if complaints else ""
+        rule = f" (Gymnasium: {'; '.join(warned)})" if warned else ""
         raise InputError(
             "`environment` must keep Gymnasium's rules", f"{name}: {error}{rule}"
         ) from error
-    for complaint in complaints:
-        log.warning("Gymnasium warns of %s: %s", name, complaint)
+    for text in warned:
+        log.warning("Gymnasium warns of %s: %s", name, text)
 
 
-def endless(name: str, steps: int) -> InputError:
-    """What to say of an environment that does not end its episodes."""
+def endless_error(name: str, steps: int) -> InputError:
+    """The error for an environment that does not end its episodes.
+
+    Args:
+        name: The name of the environment.
+        steps: Steps after which an episode should have ended.
+    """
     return InputError(
         f"`environment` must end its episodes within {steps:,} steps, or be given "
         "`max_episode_steps`",
@@ -73,7 +79,7 @@ def _play(name: str, max_episode_steps: int | None) -> None:
     space.seed(0)
     _play_episode(environment, itertools.starmap(space.sample, itertools.repeat(())), limit)
     if not limit:
-        # A policy that always does the same is what many a training begins or ends with.
+        # Many policies choose the same action in every step at the beginning of a training.
         actions = range(min(int(space.n), 8)) if isinstance(space, spaces.Discrete) else [None]
         for action in actions:
             constant = space.sample() if action is None else space.start + action
@@ -97,7 +103,7 @@ def _play_episode(environment: gymnasium.Env, actions: Any, limit: int | None) -
         if terminated or truncated:
             return
     if not limit:
-        raise endless(environment.spec.id, most)
+        raise endless_error(environment.spec.id, most)
 
 
 def _check_observation(space: gymnasium.Space, observation: Any) -> None:

@@ -13,7 +13,7 @@ from gymnasium.wrappers import TransformReward
 
 from suite.errors import InputError
 from suite.rl.snapshot import Opaque, restored, snapshot
-from suite.rl.spaces import as_arrays, as_wanted, describe, within_bounds
+from suite.rl.spaces import as_arrays, describe, environment_actions, within_bounds
 
 Vectorization = Literal["auto", "sync", "async"]
 
@@ -21,20 +21,21 @@ Vectorization = Literal["auto", "sync", "async"]
 class Environments:
     """Copies of an environment side by side, of one replica.
 
-    An episode that ended is reset by the next step, whatever its action.
+    After the end of an episode, the next step resets the environment and ignores the action.
 
     Args:
-        name: Gymnasium's.
+        name: The name of the environment in Gymnasium.
         num_envs: Number of copies.
-        vectorization: `auto` takes the environment's own vectorised version where it has one, and
-            else plays one after the other, as `sync`; `async` gives each a process.
+        vectorization: `auto` uses the vectorised version of the environment if there is one, or
+            else `sync`, which plays the copies one after the other; `async` plays each of them in
+            a process.
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
             environment.
         flatten: Whether observations of several axes become vectors. If not, a Box keeps its shape,
             and bytes stay bytes.
 
     Raises:
-        InputError: There is no such environment, or it cannot be learnt from here.
+        InputError: There is no such environment, or its spaces are not supported.
     """
 
     def __init__(
@@ -51,19 +52,19 @@ class Environments:
         self.observations: np.ndarray | None = None
         self.begun = 0.0
         self.steps = 0  # over all copies
-        self._vector = _made(name, num_envs, vectorization, max_episode_steps)
+        self._vector = _make(name, num_envs, vectorization, max_episode_steps)
         self.observation_space = self._vector.single_observation_space
         self.spaces = describe(self._vector, name, flatten=flatten)
         self.solved_at = self._vector.spec.reward_threshold
         self.max_episode_steps = max_episode_steps or self._vector.spec.max_episode_steps
 
     def begin(self, seed: int) -> None:
-        """Begins the first episodes, unless that has been done."""
+        """Begins the first episodes; does nothing if episodes have begun already."""
         if self.observations is None:
             self.reset(seed)
 
     def reset(self, seed: int) -> np.ndarray:
-        """Begins new episodes: observations `(envs, *observation_shape)`."""
+        """Begins new episodes, and returns observations `(envs, *observation_shape)`."""
         self.begun = self.begun or time.perf_counter()
         self._ended = np.zeros(self.num_envs, bool)
         self._returns = np.zeros(self.num_envs, np.float32)
@@ -73,11 +74,23 @@ class Environments:
         return self.observations
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One step: observations, and the fields of a `Rollout` from `rewards` on."""
+        """One step of all environments.
+
+        Args:
+            actions: `(envs, *action_shape)`.
+
+        Returns:
+            Observations `(envs, *observation_shape)`, and the fields of a `Rollout` from `rewards`
+            on, without their axis of time.
+
+        Raises:
+            Exception: Whatever the environment raises, whose text is then in `error`.
+        """
         valid = ~self._ended
         try:
-            stepped = self._vector.step(self._wanted(actions))
-            observations, rewards, terminated, truncated, _ = stepped
+            observations, rewards, terminated, truncated, _ = self._vector.step(
+                self._environment_actions(actions)
+            )
             self.observations = self._as_arrays(observations)
             if not np.isfinite(self.observations.sum()) or not np.isfinite(rewards.sum()):
                 raise ValueError("an observation or a reward is NaN or infinite")
@@ -99,25 +112,25 @@ class Environments:
         )
 
     def state(self) -> Any:
-        """All that decides what comes next, as `snapshot` makes it.
+        """The complete state of the environments, as `snapshot` returns it.
 
         Raises:
-            Opaque: They play in processes of their own, or it cannot be seen from Python.
+            Opaque: The environments play in other processes, or hold state outside of Python.
         """
         if isinstance(self._vector, AsyncVectorEnv):
             raise Opaque("processes")
         return snapshot(self)
 
     def restore(self, state: Any) -> None:
-        """Goes on from a state.
+        """Continues from a state.
 
         Raises:
-            Exception: It is no state of such environments, and may be anything.
+            Exception: Any error, if the state is not one of such environments.
         """
-        self.reset(0)  # makes what environments make only then
+        self.reset(0)  # environments create some of their attributes here
         begun = self.begun
         restored(self, state)
-        self.begun = begun  # clocks of another process tell nothing
+        self.begun = begun  # the clock of another process has another zero
 
     def close(self) -> None:
         """Ends the processes of asynchronous environments."""
@@ -127,15 +140,16 @@ class Environments:
         batched = self._vector.observation_space
         return as_arrays(self.observation_space, batched, observations, self.spaces)
 
-    def _wanted(self, actions: np.ndarray) -> np.ndarray:
+    def _environment_actions(self, actions: np.ndarray) -> np.ndarray:
         if self.spaces.action_bounds is not None:
             actions = within_bounds(actions, self.spaces.action_bounds)
-        return as_wanted(self._vector.single_action_space, actions)
+        return environment_actions(self._vector.single_action_space, actions)
 
 
-def _made(
+def _make(
     name: str, num_envs: int, vectorization: Vectorization, max_episode_steps: int | None
 ) -> VectorEnv:
+    """Creates the vectorised environment; the arguments are those of `Environments`."""
     module, _, plain_name = name.rpartition(":")
     if not module and name not in gymnasium.registry:
         near = difflib.get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
@@ -146,11 +160,11 @@ def _made(
         if module:
             importlib.import_module(module)
         if vectorization == "auto" and gymnasium.spec(plain_name).vector_entry_point:
-            made = gymnasium.make_vec(name, num_envs, **limit)
-            if made.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
-                return made
-            made.close()
-        # Gymnasium's own warnings are the business of `suite.rl.checks`.
+            vector = gymnasium.make_vec(name, num_envs, **limit)
+            if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
+                return vector
+            vector.close()
+        # Without Gymnasium's checker, whose warnings `suite.rl.checks` has logged.
         return gymnasium.make_vec(
             name,
             num_envs,
@@ -166,5 +180,5 @@ def _made(
 
 
 def _number(reward: Any) -> float:
-    """A reward that may be an array of one number."""
+    """A reward as a number; some environments return an array of one number."""
     return float(np.asarray(reward).item())

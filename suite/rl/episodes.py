@@ -1,4 +1,4 @@
-"""What `fit` is fed when experience is made while a model trains: how episodes begin."""
+"""The data of reinforcement learning: seeds of episodes, which a model plays while it trains."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -32,27 +32,26 @@ def load_episodes(
     flatten: bool = True,
     scale_observations: bool = True,
 ) -> Data:
-    """What decides how episodes begin: experience itself is made while a model trains.
+    """Seeds of episodes as training data: a model makes experience of them while it trains.
 
-    Batches hold the seeds of the environments `(num_envs,)`. The model is told
-    `observation_dim`, or `observation_shape` where nothing is flattened; `observation_scale`,
-    where asked for; and `num_actions`, `action_bounds` and `action_choices`: see
-    `suite.rl.spaces.Spaces`.
+    Batches hold the seeds of the environments `(num_envs,)`. The builder gets `observation_dim`,
+    or `observation_shape` without `flatten`; `observation_scale` with `scale_observations`; and
+    `num_actions`, `action_bounds` and `action_choices`: see `suite.rl.spaces.Spaces`.
 
     Args:
-        run: Says `data` and `seed`.
-        name: Gymnasium's.
-        num_envs: Number of copies, over all replicas.
-        rollout_length: Steps in each of them between two updates.
-        steps_per_epoch: Updates of an epoch.
+        run: Its `data` is checked, and its `seed` decides the seeds of the episodes.
+        name: The name of the environment in Gymnasium.
+        num_envs: Number of copies of the environment, over all replicas.
+        rollout_length: Steps in each copy between two updates.
+        steps_per_epoch: Number of updates in an epoch.
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
             environment.
         flatten: Whether observations of several axes become vectors.
         scale_observations: Whether a model should scale them to their bounds.
 
     Raises:
-        InputError: There is no such environment, it cannot be learnt from here, or it breaks
-            Gymnasium's rules; or another source is asked for.
+        InputError: There is no such environment, its spaces are not supported, or it breaks
+            Gymnasium's rules; or `run.data` names another source.
     """
     if run.data not in ("auto", "embedded", "gymnasium"):
         raise InputError("`data` must be auto: `environment` says what is played", run.data)

@@ -1,4 +1,4 @@
-"""What a policy is worth: returns without exploring, and an episode to look at."""
+"""Evaluation of a policy: its returns without exploration, and an episode as an animation."""
 
 import time
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from suite.errors import InputError
 from suite.export.endpoints import call
 from suite.export.exported import Exports
 from suite.knobs import Seed
-from suite.rl.checks import LONGEST_EPISODE, endless
+from suite.rl.checks import LONGEST_EPISODE, endless_error
 from suite.rl.environments import Environments
 from suite.rl.policies import on_arrays
-from suite.rl.spaces import as_wanted
+from suite.rl.spaces import environment_actions
 
-# Actions of observations, both with an axis of environments before all others.
+# A policy: actions of observations. The first axis of both is that of the environments.
 Act: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 MILLISECONDS_PER_FRAME = 40
@@ -31,9 +31,9 @@ def returns_of(act: Act, environments: Environments, seed: int) -> np.ndarray:
     """The undiscounted return of one episode in each environment, `(envs,)`.
 
     Args:
-        act: What to do.
-        environments: Are reset first.
-        seed: Of the episodes.
+        act: The policy.
+        environments: The environments, which are reset first.
+        seed: Decides how the episodes begin.
 
     Raises:
         InputError: An episode does not end.
@@ -47,20 +47,22 @@ def returns_of(act: Act, environments: Environments, seed: int) -> np.ndarray:
         returns[first] = ended[first]
         if not np.isnan(returns).any():
             return returns
-    raise endless(environments.name, limit)
+    raise endless_error(environments.name, limit)
 
 
 class GreedyReturns(keras.callbacks.Callback):
-    """Logs after every epoch what a `Player` gets without exploring, and counts what that took.
+    """Evaluates a `Player` without exploration after every epoch, and updates its `cost`.
 
-    `val_return` is the mean over episodes played for this alone, `val_return_std` their deviation.
-    The model's `cost` counts the steps and seconds of the training alone, from the first step of an
-    environment, and notes when `val_return` first reached `solved_at`.
+    `val_return` is the mean return of the evaluation's episodes, `val_return_std` its standard
+    deviation. The model's `cost` counts the steps and seconds of the training without evaluations,
+    from the first step of an environment, also up to the first epoch whose `val_return` reaches
+    `solved_at`.
 
     Args:
-        environments: One for each episode.
-        solved_at: The mean return at which the task counts as solved; None where none does.
-        seed: Of the episodes.
+        environments: One for each episode of the evaluation.
+        solved_at: The mean return at which the task counts as solved; None if there is no such
+            return.
+        seed: Decides how the episodes of the evaluation begin.
     """
 
     def __init__(self, environments: Environments, solved_at: float | None, seed: int) -> None:
@@ -97,19 +99,20 @@ class GreedyReturns(keras.callbacks.Callback):
 def film(
     name: str, act: Act, seed: int, max_episode_steps: int | None = None
 ) -> tuple[np.ndarray, float]:
-    """Watches one episode.
+    """Plays one episode and renders its frames.
 
     Args:
-        name: Gymnasium's.
-        act: What to do: choices, counted from 0, or numbers within their bounds.
-        seed: Decides how it begins.
-        max_episode_steps: Steps after which it is cut off, if not by the environment.
+        name: The name of the environment in Gymnasium.
+        act: The policy. Its actions are choices, counted from 0, or numbers within their bounds.
+        seed: Decides how the episode begins.
+        max_episode_steps: Steps after which the episode is cut off; None leaves that to the
+            environment.
 
     Returns:
         The frames `(steps + 1, height, width, 3)`, and the return.
 
     Raises:
-        InputError: The environment cannot be drawn here.
+        InputError: The environment cannot be rendered, or the episode does not end.
     """
     try:
         environment = gymnasium.make(
@@ -120,17 +123,17 @@ def film(
         frames, total, over = [environment.render()], 0.0, False
         while not over:
             if len(frames) > limit:
-                raise endless(name, limit)
+                raise endless_error(name, limit)
             vector = spaces.flatten(environment.observation_space, observation)
             actions = act(np.asarray(vector, np.float32)[None])
-            action = as_wanted(environment.action_space, actions)[0]
+            action = environment_actions(environment.action_space, actions)[0]
             observation, reward, terminated, truncated, _ = environment.step(action)
             frames.append(environment.render())
             total, over = total + float(np.asarray(reward).item()), terminated or truncated
         environment.close()
     except gymnasium.error.DependencyNotInstalled:
         raise InputError(
-            f"drawing {name} needs a package more: pip install '.[render]'", "no such package"
+            f"drawing {name} needs one more package: pip install '.[render]'", "no such package"
         ) from None
     except InputError:
         raise

@@ -1,4 +1,4 @@
-"""Learning from what was played before, by whatever policy."""
+"""Off-policy learning: from a replay of transitions that earlier policies have played."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
@@ -16,14 +17,14 @@ from suite.rl.rollouts import collect, transitions
 
 
 class Target:
-    """A copy of a network that follows it, so that what is learnt towards does not run away.
+    """A target network: a copy that changes more slowly than the network, for stable targets.
 
     Its weights are not among the variables of the model that plays.
 
     Args:
         model: The network.
-        rate: Part of the way that the copy goes to the network: 1 copies it, as in DQN; a small
-            one follows it smoothly, as in DDPG.
+        rate: Weight of the network in each update of the copy: 1 copies it, as in DQN; a small rate
+            gives an exponential moving average, as in DDPG.
         period: Number of updates of the network between two of the copy.
 
     Reference:
@@ -39,10 +40,10 @@ class Target:
         self.network.set_weights(model.get_weights())
 
     def follow(self, updates: tf.Tensor) -> None:
-        """Goes after the network, if it is time to, in the graph of a replica.
+        """Updates the copy if `updates` is a multiple of `period`, in the graph of a replica.
 
         Args:
-            updates: Number of updates of the network.
+            updates: Number of updates of the network so far.
         """
         rate = tf.where(updates % self.period == 0, self.rate, 0.0)
         pairs = [
@@ -50,32 +51,35 @@ class Target:
             for copy, variable in zip(self.network.variables, self.model.variables, strict=True)
         ]
 
-        def go(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
+        def update(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
             for copy, variable in pairs:
                 strategy.extended.update(copy, _interpolate, args=(variable, rate), group=False)
 
-        tf.distribute.get_replica_context().merge_call(go, args=(rate,))
+        tf.distribute.get_replica_context().merge_call(update, args=(rate,))
 
 
 class OffPolicyPlayer(Player):
-    """Plays in each step of `fit`, remembers what it met, and learns from what it remembers.
+    """Plays in each step of `fit`, stores the transitions, and learns from stored transitions.
 
-    A subclass says in `act` what to do, in `examples` what there is to learn from transitions, and
-    in `compute_loss` how; or in `learn`, if that is not one step of the optimizer. Every replica
-    has a replay of its own.
+    A subclass defines the policy in `act`, the inputs and targets of transitions in `examples`, and
+    the loss in `compute_loss`; or `learn`, if an update is not one step of the optimizer. Every
+    replica has its own replay.
 
     Args:
         model: See `Player`.
         make: See `Player`.
         num_envs: See `Player`.
         rollout_length: See `Player`.
-        capacity: Transitions that are remembered, over all replicas.
+        capacity: Transitions that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
         warm_up: Transitions that are played before the first update, over all replicas.
         updates: Updates in each step of `fit`.
         target_rate: See `Target`.
         target_period: See `Target`.
-        seed: Of the actions, and of what is drawn from the replay.
+        seed: Decides the actions, and the samples of the replay.
+
+    Raises:
+        InputError: `warm_up` is less than 1 or more than `capacity`.
     """
 
     def __init__(
@@ -95,9 +99,8 @@ class OffPolicyPlayer(Player):
     ) -> None:
         super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
         if not 0 < warm_up <= capacity:
-            raise ValueError(
-                f"`warm_up` must be at least 1 and at most the capacity, {capacity}. Received: "
-                f"{warm_up}"
+            raise InputError(
+                f"`warm_up` must be at least 1 and at most the capacity, {capacity}", warm_up
             )
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates = warm_up, updates
@@ -105,22 +108,26 @@ class OffPolicyPlayer(Player):
         self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
 
     def examples(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
-        """Inputs, what the loss needs beside them, and weights or None.
+        """Converts transitions into inputs, targets and sample weights, or None, of the loss.
 
         Args:
-            batch: See `suite.rl.rollouts.transitions`.
+            batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
         """
         raise NotImplementedError
 
     def learn(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Learns from some transitions: the metrics."""
+        """Learns from transitions, and returns the metrics.
+
+        Args:
+            batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
+        """
         return self.update(self.examples(batch))
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         (seeds,) = data
         environments = self.environments(seeds)
         replay = self._replay_of(environments)
-        # TensorFlow does not see that what follows depends on what Python remembers.
+        # TensorFlow does not know that these operations depend on each other through Python.
         with tf.control_dependencies([self._warm_up(environments, replay)]):
             rollout = self.collect(environments)
         with tf.control_dependencies([replay.add(transitions(rollout))]):
@@ -154,7 +161,7 @@ class OffPolicyPlayer(Player):
         return self.num_envs // environments.num_envs
 
     def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
-        # In Python: replicas cannot meet inside of a loop of the graph.
+        # A loop of Python, because replicas cannot communicate inside a loop of the graph.
         for _ in range(self.updates):
             seed = seed_of_replica(self.seed_generator)
             logs = self.learn(replay.sample(batch_size, seed))
@@ -162,7 +169,10 @@ class OffPolicyPlayer(Player):
         return logs
 
     def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
-        """Plays until there is enough to learn from: before the first update, mostly."""
+        """Plays until the replay has `warm_up` transitions, and returns their number.
+
+        This takes time in the first step of a training only.
+        """
         enough = self.warm_up // self._replicas(environments)
         act = functools.partial(self.act, explore=True)
         seed = seed_of_replica(self.seed_generator)

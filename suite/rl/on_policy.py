@@ -1,4 +1,4 @@
-"""Learning from a rollout once, by the policy that played it."""
+"""On-policy learning: from a rollout that the current policy has played."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from suite.rl.rollouts import Rollout
 
 
 class OnPolicyPlayer(Player):
-    """Plays a rollout in each step of `fit`, learns from it, and forgets it.
+    """Plays a rollout in each step of `fit`, and learns from it once.
 
-    A subclass says in `examples` what there is to learn from a rollout, and in `compute_loss` how;
-    or in `learn`, if that is not one step of the optimizer. The model's outputs have a `policy`,
-    which `suite.rl.policies.distribution` understands.
+    A subclass defines the inputs and targets of a rollout in `examples`, and the loss in
+    `compute_loss`; or `learn`, if an update is not one step of the optimizer. The model's outputs
+    have a `policy`, in the form that `suite.rl.policies.distribution` takes.
     """
 
     def act(
@@ -28,41 +28,44 @@ class OnPolicyPlayer(Player):
         return self.learn(self.collect(self.environments(seeds)))
 
     def learn(self, rollout: Rollout) -> dict[str, tf.Tensor]:
-        """Learns from a rollout: the metrics."""
+        """Learns from a rollout, and returns the metrics."""
         return self.update(self.examples(rollout))
 
     def examples(self, rollout: Rollout) -> tuple[tf.Tensor, Any, tf.Tensor]:
-        """Observations `(n, *observation_shape)`, what the loss needs beside them, and weights."""
+        """Converts a rollout into `n` examples: inputs, targets and sample weights of the loss.
+
+        Inputs are observations `(n, *observation_shape)`.
+        """
         raise NotImplementedError
 
 
 def advantages(
     rollout: Rollout, values: tf.Tensor, discount: float, gae_lambda: float
 ) -> tf.Tensor:
-    """How much better each step went than was expected, `(time, envs)`.
+    """Generalized advantage estimates: how much better than expected each step was, `(time, envs)`.
 
-    What follows the last step of a rollout, or one after which an episode was cut off, is worth
-    what the critic says; after an end nothing follows.
+    The return after the last step of a rollout, and after a step that cut off an episode, is
+    estimated by the critic; after the end of an episode it is 0.
 
     Args:
-        rollout: What happened.
-        values: What the critic says of its observations, `(time + 1, envs)`.
+        rollout: The steps.
+        values: The critic's values of the rollout's observations, `(time + 1, envs)`.
         discount: Weight of the next step's return.
-        gae_lambda: 1 sums the rewards up to the end of the rollout, 0 looks one step ahead.
+        gae_lambda: 1 uses all rewards up to the end of the rollout, 0 only that of the step.
 
     Reference:
         Schulman et al., 2015, High-Dimensional Continuous Control Using Generalized Advantage
         Estimation, https://arxiv.org/abs/1506.02438
     """
-    goes_on = tf.cast(~rollout.terminated, tf.float32)
+    continues = tf.cast(~rollout.terminated, tf.float32)
     same_episode = tf.cast(~(rollout.terminated | rollout.truncated), tf.float32)
-    surprises = rollout.rewards + discount * goes_on * values[1:] - values[:-1]
+    differences = rollout.rewards + discount * continues * values[1:] - values[:-1]
 
-    def earlier(later: tf.Tensor, step: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        surprise, same = step
-        return surprise + discount * gae_lambda * same * later
+    def advantage(following: tf.Tensor, step: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        difference, same = step
+        return difference + discount * gae_lambda * same * following
 
-    return tf.scan(earlier, (surprises, same_episode), tf.zeros_like(values[0]), reverse=True)
+    return tf.scan(advantage, (differences, same_episode), tf.zeros_like(values[0]), reverse=True)
 
 
 def flat(steps: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
-"""Keras models that play: what on-policy and off-policy learning have in common.
+"""Keras models that play environments: the base of on-policy and off-policy learning.
 
-A step of `fit` is one call into the graph: it plays a rollout, the environments being asked through
-`tf.numpy_function`, and learns from it.
+A step of `fit` is one execution of a graph, which plays a rollout and learns from it. The graph
+calls the environments through `tf.numpy_function`.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class TrainingCost:
-    """What a training has taken so far, evaluations aside; `GreedyReturns` keeps count.
+    """Steps and seconds of a training so far, without evaluations; `GreedyReturns` counts them.
 
     Args:
         env_steps: Steps of environments, over all replicas.
-        seconds: Counted from the first of them.
-        env_steps_to_solve: Steps until the task was solved; 0 where it is not.
-        seconds_to_solve: Likewise.
+        seconds: Seconds since the first of these steps.
+        env_steps_to_solve: `env_steps` when the task was first solved; 0 if it is not.
+        seconds_to_solve: `seconds` when the task was first solved; 0 if it is not.
     """
 
     env_steps: int = 0
@@ -39,7 +39,7 @@ class TrainingCost:
     seconds_to_solve: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """As a report names it, without what never came."""
+        """The metrics for the report; those of a solved task only if it is solved."""
         if not self.env_steps:
             return {}
         metrics = {
@@ -55,18 +55,18 @@ class TrainingCost:
 class Player(keras.Model):
     """Plays environments in each step of `fit`.
 
-    A subclass says in `act` what to do, and in `train_step` what to learn: see `OnPolicyPlayer` and
-    `OffPolicyPlayer`. Every replica plays environments of its own. Batches come from
+    A subclass defines the policy in `act`, and how to learn in `train_step`: see `OnPolicyPlayer`
+    and `OffPolicyPlayer`. Every replica plays its own environments. Batches come from
     `suite.rl.episodes.load_episodes`; the first one decides how the episodes begin.
     `episode_return` and `episode_length` are means over the episodes that ended in an epoch, and 0
-    where none did.
+    if none did.
 
     Args:
-        model: `observation` `(batch, *observation_shape)` to a dict.
-        make: Makes a number of environments.
-        num_envs: How many, over all replicas.
-        rollout_length: Steps in each of them in a step of `fit`.
-        seed: Of the actions.
+        model: A functional model from `observation` `(batch, *observation_shape)` to a dict.
+        make: `make(num_envs)` creates that number of environments.
+        num_envs: Number of environments, over all replicas.
+        rollout_length: Steps of each environment in a step of `fit`.
+        seed: Decides the actions.
     """
 
     train_function: Any
@@ -84,7 +84,7 @@ class Player(keras.Model):
         self.make, self.num_envs = make, num_envs
         self.rollout_length = rollout_length
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.played: list[Environments] = []  # by this process, one entry for each replica
+        self.played: list[Environments] = []  # of this process, one entry for each replica
         self.cost = TrainingCost()
         self.episode_return = keras.metrics.Mean("episode_return")
         self.episode_length = keras.metrics.Mean("episode_length")
@@ -95,17 +95,17 @@ class Player(keras.Model):
     def act(
         self, observations: tf.Tensor, seed: tf.Tensor | None, explore: bool = True
     ) -> tf.Tensor:
-        """What to do, in the graph: actions `(envs, *action_shape)`.
+        """The policy, in the graph: actions `(envs, *action_shape)`.
 
         Args:
             observations: `(envs, *observation_shape)`.
-            seed: A pair of integers; None where nothing is drawn.
-            explore: Whether to try what does not seem best.
+            seed: A pair of integers for random actions; None if `explore` is False.
+            explore: Whether to choose other actions than the best one, too.
         """
         raise NotImplementedError
 
     def environments(self, seeds: tf.Tensor) -> Environments:
-        """Those of this replica, which are made when its step is first traced.
+        """The environments of this replica, which are created when its step is first traced.
 
         Args:
             seeds: A batch of `load_episodes`, which decides how the first episodes begin.
@@ -115,17 +115,17 @@ class Player(keras.Model):
         if context.num_replicas_in_sync > 1:
             number = int(tf.get_static_value(context.replica_id_in_sync_group))
             number %= len(context.strategy.extended.worker_devices)  # of those in this process
-        wanted = self.num_envs // context.num_replicas_in_sync
+        num_envs = self.num_envs // context.num_replicas_in_sync
         while len(self.played) <= number:
-            self.played.append(self.make(wanted))
-        if self.played[number].num_envs != wanted:  # was played by more replicas, or fewer
-            self.played[number] = self.make(wanted)
+            self.played.append(self.make(num_envs))
+        if self.played[number].num_envs != num_envs:  # the number of replicas has changed
+            self.played[number] = self.make(num_envs)
         environments = self.played[number]
         tf.numpy_function(environments.begin, [seeds[0]], [])
         return environments
 
     def collect(self, environments: Environments) -> Rollout:
-        """Plays a rollout, exploring, and notes the episodes that ended in it."""
+        """Plays a rollout with exploration, and updates the metrics of episodes."""
         act = functools.partial(self.act, explore=True)
         seed = seed_of_replica(self.seed_generator)
         rollout = collect(act, environments, self.rollout_length, seed)
@@ -135,22 +135,26 @@ class Player(keras.Model):
         return rollout
 
     def update(self, examples: tuple[tf.Tensor, Any, tf.Tensor | None]) -> dict[str, tf.Tensor]:
-        """One step of the optimizer, on inputs, targets and weights, by `compute_loss`."""
+        """One step of the optimizer on the loss of `compute_loss`; returns the metrics.
+
+        Args:
+            examples: Inputs, targets and sample weights.
+        """
         return super().train_step(examples)
 
     def env_steps(self) -> int:
-        """Steps of all processes, which play alike: those of this one, scaled up."""
+        """Steps of the environments of all processes, computed from those of this process."""
         played = sum(environments.num_envs for environments in self.played)
         steps = sum(environments.steps for environments in self.played)
         return steps * self.num_envs // played if played else 0
 
     def state(self) -> dict[str, Any]:
-        """What this process needs to play on: dicts, lists, arrays and what JSON holds."""
+        """The state of this process: dicts, lists, arrays and values of JSON."""
         environments = [[played.num_envs, _state_of(played)] for played in self.played]
         return {"cost": dataclasses.asdict(self.cost), "environments": environments}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Plays on from a state; begins new episodes, and says so, where it cannot."""
+        """Continues from a state; if an environment cannot, begins new episodes with a warning."""
         self.cost = TrainingCost(**state["cost"])
         for number, (num_envs, saved) in enumerate(state["environments"]):
             if len(self.played) <= number or self.played[number].num_envs != num_envs:
@@ -159,7 +163,7 @@ class Player(keras.Model):
                 if saved is None:
                     raise Opaque("it could not be saved")
                 self.played[number].restore(saved)
-            except Exception as error:  # whatever an environment makes of it
+            except Exception as error:  # an environment may raise anything
                 self.played[number] = self.make(self.played[number].num_envs)
                 log.warning(
                     "New episodes begin: the state of the old ones is of no use (%s).", error
@@ -178,8 +182,8 @@ class Player(keras.Model):
                 for environments in self.played:
                     if environments.error:
                         raise InputError(
-                            f"the environment must not fail. Received from {environments.name}: "
-                            f"{environments.error}"
+                            "`environment` must not fail",
+                            f"{environments.name}: {environments.error}",
                         ) from None
                 raise
 

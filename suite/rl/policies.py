@@ -1,4 +1,4 @@
-"""Policies: what the outputs of a network say about what to do."""
+"""Policies: actions from the outputs of a network."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -16,9 +16,9 @@ def distribution(outputs: Outputs) -> tfd.Distribution:
 
     Args:
         outputs: `policy`: logits `(batch, num_actions)` of one choice; or logits
-            `(batch, num_actions, values)` of independent choices, very low where a choice has fewer
-            values; or, beside a `log_scale`, the means `(batch, num_actions)` of independent
-            normal distributions.
+            `(batch, num_actions, values)` of independent choices, very low for values that a choice
+            does not have; or, together with `log_scale`, the means `(batch, num_actions)` of
+            independent normal distributions.
     """
     policy = outputs["policy"]
     if "log_scale" in outputs:
@@ -30,20 +30,20 @@ def distribution(outputs: Outputs) -> tfd.Distribution:
 def epsilon_greedy(
     actions: tf.Tensor, num_actions: int, epsilon: tf.Tensor | float, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Choices `(batch,)`, of which a share is replaced by others drawn evenly.
+    """The epsilon-greedy policy: the best actions `(batch,)`, some replaced by random ones.
 
     Args:
-        actions: What seems best.
+        actions: The best actions `(batch,)`.
         num_actions: Number of actions to choose from.
-        epsilon: Probability that an action is drawn.
+        epsilon: Probability that an action is replaced by one of uniform distribution.
         seed: A pair of integers.
     """
-    whether, which = tf.unstack(tf.random.experimental.stateless_split(seed))
-    drawn = tf.random.stateless_uniform(
-        tf.shape(actions), which, 0, num_actions, dtype=actions.dtype
+    explore_seed, action_seed = tf.unstack(tf.random.experimental.stateless_split(seed))
+    random_actions = tf.random.stateless_uniform(
+        tf.shape(actions), action_seed, 0, num_actions, dtype=actions.dtype
     )
-    explores = tf.random.stateless_uniform(tf.shape(actions), whether) < epsilon
-    return tf.where(explores, drawn, actions)
+    explores = tf.random.stateless_uniform(tf.shape(actions), explore_seed) < epsilon
+    return tf.where(explores, random_actions, actions)
 
 
 def on_arrays(act: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[np.ndarray], np.ndarray]:
@@ -53,9 +53,9 @@ def on_arrays(act: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[np.ndarray], n
 
 
 def greedy(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """The likeliest action of each observation, as a function of arrays.
+    """The policy that takes the likeliest action of each observation, as a function of arrays.
 
     Args:
-        model: Observations to a dict with `policy`.
+        model: A model from observations to a dict with `policy`, see `distribution`.
     """
     return on_arrays(lambda observations: distribution(model(observations, training=False)).mode())

@@ -1,4 +1,4 @@
-"""A memory of steps that were played, to learn from more than once."""
+"""A replay buffer of transitions, to learn from each of them more than once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,14 @@ from suite.rl.spaces import Spaces
 
 
 class Replay:
-    """The newest transitions, in ring buffers of NumPy: bytes stay bytes, and none is a variable.
+    """The newest transitions, in a ring buffer of NumPy arrays, one array for each field.
 
-    Memory is taken as it fills.
+    The arrays are no variables of TensorFlow, keep the type of the field, such as `uint8`, and take
+    memory only as they fill.
 
     Args:
-        capacity: Number of transitions; the oldest make room for new ones.
-        fields: Shape and type of one row of each field.
+        capacity: Number of transitions; new ones replace the oldest.
+        fields: Shape and type of one row of each field, by name.
     """
 
     def __init__(self, capacity: int, fields: Mapping[str, tf.TensorSpec]) -> None:
@@ -31,19 +32,19 @@ class Replay:
         return self._size
 
     def add(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Remembers rows `(n, ...)`, in the graph: the number of rows that there are then."""
+        """Stores rows `(n, ...)`, in the graph, and returns the new number of rows."""
         size = tf.numpy_function(self._add, [rows[name] for name in self.fields], tf.int64)
         size.set_shape(())
         return size
 
     def size(self) -> tf.Tensor:
-        """Number of rows that there are, in the graph."""
+        """The number of stored rows, in the graph."""
         size = tf.numpy_function(lambda: np.int64(self._size), [], tf.int64)
         size.set_shape(())
         return size
 
     def sample(self, batch_size: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Draws rows `(batch_size, ...)` evenly and with replacement, in the graph.
+        """Random rows `(batch_size, ...)`, uniform and with replacement, in the graph.
 
         Args:
             batch_size: Number of rows.
@@ -51,25 +52,25 @@ class Replay:
         """
         rows = tf.random.stateless_uniform([batch_size], seed, 0, self.size(), dtype=tf.int64)
         types = [spec.dtype for spec in self.fields.values()]
-        drawn = tf.numpy_function(
+        tensors = tf.numpy_function(
             lambda rows: [array[rows] for array in self._arrays.values()], [rows], types
         )
-        for tensor, spec in zip(drawn, self.fields.values(), strict=True):
+        for tensor, spec in zip(tensors, self.fields.values(), strict=True):
             tensor.set_shape((batch_size, *spec.shape))
-        return dict(zip(self.fields, drawn, strict=True))
+        return dict(zip(self.fields, tensors, strict=True))
 
     def state(self) -> dict[str, Any]:
-        """What is remembered: views, so that a million transitions are not copied."""
+        """The stored rows, as views of the arrays, which are not copied."""
         return {
             "next": self._next,
             "arrays": {name: array[: self._size] for name, array in self._arrays.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Remembers what a state holds, instead.
+        """Replaces the stored rows by those of a state.
 
         Raises:
-            ValueError: It is of a replay with other fields, or another capacity.
+            ValueError: The state is of a replay with other fields, or another capacity.
         """
         arrays = {name: np.asarray(state["arrays"][name]) for name in self._arrays}
         sizes = {len(array) for array in arrays.values()}
@@ -97,11 +98,11 @@ class Replay:
 
 
 def replay_of_transitions(capacity: int, spaces: Spaces) -> Replay:
-    """A replay of what `suite.rl.rollouts.transitions` gives.
+    """A replay with the fields of `suite.rl.rollouts.transitions`.
 
     Args:
         capacity: Number of transitions.
-        spaces: Of the environments.
+        spaces: The spaces of the environments.
     """
     observation = tf.TensorSpec(spaces.observation_shape, spaces.observation_dtype)
     return Replay(

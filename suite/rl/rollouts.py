@@ -1,4 +1,4 @@
-"""Experience: what is met in some steps of some environments."""
+"""Rollouts: steps of several environments side by side, as tensors."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,17 +9,20 @@ from suite.rl.environments import Environments
 
 
 class Rollout(NamedTuple):
-    """Some steps of some environments.
+    """Some steps of several environments.
 
     Args:
-        observations: `(time + 1, envs, *observation_shape)`: the last one is where it ends.
+        observations: Before every step, and after the last one,
+            `(time + 1, envs, *observation_shape)`.
         actions: `(time, envs, *action_shape)`.
         rewards: `(time, envs)`.
         terminated: Whether the step ended the episode, `(time, envs)`.
-        truncated: Whether the episode was cut off after it, `(time, envs)`.
-        valid: Whether it was a step at all: the one after an end only resets, `(time, envs)`.
-        returns: Undiscounted sum of the rewards of an episode, where it ends, `(time, envs)`.
-        lengths: Its steps, likewise.
+        truncated: Whether the episode was cut off after the step, `(time, envs)`.
+        valid: False for the step after the end of an episode, which only resets the environment,
+            `(time, envs)`.
+        returns: Undiscounted sum of the rewards of an episode at its last step, else 0,
+            `(time, envs)`.
+        lengths: Number of steps of an episode at its last step, else 0, `(time, envs)`.
     """
 
     observations: tf.Tensor
@@ -38,12 +41,12 @@ def collect(
     length: int,
     seed: tf.Tensor,
 ) -> Rollout:
-    """Plays on, in the graph, from where the environments are.
+    """Plays a rollout in the graph, from the current observations of the environments.
 
     Args:
-        act: `act(observations, seed)`: the actions `(envs, *action_shape)`.
-        environments: Are asked at each step, through `tf.numpy_function`.
-        length: Steps of each.
+        act: `act(observations, seed)`, the policy: returns actions `(envs, *action_shape)`.
+        environments: The environments, which the graph calls through `tf.numpy_function`.
+        length: Number of steps of each environment.
         seed: A pair of integers.
     """
     num_envs, spaces = environments.num_envs, environments.spaces
@@ -73,10 +76,10 @@ def collect(
 
 
 def transitions(rollout: Rollout) -> dict[str, tf.Tensor]:
-    """The steps of a rollout one by one, `(n, ...)`, without those that only reset.
+    """The steps of a rollout as `n` transitions, `(n, ...)`, without those that only reset.
 
-    `next_observations` of an episode that was cut off are where it would have gone on; only
-    `terminated` says that nothing follows.
+    After an episode was cut off, `next_observations` is the observation from which it would have
+    continued. Only `terminated` says that no return follows.
     """
     fields = {
         "observations": rollout.observations[:-1],

@@ -1,12 +1,13 @@
-"""The state of Python objects as plain data, and back into objects that were made alike.
+"""Saves the state of Python objects as plain data, and restores it into similar objects.
 
-A killed training of an environment must go on to the same bytes, in the middle of its episodes; but
-Gymnasium's environments cannot say what state they are in. A snapshot looks it up: it works for
-environments written in Python and NumPy, such as CartPole, and reads what their objects hold, not
-what lies in classes, modules or closures. Others (simulators and emulators in C, processes, open
-windows) are `Opaque`: they begin new episodes after a resume.
+A training that was killed must continue in the middle of its episodes and end with the same bytes,
+but Gymnasium's environments have no function that returns their state. A snapshot reads the
+attributes of their objects, not those of classes, modules or closures. That works for environments
+written in Python and NumPy, such as CartPole. Others (simulators and emulators in C, processes,
+open windows) are `Opaque`: they begin new episodes after a resume.
 
-Unlike a pickle, a snapshot names no code: whoever wrote it decides values, never what is run.
+Unlike a pickle, a snapshot cannot name code: a file from an untrusted source can set wrong values,
+but not run anything.
 """
 
 import enum
@@ -18,26 +19,26 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-# What was made alike and does not change.
-FIXED = (
+# Types of objects that do not change, so that a snapshot leaves them out.
+CONSTANT_TYPES = (
     type, enum.Enum, types.FunctionType, types.BuiltinFunctionType, types.MethodType,
     types.ModuleType, np.dtype, gymnasium.Space, gymnasium.envs.registration.EnvSpec,
 )  # fmt: skip
 
 
 class Opaque(TypeError):
-    """A state cannot be seen from Python: that of a process or a window, say."""
+    """The state of an object cannot be read in Python, such as that of a process or a window."""
 
 
 def snapshot(value: Any) -> Any:
-    """A state as dicts, lists, arrays and what JSON holds, to be given to `restored`.
+    """The state of a value as dicts, lists, arrays and values of JSON, for `restored`.
 
     Args:
         value: A number, text, an array, a generator of random numbers, or a list, tuple, deque,
             dict or object of these, of any depth.
 
     Raises:
-        Opaque: There is something else in it.
+        Opaque: The value contains anything else.
     """
     try:
         return _snapshot(value, {})
@@ -48,38 +49,38 @@ def snapshot(value: Any) -> Any:
 def _snapshot(value: Any, visited: dict[int, Any]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, FIXED) or id(value) in visited:
+    if isinstance(value, CONSTANT_TYPES) or id(value) in visited:
         return {"made": True}
     if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
-        content = np.frombuffer(value.tobytes(), np.uint8)  # of whatever type, text included
+        content = np.frombuffer(value.tobytes(), np.uint8)  # the bytes of any type, text included
         return {kind: content, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, (list, tuple, deque)):
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_snapshot(item, visited) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[_snapshot(part, visited) for part in item] for item in value.items()]}
-    visited[id(value)] = value  # kept, so that nothing else takes its place in memory
+    visited[id(value)] = value  # the reference keeps the id from being used again
     if isinstance(value, np.random.Generator):
         return {"random": _snapshot(value.bit_generator.state, visited)}
-    of_python = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
-    if of_python or not hasattr(value, "__dict__"):
+    is_stdlib = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
+    if is_stdlib or not hasattr(value, "__dict__"):
         raise Opaque(f"{type(value).__module__}.{type(value).__qualname__}")
     return {"object": {name: _snapshot(part, visited) for name, part in vars(value).items()}}
 
 
 def restored(made: Any, saved: Any) -> Any:
-    """A state put back into an object that was made alike.
+    """Restores a snapshot into an object that was created in the same way as the original.
 
     Args:
-        made: The object, which is changed where it can be.
+        made: The object, which is changed if it is mutable.
         saved: The snapshot.
 
     Returns:
-        The object, or another in its place.
+        The object, or a new one in its place.
 
     Raises:
-        Exception: It is no snapshot of such an object, and may be anything.
+        Exception: Any error, if the snapshot is not one of such an object.
     """
     if not isinstance(saved, dict):
         return saved
@@ -93,8 +94,8 @@ def restored(made: Any, saved: Any) -> Any:
             array = flat.reshape(saved["shape"]).copy()
             return array if kind == "array" else array[()]
         case "list" | "tuple":
-            alike = isinstance(made, (list, tuple, deque)) and len(made) == len(content)
-            present = list(made) if alike else [None] * len(content)
+            same_length = isinstance(made, (list, tuple, deque)) and len(made) == len(content)
+            present = list(made) if same_length else [None] * len(content)
             items = [restored(*pair) for pair in zip(present, content, strict=True)]
             if isinstance(made, deque):
                 return deque(items, made.maxlen)
@@ -110,7 +111,7 @@ def restored(made: Any, saved: Any) -> Any:
         case "random":
             made.bit_generator.state = restored(None, content)
             return made
-        case "object" if hasattr(made, "__dict__") and not isinstance(made, FIXED):
+        case "object" if hasattr(made, "__dict__") and not isinstance(made, CONSTANT_TYPES):
             for name, part in content.items():
                 vars(made)[name] = restored(vars(made).get(name), part)
             return made

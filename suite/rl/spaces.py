@@ -1,7 +1,7 @@
-"""What an environment shows and wants, as arrays that a network takes and gives.
+"""Converts between the spaces of environments and the arrays of networks.
 
-Observations become vectors of float32, one-hot where they are choices. Actions become one choice,
-several choices, or numbers without bounds that are brought within those of the environment.
+Observations become vectors of float32, one-hot if they are choices. The outputs of a network become
+one choice, several choices, or numbers, which are moved into the bounds of the environment.
 """
 
 import functools
@@ -16,11 +16,11 @@ from gymnasium.vector.utils import iterate
 
 from suite.errors import InputError
 
-# Lowest and highest value of each number of an action; None where it has no such bound.
+# Lowest and highest value of each number of an action; None if it has no such bound.
 Bounds: TypeAlias = tuple[tuple[float | None, ...], tuple[float | None, ...]]
 
-LARGEST_BOUND = 1e6  # of a larger one only the sign is meant
-MOST_CHOICES = 1024  # for each number of an action
+LARGEST_BOUND = 1e6  # observations with a larger bound are not scaled
+MOST_CHOICES = 1024  # most values of each number in an action
 
 
 class Spaces(NamedTuple):
@@ -29,12 +29,12 @@ class Spaces(NamedTuple):
     Args:
         observation_shape: Shape of an observation.
         observation_dtype: `uint8` for pictures that keep their shape, else `float32`.
-        observation_scale: What each number is multiplied with to have bounds of -1 and 1; 1 where
-            it has no bounds.
+        observation_scale: A factor for each number of an observation that makes its bounds -1 and
+            1; 1 if it has no bounds.
         num_actions: Number of actions to choose from; or of the numbers in an action.
-        action_bounds: Bounds of the numbers in an action; None where actions are choices.
-        action_choices: Number of values that each number in an action may have, where an action
-            is several choices; else None.
+        action_bounds: Bounds of the numbers in an action; None if actions are choices.
+        action_choices: Number of values of each number in an action, if an action is several
+            choices; else None.
     """
 
     observation_shape: tuple[int, ...]
@@ -46,18 +46,18 @@ class Spaces(NamedTuple):
 
     @property
     def observation_dim(self) -> int:
-        """Numbers in an observation."""
+        """Number of numbers in an observation."""
         return math.prod(self.observation_shape)
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Shape of an action of the network: one choice has none."""
+        """Shape of an action of the network; `()` for one choice."""
         one_choice = self.action_bounds is None and self.action_choices is None
         return () if one_choice else (self.num_actions,)
 
     @property
     def action_dtype(self) -> str:
-        """Choices are counted from 0."""
+        """Type of an action of the network: `int32` for choices, counted from 0, or `float32`."""
         return "int32" if self.action_bounds is None else "float32"
 
 
@@ -69,56 +69,56 @@ def describe(environment: Any, name: str, *, flatten: bool = True) -> Spaces:
 
     Args:
         environment: Has `single_observation_space` and `single_action_space`.
-        name: What it is called in errors.
+        name: The name of the environment, for errors.
         flatten: Whether observations of several axes become vectors. If not, a Box keeps its shape,
             and bytes stay bytes.
 
     Raises:
-        InputError: A space cannot be learnt from or acted in here.
+        InputError: A space is not supported.
     """
-    observed, wanted = environment.single_observation_space, environment.single_action_space
-    if not observed.is_np_flattenable:
+    observations, actions = environment.single_observation_space, environment.single_action_space
+    if not observations.is_np_flattenable:
         raise InputError(
             "`environment` must have observations that Gymnasium can flatten",
-            f"{observed} of {name}",
+            f"{observations} of {name}",
         )
-    box = spaces.flatten_space(observed)
+    box = spaces.flatten_space(observations)
     shape, dtype = box.shape, "float32"
-    if isinstance(observed, spaces.Box) and not flatten:
-        shape = observed.shape
-        dtype = "uint8" if observed.dtype == np.uint8 else dtype
+    if isinstance(observations, spaces.Box) and not flatten:
+        shape = observations.shape
+        dtype = "uint8" if observations.dtype == np.uint8 else dtype
     reach = np.maximum(np.abs(box.low.astype(np.float64)), np.abs(box.high.astype(np.float64)))
     usable = (reach > 0) & (reach < LARGEST_BOUND)
     scale = tuple(np.where(usable, 1 / np.where(usable, reach, 1), 1.0).tolist())
-    match wanted:
+    match actions:
         case spaces.Discrete():
-            return Spaces(shape, dtype, scale, int(wanted.n))
+            return Spaces(shape, dtype, scale, int(actions.n))
         case spaces.MultiDiscrete():
-            choices = wanted.nvec
+            choices = actions.nvec
         case spaces.MultiBinary():
-            choices = np.full(wanted.shape, 2)
-        case spaces.Box() if wanted.dtype.kind == "f":
-            bounds = (_edges(wanted.low), _edges(wanted.high))
+            choices = np.full(actions.shape, 2)
+        case spaces.Box() if actions.dtype.kind == "f":
+            bounds = (_edges(actions.low), _edges(actions.high))
             return Spaces(shape, dtype, scale, len(bounds[0]), action_bounds=bounds)
         case spaces.Box():
-            choices = wanted.high.astype(np.float64) - wanted.low.astype(np.float64) + 1
+            choices = actions.high.astype(np.float64) - actions.low.astype(np.float64) + 1
         case _:
             raise InputError(
                 "`environment` must have Discrete, MultiDiscrete, MultiBinary or Box actions",
-                f"{wanted} of {name}",
+                f"{actions} of {name}",
             )
     if choices.max() > MOST_CHOICES:
         raise InputError(
             f"`environment` must have at most {MOST_CHOICES:,} choices for each number of an "
             "action",
-            f"{choices.max():,.0f} in {wanted} of {name}",
+            f"{choices.max():,.0f} in {actions} of {name}",
         )
     numbers = tuple(int(number) for number in choices.ravel())
     return Spaces(shape, dtype, scale, len(numbers), action_choices=numbers)
 
 
 def is_composite(space: gymnasium.Space) -> bool:
-    """Whether observations are flattened in a way that should be mentioned."""
+    """Whether a space is made of other spaces, so that flattening it deserves a message."""
     return not isinstance(space, (spaces.Box, spaces.Discrete))
 
 
@@ -128,10 +128,10 @@ def as_arrays(
     """Observations of several environments as `(envs, *observation_shape)`.
 
     Args:
-        space: Of one environment.
-        batched: Of all of them.
-        observations: As the environments gave them.
-        description: Of these spaces.
+        space: The observation space of one environment.
+        batched: The observation space of all environments together.
+        observations: The observations of all environments, as Gymnasium returns them.
+        description: The description of the spaces.
     """
     if isinstance(space, spaces.Discrete):
         return np.eye(int(space.n), dtype=np.float32)[observations - space.start]
@@ -143,15 +143,16 @@ def as_arrays(
 
 
 def within_bounds(numbers: Any, bounds: Bounds, numpy: ModuleType = np) -> Any:
-    """Numbers of any size as values within bounds.
+    """Moves numbers of any size into bounds.
 
-    Between two bounds -1 and 1 stand for them, and what lies outside is clipped. Beside one bound
-    softplus keeps a value on the right side of it. Without bounds a number stays as it is.
+    With two bounds, numbers are clipped to -1 to 1, which is then scaled to the bounds. With one
+    bound, the softplus of a number is its distance from the bound. Without bounds, a number does
+    not change.
 
     Args:
         numbers: `(..., num_actions)`.
-        bounds: Of each number.
-        numpy: What computes: NumPy, or `keras.ops`.
+        bounds: The bounds of each number.
+        numpy: The module that computes: NumPy, or `keras.ops`.
     """
     two_sided, free, reach, middle, sign, edge = _scales(bounds)
     values = numpy.clip(numbers, -1, 1) * reach + middle
@@ -163,7 +164,7 @@ def within_bounds(numbers: Any, bounds: Bounds, numpy: ModuleType = np) -> Any:
 
 @functools.lru_cache
 def _scales(bounds: Bounds) -> tuple[np.ndarray, ...]:
-    """What numbers are multiplied with and added to, by the kind of their bounds."""
+    """The factors and summands of `within_bounds`, one of each for every number."""
     low, high = (np.asarray(side, np.float32) for side in bounds)  # None becomes NaN
     no_low, no_high = np.isnan(low), np.isnan(high)
     two_sided = ~no_low & ~no_high
@@ -174,11 +175,11 @@ def _scales(bounds: Bounds) -> tuple[np.ndarray, ...]:
     return two_sided, no_low & no_high, reach, middle, sign, edge
 
 
-def as_wanted(space: gymnasium.Space, actions: np.ndarray) -> np.ndarray:
-    """Actions `(envs, ...)` in the shape, the type and the count of the environment.
+def environment_actions(space: gymnasium.Space, actions: np.ndarray) -> np.ndarray:
+    """Converts actions of a network `(envs, ...)` into actions of an environment.
 
     Args:
-        space: Of an action.
+        space: The action space of one environment, which decides shape, type and the first choice.
         actions: Choices, counted from 0; or numbers within their bounds.
     """
     first: Any = 0

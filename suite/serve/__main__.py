@@ -15,8 +15,8 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from suite.console import prepare_output
-from suite.errors import InputError, sentence
+from suite.console import as_typed, prepare_output
+from suite.errors import InputError
 from suite.export.versions import versions
 from suite.serve.access import Access
 from suite.serve.batching import Limits
@@ -66,8 +66,7 @@ def serve(
     """
     if not folder.is_dir() or not any(versions(path) for path in folder.iterdir()):
         raise InputError(
-            f"the folder must hold <app>/<version>/. Received: {folder}; python -m apps.<app> "
-            "makes one"
+            "the folder must hold <app>/<version>/", f"{folder}; python -m apps.<app> makes one"
         )
     limits = Limits(max_batch_size, batch_timeout_ms / 1000, max_queue)
     labels = _labels(label)
@@ -87,8 +86,7 @@ def serve(
     except ModuleNotFoundError as error:
         extra = "ray" if engine == "ray" else "serve"
         raise InputError(
-            f"serving needs more packages: pip install '.[{extra}]'. Received: no module "
-            f"{error.name}"
+            f"serving needs more packages: pip install '.[{extra}]'", f"no module {error.name}"
         ) from None
 
 
@@ -99,7 +97,7 @@ def _labels(arguments: Sequence[str]) -> dict[str, dict[str, int]]:
         path, _, number = argument.partition("=")
         model, _, label = path.partition("/")
         if not (model and label and number.isascii() and number.isdecimal()):
-            raise InputError(f"--label must be like <app>/stable=3. Received: {argument}")
+            raise InputError("`label` must be like <app>/stable=3", argument)
         labels.setdefault(model, {})[label] = int(number)
     return labels
 
@@ -112,9 +110,7 @@ def _origin(argument: str) -> str:
     except ValueError:
         is_origin = False
     if not is_origin and argument != "*":
-        raise InputError(
-            f"--cors-origin must be like https://example.com, or *. Received: {argument}"
-        )
+        raise InputError("`cors_origin` must be like https://example.com, or *", argument)
     return argument.lower()
 
 
@@ -122,9 +118,9 @@ def _token(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--token-file must be readable. Received: {path}: {error}") from None
+        raise InputError("`token_file` must be readable", f"{path}: {error}") from None
     if not token:
-        raise InputError(f"--token-file must hold a token. Received: {path}, which is empty")
+        raise InputError("`token_file` must hold a token", f"{path}, which is empty")
     return token
 
 
@@ -143,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (cyclopts.CycloptsError, InputError, OSError) as error:
-        print(sentence(error), file=sys.stderr)
+        print(as_typed(error, command_line), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

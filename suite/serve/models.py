@@ -233,7 +233,7 @@ class Model:
         except Exception as error:  # a damaged file can raise anything
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
             self.damaged[number] = Damage(message, files)
-            log.warning("%s: version %d is passed over: %s", self.folder.name, number, message)
+            log.warning("%s: version %d is skipped: %s", self.folder.name, number, message)
             return None
 
     def _read(self, number: int) -> Version:
@@ -307,7 +307,7 @@ class Models:
             try:
                 await self.refresh()
             except OSError as error:  # a folder may vanish while it is read
-                log.warning("%s is looked at again later: %s", self.folder, error)
+                log.warning("%s will be read again: %s", self.folder, error)
 
     def all_states(self) -> dict[str, dict[int, tuple[int, str]]]:
         """State and error message of every version of every model."""

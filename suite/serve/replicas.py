@@ -67,10 +67,8 @@ def serve(
     try:
         ray_serve.run(deployment.bind())
         stopped = threading.Event()
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # `run` has set its handlers
+        # After `ray_serve.run`, which sets handlers as well.
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         print(
             f"REST and the playground on http://{url_address(host, port)}, {replicas} replicas",

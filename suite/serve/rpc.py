@@ -53,6 +53,14 @@ def server(models: Models, access: Access, monitor: Monitor) -> grpc.aio.Server:
 
 
 class _Service:
+    """The base of both services: runs a request under the access rules, with metrics and timeout.
+
+    Args:
+        models: The models that are served.
+        access: Access rules of the requests.
+        monitor: Counts and times the requests.
+    """
+
     def __init__(self, models: Models, access: Access, monitor: Monitor) -> None:
         self.models, self.access, self.monitor = models, access, monitor
 

@@ -58,7 +58,7 @@ async def _serve(
     try:
         grpc_port = grpc_server.add_insecure_port(grpc_address)
     except RuntimeError:
-        raise InputError(f"--grpc-port must be free. Received: {grpc_address}") from None
+        raise InputError("`grpc_port` must be free", grpc_address) from None
     rest_server = uvicorn.Server(
         uvicorn.Config(
             application(models, access, monitor),
@@ -97,6 +97,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return listener
     except OSError as error:
         raise InputError(
-            "--host and --port must be free here. "
-            f"Received: {url_address(host, port)}: {error.strerror}"
+            "`host` and `port` must be free here", f"{url_address(host, port)}: {error.strerror}"
         ) from None

@@ -1,1 +1,1 @@
-"""A training from its seed to its report, and the state from which it resumes."""
+"""Trainings: load and build, fit, evaluate, export and report; and resume from a saved state."""

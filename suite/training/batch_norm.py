@@ -3,6 +3,10 @@
 Keras composes batch normalisation of a dozen operations, and each of them reads and writes all
 activations. Models are still built of `keras.layers.BatchNormalization`, which runs on every
 backend and can be loaded anywhere. Its instances get the faster `call` only while a model trains.
+
+Reference:
+    Ioffe and Szegedy, 2015, Batch Normalization: Accelerating Deep Network Training by Reducing
+    Internal Covariate Shift, https://arxiv.org/abs/1502.03167
 """
 
 from collections.abc import Iterator

@@ -162,7 +162,11 @@ class LogFile(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `Diverged` as soon as a loss or a metric is not finite."""
+    """Stops the training as soon as a loss or a metric is not finite.
+
+    Raises:
+        Diverged: A value is NaN or infinite; the message says in which steps.
+    """
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._first = batch + 1
@@ -181,12 +185,16 @@ class StopOnNaN(keras.callbacks.Callback):
             if not math.isfinite(float(value)):
                 raise Diverged(
                     f"the {name} became {float(value)} in epoch {self._epoch}, {when}; try a "
-                    "smaller --learning-rate"
+                    "smaller learning rate"
                 )
 
 
 class Throughput(keras.callbacks.Callback):
-    """Measures the examples per second of the training steps, without validation."""
+    """Measures the examples per second of the training steps, without validation.
+
+    Args:
+        examples_per_step: Examples of one step, over all replicas.
+    """
 
     def __init__(self, examples_per_step: float) -> None:
         super().__init__()
@@ -208,5 +216,5 @@ class Throughput(keras.callbacks.Callback):
 
     @property
     def examples_per_second(self) -> float | None:
-        """The median over the epochs; None where no epoch has two executions or more."""
+        """The median over the epochs; None if no epoch has two executions of the graph."""
         return statistics.median(self._rates) if self._rates else None

@@ -1,9 +1,10 @@
-"""Runs Keras's `fit` phase by phase, from the saved state or from the beginning."""
+"""Runs Keras's `fit` phase by phase, from a saved state or from the beginning."""
 
 import functools
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -32,14 +33,15 @@ History = dict[str, list[float | None]]
 
 
 def fit(session: Session) -> tuple[Fitted, History, float | None]:
-    """Trains to the end.
+    """Trains all phases, or what is left of them after a resume.
 
     Returns:
-        The trained model, on one device; the logs by name and epoch, None where a phase does not
-        log a name; and the examples trained on in a second.
+        The trained model, on one device; the logs by name, a list with a value for each epoch,
+        None in epochs of a phase that does not log the name; and the training examples per second,
+        None if too few steps were run to measure them.
 
     Raises:
-        InputError: The saved state cannot be taken up.
+        InputError: The saved state is damaged, or of another model.
         Interrupted: A signal came; the state is saved.
     """
     phases, placement, folder = session.phases, session.placement, session.folder
@@ -48,22 +50,22 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
     state = TrainingState(folder / "checkpoints", placement, signals, 60 * session.run.save_minutes)
     start = _start(session, state, begin_from / "checkpoints")
     refuse_disagreement(placement, state=start)
-    # Written after the state: where there is a log, there was a state.
+    # The log is written after the state: if there is a log, a state was saved before.
     log_file = LogFile(folder / "log.csv", start.rows)
     if session.run.resume and start == Progress():
         if (begin_from / log_file.path.name).exists():
             raise InputError(
                 "`resume` needs a saved state that is whole",
-                received=f"{begin_from / 'checkpoints'}, without one",
+                f"{begin_from / 'checkpoints'}, without one",
             )
-        log.warning("%s was stopped before its first state was saved: it begins anew.", folder)
+        log.warning("%s was stopped before its first state was saved: it starts again.", folder)
     log_file.write()  # a signal comes between the state of an epoch and its row
     if start.phase == len(phases):
-        log.info("%s is trained to its end already.", begin_from)
+        log.info("%s is already trained to its end.", begin_from)
     fitting = _Fitting(session, state, log_file)
     try:
         with signals:
-            # A training that is done already still restores its last phase.
+            # A finished training restores its last phase, to return the trained model.
             for number in range(min(start.phase, len(phases) - 1), len(phases)):
                 fitting.run(number)
                 state.stop_at_signal()
@@ -78,8 +80,14 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
     return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
 
 
-def _start(session: Session, state: TrainingState, folder: Any) -> Progress:
-    """Where to go on; a training that was done, but has more epochs now, is in its last phase."""
+def _start(session: Session, state: TrainingState, folder: Path) -> Progress:
+    """Where the training continues; a finished one with more epochs now continues its last phase.
+
+    Args:
+        session: The training.
+        state: Finds its saved state.
+        folder: Where saved states lie.
+    """
     start, phases = state.find(folder), session.phases
     earlier_epochs = sum(phase.epochs for phase in phases[:-1])
     done = len(start.rows) - earlier_epochs
@@ -95,7 +103,7 @@ def _history(rows: Sequence[dict[str, Any]]) -> History:
 
 
 class _Fitting:
-    """What goes from phase to phase.
+    """Trains one phase after the other, and keeps what later phases and the result need.
 
     Args:
         session: The training.
@@ -113,13 +121,19 @@ class _Fitting:
         self._best: Sequence[keras.callbacks.EarlyStopping] = ()
 
     def run(self, number: int) -> None:
-        """Trains one phase, or what is left of it."""
+        """Trains one phase, or what is left of it after a resume.
+
+        Args:
+            number: The phase, counted from 0.
+        """
         session, state = self.session, self.state
         phase = self._phase = session.phases[number]
         data = session.data_of(phase)
-        with session.placement.scope():
-            again = session.first_model is None or number
-            model = session.compiled(self.built, phase) if again else session.first_model
+        if number == 0 and session.first_model is not None:
+            model = session.first_model
+        else:
+            with session.placement.scope():
+                model = session.compiled(self.built, phase)
         self._model = model
         fitted = session.fitted(model, self.built)
         app_callbacks = self._app_callbacks = [*session.app.callbacks(fitted), *session.callbacks]
@@ -139,11 +153,12 @@ class _Fitting:
             state.end_phase()
             return
         self._fit(phase, data, number)
-        # Where nothing was left to train, no epoch has restored the state.
+        # If no steps were left to train, no epoch has restored the state.
         state.set_model(model)
         state.restore()
 
     def _keep_best(self, phase: Phase) -> list[keras.callbacks.EarlyStopping]:
+        """The callback that restores the best weights after the last phase, if the app asks."""
         app = self.session.app
         if not app.keep_best or phase.name != self.session.phases[-1].name:
             return []
@@ -160,15 +175,15 @@ class _Fitting:
         session, state, model = self.session, self.state, self._model
         placement, start = session.placement, state.progress
         phases = session.phases
-        earlier = sum(p.epochs for p in phases[:number])
-        total = sum(p.epochs for p in phases)
+        earlier_epochs = sum(p.epochs for p in phases[:number])
+        total_epochs = sum(p.epochs for p in phases)
         throughput = Throughput(data.examples_per_step or data.batch_size)
-        bar = [ProgressBar(total, data.steps_per_epoch)] if session.speaks else []
+        bar = [ProgressBar(total_epochs, data.steps_per_epoch)] if session.shows_progress else []
         callbacks = Callbacks(
             [
                 StopOnNaN(),
                 throughput,
-                *self._app_callbacks,  # what they log, the others see
+                *self._app_callbacks,  # before the others, which get what these add to the logs
                 *bar,
                 keras.callbacks.TensorBoard(session.folder / "tensorboard", write_graph=False),
                 *self._best,
@@ -176,7 +191,7 @@ class _Fitting:
                 self.log_file,
             ],
             model,
-            total,
+            total_epochs,
             data.steps_per_epoch,
             start.step,
         )
@@ -184,21 +199,21 @@ class _Fitting:
         if data.validation is not None:
             validation, validation_steps = distribute_passes(data.validation, placement)
         # No execution may run past the end of an epoch, of its rest, or of a validation.
-        together = math.gcd(data.steps_per_epoch, start.step, validation_steps or 0)
-        model.steps_per_execution = steps_per_execution(together)
+        divisor = math.gcd(data.steps_per_epoch, start.step, validation_steps or 0)
+        model.steps_per_execution = steps_per_execution(divisor)
         if many_hosts(placement):
-            # TensorFlow cannot put several steps together that the hosts do at the same time.
+            # TensorFlow cannot combine several steps in which the hosts work together.
             model.steps_per_execution = 1
-        # What is left of a broken-off epoch is a shorter epoch of its own to `fit`.
+        # To `fit`, the rest of an interrupted epoch is a shorter epoch.
         parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
         parts += [(start.epoch + len(parts), phase.epochs, 0)]
-        # Steps are counted over all phases, so that no phase repeats another's batches.
+        # Steps are counted over all phases, so that no phase repeats batches of an earlier one.
         first_step = sum(p.epochs * session.data_of(p).steps_per_epoch for p in phases[:number])
         fused = fused_batch_normalization(model, session.run.fused)
         try:
             with fused, fit_on_replicas(placement):
                 if start.step and validation is not None:
-                    # Makes the running metrics, so that the state can put their values back.
+                    # Creates the running metrics, so that the state can restore their values.
                     model.evaluate(validation, steps=1, verbose=0)
                 for first, last, done in parts:
                     if first == last:
@@ -208,8 +223,8 @@ class _Fitting:
                         distribute(functools.partial(data.train, step), placement),
                         validation_data=validation,
                         validation_steps=validation_steps,
-                        initial_epoch=earlier + first,
-                        epochs=earlier + last,
+                        initial_epoch=earlier_epochs + first,
+                        epochs=earlier_epochs + last,
                         steps_per_epoch=data.steps_per_epoch - done,
                         callbacks=callbacks,
                         shuffle=False,
@@ -237,10 +252,10 @@ class _Fitting:
             for callback in self._app_callbacks:
                 callback.set_model(copy)
             model = copy
-        # What ended before a resume has its last weights back: the best ones are put there again.
-        for keeper in [*self._app_callbacks, *self._best]:
-            if not isinstance(keeper, keras.callbacks.EarlyStopping):
+        # A training that ended before a resume has its last weights: restore the best ones again.
+        for callback in [*self._app_callbacks, *self._best]:
+            if not isinstance(callback, keras.callbacks.EarlyStopping):
                 continue
-            if keeper.restore_best_weights and keeper.best_weights is not None:
-                model.set_weights(keeper.best_weights)
+            if callback.restore_best_weights and callback.best_weights is not None:
+                model.set_weights(callback.best_weights)
         return session.fitted(model, built)

@@ -1,4 +1,4 @@
-"""What a run writes down of itself, so that it can be taken up again, and its folder."""
+"""The folder of a run, and the record in it, `run.json`, from which the run can be resumed."""
 
 import dataclasses
 import datetime
@@ -23,38 +23,42 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 RECORD = "run.json"
-FORMAT = 2  # of the record and of the saved states; those of another number are not taken up
-TRIAL = ".trial-"  # begins the name of what is made in a folder to see whether it can be written
+FORMAT = 2  # of the record and of the saved states; runs of another format cannot be resumed
+TRIAL = ".trial-"  # prefix of the folder that is created to test whether a folder is writable
 PACKAGES = (
     "keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy", "scikit-learn",
     "gymnasium",
 )  # fmt: skip
-# What must stay as it was for a resumed run to be the same run.
+# Settings that a resumed run cannot change.
 SAME_RUN = ("data", "min_per_class", "seed", "deterministic", "precision")
-# What a resumed run takes over where it is not told otherwise.
+# Settings that a resumed run takes from the record unless they are given.
 TAKEN_OVER = ("data_dir", "export_dir")
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide a result."""
+    """The versions of Python and of the packages on which results depend, by name."""
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": sys.version.split()[0], **packages}
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON spells it: dataclasses as objects, tuples as lists, paths as text."""
+    """The value as JSON holds it: dataclasses as objects, tuples as lists, paths as text."""
     if isinstance(value, Run):
         value = dataclasses.replace(value, arrays=None)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
-    return json.loads(json.dumps(value, default=_spelled))
+    return json.loads(json.dumps(value, default=_jsonable))
 
 
 def refuse_unwritable(folder: Path, knob: str) -> None:
-    """Refuses a folder that could not be made or written, without making it.
+    """Refuses a folder that could not be created or written, without creating it.
+
+    Args:
+        folder: The folder.
+        knob: The knob that names it, for the message.
 
     Raises:
-        InputError: The path, or the nearest parent that exists, is no writable folder.
+        InputError: The path, or the nearest parent that exists, is not a writable folder.
     """
     nearest = folder
     try:
@@ -62,7 +66,7 @@ def refuse_unwritable(folder: Path, knob: str) -> None:
             nearest = nearest.parent
         if not nearest.is_dir():
             raise InputError(f"`{knob}` must be a folder", f"{folder}, but {nearest} is none")
-        # Asking for permission is not enough: root has it on a read-only file system, too.
+        # `os.access` is not enough: root has permission even on a read-only file system.
         tempfile.TemporaryDirectory(prefix=TRIAL, dir=nearest).cleanup()
     except OSError as error:
         raise InputError(
@@ -71,7 +75,7 @@ def refuse_unwritable(folder: Path, knob: str) -> None:
 
 
 def new_folder(app: "App", run: Run) -> Path:
-    """Makes the folder of a new run."""
+    """Creates the folder of a new run, `run_dir` or else `runs/<app>/<time>`."""
     if run.run_dir is None:
         return _timed_folder(RUNS / app.name)
     run.run_dir.mkdir(parents=True, exist_ok=True)
@@ -79,20 +83,20 @@ def new_folder(app: "App", run: Run) -> Path:
 
 
 def claim(folder: Path, stack: ExitStack) -> None:
-    """Keeps other runs out of the folder, until the end.
+    """Locks the folder against other runs until the stack is closed.
 
     Raises:
-        InputError: One is in it.
+        InputError: Another run has locked it.
     """
     if not stack.enter_context(claimed(folder)):
-        raise InputError("`run_dir` must be of no run that is under way", f"{folder}, where one is")
+        raise InputError("`run_dir` must not be in use by another run", folder)
 
 
 def write_record(session: "Session") -> None:
-    """Writes down what makes a new run, or one that was prolonged.
+    """Writes `run.json` of a run that is new, or has more epochs than before.
 
     Raises:
-        InputError: Another run has come and gone since its folder was seen to be empty.
+        InputError: Another run has used the folder since it was checked.
     """
     if session.resumed_from is None:
         refuse_folder_in_use(session.folder)
@@ -110,39 +114,47 @@ def write_record(session: "Session") -> None:
 
 
 def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a run, and the SHA-256 of its content."""
+    """The record of a run with the SHA-256 of its content as `sha256`."""
     content = {name: value for name, value in record.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return {**content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def refuse_folder_in_use(folder: Path) -> None:
-    """Refuses to start a new run over something else, or where nothing can be written.
+    """Refuses a folder for a new run that has other files, or cannot be written.
 
     Raises:
-        InputError: The folder is not empty, or could not be made or written.
+        InputError: The folder is not empty, or could not be created or written.
     """
     refuse_unwritable(folder, "run_dir")
     refuse_path(folder, "run_dir")
-    # Another worker may be trying it, too.
+    # Another worker may be testing the folder at the same time.
     if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
-        run = ", which holds a run already; add --resume to go on with it"
-        content = run if (folder / RECORD).exists() else ", which is not empty"
-        raise InputError("`run_dir` must be a new or empty folder", f"{folder}{content}")
+        if (folder / RECORD).exists():
+            raise InputError(
+                "`run_dir` must be a new or empty folder; with `resume` the run in it goes on",
+                f"{folder}, which holds a run already",
+            )
+        raise InputError("`run_dir` must be a new or empty folder", f"{folder}, which is not empty")
 
 
 def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, bool]:
-    """Looks up the run to go on with, and the settings that made it.
+    """Finds the run to resume, and its settings.
 
     A knob that was not given takes the recorded value. More epochs prolong the run.
+
+    Args:
+        app: The app, whose newest run is resumed if `run.run_dir` is None.
+        recipe: The knobs; those in `given` must agree with the record.
+        run: The settings of this process.
 
     Returns:
         The folder, the recipe, `run` with the recorded seed, data and so on, and whether the run
         is prolonged.
 
     Raises:
-        InputError: There is no such run, it is another app's or another version's, or a knob was
-            given that differs from the recorded one.
+        InputError: There is no such run, it belongs to another app or version, or a given knob
+            differs from the recorded one.
     """
     folder = run.run_dir or _newest(app.name)
     refuse_path(folder, "run_dir")
@@ -184,12 +196,12 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
             raise _differs(name, recorded.get(name), chosen[name])
     if prolonged:
         config = dataclasses.replace(config, epochs=more)
-    again = _same_run(run, recorded_run, given, damaged)
-    return folder, Recipe(config=config, architecture=architecture), again, prolonged
+    resumed = _same_run(run, recorded_run, given, damaged)
+    return folder, Recipe(config=config, architecture=architecture), resumed, prolonged
 
 
 def refuse_other_data(folder: Path, fingerprint: str) -> None:
-    """Refuses to go on with a run on other data than it began with.
+    """Refuses to resume a run on other data than it began with.
 
     Raises:
         InputError: The fingerprints differ.
@@ -204,19 +216,23 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
 def _same_run(
     run: Run, recorded: Mapping[str, Any], given: frozenset[str], damaged: InputError
 ) -> Run:
-    """The flags of a run that is taken up again."""
-    default, flags = plain(Run()), plain(run)
+    """The settings of a resumed run.
+
+    Raises:
+        InputError: A setting differs from the recorded one; or `damaged`, if one is missing there.
+    """
+    default, settings = plain(Run()), plain(run)
     for name in SAME_RUN:
         if name not in recorded:
             raise damaged
-        chosen = name in given or flags[name] != default[name]
-        if chosen and flags[name] != recorded[name]:
-            raise _differs(name, recorded[name], flags[name])
+        chosen = name in given or settings[name] != default[name]
+        if chosen and settings[name] != recorded[name]:
+            raise _differs(name, recorded[name], settings[name])
     same = {name: recorded[name] for name in SAME_RUN}
     taken = {
         name: recorded[name]
         for name in TAKEN_OVER
-        if name in recorded and name not in given and flags[name] == default[name]
+        if name in recorded and name not in given and settings[name] == default[name]
     }
     try:
         return dataclasses.replace(run, **same, **taken)
@@ -225,7 +241,7 @@ def _same_run(
 
 
 def _changed(app: "App", recipe: Recipe) -> frozenset[str]:
-    """The knobs that differ from their defaults."""
+    """The names of the knobs that differ from their defaults, for a recipe made in Python."""
     default = plain(app.config())
     values = plain(recipe.config)
     return frozenset(
@@ -257,8 +273,8 @@ def _newest(name: str) -> Path:
     return max(records, key=lambda path: path.stat().st_mtime_ns).parent
 
 
-def _spelled(value: Any) -> Any:
-    """What JSON has no word for: mappings of other kinds, numbers and arrays of NumPy's, paths."""
+def _jsonable(value: Any) -> Any:
+    """Converts values for `json`: mappings of other classes than dict, NumPy's values, paths."""
     if isinstance(value, Mapping):
         return dict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,4 +1,4 @@
-"""The run's own account: `report.json` for programs, `REPORT.md` for people."""
+"""The report of a run: `report.json` for programs, `REPORT.md` for people."""
 
 import json
 import os
@@ -20,13 +20,13 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Times a part."""
+        """Measures the seconds of a `with` block."""
         started = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
     def total(self) -> float:
-        """Seconds since this was made."""
+        """Seconds since the stopwatch was created."""
         return round(time.perf_counter() - self._started, 3)
 
 
@@ -38,12 +38,12 @@ def process_seconds() -> float:
 
 
 def write(folder: Path, report: Mapping[str, Any], summary: str) -> None:
-    """Writes `report.json` and the model card beside it, each whole or not at all.
+    """Writes `report.json` and the model card `REPORT.md`, each whole or not at all.
 
     Args:
-        folder: The run's folder, with its pictures in `figures/`.
+        folder: The run's folder, with its figures in `figures/`.
         report: Everything about the run.
-        summary: What the app is, in its own words.
+        summary: What the app does.
     """
     write_whole(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     write_whole(folder / "REPORT.md", _model_card(folder, report, summary))

@@ -1,4 +1,4 @@
-"""What the stages of a training hand on: the app, its recipe, data, placement and folder."""
+"""The state that the stages of a training share: app, recipe, data, placement, model, folder."""
 
 import dataclasses
 import functools
@@ -18,23 +18,23 @@ from suite.training.report import Stopwatch
 
 @dataclasses.dataclass(kw_only=True)
 class Session:
-    """One training, from when its data are loaded until it is published.
+    """One training, from the loaded data to the report.
 
     Args:
         app: The application.
         recipe: Its knobs.
-        run: How and where.
+        run: How and where the training runs.
         placement: The strategy that places the model.
-        data: What to train and judge on.
-        built: What the builder has made, where it is placed.
-        watch: Times the parts of the run.
-        callbacks: The caller's own, beside the app's.
-        optimizer: The caller's own, instead of the one that the app compiles with.
-        first_model: What the first phase trains.
-        folder: The run's folder; the current one before there is any.
+        data: The examples to train and evaluate on.
+        built: What the builder returned, built in the scope of `placement`.
+        watch: Measures the seconds of the parts of the run.
+        callbacks: Callbacks of the caller, beside those of the app.
+        optimizer: Optimizer of the caller, instead of the app's; None for the app's.
+        first_model: The compiled model of the first phase.
+        folder: The run's folder; the current folder until the run has one.
         resumed_from: Folder that holds the saved state; None for a new run.
-        prolonged: Whether the run had fewer epochs when it was last stopped.
-        resume_command: What to type to go on, should the training be stopped.
+        prolonged: Whether the resumed run has more epochs than before.
+        resume_command: Advice how to resume the training if it is stopped.
     """
 
     app: App
@@ -63,16 +63,16 @@ class Session:
         return self.app.phases(self.recipe.config)
 
     @property
-    def speaks(self) -> bool:
-        """Whether this process is the one that shows progress."""
+    def shows_progress(self) -> bool:
+        """Whether this process shows a progress bar: only the chief does, and only if not quiet."""
         return not self.run.quiet and is_chief(self.placement)
 
     def data_of(self, phase: Phase) -> Data:
-        """What a phase trains on."""
+        """The data that a phase trains on."""
         return phase.data(self.data) if phase.data else self.data
 
     def build(self) -> Built:
-        """Builds what the data and the recipe ask for.
+        """Calls the app's builder once more, for a new copy of its networks.
 
         Raises:
             InputError: The builder refuses an argument, or memory does not suffice.
@@ -80,30 +80,35 @@ class Session:
         return build(self.app, self.recipe, self.data)
 
     def compiled(self, built: Built, phase: Phase) -> keras.Model:
-        """The model that a phase trains.
+        """The compiled model of a phase.
+
+        Args:
+            built: The networks, from the builder.
+            phase: The phase that trains the model.
 
         Raises:
-            InputError: It cannot be compiled by XLA, as the run asks.
+            InputError: The run asks for XLA, which cannot compile the model.
         """
         data = self.data_of(phase)
         compile_model = phase.compile or self.app.compile
         model = compile_model(built, self.config, phase.epochs * data.steps_per_epoch)
         if self.run.jit and not model.supports_jit:
             raise InputError(
-                f"`jit` must be left out: {self.app.name} cannot be compiled", received="--jit"
+                f"`jit` must be left out: {self.app.name} cannot be compiled", self.run.jit
             )
         if type(model).call is keras.Model.call:
-            # A model with a step of its own that is never called has nothing to be built by.
+            # Keras builds a model when it calls it; one whose `train_step` calls only its networks
+            # would never be built.
             model.built = True
         model.jit_compile = self.run.jit
         if self.optimizer is not None:
-            # A copy for each phase and placement: an optimizer belongs to the weights it moves.
+            # A copy for each phase and placement: an optimizer has state for the weights it trains.
             model.optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
         model.steps_per_execution = steps_per_execution(data.steps_per_epoch)
         return model
 
     def fitted(self, model: keras.Model, built: Built) -> Fitted:
-        """What hooks are given."""
+        """The argument of the app's hooks."""
         return Fitted(
             model=model,
             networks=networks_of(built),
@@ -114,7 +119,7 @@ class Session:
 
 
 def build(app: App, recipe: Recipe, data: Data) -> Built:
-    """Builds what the data and the recipe ask for.
+    """Calls an app's builder with what the data decides and the recipe's architecture.
 
     Raises:
         InputError: The builder refuses an argument, or memory does not suffice.
@@ -124,4 +129,4 @@ def build(app: App, recipe: Recipe, data: Data) -> Built:
         return app.build(**{**data.model_arguments, **architecture})
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         given = ", ".join(f"{name}={value}" for name, value in architecture.items())
-        raise InputError("the model must fit into memory", received=given) from error
+        raise InputError("the model must fit into memory", given) from error

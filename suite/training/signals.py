@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a training: noted, so that the state can be saved first."""
+"""Remembers SIGINT and SIGTERM during a training, so that its state can be saved first."""
 
 import logging
 import signal
@@ -12,14 +12,17 @@ log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """While entered, notes the first SIGINT or SIGTERM; the second has its usual effect."""
+    """A `with` block that remembers the first SIGINT or SIGTERM in `received`.
+
+    A second signal goes to the handler that was set before, which usually ends the process.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Only the main thread may handle signals: elsewhere a training just cannot be signalled.
+        # Python lets only the main thread set handlers: in other threads no signal is remembered.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)
@@ -37,14 +40,14 @@ class StopSignals:
         """Ends the training.
 
         Raises:
-            Interrupted: Always; a worker that follows another's signal counts as terminated.
+            Interrupted: Always; with SIGTERM on a worker where no signal came, but on another one.
         """
         raise Interrupted("stopped, state saved", self.received or signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         self._restore()
-        log.warning("Stopping after this step; the state is saved. Once more stops at once.")
+        log.warning("Stopping after this step with the state saved; a second signal stops at once.")
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

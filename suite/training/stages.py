@@ -1,4 +1,8 @@
-"""The order of events of a training: open, fit, judge, publish."""
+"""The four stages of a training, one after the other: open, fit, judge, publish.
+
+`open` loads the data and builds the model, `fit` trains it, `judge` evaluates it on the test split
+and draws figures, `publish` exports it and writes the report.
+"""
 
 import contextlib
 import dataclasses
@@ -56,8 +60,8 @@ log = logging.getLogger(__name__)
 
 Stage = Literal["open", "fit", "judge", "publish"]
 STAGES: tuple[Stage, ...] = ("open", "fit", "judge", "publish")
-# What a file system says that is full, or takes no more.
-OF_DISK = {
+# The errors of the operating system when a disk is full or cannot be written to.
+DISK_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
@@ -66,28 +70,28 @@ OF_DISK = {
     errno.EFBIG,
     errno.EIO,
 }
-SEEDS_OF_KERAS = ("global_random_seed", "global_seed_generator")
-SEEDS_OF_TENSORFLOW = ("_seed", "_rng")
+# Private attributes that hold random states.
+KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
+TENSORFLOW_SEEDS = ("_seed", "_rng")
 
-# Taken when the last heavy import is done; the first began with the process.
+# From the start of the process to here, where the last heavy import has ended.
 SECONDS_TO_IMPORT = report.process_seconds()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training leaves behind.
+    """The results of a training.
 
     Args:
         model: The trained model.
-        networks: What the builder has made, by name.
-        data: What it was trained on.
+        networks: The networks that the builder made, by name.
+        data: The examples that the model was trained on.
         history: Logs by name, one for each epoch; None in a phase that does not log the name.
-        metrics: On the test split; empty where it was not looked at.
-        report: What `report.json` says; empty on every worker but the chief, and where nothing
-            was published.
+        metrics: Metrics on the test split; empty if the training ended before `judge`.
+        report: The content of `report.json`; empty if the training ended before `publish`, and on
+            every worker but the chief.
         folder: The run's folder.
-        saved_model: The exported version; None on every worker but the chief, and where nothing
-            was published.
+        saved_model: The folder of the exported version; None where `report` is empty.
     """
 
     model: keras.Model
@@ -110,26 +114,28 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     optimizer: keras.Optimizer | str | None = None,
 ) -> Trained:
-    """Trains an app, judges it on the test split, draws and exports it.
+    """Trains an app, evaluates it on the test split, draws figures, and exports it.
 
     Args:
         app: The application.
-        recipe: Its knobs: `app.recipe("fast", epochs=3)`, or the name of a recipe; by default
+        recipe: The knobs: `app.recipe("fast", epochs=3)`, or the name of a recipe; by default
             `app.recipe()`.
-        run: How and where; by default `Run()`.
-        until: The last stage: `open` loads and builds, `fit` trains, `judge` looks at the test
-            split and draws, `publish` exports and writes the report.
+        run: How and where the training runs; by default `Run()`.
+        until: The last stage: `open` loads and builds, `fit` trains, `judge` evaluates on the test
+            split and draws figures, `publish` exports and writes the report.
         data: Your own examples in memory instead of the app's: `(inputs, targets)`, a mapping of
             `train`, `validation` and `test` to such pairs, or a `suite.data.Source`.
-        callbacks: Of Keras's or your own, beside those of the app. One with `state()` and
+        callbacks: Keras callbacks, beside those of the app. One with `state()` and
             `restore(state)` is part of the saved state.
-        optimizer: Instead of the app's.
+        optimizer: A Keras optimizer, or its name, instead of the app's.
 
     Raises:
-        InputError: Something that was given cannot be used. Nothing was written.
+        InputError: An argument cannot be used. Nothing was written.
         Diverged: The loss is no longer a finite number.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
-        Unwritable: The disk is full, say; the last state is saved.
+        Unwritable: A file cannot be written, for example because the disk is full; the last state
+            is saved.
+        WorkerLost: Another worker of the cluster is gone; the last state is saved.
     """
     _check_types(app, recipe, run, until, callbacks, optimizer)
     if not isinstance(recipe, Recipe):
@@ -137,7 +143,7 @@ def train(
     run = run or Run()
     if data is not None:
         run = dataclasses.replace(run, data="arrays", arrays=_source(data))
-    with _progress(run), _process_as_it_was(), contextlib.ExitStack() as stack:
+    with _progress(run), _restored_settings(), contextlib.ExitStack() as stack:
         session = _open(app, recipe, run, callbacks, optimizer)
         if until == "open":
             return _trained(session, session.fitted(session.first_model, session.built), {})
@@ -149,7 +155,7 @@ def train(
         stack.enter_context(workers_leave_together(session.placement))
         if not is_chief(session.placement):
             return _trained(session, fitted, history)
-        with _saying_that_fit_is_done(session):
+        with _noting_saved_state(session):
             judgement = _judge(session, fitted, history)
             if until == "judge":
                 return _trained(session, fitted, history, judgement["metrics"])
@@ -159,19 +165,24 @@ def train(
 def _check_types(
     app: Any, recipe: Any, run: Any, until: Any, callbacks: Any, optimizer: Any
 ) -> None:
-    for name, value, kinds, wanted in (
+    """Refuses arguments of `train` that are of another type, with a message for each."""
+    for name, value, types, description in (
         ("app", app, App, "an application, such as apps.mnist_cnn.app"),
         ("recipe", recipe, (Recipe, str, type(None)), "app.recipe(...), or the name of a recipe"),
         ("run", run, (Run, type(None)), "a suite.Run"),
         ("callbacks", callbacks, Sequence, "a list of callbacks"),
         ("optimizer", optimizer, (keras.Optimizer, str, type(None)), "a Keras optimizer"),
     ):
-        if not isinstance(value, kinds):
-            raise InputError(f"`{name}` must be {wanted}", f"an object of {type(value).__name__}")
+        if not isinstance(value, types):
+            raise InputError(
+                f"`{name}` must be {description}", f"an object of {type(value).__name__}"
+            )
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):
-            must = "`callbacks` must be a list of callbacks"
-            raise InputError(must, f"an object of {type(callback).__name__} in it")
+            raise InputError(
+                "`callbacks` must be a list of callbacks",
+                f"an object of {type(callback).__name__} in it",
+            )
     if until not in STAGES:
         raise InputError(f"`until` must be one of: {', '.join(STAGES)}", until)
 
@@ -216,7 +227,7 @@ def _open(
     callbacks: Sequence[keras.callbacks.Callback],
     optimizer: keras.Optimizer | str | None,
 ) -> Session:
-    """Checks what was given, loads the data, and builds the model; writes nothing."""
+    """Checks the arguments, loads the data, and builds the model; writes nothing."""
     watch = report.Stopwatch()
     resumed_from, prolonged = None, False
     if run.resume:
@@ -268,11 +279,12 @@ def _open(
 
 
 def _refuse_on_replicas(run: Run, placement: tf.distribute.Strategy) -> None:
+    """Refuses settings that do not work on several replicas."""
     if placement.num_replicas_in_sync == 1:
         return
     refuse_other_keras()
     if run.precision == "mixed_float16":
-        # Keras asks one replica alone whether a gradient has overflown.
+        # Keras checks only one replica's gradients for overflow.
         raise InputError(
             "`precision` must be float32 or mixed_bfloat16 on several replicas", run.precision
         )
@@ -280,19 +292,24 @@ def _refuse_on_replicas(run: Run, placement: tf.distribute.Strategy) -> None:
         raise InputError(
             "`jit` must be left out on several replicas without GPUs, whose gradients XLA cannot "
             "sum",
-            "--jit",
+            run.jit,
         )
 
 
 def _try_export(session: Session) -> None:
-    """Tries the endpoints of the untrained model: what they lack shows now, and not after `fit`."""
+    """Tries the endpoints on the untrained model: errors appear now, and not after `fit`."""
     with session.watch.part("trial"), session.placement.scope():
         fitted = session.fitted(session.first_model, session.built)
         try_endpoints(session.app.endpoints(fitted), session.app.example(fitted))
 
 
 def _begin(session: Session, stack: contextlib.ExitStack) -> None:
-    """Makes or takes up the run's folder, and says what begins."""
+    """Creates or reopens the run's folder, and logs what begins.
+
+    Args:
+        session: Gets the folder and the advice how to resume.
+        stack: Holds the lock on the folder and the error handlers until the training ends.
+    """
     app, run, placement = session.app, session.run, session.placement
     if is_chief(placement):
         log.info("%s on %s", app.name, _counts(session))
@@ -306,15 +323,19 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
                 getattr(session.config, "epochs", "more"),
             )
         session.resume_command = _resume_command(session)
-        stack.enter_context(_stopped_with_advice(session))
-    else:  # what another worker writes is the same, and nobody reads it
+        stack.enter_context(_advising_to_resume(session))
+    else:  # other workers write the same as the chief, which nobody reads
         session.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session.resume_command = "the chief says how to go on"
+        session.resume_command = "the chief's message says how to resume"
     stack.enter_context(reporting_lost_worker(placement, session.resume_command))
 
 
 def _judge(session: Session, fitted: Fitted, history: History) -> dict[str, Any]:
-    """Looks at the test split, and draws. The only stage that may."""
+    """Evaluates on the test split, and draws figures; no earlier stage uses the test split.
+
+    Returns:
+        `metrics` and `findings`.
+    """
     app, watch = session.app, session.watch
     with watch.part("evaluate"):
         judgement = {
@@ -323,8 +344,8 @@ def _judge(session: Session, fitted: Fitted, history: History) -> dict[str, Any]
         }
     with watch.part("figures"):
         if session.run.figures:
-            drawn = {"learning_curves": curves.learning_curves(history)} if history else {}
-            curves.save(drawn | dict(app.figures(fitted)), session.folder / "figures")
+            figures = {"learning_curves": curves.learning_curves(history)} if history else {}
+            curves.save(figures | dict(app.figures(fitted)), session.folder / "figures")
     return judgement
 
 
@@ -337,7 +358,7 @@ def _publish(
 ) -> Trained:
     """Exports the model and writes the report."""
     app, run, watch = session.app, session.run, session.watch
-    described = {
+    metadata = {
         "app": app.name,
         "topic": app.topic,
         "config": plain(session.config),
@@ -351,10 +372,10 @@ def _publish(
             fitted.networks,
             app.endpoints(fitted),
             app.example(fitted),
-            described,
+            metadata,
         )
     defaults = {name: knob.default for name, knob in app.architecture_knobs().items()}
-    account = {
+    content = {
         "app": app.name,
         "config": plain(session.config),
         "architecture": plain(defaults | dict(session.recipe.architecture)),
@@ -369,8 +390,8 @@ def _publish(
         "versions": versions(),
         "saved_model": {"path": str(saved_model), "reload_difference": difference},
     }
-    report.write(session.folder, account, app.summary or app.name)
-    return _trained(session, fitted, history, judgement["metrics"], account, saved_model)
+    report.write(session.folder, content, app.summary or app.name)
+    return _trained(session, fitted, history, judgement["metrics"], content, saved_model)
 
 
 def _trained(
@@ -378,7 +399,7 @@ def _trained(
     fitted: Fitted,
     history: History,
     metrics: Metrics | None = None,
-    account: Mapping[str, Any] | None = None,
+    content: Mapping[str, Any] | None = None,
     saved_model: Path | None = None,
 ) -> Trained:
     return Trained(
@@ -387,15 +408,15 @@ def _trained(
         data=session.data,
         history=history,
         metrics=metrics or {},
-        report=account or {},
+        report=content or {},
         folder=session.folder,
         saved_model=saved_model,
     )
 
 
 @contextlib.contextmanager
-def _saying_that_fit_is_done(session: Session) -> Iterator[None]:
-    """Adds to whatever goes wrong after a training that the training itself is not lost."""
+def _noting_saved_state(session: Session) -> Iterator[None]:
+    """Adds a note to errors after `fit`: the trained state is saved, and how to resume."""
     try:
         yield
     except Exception as error:
@@ -405,8 +426,8 @@ def _saying_that_fit_is_done(session: Session) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stopped_with_advice(session: Session) -> Iterator[None]:
-    """Says how to go on where a disk is full, or a signal comes that nobody else waits for."""
+def _advising_to_resume(session: Session) -> Iterator[None]:
+    """Adds how to resume to the errors of a full disk, and to signals outside of `fit`."""
     advice = session.resume_command
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -419,7 +440,7 @@ def _stopped_with_advice(session: Session) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if not isinstance(error, Unwritable) and error.errno not in OF_DISK:
+            if not isinstance(error, Unwritable) and error.errno not in DISK_ERRNOS:
                 raise
             raise Unwritable(f"{error}; once it can be written, {advice}") from error
         except tf.errors.OpError as error:
@@ -467,24 +488,24 @@ def _progress(run: Run) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _process_as_it_was() -> Iterator[None]:
-    """Leaves dtype policy, determinism and the random state of the caller as they were."""
-    # Neither Keras nor TensorFlow has a public way to ask for a seed that was set.
-    of_keras = importlib.import_module("keras.src.backend.common.global_state")
+def _restored_settings() -> Iterator[None]:
+    """Restores dtype policy, determinism and random states of the process at its end."""
+    # Neither Keras nor TensorFlow has a public function that returns the seed.
+    global_state = importlib.import_module("keras.src.backend.common.global_state")
     context = importlib.import_module("tensorflow.python.eager.context").context()
     determinism = importlib.import_module("tensorflow.python.framework.config")
     policy, deterministic = keras.config.dtype_policy(), determinism.is_op_determinism_enabled()
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    seeds = {name: of_keras.get_global_attribute(name) for name in SEEDS_OF_KERAS}
-    seed_of_tensorflow = {n: v for n, v in vars(context).items() if n in SEEDS_OF_TENSORFLOW}
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    keras_seeds = {name: global_state.get_global_attribute(name) for name in KERAS_SEEDS}
+    tensorflow_seeds = {n: v for n, v in vars(context).items() if n in TENSORFLOW_SEEDS}
     try:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
-        for name, seed in seeds.items():
-            of_keras.set_global_attribute(name, seed)
-        vars(context).update(seed_of_tensorflow)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        for name, seed in keras_seeds.items():
+            global_state.set_global_attribute(name, seed)
+        vars(context).update(tensorflow_seeds)
         if not deterministic and determinism.is_op_determinism_enabled():
             determinism.disable_op_determinism()

@@ -1,7 +1,7 @@
-"""The resumable state of a training: saved after each epoch, every few minutes, and at a signal.
+"""The state of a training, saved after each epoch, every few minutes, and when a signal comes.
 
-Whatever has something to go on with besides weights - a callback that counts, a model that plays
-environments, a replay buffer - is `Resumable`.
+Objects that have a state beside variables are `Resumable`: a callback that counts, a model that
+plays environments, a replay buffer.
 """
 
 import base64
@@ -33,11 +33,13 @@ from suite.training.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
+# The files of a checkpoint, and the temporary folder of one that is being written.
 PART = re.compile(r"(ckpt-[1-9]\d{0,8})(\.index|\.data-\d{5}-of-\d{5}|_temp)")
-OF_NETWORKS = re.compile(r"networks/[^/]+/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
+# The names of the networks' variables and of the JSON in a checkpoint.
+NETWORK_VARIABLE = re.compile(r"networks/[^/]+/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
-# The attributes in which Keras's callbacks remember the epochs so far.
-MEMORIES = {
+# The attributes that hold the state of Keras's callbacks.
+CALLBACK_ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
     keras.callbacks.ModelCheckpoint: ("best",),
@@ -46,25 +48,29 @@ MEMORIES = {
 
 @runtime_checkable
 class Resumable(Protocol):
-    """Something whose memory is part of the state of a training."""
+    """An object whose state is saved and restored with the training."""
 
     def state(self) -> Any:
-        """What it remembers: nested dicts, lists, arrays, numbers, strings and None."""
+        """The state: nested dicts, lists, arrays, numbers, strings and None."""
 
     def restore(self, state: Any) -> None:
-        """Takes up a state that an object made alike has given."""
+        """Restores the state of an object that was created in the same way."""
 
 
 class KerasCallbackState:
-    """What a callback of Keras's remembers, as `Resumable`.
+    """The state of one of Keras's callbacks, as `Resumable`.
 
     Args:
-        callback: Of one of the classes in `MEMORIES`.
+        callback: An instance of one of the classes in `CALLBACK_ATTRIBUTES`.
     """
 
     def __init__(self, callback: keras.callbacks.Callback) -> None:
         self.callback = callback
-        [self.names] = [names for kind, names in MEMORIES.items() if isinstance(callback, kind)]
+        [self.names] = [
+            names
+            for callback_class, names in CALLBACK_ATTRIBUTES.items()
+            if isinstance(callback, callback_class)
+        ]
 
     def state(self) -> Any:
         return {name: getattr(self.callback, name, None) for name in self.names}
@@ -77,8 +83,8 @@ class Progress(NamedTuple):
     """How far a training has come.
 
     Args:
-        phase: The phase to go on with, counted from 0; the number of phases at the end.
-        epoch: The epoch of that phase to go on with.
+        phase: The phase to continue with, counted from 0; the number of phases at the end.
+        epoch: The epoch of that phase to continue with, counted from 0.
         step: The steps of that epoch that are done.
         rows: The logs of the finished epochs, over all phases.
     """
@@ -90,7 +96,7 @@ class Progress(NamedTuple):
 
 
 class _Saved(tf.train.experimental.PythonState):
-    """What travels in a checkpoint beside its variables, as JSON, so that both agree."""
+    """The part of a state that is not in variables, as JSON in the same checkpoint."""
 
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}
@@ -103,20 +109,21 @@ class _Saved(tf.train.experimental.PythonState):
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Saves all that a training needs to go on.
+    """Saves and restores the complete state of a training.
 
     Weights, optimizers, seeds and running metrics are saved together with the phase, the epoch,
-    the step, the logs so far and what the `Resumable` callbacks and the model remember. Comes
-    last of all callbacks, so that it sees what they have logged.
+    the step, the logs so far and the states of `Resumable` callbacks and of a `Resumable` model.
+    The callback must come after those that add to the logs of an epoch.
 
-    TensorFlow's own list of checkpoints is not kept: a kill between a state and its entry there
-    leaves a list that names an older one.
+    TensorFlow's list of checkpoints is not written: if the process is killed between a state and
+    its entry in the list, the list names an older state.
 
     Args:
-        folder: Where the checkpoints lie; the last two that are whole are kept.
-        placement: A signal that came to one worker stops all of them, after the same step.
-        signals: Asked after each step whether to stop.
-        save_seconds: A state is saved in the middle of an epoch when the last one is older.
+        folder: The folder of the checkpoints; the last two that are whole are kept.
+        placement: The strategy of the training. A signal to one worker stops all of them, after
+            the same step. By default the strategy of the current scope.
+        signals: The signals that stop the training after the current step.
+        save_seconds: A state is saved within an epoch when the last one is older than this.
     """
 
     def __init__(
@@ -134,17 +141,18 @@ class TrainingState(keras.callbacks.Callback):
         self.networks: Mapping[str, keras.Model] = {}
         self.resumables: dict[str, Resumable] = {}
         self.epochs, self.resumed = 0, False
-        self._path: str | None = None  # of the state that is still to be restored
-        self._newest: str | None = None  # that is whole
+        self._path: str | None = None  # the state that will be restored
+        self._newest: str | None = None  # the newest state that is whole
         self._saved_at = time.monotonic()
 
     def find(self, folder: Path | None = None) -> Progress:
-        """Looks for a saved state, which `restore` will then take up; else starts at 0.
+        """Finds the newest saved state that is whole, for `restore`, and returns its progress.
 
-        Every byte is read, so that a damaged state is noticed here, and the one before it taken.
+        All bytes are read, so that damage is found here, and the state before it is used. Without
+        a state the training starts at 0.
 
         Args:
-            folder: Where to look; by default where states are saved to.
+            folder: The folder of the checkpoints; by default the one that states are saved to.
         """
         for path in reversed(states(folder or self.folder)):
             try:
@@ -167,15 +175,16 @@ class TrainingState(keras.callbacks.Callback):
         epochs: int,
         resumed: bool,
     ) -> None:
-        """Turns to a phase.
+        """Saves and restores the state of the given phase from now on.
 
         Args:
-            networks: What the builder has made; their weights go from phase to phase.
-            model: What the phase trains.
-            callbacks: Of the phase; those that are `Resumable` become part of the state.
-            epochs: Of the phase.
-            resumed: Whether the state is one of this phase; else it is that of the phase before,
-                of which only the networks are taken up.
+            networks: The networks of the builder, whose weights pass from phase to phase.
+            model: The compiled model of the phase.
+            callbacks: The callbacks of the phase; those that are `Resumable`, or of the classes in
+                `CALLBACK_ATTRIBUTES`, become part of the state.
+            epochs: Number of epochs of the phase.
+            resumed: Whether the saved state is of this phase. Otherwise it is of the phase before,
+                and only its networks are restored.
         """
         self.networks, self.epochs, self.resumed = networks, epochs, resumed
         self.set_model(model)
@@ -184,16 +193,16 @@ class TrainingState(keras.callbacks.Callback):
             name = f"{number}:{type(callback).__name__}"
             if isinstance(callback, Resumable):
                 self.resumables[name] = callback
-            elif isinstance(callback, tuple(MEMORIES)):
+            elif isinstance(callback, tuple(CALLBACK_ATTRIBUTES)):
                 self.resumables[name] = KerasCallbackState(callback)
 
     def restore(self) -> None:
-        """Puts the state that was looked for back, once.
+        """Restores the state that `find` has found; does nothing when it is called again.
 
-        The running metrics are put back only if they have been made: by an `evaluate`, say.
+        The running metrics are restored only if they exist, for example after an `evaluate`.
 
         Raises:
-            InputError: The state is of another model.
+            InputError: The state is damaged or of another model.
         """
         if self._path is None:
             return
@@ -201,37 +210,46 @@ class TrainingState(keras.callbacks.Callback):
         checkpoint = self._checkpoint(self.resumed)
         try:
             reader = tf.train.load_checkpoint(path)
-            # Compared first: of values that have no place TensorFlow complains at length.
+            # Compared first, because TensorFlow logs pages about values without a variable.
             shapes = reader.get_variable_to_shape_map()
-            saved = [shape for name, shape in shapes.items() if OF_NETWORKS.fullmatch(name)]
+            saved = [shape for name, shape in shapes.items() if NETWORK_VARIABLE.fullmatch(name)]
             variables = [v for network in self.networks.values() for v in network.variables]
             if sorted(saved) != sorted(list(variable.shape) for variable in variables):
                 raise ValueError(saved)
             checkpoint.read(path).expect_partial().assert_existing_objects_matched()
             content = _content(reader)
         except (AssertionError, ValueError, LookupError, tf.errors.OpError):
-            raise InputError(f"the saved state {path} is damaged or of another model") from None
+            raise InputError(
+                "`resume` needs a saved state of this model that is whole",
+                f"{path}, damaged or of another model",
+            ) from None
         if self.resumed:
             for name, resumable in self.resumables.items():
                 if name in content["callbacks"]:
                     resumable.restore(_with_arrays(content["callbacks"][name], reader))
             self._restore_model(content["model"], reader)
 
-    def _restore_model(self, of_workers: Sequence[Any], reader: Any) -> None:
+    def _restore_model(self, contents: Sequence[Any], reader: Any) -> None:
+        """Restores the state of a `Resumable` model.
+
+        Args:
+            contents: The content of the state on each worker, in their order.
+            reader: Reads the arrays of the checkpoint.
+        """
         number = worker_number(self.placement)
-        if isinstance(self.model, Resumable) and number < len(of_workers):
-            state = of_workers[number]
-            whole = _unpacked(state) if isinstance(state, str) else _with_arrays(state, reader)
-            self.model.restore(whole)
+        if isinstance(self.model, Resumable) and number < len(contents):
+            content = contents[number]
+            packed = isinstance(content, str)
+            self.model.restore(_unpacked(content) if packed else _with_arrays(content, reader))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # Not at the beginning of the training: `fit` resets the running metrics just before this.
+        # Not in `on_train_begin`: `fit` resets the running metrics after that.
         self.restore()
         if not self.progress.step:
             self.model.reset_metrics()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        # After the last step the end of the epoch saves: nothing would be left of it to resume.
+        # After the last step of an epoch, `on_epoch_end` saves the state.
         if batch + 1 == self.params.get("steps"):
             return
         late = time.monotonic() - self._saved_at > self.save_seconds
@@ -253,13 +271,17 @@ class TrainingState(keras.callbacks.Callback):
         self.stop_at_signal()
 
     def end_phase(self) -> None:
-        """Saves a phase that has no epochs as done."""
+        """Saves the state after a phase that has no epochs."""
         progress = self.progress._replace(phase=self.progress.phase + 1, epoch=0, step=0)
         self._save(progress)
         self.stop_at_signal()
 
     def stop_at_signal(self) -> None:
-        """Ends the training if a signal came, to this worker or to another; all must ask."""
+        """Ends the training if a signal came to any worker. All workers must call this.
+
+        Raises:
+            Interrupted: A signal came.
+        """
         if any_worker(self.placement, self.signals.received is not None):
             self.signals.interrupt()
 
@@ -298,9 +320,14 @@ class TrainingState(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
     def _checkpoint(self, whole: bool) -> tf.train.Checkpoint:
-        """The variables of the networks; if `whole`, also what only the phase trains with."""
+        """The variables to save: those of the networks.
+
+        Args:
+            whole: Whether to add the model's other variables, its optimizers and its metrics,
+                which belong to one phase.
+        """
         model = self.model
-        # In their order: a model without a name of its own is called differently each time.
+        # By position rather than name: Keras numbers models without a name differently each time.
         networks = [_values(network.variables) for network in self.networks.values()]
         if not whole:
             return tf.train.Checkpoint(networks=networks)
@@ -308,8 +335,8 @@ class TrainingState(keras.callbacks.Callback):
             if not optimizer.built:
                 with model.distribute_strategy.scope():
                     optimizer.build(model.trainable_variables)
-        of_networks = {id(v) for network in self.networks.values() for v in network.variables}
-        others = [v for v in model.variables if id(v) not in of_networks]
+        network_ids = {id(v) for network in self.networks.values() for v in network.variables}
+        others = [v for v in model.variables if id(v) not in network_ids]
         return tf.train.Checkpoint(
             networks=networks,
             model=_values(others),
@@ -319,7 +346,7 @@ class TrainingState(keras.callbacks.Callback):
 
 
 def optimizers(model: keras.Model) -> list[keras.Optimizer]:
-    """The optimizers of a model: its `optimizers`, where it has several, or its `optimizer`."""
+    """The optimizers of a model: its `optimizers` if it has this attribute, or its `optimizer`."""
     several = getattr(model, "optimizers", None)
     if several is not None:
         return list(several)
@@ -327,12 +354,12 @@ def optimizers(model: keras.Model) -> list[keras.Optimizer]:
 
 
 def states(folder: Path) -> list[str]:
-    """Where saved states lie, or what is left of them, oldest first."""
+    """The paths of saved states, whole or in part, oldest first."""
     return sorted({state for state, path in _parts(folder) if path.is_file()}, key=_number)
 
 
 def _parts(folder: Path) -> list[tuple[str, Path]]:
-    """The files of states, and of which state; other files in the folder are somebody else's."""
+    """The files of saved states, each with the path of its state; other files are ignored."""
     if not folder.is_dir():
         return []
     named = ((PART.fullmatch(path.name), path) for path in folder.iterdir())
@@ -340,7 +367,7 @@ def _parts(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _remove(folder: Path, keep: Set[str | None]) -> None:
-    """Removes what is left of other states, and what a killed save has left of any."""
+    """Removes all states except some, and the temporary folders of saves that were killed."""
     for state, path in _parts(folder):
         if path.name.endswith("_temp"):
             shutil.rmtree(path, ignore_errors=True)
@@ -365,7 +392,13 @@ def _content(reader: Any) -> dict[str, Any]:
 
 
 def _without_arrays(state: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """The state as JSON can hold it; its arrays go to `arrays`, and leave their names behind."""
+    """Converts a state to JSON with the names of its arrays; the arrays are added to `arrays`.
+
+    Args:
+        state: The state of a `Resumable`.
+        name: The name of its owner, from which names of arrays are made.
+        arrays: Gets the arrays by name.
+    """
     if isinstance(state, Mapping):
         items = {
             key: _without_arrays(value, f"{name}.{key}", arrays) for key, value in state.items()
@@ -382,7 +415,12 @@ def _without_arrays(state: Any, name: str, arrays: dict[str, np.ndarray]) -> Any
 
 
 def _with_arrays(content: Any, reader: Any) -> Any:
-    """The state that `_without_arrays` took apart; `reader` has the arrays by name."""
+    """The state that `_without_arrays` has converted.
+
+    Args:
+        content: The JSON.
+        reader: Has the arrays: a mapping, or a reader of the checkpoint.
+    """
     if not isinstance(content, dict):
         return content
     [(kind, value)] = content.items()

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from apps.a2c import app, build_model
 from suite import Interrupted, Run, cli, train
-from suite.rl.spaces import as_wanted
+from suite.rl.spaces import environment_actions
 
 QUIET = Run(data="embedded", quiet=True)
 
@@ -152,7 +152,7 @@ def test_all_kinds_of_spaces_are_played(name, numbers, toys):
     action = keras.ops.convert_to_numpy(trained.model(observation)["action"])
     assert action.size == 50 * numbers
     space = gymnasium.make(name).action_space
-    assert all(space.contains(value) for value in as_wanted(space, action))
+    assert all(space.contains(value) for value in environment_actions(space, action))
 
 
 def test_several_choices_are_learnt(toys):

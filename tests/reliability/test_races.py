@@ -42,7 +42,7 @@ def test_resuming_what_is_still_running(name, undisturbed, tmp_path):
     code = other.finish("--resume")
     process.send_signal(signal.SIGCONT)
 
-    assert code == 2 and "no run that is under way" in other.output
+    assert code == 2 and "must not be in use by another run" in other.output
     assert process.wait() == 0
     assert differences(run, undisturbed(name)) == []
 

@@ -153,7 +153,7 @@ BAD = [
     ("iris", "--data embedded --export-dir a_file", "--export-dir must be a folder"),
     ("iris", "--data embedded --export-dir /proc/models", "--export-dir"),
     ("iris", "--data embedded --run-dir a_file", "--run-dir must be a folder"),
-    ("mnist_cnn", "--run-dir iris_run", "which holds a run already; add --resume"),
+    ("mnist_cnn", "--run-dir iris_run", "with --resume the run in it goes on. Received: iris_run"),
     ("mnist_cnn", "--resume", "needs a run of mnist_cnn. Received: none under runs/mnist_cnn"),
     ("mnist_cnn", "--resume --run-dir no_run", "Received: no_run, without run.json"),
     ("mnist_cnn", "--resume --run-dir damaged_run", "is damaged"),
@@ -253,7 +253,7 @@ def test_stopped_after_the_last_epoch_it_says_how_to_go_on(number, capsys):
     again = variant(small, try_next="predict 1 2")
     assert run(again, ["--resume", "--run-dir", "here"]) == 0
     out = capsys.readouterr().out
-    assert "here is trained to its end already" in out
+    assert "here is already trained to its end" in out
     assert "python -m apps.small predict 1 2 --export-dir 'my exports'\n" in out
 
 

@@ -169,7 +169,7 @@ def test_workers_go_on_though_nobody_listens(tmp_path):
     [
         (["--workers", "2"], "a program must follow, such as -- python -m apps.mnist_cnn. Rec"),
         (["--worker", "2", "--", "true"], "the only option is --workers. Received: --worker"),
-        (["--", "no_such_program"], "of that name must be there. Received: no_such_program"),
+        (["--", "no_such_program"], "of that name must exist. Received: no_such_program"),
         (["--workers", "0", "--", "true"], "Must be >= 1."),
         (["--", "./no_script"], "Exec format error: './no_script'"),
     ],

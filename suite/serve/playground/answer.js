@@ -1,8 +1,8 @@
-// The outputs of a model for one example: what it is, a bar for each class, and all other outputs.
+// Shows the outputs of a model for one example: the class, a bar for each class, other outputs.
 
-const OF_CLASSES = ["name", "label", "probabilities", "logits"];
+const CLASSIFIER_OUTPUTS = ["name", "label", "probabilities", "logits"];
 
-// Puts an empty answer into an element. Returns functions that fill and clear it.
+// Puts an empty answer into an element, and returns functions that fill and clear it.
 export function answerIn(element, { about }, { outputs }) {
   const names = about.class_names ?? [];
   const list = Object.assign(document.createElement("ol"), { className: "bars", ariaLabel: "Probability of each class" });
@@ -36,7 +36,7 @@ export function answerIn(element, { about }, { outputs }) {
       lastChild.textContent = percent(share);
       classList.toggle("best", n === label);
     });
-    const others = Object.entries(answer).filter(([key]) => name === undefined || !OF_CLASSES.includes(key));
+    const others = Object.entries(answer).filter(([key]) => name === undefined || !CLASSIFIER_OUTPUTS.includes(key));
     more.replaceChildren(...others.flatMap(([key, value]) => [cell("dt", key), cell("dd", text(value))]));
   }
   return { fill, clear };
@@ -57,6 +57,6 @@ function cell(tag, content) {
 function text(value) {
   if (typeof value === "string") return value;
   const round = (_, item) => (Number.isInteger(item) || typeof item !== "number" ? item : Number(item.toPrecision(4)));
-  const written = JSON.stringify(value, round);
-  return written.length > 300 ? `${written.slice(0, 300)}…` : written;
+  const json = JSON.stringify(value, round);
+  return json.length > 300 ? `${json.slice(0, 300)}…` : json;
 }

@@ -1,4 +1,4 @@
-// The server's public REST interface, and nothing else.
+// Requests to the server's public REST interface.
 
 export const DEFAULT = "serving_default";
 
@@ -8,7 +8,8 @@ export function setToken(value) {
   token = value;
 }
 
-async function ask(path, body, type = "application/json") {
+// Sends a request, by GET without a body, and returns the JSON of the response.
+async function request(path, body, type = "application/json") {
   const headers = body === undefined ? {} : { "Content-Type": type };
   if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(`/v1/models${path}`, { method: body === undefined ? "GET" : "POST", body, headers });
@@ -22,12 +23,12 @@ async function ask(path, body, type = "application/json") {
 // The names of the models that answer.
 export async function modelNames() {
   const answers = ({ model_version_status: versions }) => versions.some(({ state }) => state === "AVAILABLE");
-  return (await ask("")).models.filter(answers).map(({ name }) => name);
+  return (await request("")).models.filter(answers).map(({ name }) => name);
 }
 
-// A model's name, what its training wrote `about` it, and its signatures, the default one first.
+// A model's name, the metadata of its training as `about`, and its signatures, the default first.
 export async function describe(name) {
-  const { signature_def: { signature_def: definitions }, suite: about } = (await ask(`/${name}/metadata`)).metadata;
+  const { signature_def: { signature_def: definitions }, suite: about } = (await request(`/${name}/metadata`)).metadata;
   const signatures = Object.entries(definitions)
     .filter(([key]) => !key.startsWith("__"))
     .map(([key, { inputs, outputs }]) => ({ name: key, inputs: tensors(inputs), outputs: tensors(outputs) }))
@@ -35,7 +36,7 @@ export async function describe(name) {
   return { name, about: about ?? {}, signatures };
 }
 
-// A size of -1 may be any; the shape is null where not even the rank is known.
+// Names, types and shapes. A size of -1 stands for any size; an unknown rank gives a null shape.
 function tensors(definitions) {
   return Object.entries(definitions).map(([name, { dtype, tensor_shape: { dim, unknown_rank: unknown } }]) => ({
     name,
@@ -52,32 +53,32 @@ export async function predict(model, signature, example) {
 
 // The outputs for a file of a picture, by name. The server finds the signature that takes it.
 export async function predictPicture(model, signature, file) {
-  const { predictions: [answer] } = await ask(`/${model.name}:predict`, file, file.type || "image/*");
+  const { predictions: [answer] } = await request(`/${model.name}:predict`, file, file.type || "image/*");
   return byName(signature, answer);
 }
 
 // The answer to a body of JSON.
 export function send(model, body) {
-  return ask(`/${model.name}:predict`, JSON.stringify(body));
+  return request(`/${model.name}:predict`, JSON.stringify(body));
 }
 
-// An output that is alone comes without its name.
+// Outputs by name; the server sends a single output without its name.
 function byName({ outputs }, answer) {
   return outputs.length === 1 ? { [outputs[0].name]: answer } : answer;
 }
 
-// A function that does the work for its last arguments, never twice at a time.
+// Wraps an async function so that calls do not overlap: of the calls during one, only the last runs.
 export function latest(work) {
-  let wanted = null, busy = false;
-  return async (...words) => {
-    wanted = words;
+  let next = null, busy = false;
+  return async (...parameters) => {
+    next = parameters;
     if (busy) return;
     busy = true;
     try {
-      while (wanted) {
-        const now = wanted;
-        wanted = null;
-        await work(...now);
+      while (next) {
+        const current = next;
+        next = null;
+        await work(...current);
       }
     } finally {
       busy = false;

@@ -1,11 +1,12 @@
 import { DEFAULT, predict } from "./api.js";
 
-// The cart and the pole of Barto, Sutton and Anderson (1983), with Gymnasium's numbers.
-const [GRAVITY, CART, POLE, HALF, FORCE, TAU] = [9.8, 1.0, 0.1, 0.5, 10, 0.02];
-const [EDGE, FALLEN, PUSH] = [2.4, (12 * Math.PI) / 180, 0.35];
+// The cart and the pole of Barto, Sutton and Anderson (1983), with Gymnasium's constants in SI units.
+const [GRAVITY, CART_MASS, POLE_MASS, HALF_LENGTH, FORCE, TIME_STEP] = [9.8, 1.0, 0.1, 0.5, 10, 0.02];
+const [MAX_POSITION, MAX_ANGLE] = [2.4, (12 * Math.PI) / 180];
+const PUSH = 0.35; // radians per second that a push of the user adds to the pole's speed
 
-// A policy that was trained on this environment.
-export function suits({ about, signatures }) {
+// The default signature, if it is a policy that was trained on this environment.
+export function findSignature({ about, signatures }) {
   return signatures.find(
     ({ name, inputs, outputs }) =>
       name === DEFAULT &&
@@ -16,7 +17,7 @@ export function suits({ about, signatures }) {
   );
 }
 
-export function begin(section, model, signature, say) {
+export function begin(section, model, signature, showError) {
   const canvas = section.querySelector("canvas");
   const [button, output] = ["button", "output"].map((tag) => section.querySelector(tag));
   let state, steps, playing = false;
@@ -31,22 +32,22 @@ export function begin(section, model, signature, say) {
       const start = performance.now();
       try {
         const { action, value } = await predict(model, signature, { observation: state });
-        state = moved(state, action);
+        state = nextState(state, action);
         steps += 1;
         output.textContent = `Step ${steps}${value === undefined ? "" : `, value ${value.toFixed(2)}`}`;
       } catch (error) {
-        say(error);
+        showError(error);
         return stop();
       }
-      if (Math.abs(state[0]) > EDGE || Math.abs(state[2]) > FALLEN) {
+      if (Math.abs(state[0]) > MAX_POSITION || Math.abs(state[2]) > MAX_ANGLE) {
         output.textContent = `It fell after ${steps} steps.`;
         draw(canvas, state);
         reset();
         await new Promise((done) => setTimeout(done, 1000));
       }
       draw(canvas, state);
-      const left = 1000 * TAU - (performance.now() - start);
-      await new Promise((done) => setTimeout(done, Math.max(left, 0)));
+      const milliseconds = 1000 * TIME_STEP - (performance.now() - start);
+      await new Promise((done) => setTimeout(done, Math.max(milliseconds, 0)));
     }
   }
   const stop = () => {
@@ -71,29 +72,38 @@ export function begin(section, model, signature, say) {
   draw(canvas, state);
 }
 
-function moved([x, speed, angle, turning], action) {
+// The state after one step of Euler's method.
+function nextState([x, speed, angle, angularSpeed], action) {
   const [sin, cos] = [Math.sin(angle), Math.cos(angle)];
-  const pushed = ((action ? FORCE : -FORCE) + POLE * HALF * turning ** 2 * sin) / (CART + POLE);
-  const bent = (GRAVITY * sin - cos * pushed) / (HALF * (4 / 3 - (POLE * cos ** 2) / (CART + POLE)));
-  const pulled = pushed - (POLE * HALF * bent * cos) / (CART + POLE);
-  return [x + TAU * speed, speed + TAU * pulled, angle + TAU * turning, turning + TAU * bent];
+  const mass = CART_MASS + POLE_MASS;
+  const poleMoment = POLE_MASS * HALF_LENGTH;
+  const withoutPole = ((action ? FORCE : -FORCE) + poleMoment * angularSpeed ** 2 * sin) / mass;
+  const angularAcceleration =
+    (GRAVITY * sin - cos * withoutPole) / (HALF_LENGTH * (4 / 3 - (POLE_MASS * cos ** 2) / mass));
+  const acceleration = withoutPole - (poleMoment * angularAcceleration * cos) / mass;
+  return [
+    x + TIME_STEP * speed,
+    speed + TIME_STEP * acceleration,
+    angle + TIME_STEP * angularSpeed,
+    angularSpeed + TIME_STEP * angularAcceleration,
+  ];
 }
 
 function draw(canvas, [x, , angle]) {
   const pen = canvas.getContext("2d");
   const { width, height } = canvas;
-  const at = width / 2 + (x / EDGE) * (width / 2 - 40);
+  const center = width / 2 + (x / MAX_POSITION) * (width / 2 - 40);
   const ink = getComputedStyle(canvas).color;
   pen.clearRect(0, 0, width, height);
   pen.strokeStyle = pen.fillStyle = ink;
   pen.lineWidth = 2;
   pen.strokeRect(-2, height - 30, width + 4, 0);
-  pen.fillRect(at - 35, height - 60, 70, 30);
+  pen.fillRect(center - 35, height - 60, 70, 30);
   pen.strokeStyle = "#2563eb";
   pen.lineWidth = 10;
   pen.lineCap = "round";
   pen.beginPath();
-  pen.moveTo(at, height - 60);
-  pen.lineTo(at + 130 * Math.sin(angle), height - 60 - 130 * Math.cos(angle));
+  pen.moveTo(center, height - 60);
+  pen.lineTo(center + 130 * Math.sin(angle), height - 60 - 130 * Math.cos(angle));
   pen.stroke();
 }

@@ -1,8 +1,8 @@
 import { answerIn } from "./answer.js";
 import { DEFAULT, latest, predict } from "./api.js";
 
-// A row of named numbers as the only input of the default signature.
-export function suits({ about, signatures }) {
+// The default signature, if its only input is a row of named numbers.
+export function findSignature({ about, signatures }) {
   const { feature_names: names } = about;
   return signatures.find(
     ({ name, inputs }) =>
@@ -15,7 +15,7 @@ export function suits({ about, signatures }) {
   );
 }
 
-export function begin(section, model, signature, say) {
+export function begin(section, model, signature, showError) {
   const form = section.querySelector("form");
   const answer = answerIn(section.querySelector(".answer"), model, signature);
   const { feature_names: names, feature_ranges: ranges } = model.about;
@@ -27,7 +27,7 @@ export function begin(section, model, signature, say) {
     return input;
   });
 
-  const look = latest(async () => {
+  const update = latest(async () => {
     for (const input of inputs) {
       if (input.type === "range") input.previousElementSibling.textContent = Number(input.value);
     }
@@ -36,15 +36,15 @@ export function begin(section, model, signature, say) {
       const row = inputs.map((input) => Number(input.value));
       answer.fill(await predict(model, signature, { [signature.inputs[0].name]: row }));
     } catch (error) {
-      say(error);
+      showError(error);
     }
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", look);
-  return look();
+  form.addEventListener("input", update);
+  return update();
 }
 
-// About a hundred steps of a round size.
+// A slider over a range, in about a hundred steps of a power of ten.
 function slider([least, most]) {
   const step = 10 ** Math.floor(Math.log10((most - least) / 50 || 1));
   const input = Object.assign(document.createElement("input"), { type: "range", min: least, max: most, step });

@@ -1,13 +1,13 @@
 import { send } from "./api.js";
 
-const MOST = 2000; // values of an example that are worth to be shown
+const MAX_VALUES = 2000; // of an example; a longer one is not shown
 
-// Whatever there is.
-export function suits({ signatures }) {
+// The first signature: this panel is for models that no other panel supports.
+export function findSignature({ signatures }) {
   return signatures[0];
 }
 
-export function begin(section, model, signature, say) {
+export function begin(section, model, signature, showError) {
   const form = section.querySelector("form");
   const [select, body] = [form.querySelector("select"), form.querySelector("textarea")];
   const [takes, gives] = section.querySelectorAll("dd");
@@ -16,8 +16,8 @@ export function begin(section, model, signature, say) {
 
   const choose = () => {
     const { inputs, outputs } = model.signatures[select.selectedIndex];
-    takes.textContent = inputs.map(written).join("\n");
-    gives.textContent = outputs.map(written).join("\n");
+    takes.textContent = inputs.map(describeTensor).join("\n");
+    gives.textContent = outputs.map(describeTensor).join("\n");
     body.value = JSON.stringify(Object.fromEntries(inputs.map((input) => [input.name, example(input)])));
     answer.textContent = "";
   };
@@ -28,22 +28,22 @@ export function begin(section, model, signature, say) {
       const { outputs } = await send(model, { signature_name: select.value, inputs: JSON.parse(body.value) });
       answer.textContent = JSON.stringify(outputs);
     } catch (error) {
-      say(error);
+      showError(error);
     }
   });
   choose();
 }
 
-// Such as `x float (any, 2)`.
-function written({ name, type, shape }) {
+// Name, type and shape, such as `x float (any, 2)`.
+function describeTensor({ name, type, shape }) {
   const sizes = shape?.map((size) => (size < 0 ? "any" : size)).join(", ") ?? "any shape";
   return `${name} ${type} (${sizes})`;
 }
 
-// One example that fits; an empty list where it would be too long to read.
+// An example that fits the input; an empty list if it would be too long to read.
 function example({ type, shape }) {
   const sizes = (shape ?? []).map((size) => Math.max(size, 1));
-  if (sizes.reduce((product, size) => product * size, 1) > MOST) return [];
+  if (sizes.reduce((product, size) => product * size, 1) > MAX_VALUES) return [];
   const value = { string: "text", bool: false }[type] ?? 1;
   return sizes.reduceRight((inner, size) => Array.from({ length: size }, () => inner), value);
 }

@@ -7,7 +7,7 @@ import * as numbers from "./numbers.js";
 import * as picture from "./picture.js";
 import * as text from "./text.js";
 
-// A model gets the first panel that has a use for one of its signatures; `json` has for any.
+// A model gets the first panel that supports one of its signatures; `json` supports any.
 const PANELS = { picture, latent, cartpole, features, numbers, text, json };
 
 const main = document.querySelector("main");
@@ -16,23 +16,23 @@ const state = document.getElementById("state");
 const entrance = document.getElementById("entrance");
 
 async function show(name) {
-  const say = (error) => {
+  const showError = (error) => {
     state.textContent = `${name}: ${error.message}`;
     state.className = "failed";
   };
   try {
     const model = await describe(name);
-    const suiting = Object.entries(PANELS).map(([kind, panel]) => [kind, panel.suits(model)]);
-    const [kind, signature] = suiting.find(([, signature]) => signature) ?? [];
+    const candidates = Object.entries(PANELS).map(([kind, panel]) => [kind, panel.findSignature(model)]);
+    const [kind, signature] = candidates.find(([, signature]) => signature) ?? [];
     if (!kind) return;
     const section = Object.assign(document.createElement("section"), { id: name });
     section.append(Object.assign(document.createElement("h2"), { textContent: name }));
     section.append(document.getElementById(`${kind}-panel`).content.cloneNode(true));
     main.append(section);
     nav.append(Object.assign(document.createElement("a"), { href: `#${encodeURIComponent(name)}`, textContent: name }));
-    await PANELS[kind].begin(section, model, signature, say);
+    await PANELS[kind].begin(section, model, signature, showError);
   } catch (error) {
-    say(error);
+    showError(error);
   }
 }
 
@@ -46,7 +46,7 @@ async function enter() {
     state.textContent = names.length
       ? `${names.length} ${names.length === 1 ? "model answers" : "models answer"} here.`
       : "No model answers yet: python -m apps.<app> makes one.";
-    for (const name of names) await show(name); // one by one, in their order, and not to flood the server
+    for (const name of names) await show(name); // one by one, which keeps their order
   } catch (error) {
     entrance.hidden = error.status !== 401;
     state.textContent = error.status === 401 ? "This server wants a token." : error.message;

@@ -3,8 +3,8 @@ import { predict, send } from "./api.js";
 
 const INTEGER = /^u?int\d+$/;
 
-// A signature of whole numbers alone, each a scalar or in a batch of them, that answers with numbers.
-export function suits({ signatures }) {
+// A signature of integers whose inputs and outputs are all scalars or batches of scalars.
+export function findSignature({ signatures }) {
   return signatures.find(
     ({ inputs, outputs }) =>
       inputs.length &&
@@ -13,13 +13,13 @@ export function suits({ signatures }) {
   );
 }
 
-export function begin(section, model, signature, say) {
+export function begin(section, model, signature, showError) {
   const form = section.querySelector("form");
   const answer = answerIn(section.querySelector(".answer"), model, signature);
   const batched = signature.inputs.every(({ shape }) => shape.length);
   const inputs = signature.inputs.map(({ name, type }) => {
     const label = Object.assign(document.createElement("label"), { textContent: `${name} ` });
-    // No more digits than JavaScript's numbers keep.
+    // JavaScript's numbers have 15 exact digits.
     const pattern = type.startsWith("u") ? "[0-9]{1,15}" : "-?[0-9]{1,15}";
     const input = Object.assign(document.createElement("input"), { name, pattern, value: 1, required: true });
     input.inputMode = "numeric";
@@ -28,19 +28,19 @@ export function begin(section, model, signature, say) {
   });
   form.prepend(...inputs);
 
-  async function look(event) {
+  async function update(event) {
     event?.preventDefault();
-    const given = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, Number(value)]));
+    const values = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, Number(value)]));
     try {
-      answer.fill(batched ? await predict(model, signature, given) : await call(given));
+      answer.fill(batched ? await predict(model, signature, values) : await call(values));
     } catch (error) {
-      say(error);
+      showError(error);
     }
   }
   async function call(inputs) {
     const { outputs } = await send(model, { signature_name: signature.name, inputs });
     return signature.outputs.length === 1 ? { [signature.outputs[0].name]: outputs } : outputs;
   }
-  form.addEventListener("submit", look);
-  return look();
+  form.addEventListener("submit", update);
+  return update();
 }

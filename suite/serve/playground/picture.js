@@ -1,10 +1,11 @@
 import { answerIn } from "./answer.js";
 import { DEFAULT, latest, predict, predictPicture } from "./api.js";
 
-const PEN = 22, STEP = 6;
+const PEN = 22; // pixels of the pen's width
+const STEP = 6; // pixels of an arrow key
 
 // A signature of encoded pictures; in an older export, the default one if it takes 28 x 28 grey values.
-export function suits({ signatures }) {
+export function findSignature({ signatures }) {
   return signatures.find(takesFiles) ?? signatures.find(takesPixels);
 }
 
@@ -17,7 +18,7 @@ const takesPixels = ({ name, inputs, outputs }) =>
   String(inputs[0].shape) === "-1,28,28,1" &&
   outputs.some((output) => output.name === "probabilities");
 
-export function begin(section, model, signature, say) {
+export function begin(section, model, signature, showError) {
   const pad = section.querySelector("canvas");
   const ink = pad.getContext("2d", { willReadFrequently: true });
   const hint = section.querySelector(".hint");
@@ -27,14 +28,14 @@ export function begin(section, model, signature, say) {
   open.parentElement.hidden = !files;
   let empty = true;
 
-  const look = latest(async (file) => {
+  const update = latest(async (file) => {
     try {
-      const drawn = files
+      const outputs = files
         ? await predictPicture(model, signature, file ?? (await new Promise((done) => pad.toBlob(done))))
         : await predict(model, signature, { image: pixels(pad) });
-      if (!empty) answer.fill(drawn); // and not cleared in the meantime
+      if (!empty) answer.fill(outputs); // the pad may have been cleared meanwhile
     } catch (error) {
-      say(error);
+      showError(error);
     }
   });
 
@@ -46,7 +47,7 @@ export function begin(section, model, signature, say) {
       ink.moveTo(...pen);
       ink.lineTo(...to);
       ink.stroke();
-      look();
+      update();
     }
     pen = to;
   };
@@ -95,13 +96,13 @@ export function begin(section, model, signature, say) {
     try {
       show(ink, await createImageBitmap(file));
     } catch {
-      // A file that the browser cannot show: the server says what it thinks of it.
+      // The browser cannot show the file: the server may accept it, or answers with an error.
     }
-    look(file);
+    update(file);
   });
 }
 
-// Draws a picture into the middle, as large as it fits.
+// Draws a picture into the middle of the pad, as large as possible.
 function show(ink, picture) {
   const { width, height } = ink.canvas;
   const scale = Math.min(width / picture.width, height / picture.height);

@@ -1,15 +1,15 @@
 import { answerIn } from "./answer.js";
 import { predict } from "./api.js";
 
-// A signature of texts.
-export function suits({ signatures }) {
+// A signature whose only input is a batch of texts.
+export function findSignature({ signatures }) {
   return signatures.find(
     ({ inputs }) =>
       inputs.length === 1 && inputs[0].name === "text" && inputs[0].type === "string" && inputs[0].shape?.length === 1,
   );
 }
 
-export function begin(section, model, signature, say) {
+export function begin(section, model, signature, showError) {
   const form = section.querySelector("form");
   const field = form.querySelector("textarea");
   const answer = answerIn(section.querySelector(".answer"), model, signature);
@@ -18,7 +18,7 @@ export function begin(section, model, signature, say) {
     try {
       answer.fill(await predict(model, signature, { text: field.value }));
     } catch (error) {
-      say(error);
+      showError(error);
     }
   });
 }

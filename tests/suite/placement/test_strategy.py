@@ -33,7 +33,7 @@ def test_mirrored_needs_two_devices(monkeypatch):
 
 
 def test_a_tpu_must_be_there():
-    with pytest.raises(InputError, match="--strategy tpu needs a TPU"):
+    with pytest.raises(InputError, match="`strategy` tpu needs a TPU"):
         connect("tpu")
 
 

@@ -7,7 +7,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from keras import ops
 
 from suite import InputError
-from suite.rl.spaces import as_arrays, as_wanted, describe, within_bounds
+from suite.rl.spaces import as_arrays, describe, environment_actions, within_bounds
 
 ONE = spaces.Discrete(2)
 
@@ -75,7 +75,7 @@ def test_pictures_may_keep_their_shape_and_their_bytes():
     ],
 )
 def test_choices_are_counted_from_0(space, actions, expected):
-    values = as_wanted(space, np.array(actions, np.int32))
+    values = environment_actions(space, np.array(actions, np.int32))
 
     assert values.tolist() == expected and values.dtype == space.dtype
     assert all(space.contains(action) for action in values)
