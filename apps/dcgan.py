@@ -39,7 +39,7 @@ class Config(pictures.Config):
     """The training recipe.
 
     Args:
-        epochs: Passes over the training split.
+        epochs: Passes over the training split; an epoch makes several passes over a small split.
         num_codes: Number of clusters of similar images, found before the training without their
             labels. Generator and discriminator are conditioned on the cluster. 0 turns this off.
         batch_size: Images per step of the generator, over all replicas.

@@ -48,7 +48,7 @@ class Config(pictures.Config):
     """The training recipe.
 
     Args:
-        epochs: Passes over the training split.
+        epochs: Passes over the training split; an epoch makes several passes over a small split.
         learning_rate: Peak of the one-cycle schedule.
         warmup: Share of the steps in which the learning rate rises.
         likelihood: Distribution of a pixel: `bernoulli` for black and white, drawn from the grey

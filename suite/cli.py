@@ -228,8 +228,13 @@ def evaluate(
             f"an exported model must be one of this version of {app.name}",
             f"{exported.folder}: {sentence(error)}",
         ) from None
-    source = data or asked_for(metadata["source"])
-    examples = app.data(config, Run(data=source, data_dir=data_dir))
+    run = Run(
+        data=data or asked_for(metadata["source"]),
+        data_dir=data_dir,
+        min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
+        preparation=metadata.get("notes", {}).get("preparation"),
+    )
+    examples = app.data(config, run)
     for field in ("class_names", "feature_names"):
         names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
         if exported_names is not None and names != exported_names:
@@ -244,11 +249,12 @@ def evaluate(
         folder=exported.folder,
     )
     description = examples.description
+    everything = description.train + description.validation + description.test
     print(
         columns(
             {
                 "source": description.source,
-                "test examples": description.test,
+                "test examples": f"{description.test} of {everything}",
                 **app.evaluate(fitted),
             }
         )

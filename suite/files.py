@@ -13,6 +13,16 @@ from pathlib import Path
 
 from suite.errors import InputError, Unwritable
 
+# Errors of a disk that is full or cannot be written to.
+DISK_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.EIO,
+}
 # Errors of file systems that cannot lock folders.
 CANNOT_LOCK = {errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 # Errors of file systems that cannot sync a folder.

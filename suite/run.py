@@ -22,8 +22,7 @@ class Run:
         in_memory: Whether examples are kept in memory; `auto` does so up to 2 GiB.
         min_per_class: Classes with fewer examples are left out.
         seed: Decides initial weights, data order, augmentation and dropout.
-        deterministic: Same bytes every time, by slower kernels if necessary. Holds for the whole
-            process.
+        deterministic: Same bytes every time, by slower kernels if necessary.
         run_dir: Folder for logs, checkpoints, figures and report. Defaults to
             `runs/<app>/<time>`.
         resume: Go on from the last saved state of `run_dir`, or of the app's newest run.

@@ -119,13 +119,10 @@ class ExportedModel:
         Raises:
             InputError: The version cannot be loaded.
         """
-        alone = self.folder / network_file("", alone=True)
-        if alone.exists():
-            return _loaded(alone)
-        files = sorted(alone.parent.glob("*.keras"))
-        if not files:
-            raise _damaged(alone)
-        return {path.stem: _loaded(path) for path in files}
+        files = sorted((self.folder / network_file("any")).parent.glob("*.keras"))
+        if files:
+            return {path.stem: _loaded(path) for path in files}
+        return _loaded(self.folder / network_file(None))
 
 
 def _loaded(path: Path) -> keras.Model:

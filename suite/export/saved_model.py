@@ -13,10 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from suite.app import Built, networks_of
 from suite.errors import Unwritable
 from suite.export.endpoints import Endpoint, arguments, as_endpoint, call
 from suite.export.versions import CHECKSUMS, METADATA, WARMUP, network_file, versions
-from suite.files import folder_aside, unwritable, write_checksums, write_whole
+from suite.files import DISK_ERRNOS, folder_aside, unwritable, write_checksums, write_whole
 
 ASIDE = ".export-"  # prefix of the folder in which a version is being written
 LONGEST = 3600  # seconds of an export; older folders were left by exports that were killed
@@ -30,7 +31,7 @@ Endpoints = Mapping[str, keras.Model | Endpoint]
 
 def write_saved_model(
     folder: Path,
-    networks: Mapping[str, keras.Model],
+    built: Built,
     endpoints: Endpoints,
     example: Any,
     metadata: Mapping[str, Any],
@@ -42,8 +43,8 @@ def write_saved_model(
 
     Args:
         folder: `<export_dir>/<app>`.
-        networks: The networks that the builder made, by name; saved in Keras's format as well, to
-            be trained or evaluated later.
+        built: The model, or the networks by name, that the builder made; saved in Keras's format as
+            well, to be trained or evaluated later.
         endpoints: Signatures by name; `serve` is the default one.
         example: Inputs of the default endpoint: its outputs are compared after reloading, and its
             first row warms up a server.
@@ -56,6 +57,7 @@ def write_saved_model(
     Raises:
         Unwritable: The version cannot be written; no part of it is left.
     """
+    networks = networks_of(built)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     with folder_aside(folder, ASIDE) as aside, _on_disk(folder, networks):
@@ -75,7 +77,9 @@ def write_saved_model(
         serve = as_endpoint(endpoints["serve"])
         difference = _difference(version, serve, example)
         for name, network in plain.items():
-            network.save(version / network_file(name, alone=len(plain) == 1))
+            file = version / network_file(name if isinstance(built, Mapping) else None)
+            file.parent.mkdir(exist_ok=True)
+            network.save(file)
         write_whole(version / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
         _write_warmup(version / WARMUP, folder.name, serve, example)
         write_checksums(version / CHECKSUMS, version)
@@ -90,6 +94,9 @@ def _on_disk(folder: Path, networks: Mapping[str, keras.Model]) -> Iterator[None
     except Unwritable:
         raise
     except (OSError, *TENSORFLOW_DISK_ERRORS) as error:
+        # HDF5 does not always say which error it was.
+        if isinstance(error, OSError) and error.errno not in {None, *DISK_ERRNOS}:
+            raise
         weights = [array for network in networks.values() for array in network.get_weights()]
         raise unwritable(folder, 2 * sum(array.nbytes for array in weights), error) from error
 

@@ -21,11 +21,10 @@ def versions(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if VERSION.fullmatch(name))
 
 
-def network_file(name: str, alone: bool) -> str:
+def network_file(name: str | None) -> str:
     """The file of a network in Keras's format, relative to the folder of a version.
 
     Args:
-        name: The name of the network.
-        alone: Whether the builder makes one network only.
+        name: The name of the network; None for the one model of a builder that returns no names.
     """
-    return f"assets.extra/{'model' if alone else name}.keras"
+    return "assets.extra/model.keras" if name is None else f"assets.extra/networks/{name}.keras"

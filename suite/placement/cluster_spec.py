@@ -32,7 +32,8 @@ def in_cluster() -> bool:
 def resolve() -> Resolver:
     """Reads the addresses of all workers, and which of them this process is.
 
-    Messages between workers on this machine are kept from going through a proxy.
+    Sets `TF_CONFIG` from Slurm's variables where only those are set, and `no_proxy`, so that
+    messages between workers on this machine do not go through a proxy.
 
     Raises:
         InputError: There is no cluster, it is described wrongly, or this worker's port is taken.

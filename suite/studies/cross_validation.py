@@ -10,11 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from suite.app import App, Built, Fitted, Recipe, networks_of
+from suite.app import App, Built, Fitted, Metrics, Recipe, networks_of
 from suite.data.examples import Examples, Source
 from suite.data.pipelines import Data, steps_per_execution
 from suite.errors import InputError
 from suite.run import Run
+from suite.training.process import restored_settings
 from suite.training.session import build
 from suite.training.state import optimizers
 
@@ -44,6 +45,22 @@ def cross_validate(
     Raises:
         InputError: The app has no labelled examples, or there are fewer of them than folds.
     """
+    with restored_settings():
+        results = _results(app, recipe, run, folds, repeats, folds_seed)
+    return {
+        f"cv_{name.removeprefix('test_')}_{statistic}": float(
+            function([result[name] for result in results])
+        )
+        for name, value in results[0].items()
+        if isinstance(value, float)
+        for statistic, function in (("mean", np.mean), ("std", np.std))
+    }
+
+
+def _results(
+    app: App, recipe: Recipe, run: Run, folds: int, repeats: int, folds_seed: int
+) -> list[Metrics]:
+    """The metrics on every fold of every repeat."""
     source = app.data(recipe.config, run).source
     if source is None:
         raise InputError(f"cross-validation needs labelled examples, which {app.name} has not")
@@ -67,14 +84,7 @@ def cross_validate(
         data = app.data(recipe.config, dataclasses.replace(run, arrays=arrays))
         results.append(app.evaluate(trainer.fitted(data)))
         log.info("fold %d of %d", number, folds * repeats)
-    return {
-        f"cv_{name.removeprefix('test_')}_{statistic}": float(
-            function([result[name] for result in results])
-        )
-        for name, value in results[0].items()
-        if isinstance(value, float)
-        for statistic, function in (("mean", np.mean), ("std", np.std))
-    }
+    return results
 
 
 def _all_rows(source: Source) -> Examples:

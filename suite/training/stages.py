@@ -6,10 +6,7 @@ and draws figures, `publish` exports it and writes the report.
 
 import contextlib
 import dataclasses
-import errno
-import importlib
 import logging
-import random
 import resource
 import shlex
 import signal
@@ -27,9 +24,11 @@ import tensorflow as tf
 from suite.app import App, Fitted, Metrics, Recipe, networks_of
 from suite.data.examples import Examples, Source
 from suite.errors import Diverged, InputError, Interrupted, Unwritable, WorkerLost
+from suite.export.exported import ExportedModel
 from suite.export.saved_model import try_endpoints, write_saved_model
+from suite.export.versions import versions as exported_versions
 from suite.figures import curves
-from suite.files import refuse_path, unwritable
+from suite.files import DISK_ERRNOS, refuse_path, unwritable
 from suite.placement.keras_3_15 import refuse_other_keras
 from suite.placement.replicas import (
     is_chief,
@@ -42,6 +41,7 @@ from suite.placement.strategy import connect
 from suite.run import Run
 from suite.training import report
 from suite.training.fit import History, fit
+from suite.training.process import restored_settings, showing_progress
 from suite.training.record import (
     RUNS,
     claim,
@@ -60,19 +60,6 @@ log = logging.getLogger(__name__)
 
 Stage = Literal["open", "fit", "judge", "publish"]
 STAGES: tuple[Stage, ...] = ("open", "fit", "judge", "publish")
-# The errors of the operating system when a disk is full or cannot be written to.
-DISK_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EFBIG,
-    errno.EIO,
-}
-# Private attributes that hold random states.
-KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
-TENSORFLOW_SEEDS = ("_seed", "_rng")
 
 # From the start of the process to here, where the last heavy import has ended.
 SECONDS_TO_IMPORT = report.process_seconds()
@@ -143,7 +130,7 @@ def train(
     run = run or Run()
     if data is not None:
         run = dataclasses.replace(run, data="arrays", arrays=_source(data))
-    with _progress(run), _restored_settings(), contextlib.ExitStack() as stack:
+    with showing_progress(run.quiet), restored_settings(), contextlib.ExitStack() as stack:
         session = _open(app, recipe, run, callbacks, optimizer)
         if until == "open":
             return _trained(session, session.fitted(session.first_model, session.built), {})
@@ -362,14 +349,16 @@ def _publish(
         "app": app.name,
         "topic": app.topic,
         "config": plain(session.config),
+        "min_per_class": run.min_per_class,
         "metrics": judgement["metrics"],
         **plain(session.data.description),
         **judgement["findings"],
     }
+    _warn_of_other_data(session)
     with watch.part("export"):
         saved_model, difference = write_saved_model(
             run.export_dir / app.name,
-            fitted.networks,
+            session.built,
             app.endpoints(fitted),
             app.example(fitted),
             metadata,
@@ -392,6 +381,26 @@ def _publish(
     }
     report.write(session.folder, content, app.summary or app.name)
     return _trained(session, fitted, history, judgement["metrics"], content, saved_model)
+
+
+def _warn_of_other_data(session: Session) -> None:
+    """Says so if the last exported version was trained on other data than the next one."""
+    folder = session.run.export_dir / session.app.name
+    numbers = exported_versions(folder)
+    if not numbers:
+        return
+    try:
+        source = ExportedModel(folder / str(numbers[-1])).metadata()["source"]
+    except InputError:  # a damaged version, which nobody will miss
+        return
+    if source != session.data.description.source:
+        log.warning(
+            "Version %d of %s was trained on %s, and is no longer the newest; another --export-dir "
+            "keeps them apart.",
+            numbers[-1],
+            folder,
+            source,
+        )
 
 
 def _trained(
@@ -464,48 +473,3 @@ def _counts(session: Session) -> str:
     counts["test"] = description.test
     listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     return f"{description.source}: {listed} examples; {data.steps_per_epoch} steps an epoch"
-
-
-@contextlib.contextmanager
-def _progress(run: Run) -> Iterator[None]:
-    """Shows progress in notebooks and scripts that have not set up any logging."""
-    logger = logging.getLogger("suite")
-    if run.quiet or logger.hasHandlers():
-        yield
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
-
-
-@contextlib.contextmanager
-def _restored_settings() -> Iterator[None]:
-    """Restores dtype policy, determinism and random states of the process at its end."""
-    # Neither Keras nor TensorFlow has a public function that returns the seed.
-    global_state = importlib.import_module("keras.src.backend.common.global_state")
-    context = importlib.import_module("tensorflow.python.eager.context").context()
-    determinism = importlib.import_module("tensorflow.python.framework.config")
-    policy, deterministic = keras.config.dtype_policy(), determinism.is_op_determinism_enabled()
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    keras_seeds = {name: global_state.get_global_attribute(name) for name in KERAS_SEEDS}
-    tensorflow_seeds = {n: v for n, v in vars(context).items() if n in TENSORFLOW_SEEDS}
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        for name, seed in keras_seeds.items():
-            global_state.set_global_attribute(name, seed)
-        vars(context).update(tensorflow_seeds)
-        if not deterministic and determinism.is_op_determinism_enabled():
-            determinism.disable_op_determinism()

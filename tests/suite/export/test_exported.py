@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from suite import train
+from suite.app import networks_of
 from suite.errors import InputError
 from suite.export.endpoints import classifier
 from suite.export.exported import Exports
@@ -21,16 +22,16 @@ def model(classes=3):
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(inputs), name="dense")
 
 
-def write(networks=None, **metadata):
-    networks = networks or {"dense": model()}
-    endpoints = {"serve": classifier(next(iter(networks.values())))}
-    return write_saved_model(Path("models/app"), networks, endpoints, ONES, metadata)[0]
+def write(built=None, **metadata):
+    built = built or model()
+    endpoints = {"serve": classifier(next(iter(networks_of(built).values())))}
+    return write_saved_model(Path("models/app"), built, endpoints, ONES, metadata)[0]
 
 
 def test_newest_or_chosen_version_answers():
     first, second = model(), model()
     for network in (first, second):
-        write({"dense": network})
+        write(network)
 
     newest = MODELS.open("app").call(ONES)
     chosen = Exports(export_dir=Path("models"), version=1).open("app").call(ONES)
@@ -54,7 +55,7 @@ def test_no_version_is_refused_with_what_makes_one():
 def test_a_signature_is_called_by_its_name():
     network = model()
     endpoints = {"serve": classifier(network), "raw": network}
-    write_saved_model(Path("models/app"), {"n": network}, endpoints, ONES, {})
+    write_saved_model(Path("models/app"), network, endpoints, ONES, {})
 
     raw = MODELS.open("app").call({"features": ONES}, "raw")
 
@@ -71,7 +72,7 @@ def test_a_signature_that_is_not_there_is_no_damage():
 
 def test_one_network_comes_back_as_a_model():
     network = model()
-    write({"dense": network})
+    write(network)
 
     built = MODELS.open("app").built()
 
@@ -79,13 +80,14 @@ def test_one_network_comes_back_as_a_model():
     np.testing.assert_array_equal(built(ONES), network(ONES))
 
 
-def test_named_networks_come_back_by_name():
-    networks = {"second": model(), "first": model(2)}
+@pytest.mark.parametrize("names", [["second", "first"], ["only"], ["model", "other"]])
+def test_named_networks_come_back_by_name(names):
+    networks = {name: model() for name in names}
     write(networks)
 
     built = MODELS.open("app").built()
 
-    assert set(built) == {"second", "first"}
+    assert set(built) == set(names)
     for name, network in networks.items():
         np.testing.assert_array_equal(built[name](ONES), network(ONES))
 

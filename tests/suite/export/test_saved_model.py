@@ -26,7 +26,7 @@ def write(folder=FOLDER, network=None, **metadata):
     network = network or model()
     example = np.ones((4, 2), "float32")
     endpoints = {"serve": classifier(network)}
-    return write_saved_model(folder, {network.name: network}, endpoints, example, metadata)
+    return write_saved_model(folder, network, endpoints, example, metadata)
 
 
 def answer_to_warm_up(version):
@@ -145,7 +145,7 @@ def test_every_endpoint_is_a_signature():
     network = model()
     endpoints = {"serve": classifier(network), "text": text_by_table()}
 
-    version, _ = write_saved_model(FOLDER, {"n": network}, endpoints, np.ones((1, 2)), {})
+    version, _ = write_saved_model(FOLDER, network, endpoints, np.ones((1, 2)), {})
 
     signatures = tf.saved_model.load(str(version)).signatures
     assert set(signatures) == {"serve", "serving_default", "text"}

@@ -17,5 +17,5 @@ def test_a_folder_that_is_not_there_has_none():
 
 
 def test_networks_have_files_of_their_own():
-    assert network_file("mnist_cnn", alone=True) == "assets.extra/model.keras"
-    assert network_file("generator", alone=False) == "assets.extra/generator.keras"
+    assert network_file(None) == "assets.extra/model.keras"
+    assert network_file("model") == "assets.extra/networks/model.keras"

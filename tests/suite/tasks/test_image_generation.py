@@ -47,7 +47,7 @@ def test_the_endpoint_refuses_what_is_too_much(decode, num):
 def exported(decode, folder):
     """Exports of a decoder with all signatures that the commands call."""
     endpoints = {"serve": decode, "decode": decode, "sample": sample_endpoint(decode)}
-    write_saved_model(folder / "drawer", {"decoder": decode}, endpoints, np.zeros((2, 3)), {})
+    write_saved_model(folder / "drawer", decode, endpoints, np.zeros((2, 3)), {})
     return Exports(export_dir=folder)
 
 
