@@ -315,10 +315,14 @@ def without_times(metrics):
     return {name: value for name, value in metrics.items() if "second" not in name}
 
 
-def test_two_replicas_train_it(name, training, embedded, tmp_path):
+def test_two_replicas_train_it_in_mixed_precision(name, training, embedded, tmp_path):
     app, run = training(name).app, training(name).run
     run = dataclasses.replace(
-        run, strategy="mirrored", run_dir=tmp_path / "run", deterministic=False
+        run,
+        strategy="mirrored",
+        precision="mixed_bfloat16",
+        run_dir=tmp_path / "run",
+        deterministic=False,
     )
 
     trained = train(
@@ -380,6 +384,8 @@ def example(endpoint, inputs):
     specs = endpoint.inputs
     if any(not spec.shape.rank or spec.shape[0] is not None for spec in specs):
         return None
+    if inputs is None and [spec.name for spec in specs] == ["picture"]:
+        inputs = drawings()
     if inputs is None:
         if any(spec.dtype == tf.string for spec in specs):
             return None
@@ -395,6 +401,14 @@ def example(endpoint, inputs):
     }
 
 
+def drawings():
+    """Three files with strokes on paper, of different sizes."""
+    sheets = [np.full((30, 40 + 7 * number, 3), 230, np.uint8) for number in range(3)]
+    for number, sheet in enumerate(sheets):
+        sheet[6:24, 12 + 5 * number : 16 + 5 * number] = 20
+    return np.array([tf.io.encode_png(sheet).numpy() for sheet in sheets], object)
+
+
 def test_served_it_answers_what_a_user_has_in_hand(name, training, serving):
     app, trained = training(name).app, training(name).trained
     fitted = fitted_of(name, training)
@@ -407,6 +421,31 @@ def test_served_it_answers_what_a_user_has_in_hand(name, training, serving):
         assert outputs.keys() == expected.keys()
         for key, value in expected.items():
             same_values(np.asarray(outputs[key]), np.asarray(value))
+
+
+def test_served_it_reads_pictures(name, training, serving):
+    app, trained = training(name).app, training(name).trained
+    endpoints = app.endpoints(fitted_of(name, training))
+    if "picture" not in endpoints:
+        pytest.skip("it takes no pictures")
+    files = drawings()
+    expected = endpoints["picture"].function(tf.constant(files))
+    serving.add(trained.saved_model, name)
+
+    for number, content in enumerate(files):
+        answer = requests.post(
+            f"{serving.url(name)}:predict",
+            data=content,
+            headers={"Content-Type": "image/png"},
+            timeout=60,
+        )
+        assert answer.ok, answer.text
+        [outputs] = answer.json()["predictions"]
+        if not isinstance(outputs, dict):
+            outputs = {next(iter(expected)): outputs}
+        assert outputs.keys() == expected.keys()
+        for key, value in expected.items():
+            same_values(np.asarray([outputs[key]]), np.asarray(value)[number : number + 1])
 
 
 def same_values(outputs, expected):

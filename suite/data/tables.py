@@ -359,8 +359,11 @@ class _Reading:
         """The table without the columns of `leave_out`, or with those of the preparation only."""
         if self.preparation is not None:
             names = [column.name for column in self.preparation.columns]
-            cells = {name: table.cells[name] for name in names if name in table.cells}
-            return dataclasses.replace(table, cells=cells)
+            if not set(names) <= table.cells.keys():
+                raise InputError(
+                    f"{table.name} must have the columns {_listed(names)}", _listed(table.cells)
+                )
+            return dataclasses.replace(table, cells={name: table.cells[name] for name in names})
         for name in self.leave_out:
             if name not in table.cells:
                 raise InputError(

@@ -16,6 +16,7 @@ import pytest
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from suite import InputError, cli, train
+from suite.app import app_names
 from suite.cli import run
 from suite.data import sources
 from suite.training import record
@@ -190,7 +191,7 @@ def test_unknown_app_is_refused():
     )
 
     assert process.returncode == 2
-    assert "iris, lenet, mnist_cnn" in process.stderr
+    assert f"with a name of: {', '.join(app_names())}." in process.stderr
     assert "Received: mnist" in process.stderr
     assert process.stderr.count("\n") == 1
 
@@ -238,7 +239,28 @@ def test_iris_from_training_to_prediction(capsys):
 
     Path("trees.csv").write_text("height,width,kind\n" + "1,2,oak\n3,4,elm\n" * 20)
     assert run(iris, ["evaluate", "--data", "trees.csv"]) == 2
-    assert "the class_names of --data must be ['setosa', " in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "trees.csv must have the columns sepal_length, " in message
+    assert "Received: height, width" in message
+
+
+def test_evaluate_prepares_a_table_as_the_export_does(capsys):
+    rows = [f"{'mf'[n % 2]},{20 + n},{'no' if n % 2 else 'yes'}" for n in range(40)]
+    Path("people.csv").write_text("\n".join(["sex,age,lives", *rows, "m,,rare"]))
+    words = "--data people.csv --epochs 1 --quiet --missing fill --min-per-class 3"
+    assert run_words(iris, words) == 0
+    capsys.readouterr()
+
+    assert run(iris, ["evaluate"]) == 0
+    again, at_export = capsys.readouterr().out.split("At export")
+    values = [re.search(r"test_loss +(\S+)", part).group(1) for part in (again, at_export)]
+    assert values[0] == values[1]
+    assert re.search(r"test examples +8 of 40", again)
+
+    # Its ages have another mean, and it lacks a category: the export's count.
+    Path("men.csv").write_text("age,sex,lives\n" + "90,m,yes\n,m,no\n" * 10)
+    assert run_words(iris, "evaluate --data men.csv") == 0
+    assert "4 of 20" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

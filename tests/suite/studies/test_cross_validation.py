@@ -64,6 +64,16 @@ def test_rows_of_a_group_stay_in_one_fold():
             assert members <= train or members <= test
 
 
+def test_random_states_of_the_caller_are_restored():
+    np.random.seed(5)
+    expected = np.random.random()
+    np.random.seed(5)
+
+    cross_validate(app, app.recipe(epochs=1), Run(arrays=TWO), folds=2)
+
+    assert np.random.random() == expected
+
+
 def test_iris_is_told_apart_on_every_fold():
     result = cross_validate(iris, iris.recipe(epochs=2), EMBEDDED, folds=3)
 

@@ -308,6 +308,29 @@ def test_the_process_is_left_as_it_was():
     assert not config.is_op_determinism_enabled()
 
 
+def test_keras_s_settings_take_no_part_and_are_restored():
+    keras.config.set_floatx("float64")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        trained = train(app, run=QUIET, until="fit")
+
+        assert {weights.dtype.name for weights in trained.model.get_weights()} == {"float32"}
+        assert keras.config.floatx() == "float64"
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
+
+
+def test_a_version_that_was_trained_on_other_data_is_not_replaced_silently(caplog):
+    train(app, app.recipe(epochs=1), QUIET, data=points())
+    assert "trained on" not in caplog.text
+
+    train(app, app.recipe(epochs=1), QUIET)
+
+    assert f"Version 1 of saved_models/{app.name} was trained on arrays" in caplog.text
+
+
 def test_the_process_is_left_as_it_was_by_a_training_that_fails():
     np.random.seed(5)
     undisturbed = np.random.random()
