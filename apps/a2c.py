@@ -20,6 +20,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics
 from suite.cli import main
 from suite.data import Data
+from suite.export.endpoints import most_likely
 from suite.figures import curves
 from suite.knobs import Activation, Epochs, LearningRate, Units
 from suite.rl.environments import Environments, Vectorization
@@ -198,7 +199,7 @@ def build_model(
             outputs["policy"] = logits + np.where(excess, IMPOSSIBLE, 0).astype(
                 keras.config.floatx()
             )
-        outputs["action"] = ops.cast(ops.argmax(outputs["policy"], axis=-1), "int64")
+        outputs["action"] = most_likely(outputs["policy"])
     return keras.Model(observation, outputs, name="a2c")
 
 

@@ -15,11 +15,11 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, settings
+from suite import App, Run, checked, settings
 from suite.app import Fitted
 from suite.cli import main
 from suite.data import Data, Examples, supervised
-from suite.data.tables import Categories, Missing, load_table
+from suite.data.tables import Categories, Missing, TablePreparation, load_table
 from suite.export.endpoints import Endpoint, classifier, named_classes
 from suite.export.exported import Exports
 from suite.figures import classes
@@ -34,8 +34,6 @@ from suite.knobs import (
     WeightDecay,
 )
 from suite.trainers.schedules import one_cycle
-
-Measurement = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
 @settings
@@ -203,20 +201,16 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     return figures
 
 
-def predict(app: App, *measurements: Measurement, exports: Exports = Exports()) -> None:
-    """Classify measurements.
+def predict(app: App, *values: str, exports: Exports = Exports()) -> None:
+    """Classify a row.
 
     Args:
-        measurements: One number for each feature, in the order of the training data; for iris
-            sepal length, sepal width, petal length and petal width, in centimetres.
+        values: One value for each column but the label, in the order of the training data; for
+            iris sepal length, sepal width, petal length and petal width, in centimetres.
     """
     exported = exports.open(app.name)
-    features = exported.metadata("feature_names")["feature_names"]
-    if len(measurements) != len(features):
-        raise InputError(
-            f"predict needs {len(features)} numbers ({', '.join(features)})", len(measurements)
-        )
-    outputs = exported.call(np.asarray([measurements]))
+    preparation = TablePreparation.of_export(exported.metadata("feature_names"))
+    outputs = exported.call(preparation.features_of_row(values))
     probability = outputs["probabilities"][0, outputs["label"][0]]
     print(f"{outputs['name'][0].decode()} ({probability:.1%})")
 

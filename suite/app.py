@@ -196,7 +196,7 @@ class App:
 
     def architecture_knobs(self) -> dict[str, inspect.Parameter]:
         """The keyword-only parameters of `build`, by name."""
-        parameters = inspect.signature(self.build).parameters
+        parameters = inspect.signature(inspect.unwrap(self.build)).parameters
         return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
     def recipe(self, name: str | None = None, **knobs: Any) -> Recipe:

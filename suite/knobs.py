@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, dataclass_transform, get_type_hints
 
 import docstring_parser
 from pydantic import ConfigDict, Field, ValidationError, validate_call
@@ -94,6 +94,14 @@ def checked(build: Callable[P, R]) -> Callable[P, R]:
             by_position, by_name = (), signature.bind(*args, **kwargs).arguments
         return validated(*by_position, **by_name)
 
+    # `help` shows plain types, without the ranges, which are for those who unwrap the builder.
+    plain = get_type_hints(build)
+    checked_build.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            parameter.replace(annotation=plain.get(name, parameter.annotation))
+            for name, parameter in signature.parameters.items()
+        ]
+    )
     return checked_build
 
 

@@ -366,6 +366,28 @@ def test_export_answers_alike_in_a_process_without_the_project(name, training, r
             np.testing.assert_allclose(outputs[key], value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+def test_tensorflow_lite_decides_alike(name, training):
+    app, trained = training(name).app, training(name).trained
+    fitted = fitted_of(name, training)
+    serve = as_endpoint(app.endpoints(fitted)["serve"])
+    if any(spec.dtype == tf.string for spec in serve.inputs):
+        pytest.skip("TensorFlow Lite has no tables of words")
+    inputs = {key: value[:1] for key, value in example(serve, app.example(fitted)).items()}
+    expected = serve.function(*arguments(serve.inputs, inputs).values())
+    decisions = expected.keys() & {"label", "action"}
+    if not decisions:
+        pytest.skip("it decides nothing")
+
+    folder = str(trained.saved_model)
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    outputs = interpreter.get_signature_runner("serve")(**inputs)
+
+    for key in decisions:
+        np.testing.assert_allclose(outputs[key], expected[key], rtol=1e-4)
+
+
 def fitted_of(name, training):
     from suite.app import Fitted
 

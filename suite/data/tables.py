@@ -110,6 +110,13 @@ class TablePreparation:
         )
         return cls(tuple(Column(**column) for column in columns))
 
+    @classmethod
+    def of_export(cls, metadata: Mapping[str, Any]) -> "TablePreparation":
+        """The preparation in the metadata of an exported model; if there is none, of numbers."""
+        if record := metadata.get("notes", {}).get("preparation"):
+            return cls.recorded(record)
+        return _of_numbers(metadata["feature_names"])
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of every feature."""
@@ -133,6 +140,31 @@ class TablePreparation:
             tf.TensorSpec((None,), tf.float32 if column.categories is None else tf.string, name)
             for name, column in zip(names, self.columns, strict=True)
         )
+
+    def features_of_row(self, cells: Sequence[str]) -> np.ndarray:
+        """The model's input `(1, features)` for one row as a user types it, in order of columns.
+
+        Raises:
+            InputError: There are more or fewer cells than columns, or one is no number where it
+                must be one.
+        """
+        names = [column.name for column in self.columns]
+        if len(cells) != len(names):
+            raise InputError(
+                f"a row must have {len(names)} values ({', '.join(names)})", len(cells)
+            )
+        tensors = {}
+        for column, cell in zip(self.columns, cells, strict=True):
+            text = cell.strip()
+            if column.categories is None:
+                number = _number(text)
+                missing = text in MISSING_CELLS and column.fill is not None
+                if not (missing or abs(number) <= LARGEST):
+                    raise InputError(f"{column.name} must be a number", repr(cell))
+                tensors[column.name] = tf.constant([number], tf.float32)
+            else:
+                tensors[column.name] = tf.constant([text])
+        return self.features(tensors).numpy()
 
     def features(self, cells: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Converts the cells of a batch of rows to the model's input.

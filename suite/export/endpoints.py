@@ -45,10 +45,18 @@ def classifier(model: keras.Model) -> keras.Model:
         {
             "logits": logits,
             "probabilities": ops.softmax(logits),
-            "label": ops.cast(ops.argmax(logits, axis=-1), "int64"),
+            "label": most_likely(logits),
         },
         name=model.name,
     )
+
+
+def most_likely(scores: keras.KerasTensor) -> keras.KerasTensor:
+    """The index of the largest score along the last axis, int64; the first of several.
+
+    TensorFlow Lite can run this, but not Keras's `argmax`, which looks at the bits of zeros.
+    """
+    return ops.cast(ops.squeeze(ops.top_k(scores, 1)[1], axis=-1), "int64")
 
 
 def named_classes(classes: keras.Model, class_names: Sequence[str]) -> Endpoint:

@@ -66,4 +66,4 @@ def test_predict_says_the_species(capsys):
     assert re.fullmatch(r"setosa \(\d+\.\d%\)\n", capsys.readouterr().out)
     assert cli.run(app, ["predict", "5.1"]) == 2
     error = capsys.readouterr().err
-    assert "4 numbers (sepal_length, " in error and error.endswith("Received: 1\n")
+    assert "4 values (sepal_length, " in error and error.endswith("Received: 1\n")

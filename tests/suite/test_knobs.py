@@ -24,6 +24,12 @@ def build(size: tuple[Units, Units, Units] = (1, 2, 3), *, filters: Stages = (8,
     return size, filters
 
 
+def test_help_shows_plain_types():
+    assert str(inspect.signature(build)) == (
+        "(size: tuple[int, int, int] = (1, 2, 3), *, filters: tuple[int, ...] = (8,))"
+    )
+
+
 def test_settings_are_checked_and_frozen():
     assert Knobs(units="4").units == 4
     with pytest.raises(AttributeError):

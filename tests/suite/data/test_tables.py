@@ -353,6 +353,18 @@ def test_missing_cells_are_filled():
     assert source.train.inputs.dtype == np.float32
 
 
+def test_a_row_is_prepared_as_it_is_typed():
+    preparation = load(PEOPLE, missing="fill").preparation
+
+    assert preparation.features_of_row([" male ", "NA", "Q"]).tolist() == [[0, 1, 40, 0, 0]]
+    assert preparation.features_of_row(["", "-2.5", "C"]).tolist() == [[0, 0, -2.5, 1, 0]]
+    with pytest.raises(InputError, match=r"3 values \(sex, age, port\)\. Received: 2"):
+        preparation.features_of_row(["male", "20"])
+    for cell in ("x", "1e300", "nan"):
+        with pytest.raises(InputError, match="age must be a number"):
+            TablePreparation((Column(name="age"),)).features_of_row([cell])
+
+
 def test_other_rows_are_prepared_as_those_that_a_model_was_trained_on():
     record = dataclasses.asdict(load(PEOPLE, missing="fill").preparation)
     Path("others.csv").write_text("port,row,age,sex,lives\nQ,1,,male,no\nC,2,10,male,yes\n")
