@@ -83,9 +83,8 @@ def table_of(lines: Sequence[dict[str, Any]], language: Language) -> str:
     rows: list[tuple[str, ...]] = [HEADINGS[language]]
     for line in lines:
         values, peers = fields(line["result"]), line.get("peers", {"en": ""})
-        question, ours = (
-            text.format_map(values) for text in (line["question"][language], line["ours"])
-        )
+        ours = line["ours"] if isinstance(line["ours"], str) else line["ours"][language]
+        question, ours = (text.format_map(values) for text in (line["question"][language], ours))
         peer_values = fields(line["beside"]) if "beside" in line else values
         others = peers.get(language, peers["en"]).format_map(peer_values)
         rows.append((question, ours, others, f"`{line['command']}`"))
