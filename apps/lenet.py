@@ -58,7 +58,8 @@ def build_model(
     x = layers.Flatten()(layers.Conv2D(120, x.shape[1:3], activation=activation)(x))
     x = layers.Dense(84, activation=activation)(x)
     # The squared distance to a code of signs differs between classes only by the dot product.
-    codes = layers.Dense(num_classes, use_bias=False, trainable=False, name="logits")
+    floatx = keras.config.floatx()
+    codes = layers.Dense(num_classes, use_bias=False, trainable=False, dtype=floatx, name="logits")
     model = keras.Model(image, codes(x), name="lenet")
     codes.set_weights([np.random.default_rng(0).choice([-2.0, 2.0], (84, num_classes))])
     return model

@@ -99,7 +99,6 @@ def completed(source: Source, wanted: Wanted) -> Source:
         test=complete.get("test"),
         class_names=class_names,
         preparation=preparation,
-        notes={**source.notes, "pictures": preparation.described},
     )
 
 

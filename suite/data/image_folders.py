@@ -66,7 +66,6 @@ def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Sou
         }
         if re_encoded:
             notes["re_encoded"] = len(re_encoded)
-    notes["pictures"] = preparation.described
     return Source(
         name=str(path),
         train=splits["train"],

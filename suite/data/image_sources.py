@@ -112,7 +112,6 @@ def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> 
     if targets is not None:
         names = getattr(features["label"], "names", None) or range(targets.max() + 1)
         class_names = tuple(map(str, names))
-    as_published = features["image"].shape == preparation.shape
     return Source(
         name=name,
         train=splits["train"],
@@ -120,7 +119,6 @@ def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> 
         test=splits.get("test"),
         class_names=class_names,
         preparation=preparation,
-        notes={} if as_published else {"pictures": preparation.described},
     )
 
 

@@ -92,9 +92,10 @@ class Preparation:
 
     @property
     def described(self) -> str:
-        """Layout, size and colours of the result in words."""
+        """Layout, size, colours and values of the result in words."""
         colour = "in colour" if self.channels == 3 else "grey"
-        return f"{self.layout}s of {self.height} x {self.width} pixels, {colour}"
+        ground = ", strokes of up to 255 on a ground of 0" if self.layout == "drawing" else ""
+        return f"{self.layout}s of {self.height} x {self.width} pixels, {colour}{ground}"
 
     def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
         """Crops a picture `(height, width, 3)` about its centre, and resizes it."""

@@ -1,5 +1,6 @@
 """What all tasks on pictures share: their data, an endpoint for files, and a reader of files."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,6 +91,10 @@ def load_data(
     if labelled and len(source.class_names) < 2:
         received = f"{source.name}, with {', '.join(source.class_names) or 'none'}"
         raise InputError("`data` must have two classes or more", received)
+
+    # So that a client of the raw signature can read what its arrays must be like.
+    notes = {**source.notes, "inputs": source.preparation.described}
+    source = dataclasses.replace(source, notes=notes)
 
     def arguments(train: Split) -> dict[str, Any]:
         known: dict[str, Any] = {"input_shape": source.preparation.shape}

@@ -99,6 +99,15 @@ def test_endpoints_answer_with_names_and_take_files(fitted, tmp_path):
     np.testing.assert_array_equal(of_files["name"], expected["name"])
 
 
+def test_the_raw_input_is_described(fitted):
+    notes = fitted.data.description.notes
+
+    assert notes["inputs"] == (
+        "drawings of 28 x 28 pixels, grey, strokes of up to 255 on a ground of 0"
+    )
+    assert notes["preparation"]["layout"] == "drawing"
+
+
 def test_where_nothing_is_to_be_prepared_there_is_no_picture_endpoint(fitted):
     source = dataclasses.replace(fitted.data.source, preparation=None)
     data = dataclasses.replace(fitted.data, source=source)
