@@ -75,17 +75,8 @@ app = App(
     name="lenet",
     topic="images",
     summary=__doc__,
-    config=task.Config,
-    data=task.load_data,
     build=build_model,
-    compile=task.compile_model,
-    endpoints=task.endpoints,
-    evaluate=task.evaluate,
-    figures=task.draw,
-    commands=task.COMMANDS,
-    objective="val_accuracy",
-    own_data=task.OWN_DATA,
-    tiny=task.TINY,
+    **task.PARTS,
 )
 
 if __name__ == "__main__":
