@@ -75,8 +75,17 @@ app = App(
     name="lenet",
     topic="images",
     summary=__doc__,
+    config=task.Config,
+    data=task.load_data,
     build=build_model,
-    **task.PARTS,
+    compile=task.compile_model,
+    endpoints=task.endpoints,
+    evaluate=task.evaluate,
+    figures=task.draw,
+    commands=task.COMMANDS,
+    objective="val_accuracy",
+    own_data=task.OWN_DATA,
+    tiny=task.TINY,
 )
 
 if __name__ == "__main__":

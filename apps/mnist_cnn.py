@@ -83,7 +83,14 @@ app = App(
     name="mnist_cnn",
     topic="images",
     summary=__doc__,
+    config=task.Config,
+    data=task.load_data,
     build=build_model,
+    compile=task.compile_model,
+    endpoints=task.endpoints,
+    evaluate=task.evaluate,
+    figures=task.draw,
+    commands=task.COMMANDS,
     try_next="predict your_digit.png",
     recipes={
         "fast": PLAIN
@@ -96,7 +103,9 @@ app = App(
             "dropout": 0.15,
         },
     },
-    **task.PARTS | {"tiny": task.TINY | {"filters": (4, 8)}},
+    objective="val_accuracy",
+    own_data=task.OWN_DATA,
+    tiny=task.TINY | {"filters": (4, 8)},
 )
 
 if __name__ == "__main__":

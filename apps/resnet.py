@@ -119,14 +119,23 @@ app = App(
     name="resnet",
     topic="images",
     summary=__doc__,
+    config=task.Config,
+    data=task.load_data,
     build=build_model,
+    compile=task.compile_model,
+    endpoints=task.endpoints,
+    evaluate=task.evaluate,
+    figures=task.draw,
+    commands=task.COMMANDS,
     recipes={
         "cifar10": {"dataset": "cifar10", "epochs": 30, "rotation": 0.0, "zoom": 0.0, "shift": 4.0},
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},
     },
-    **task.PARTS | {"tiny": task.TINY | {"blocks": (1, 1), "filters": 4}},
+    objective="val_accuracy",
+    own_data=task.OWN_DATA,
+    tiny=task.TINY | {"blocks": (1, 1), "filters": 4},
 )
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The task of image classification: data, loss, endpoints, metrics, figures and commands.
 
-An application builds a network, and takes the rest of its `App` from `PARTS`.
+An application builds a network, and passes the functions of this module to its `App`: `load_data`,
+`compile_model`, `endpoints`, `evaluate`, `draw` and the `COMMANDS`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
@@ -159,17 +161,6 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
         print(f"{path}: {names[label]} ({probabilities[label]:.1%})")
 
 
+COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
+OWN_DATA = pictures.OWN_DATA
 TINY = {"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20, "dataset": "mnist"}
-# What the `App` of every image classifier is made of, beside its name, network and recipes.
-PARTS: dict[str, Any] = {
-    "config": Config,
-    "data": load_data,
-    "compile": compile_model,
-    "endpoints": endpoints,
-    "evaluate": evaluate,
-    "figures": draw,
-    "commands": {"predict": predict},
-    "objective": "val_accuracy",
-    "own_data": pictures.OWN_DATA,
-    "tiny": TINY,
-}
