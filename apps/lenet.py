@@ -1,8 +1,7 @@
 """Handwritten digits by LeNet-5, the convolutional network that read cheques.
 
-Two convolutions, each followed by a subsampling with a weight and a bias for every map; a third
-convolution over the whole remaining image; and a fixed code for every class, with which the output
-of the last layer is compared.
+Two convolutions, each followed by a subsampling; a third one over the whole remaining image; and a
+fixed code for every class, with which the output of the last layer is compared.
 """
 
 import keras
@@ -35,8 +34,7 @@ def build_model(
         activation: Keras's name of the activation.
 
     Returns:
-        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
-        `(batch, num_classes)`.
+        A functional model from `image`, values in 0..255, to logits `(batch, num_classes)`.
 
     Raises:
         InputError: An argument is out of range, or the image is too small.
