@@ -20,7 +20,7 @@ from suite import App, InputError, Run, checked, settings, train
 from suite.app import Fitted, Metrics, evaluate_on_test
 from suite.cli import main, show_messages
 from suite.data import Data, sums
-from suite.data.pictures import writable_picture
+from suite.data.images.files import writable_picture
 from suite.export.exported import Exports
 from suite.figures import curves, sequences
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Units

@@ -21,7 +21,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics
 from suite.cli import main
 from suite.data import Data
-from suite.data.pictures import tiled, writable_picture, write_picture
+from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.figures import classes

@@ -40,7 +40,7 @@ def tutorial(seed: int, seconds: float, epochs: int) -> dict[str, Any]:
     from keras import layers
 
     from suite import Run
-    from suite.data.image_sources import load_pictures
+    from suite.data.images.sources import load_pictures
     from suite.metrics import fidelity
 
     keras.utils.set_random_seed(seed)

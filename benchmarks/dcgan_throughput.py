@@ -18,7 +18,7 @@ from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
 from benchmarks.turns import open_app, rate_of_fit, rates, ratio
 from suite import Run
-from suite.data.image_sources import load_pictures
+from suite.data.images.sources import load_pictures
 
 OURS, *PEERS = CONTESTANTS = ("ours", "PyTorch eager", "PyTorch compiled")
 CONFIG, KNOBS = app.config(), app.architecture_knobs()

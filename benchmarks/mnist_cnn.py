@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.results import publish
 from benchmarks.turns import open_app, output_of
 from suite import Run
-from suite.data.image_sources import load_pictures
+from suite.data.images.sources import load_pictures
 
 MARK = 0.99
 CONTESTANTS = ("ours", "keras.io", "PyTorch example")

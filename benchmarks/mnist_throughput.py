@@ -17,7 +17,7 @@ import cyclopts
 from benchmarks.results import publish
 from benchmarks.turns import open_app, rate_of_fit, rates, ratio
 from suite import Run
-from suite.data.image_sources import load_pictures
+from suite.data.images.sources import load_pictures
 
 CONTESTANTS = {
     "float32": ("ours float32", "PyTorch float32 eager", "PyTorch float32 compiled"),

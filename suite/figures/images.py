@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from suite.data.pictures import tiled
+from suite.data.images.files import tiled
 
 LARGEST_SIDE = 16  # inches
 

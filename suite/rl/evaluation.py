@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from suite.app import App
-from suite.data.pictures import writable_picture, write_picture
+from suite.data.images.files import writable_picture, write_picture
 from suite.errors import InputError
 from suite.export.endpoints import call
 from suite.export.exported import Exports

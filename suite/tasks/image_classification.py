@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 
 from suite.app import App, Fitted, Metrics, evaluate_on_test
 from suite.data import Data
-from suite.data.augmentation import random_affine
+from suite.data.images.augmentation import random_affine
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint, classifier, named_classes
 from suite.export.exported import Exports

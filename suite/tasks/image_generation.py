@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from suite.app import App
-from suite.data.pictures import tiled, writable_picture, write_picture
+from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.export.endpoints import Endpoint, call
 from suite.export.exported import Exports
 from suite.knobs import Seed, settings

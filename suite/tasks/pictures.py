@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
-from suite.data.image_sources import load_pictures
-from suite.data.pictures import encoded, read_picture
-from suite.data.preparation import Layout, Preparation
+from suite.data.images.files import encoded, read_picture
+from suite.data.images.preparation import Layout, Preparation
+from suite.data.images.sources import load_pictures
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
 from suite.export.exported import ExportedModel, Exports

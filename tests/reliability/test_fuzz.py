@@ -18,10 +18,10 @@ from apps import binary_addition
 from apps.iris import app as iris
 from suite import InputError, Run, cli, train
 from suite.app import app_names, load_app
-from suite.data.image_sources import load_pictures
-from suite.data.pictures import read_picture
-from suite.data.preparation import Preparation
-from suite.data.tables import load_table
+from suite.data.images.files import read_picture
+from suite.data.images.preparation import Preparation
+from suite.data.images.sources import load_pictures
+from suite.data.tables.sources import load_table
 from suite.errors import sentence
 from suite.training.record import refuse_other_data, reopen, with_checksum
 from suite.training.session import build

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from suite import InputError, Run
-from suite.data.image_sources import load_pictures
+from suite.data.images.sources import load_pictures
 from suite.data.stored import Stored
 
 

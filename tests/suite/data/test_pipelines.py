@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite.data.augmentation import random_affine
 from suite.data.examples import Examples, Source
+from suite.data.images.augmentation import random_affine
 from suite.data.pipelines import (
     Augmentation,
     Shard,

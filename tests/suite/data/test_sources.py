@@ -6,8 +6,8 @@ import pytest
 
 from suite import InputError, Run
 from suite.data import sources
-from suite.data.image_sources import load_pictures
-from suite.data.tables import load_table
+from suite.data.images.sources import load_pictures
+from suite.data.tables.sources import load_table
 
 
 def test_auto_falls_back_to_the_embedded_set_and_says_so(monkeypatch, caplog):

@@ -5,7 +5,7 @@ from keras import layers
 
 from suite import Run
 from suite.data.examples import Source
-from suite.data.image_sources import load_pictures
+from suite.data.images.sources import load_pictures
 from suite.metrics import fidelity
 from suite.metrics.fidelity import (
     Gaussian,

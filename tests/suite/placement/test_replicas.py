@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from suite import InputError, Run
-from suite.data.augmentation import random_affine
 from suite.data.examples import Examples, Source
+from suite.data.images.augmentation import random_affine
 from suite.data.pipelines import Shard, batches, shuffled_batches, supervised
 from suite.errors import WorkerLost
 from suite.placement.keras_3_15 import fit_on_replicas

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from suite.data.decoding import FAINTEST, decoded, opaque
+from suite.data.images.decoding import FAINTEST, decoded, opaque
 
 Layout = Literal["drawing", "photo"]
 

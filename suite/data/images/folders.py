@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from suite.data.examples import Examples, Source
-from suite.data.layouts import Wanted, sample_rows
-from suite.data.pictures import is_picture, read, refuse_blank
-from suite.data.preparation import Preparation, prepare_all
+from suite.data.images.files import is_picture, read, refuse_blank
+from suite.data.images.layouts import Wanted, sample_rows
+from suite.data.images.preparation import Preparation, prepare_all
 from suite.data.stored import MOST_IN_MEMORY, InMemory, Stored
 from suite.data.stored import files as stored_files
 from suite.errors import InputError
@@ -192,7 +192,7 @@ def _on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | N
 def _prepared(files: list[Path], preparation: Preparation, re_encoded: list[Path]) -> np.ndarray:
     """Reads and prepares pictures, `(files, height, width, channels)`, uint8.
 
-    Adds the files that `suite.data.pictures.read` had to encode anew to `re_encoded`.
+    Adds the files that `suite.data.images.files.read` had to encode anew to `re_encoded`.
     """
 
     def pixels() -> Iterable[np.ndarray]:

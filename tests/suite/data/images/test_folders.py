@@ -7,10 +7,10 @@ import PIL.Image
 import pytest
 
 from suite import InputError
-from suite.data.image_folders import read_folder
-from suite.data.layouts import Wanted
-from suite.data.pictures import read_picture
-from suite.data.preparation import Preparation
+from suite.data.images.files import read_picture
+from suite.data.images.folders import read_folder
+from suite.data.images.layouts import Wanted
+from suite.data.images.preparation import Preparation
 
 
 def letter(ground=255, ink=0, height=60, width=50):

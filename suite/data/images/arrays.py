@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.data.decoding import white_of, with_white
 from suite.data.examples import Examples, Source
-from suite.data.layouts import Wanted, sample_rows
-from suite.data.preparation import (
+from suite.data.images.decoding import white_of, with_white
+from suite.data.images.layouts import Wanted, sample_rows
+from suite.data.images.preparation import (
     Preparation,
     is_bright_on_black,
     prepare_all,

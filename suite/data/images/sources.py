@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from suite.data import sources
-from suite.data.decoding import scaled_to_bytes
-from suite.data.digits import embedded_digits
 from suite.data.examples import Examples, Source
-from suite.data.image_arrays import completed, prepared_array, read_npz
-from suite.data.image_folders import read_folder
-from suite.data.layouts import SAMPLE, Wanted, sample_rows
-from suite.data.preparation import (
+from suite.data.images.arrays import completed, prepared_array, read_npz
+from suite.data.images.decoding import scaled_to_bytes
+from suite.data.images.digits import embedded_digits
+from suite.data.images.folders import read_folder
+from suite.data.images.layouts import SAMPLE, Wanted, sample_rows
+from suite.data.images.preparation import (
     Layout,
     Preparation,
     is_bright_on_black,

@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from suite import InputError
-from suite.data.pictures import encoded, read, read_picture, write_picture
-from suite.data.preparation import Preparation
+from suite.data.images.files import encoded, read, read_picture, write_picture
+from suite.data.images.preparation import Preparation
 
 DIGIT = Preparation()
 

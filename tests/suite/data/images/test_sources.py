@@ -6,8 +6,8 @@ import tensorflow_datasets as tfds
 from suite import InputError, Run
 from suite.data import sources
 from suite.data.examples import Examples, Source
-from suite.data.image_sources import load_pictures
-from suite.data.preparation import Preparation
+from suite.data.images.preparation import Preparation
+from suite.data.images.sources import load_pictures
 
 
 def prepare(name, shape, splits, folder, labels=("cat", "dog")):

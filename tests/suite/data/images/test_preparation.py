@@ -8,9 +8,9 @@ import tensorflow as tf
 from scipy.ndimage import rotate
 
 from suite import metrics
-from suite.data.digits import embedded_digits
-from suite.data.pictures import read_picture
-from suite.data.preparation import Preparation, prepare_all
+from suite.data.images.digits import embedded_digits
+from suite.data.images.files import read_picture
+from suite.data.images.preparation import Preparation, prepare_all
 
 COUNT = 300
 SIDE = 150

@@ -1,7 +1,12 @@
 import numpy as np
 import tensorflow as tf
 
-from suite.data.augmentation import combined, random_affine, random_crop, random_horizontal_flip
+from suite.data.images.augmentation import (
+    combined,
+    random_affine,
+    random_crop,
+    random_horizontal_flip,
+)
 
 
 def images(count=64, size=28):

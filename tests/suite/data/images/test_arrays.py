@@ -6,12 +6,12 @@ import PIL.Image
 import pytest
 
 from suite import InputError
-from suite.data.digits import embedded_digits
 from suite.data.examples import Examples, Source
-from suite.data.image_arrays import completed, read_npz
-from suite.data.layouts import Wanted
-from suite.data.pictures import read_picture
-from suite.data.preparation import Preparation
+from suite.data.images.arrays import completed, read_npz
+from suite.data.images.digits import embedded_digits
+from suite.data.images.files import read_picture
+from suite.data.images.layouts import Wanted
+from suite.data.images.preparation import Preparation
 
 
 def noise(count=30, shape=(28, 28), high=256, dtype=np.uint8):

@@ -6,7 +6,7 @@ import PIL.ImageOps
 import pytest
 import tensorflow as tf
 
-from suite.data.decoding import decoded
+from suite.data.images.decoding import decoded
 
 
 def picture():

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from suite.data.decoding import FAINTEST, opaque
-from suite.data.preparation import (
+from suite.data.images.decoding import FAINTEST, opaque
+from suite.data.images.preparation import (
     EDGE,
     EDGES,
     Layout,

@@ -16,8 +16,8 @@ import PIL.features
 import PIL.Image
 import tensorflow as tf
 
-from suite.data.decoding import decoded, scaled_to_bytes, upright
-from suite.data.preparation import Preparation
+from suite.data.images.decoding import decoded, scaled_to_bytes, upright
+from suite.data.images.preparation import Preparation
 from suite.errors import InputError
 from suite.files import write_whole
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import Examples, Source
-from suite.data.preparation import Preparation
+from suite.data.images.preparation import Preparation
 
 SIZE = 28
 INK_SIZE = 20  # MNIST fits the ink of a digit into 20 x 20 pixels

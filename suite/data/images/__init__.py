@@ -1,0 +1,1 @@
+"""Pictures: files, decoding, what makes a model's input of them, and where they come from."""

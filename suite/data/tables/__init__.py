@@ -1,0 +1,1 @@
+"""Small tables: CSV files, columns in memory and prepared datasets as features and classes."""
