@@ -19,7 +19,8 @@ from suite import App, Run, checked, settings
 from suite.app import Fitted
 from suite.cli import main
 from suite.data import Data, Examples, supervised
-from suite.data.tables.sources import Categories, Missing, TablePreparation, load_table
+from suite.data.tables.preparation import TablePreparation
+from suite.data.tables.sources import Categories, Missing, load_table
 from suite.export.endpoints import Endpoint, classifier, named_classes
 from suite.export.exported import Exports
 from suite.figures import classes

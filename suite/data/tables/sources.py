@@ -5,17 +5,11 @@ or from TensorFlow Datasets. Every column of numbers becomes one feature, and ev
 one feature for each category. `TablePreparation` converts the cells, in training and in the export.
 """
 
-import codecs
-import csv
 import dataclasses
-import io
-import itertools
-import keyword
 import logging
 import math
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +18,9 @@ import tensorflow as tf
 
 from suite.data import sources
 from suite.data.examples import Examples, Source
+from suite.data.tables.cells import LARGEST, listed, number_in, stripped, warn_left_out
+from suite.data.tables.csv_files import is_index, read_csv
+from suite.data.tables.preparation import Column, TablePreparation, of_numbers
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,148 +32,12 @@ Missing = Literal["refuse", "fill", "drop"]
 Categories = Literal["one_hot", "refuse"]
 
 SPLITS = ("train", "validation", "test")
-LARGEST = 1e15  # largest number in a cell, whose square is far from the limit of float32
 MOST_CATEGORIES = 100  # in a column; more are names or sentences, not categories
 FEW_CLASSES = 10  # so many different values are classes even if every row has another one
-ENOUGH_ROWS = 20  # from which a column of distinct values is taken for an index of the rows
 EMBEDDED = ("iris", "wine", "breast_cancer")  # in scikit-learn
 IRIS_FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 IRIS_SPECIES = ("setosa", "versicolor", "virginica")
-DELIMITERS = "\t;|,"  # first those that are rarer in texts and numbers
-DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$")
-DECIMAL_POINT = re.compile(r"^[+-]?\d+\.\d+(?:[eE][+-]?\d+)?$")
 LABEL_NAMES = frozenset({"label", "labels", "class", "target", "species", "y"})
-INDEX_NAME = re.compile(r"Unnamed: ?\d+|[Ii]ndex|[Rr]ow|#|(.*[^a-z])?id|.*I[dD]")
-# What pandas, R, spreadsheets and UCI's archive write for missing values. `None` and `Na` are not
-# among them: they can be words.
-MISSING_CELLS = frozenset(
-    {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "?"}
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of a table, and the conversion of its cells to features.
-
-    Args:
-        name: Name in the header.
-        categories: The texts in the column, in the order of their features; None for numbers.
-        fill: Number that replaces missing ones; None if they stay NaN. A missing text belongs to no
-            category.
-    """
-
-    name: str
-    categories: tuple[str, ...] | None = None
-    fill: float | None = None
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The name of the column; for texts `name=category`, for every category."""
-        if self.categories is None:
-            return (self.name,)
-        return tuple(f"{self.name}={category}" for category in self.categories)
-
-    def features(self, cells: tf.Tensor) -> tf.Tensor:
-        """Converts cells `(batch,)`, numbers or strings, to `(batch, features)`, float32."""
-        if self.categories is not None:
-            texts = tf.strings.strip(cells)[:, None]
-            return tf.cast(tf.equal(texts, tf.constant(self.categories)[None]), tf.float32)
-        numbers = tf.cast(cells, tf.float32)[:, None]
-        if self.fill is None:
-            return numbers
-        return tf.where(tf.math.is_nan(numbers), tf.constant(self.fill, tf.float32), numbers)
-
-
-@dataclasses.dataclass(frozen=True)
-class TablePreparation:
-    """Converts the cells of rows to features, with TensorFlow ops only, so that it can be exported.
-
-    Numbers do not change. A text becomes one feature for every category of its column: 1 for the
-    category that it is, and 0 for the others. A text that is not in the training data belongs to no
-    category.
-
-    Args:
-        columns: The columns, in the order of their features.
-    """
-
-    columns: tuple[Column, ...]
-
-    @classmethod
-    def recorded(cls, record: Mapping[str, Any]) -> "TablePreparation":
-        """Makes a preparation of its record in a report or an export."""
-        columns = (
-            {**column, "categories": column["categories"] and tuple(column["categories"])}
-            for column in record["columns"]
-        )
-        return cls(tuple(Column(**column) for column in columns))
-
-    @classmethod
-    def of_export(cls, metadata: Mapping[str, Any]) -> "TablePreparation":
-        """The preparation in the metadata of an exported model; if there is none, of numbers."""
-        if record := metadata.get("notes", {}).get("preparation"):
-            return cls.recorded(record)
-        return _of_numbers(metadata["feature_names"])
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The name of every feature."""
-        return tuple(name for column in self.columns for name in column.feature_names)
-
-    @property
-    def inputs(self) -> tuple[tf.TensorSpec, ...]:
-        """The input of every column in a signature: cells `(batch,)`, float32 or string.
-
-        Its name is that of the column, with underscores for all but ASCII letters and digits. If
-        that is no valid name, a keyword of Python such as `class`, or the same as that of another
-        column, the input is named by its place: `column_1` for the first.
-        """
-        names = [re.sub(r"\W", "_", column.name, flags=re.ASCII) for column in self.columns]
-        counts = Counter(name.casefold() for name in names)
-        for place, name in enumerate(names):
-            usable = re.match(r"(?!column_\d+$|self$)[a-z]", name, re.IGNORECASE)
-            if not usable or counts[name.casefold()] > 1 or keyword.iskeyword(name):
-                names[place] = f"column_{place + 1}"
-        return tuple(
-            tf.TensorSpec((None,), tf.float32 if column.categories is None else tf.string, name)
-            for name, column in zip(names, self.columns, strict=True)
-        )
-
-    def features_of_row(self, cells: Sequence[str]) -> np.ndarray:
-        """The model's input `(1, features)` for one row as a user types it, in order of columns.
-
-        Raises:
-            InputError: There are more or fewer cells than columns, or one is no number where it
-                must be one.
-        """
-        names = [column.name for column in self.columns]
-        if len(cells) != len(names):
-            raise InputError(
-                f"a row must have {len(names)} values ({', '.join(names)})", len(cells)
-            )
-        tensors = {}
-        for column, cell in zip(self.columns, cells, strict=True):
-            text = cell.strip()
-            if column.categories is None:
-                number = _number(text)
-                missing = text in MISSING_CELLS and column.fill is not None
-                if not (missing or abs(number) <= LARGEST):
-                    raise InputError(f"{column.name} must be a number", repr(cell))
-                tensors[column.name] = tf.constant([number], tf.float32)
-            else:
-                tensors[column.name] = tf.constant([text])
-        return self.features(tensors).numpy()
-
-    def features(self, cells: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Converts the cells of a batch of rows to the model's input.
-
-        Args:
-            cells: Cells `(batch,)` by the name of the column: float32, NaN if a number is missing,
-                or string, empty if a text is missing.
-
-        Returns:
-            `(batch, features)`, float32.
-        """
-        return tf.concat([column.features(cells[column.name]) for column in self.columns], axis=1)
 
 
 def load_table(
@@ -233,13 +94,8 @@ def _embedded(dataset: str) -> Source:
         train=Examples(bunch.data.astype(np.float32), bunch.target.astype(np.int32)),
         class_names=tuple(str(name) for name in bunch.target_names),
         feature_names=names,
-        preparation=_of_numbers(names),
+        preparation=of_numbers(names),
     )
-
-
-def _of_numbers(names: Sequence[str]) -> TablePreparation:
-    """The preparation of a table without texts and without missing cells."""
-    return TablePreparation(tuple(Column(name=name) for name in names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -320,22 +176,22 @@ class _Reading:
             train=Examples(inputs.astype(np.float32), targets.astype(np.int32)),
             class_names=IRIS_SPECIES,
             feature_names=IRIS_FEATURES,
-            preparation=_of_numbers(IRIS_FEATURES),
+            preparation=of_numbers(IRIS_FEATURES),
         )
 
     def csv(self, path: Path) -> Source:
         """Reads a CSV file with a header."""
         name = str(path)
-        numbers, cells, notes = _read_csv(path)
+        numbers, cells, notes = read_csv(path)
         label = self._label_of(name, cells)
         labels = cells.pop(label)
         table = _Table(name=name, numbers=numbers, cells=cells, label=label, labels=labels)
         table = self._without_unwanted(table)
         if self.preparation is None and (
-            indices := [column for column, cells in table.cells.items() if _is_index(column, cells)]
+            indices := [column for column, cells in table.cells.items() if is_index(column, cells)]
         ):
             notes["index"] = ", ".join(indices)
-            _warn_left_out("columns that only number or name the rows", notes["index"], name)
+            warn_left_out("columns that only number or name the rows", notes["index"], name)
             table = table.without(indices)
         fields = self._fields({"train": table})
         return Source(name=name, notes={"label": label, **notes}, **fields)
@@ -377,9 +233,7 @@ class _Reading:
         names = list(columns)
         if self.label is not None:
             if self.label not in names:
-                raise InputError(
-                    f"`label` must be a column of {name}: {_listed(names)}", self.label
-                )
+                raise InputError(f"`label` must be a column of {name}: {listed(names)}", self.label)
             return self.label
         known = [column for column in names if column.casefold() in LABEL_NAMES]
         if len(known) != 1 or known[0] == names[-1]:
@@ -393,13 +247,13 @@ class _Reading:
             names = [column.name for column in self.preparation.columns]
             if not set(names) <= table.cells.keys():
                 raise InputError(
-                    f"{table.name} must have the columns {_listed(names)}", _listed(table.cells)
+                    f"{table.name} must have the columns {listed(names)}", listed(table.cells)
                 )
             return dataclasses.replace(table, cells={name: table.cells[name] for name in names})
         for name in self.leave_out:
             if name not in table.cells:
                 raise InputError(
-                    f"`leave_out` must be features of {table.name}: {_listed(table.cells)}", name
+                    f"`leave_out` must be features of {table.name}: {listed(table.cells)}", name
                 )
         return table.without(self.leave_out)
 
@@ -423,7 +277,7 @@ class _Reading:
             targets = np.asarray([index[label] for label in table.labels], np.int32)
             fields[split] = Examples(features, targets[kept])
             if dropped := len(targets) - len(kept):
-                _warn_left_out("rows with missing cells", dropped, table.name)
+                warn_left_out("rows with missing cells", dropped, table.name)
             if split == "train" and known and known.groups is not None:
                 fields["groups"] = known.groups[np.asarray(table.numbers)[kept]]
         return fields
@@ -445,7 +299,7 @@ class _Reading:
         if not present:
             raise InputError(f"{table.name}, column {name}, must have a cell that is not empty")
         # If at least half of the cells are numbers, a text among them is an error, no category.
-        if 2 * sum(math.isnan(_number(cell)) for cell in present) <= len(present):
+        if 2 * sum(math.isnan(number_in(cell)) for cell in present) <= len(present):
             mean = float(np.nanmean(_numbers(table, name), dtype=np.float64))
             return Column(name=name, fill=mean if self.missing == "fill" else None)
         texts = sorted(set(present))
@@ -478,8 +332,8 @@ class _Reading:
         names = [column.name for column in preparation.columns]
         if list(table.cells) != names:
             raise InputError(
-                f"{table.name} must have the columns of train: {_listed(names)}",
-                _listed(table.cells),
+                f"{table.name} must have the columns of train: {listed(names)}",
+                listed(table.cells),
             )
         complete = np.ones(len(table.numbers), bool)
         tensors = {}
@@ -500,175 +354,6 @@ class _Reading:
         if not len(kept):
             raise InputError(f"{table.name} must have a row without missing cells", "none")
         return preparation.features(tensors).numpy()[kept], kept
-
-
-def _read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any]]:
-    """Reads a CSV file.
-
-    Returns:
-        The number of every row as an editor counts lines; the cells by column; and notes for the
-        report.
-
-    Raises:
-        InputError: The file is no CSV file with a header, columns of different names, and the same
-            number of cells in every row.
-    """
-    if path.is_dir():
-        raise InputError("`data` must be a CSV file here", f"{path}, a folder")
-    text, encoding = _decoded(path)
-    delimiter, lines = _split(text)
-    if len(lines) < 2 or len(lines[0][1]) < 2:
-        raise InputError(
-            f"{path} must have a header of features and a label, and rows below it",
-            f"{len(lines)} lines",
-        )
-    (_, header), *rows = lines
-    header = [" ".join(name.split()) or f"Unnamed: {place}" for place, name in enumerate(header)]
-    _check_header(path, header)
-    for number, row in rows:
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}, row {number}, must have {len(header)} columns ({_listed(header)})",
-                len(row),
-            )
-    cells = {name: [_stripped(row[place]) for _, row in rows] for place, name in enumerate(header)}
-    notes: dict[str, Any] = {}
-    if encoding is not None:
-        notes["encoding"] = encoding
-        log.warning("%s: read as %s; if that is wrong, save it as UTF-8.", path, encoding)
-    if delimiter != "," and _has_decimal_commas(cells):
-        notes["decimal"] = ","
-        log.warning("%s: commas in numbers are taken for decimal points.", path)
-        cells = {
-            name: [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in column]
-            for name, column in cells.items()
-        }
-    # A delimiter at the end of every row makes an empty column.
-    if empty := [name for name, column in cells.items() if not any(column)]:
-        notes["empty"] = ", ".join(empty)
-        _warn_left_out("empty columns", notes["empty"], str(path))
-        cells = {name: column for name, column in cells.items() if name not in empty}
-    if len(cells) < 2:
-        raise InputError(
-            f"{path} must have a column of features and one of labels", _listed(cells) or "none"
-        )
-    return [number for number, _ in rows], cells, notes
-
-
-def _has_decimal_commas(cells: Mapping[str, Sequence[str]]) -> bool:
-    """Whether numbers are written as 1,5; if there are points, too, commas separate thousands."""
-    texts = list(itertools.chain.from_iterable(cells.values()))
-    commas, points = (any(map(number.match, texts)) for number in (DECIMAL_COMMA, DECIMAL_POINT))
-    return commas and not points
-
-
-def _decoded(path: Path) -> tuple[str, str | None]:
-    """The text of a file, and its encoding if that was guessed, or else None.
-
-    Raises:
-        InputError: The file cannot be read, or is no text.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError:
-        raise InputError("`data` must be a CSV file", f"{path}, unreadable") from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text, guess = _text(content, "utf-16"), None
-    elif (text := _text(content, "utf-8-sig")) is not None:
-        guess = None
-    else:
-        texts = {guess: _text(content, guess) for guess in _guesses(content)}
-        guess, text = next(((g, t) for g, t in texts.items() if t is not None), (None, None))
-    if text is None or "\0" in text:
-        raise InputError(
-            "`data` must be a CSV file in UTF-8, UTF-16, Shift-JIS (cp932) or cp1252",
-            f"{path}, unreadable as one",
-        )
-    return text, guess
-
-
-def _guesses(content: bytes) -> list[str]:
-    """Western and Japanese encodings that a text without Unicode may have, the likeliest first."""
-    from charset_normalizer import from_bytes
-
-    # Lines of ASCII only give no evidence about the encoding.
-    lines = b"\n".join(sorted({line for line in content.splitlines() if not line.isascii()}))
-    matches = from_bytes(lines, cp_isolation=["cp932", "cp1252"], threshold=1.0)
-    ordered = sorted(matches, key=lambda match: (match.chaos, match.encoding != "cp1252"))
-    # A short text may have no match. Then cp932 is tried first, which cannot decode all bytes.
-    return [*(match.encoding for match in ordered), "cp932", "cp1252"]
-
-
-def _text(content: bytes, encoding: str) -> str | None:
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-
-
-def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
-    """Finds the delimiter of a CSV text, and splits its lines.
-
-    The delimiter is the one by which most rows have as many cells as the header, and the header
-    more than one; among equals it is the one with the most cells.
-
-    Returns:
-        The delimiter; and the rows that are not blank, as pairs of line number and cells.
-    """
-
-    def rows(delimiter: str) -> list[tuple[int, list[str]]]:
-        reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
-        )
-        try:
-            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-        except csv.Error:  # a cell is too long, because this is not the delimiter
-            return []
-
-    def agreement(rows: list[tuple[int, list[str]]]) -> tuple[float, int]:
-        width = len(rows[0][1]) if rows else 0
-        return (sum(len(row) == width for _, row in rows) if width > 1 else 0), width
-
-    candidates = {delimiter: rows(delimiter) for delimiter in DELIMITERS}
-    return max(candidates.items(), key=lambda candidate: agreement(candidate[1]))
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    """Refuses a first row that is no header, and ambiguous names.
-
-    Raises:
-        InputError: Names are numbers, occur twice or cannot be printed.
-    """
-    numbers = [_number(name) for name in header if not math.isnan(_number(name))]
-    # Columns may be named by consecutive numbers, such as years.
-    if numbers and (len(numbers) == 1 or not _consecutive(numbers)):
-        raise InputError(f"{path} must begin with a header of column names", header)
-    for name, count in Counter(header).items():
-        if count > 1:
-            raise InputError(
-                f"{path} must have columns of different names", f"{count} columns named {name}"
-            )
-        if not name.isprintable():
-            raise InputError(f"{path} must have printable column names", repr(name))
-
-
-def _is_index(name: str, cells: Sequence[str]) -> bool:
-    """Whether a column only numbers or names the rows.
-
-    Such a column must not become a feature: in a sorted file the number of a row predicts its
-    class, but nothing about new rows.
-    """
-    if len(set(cells)) < len(cells):
-        return False
-    numbers = [_number(cell) for cell in cells]
-    texts = all(map(math.isnan, numbers))
-    if INDEX_NAME.fullmatch(name):
-        return texts or all(number.is_integer() for number in numbers)
-    return len(cells) >= ENOUGH_ROWS and (texts or _consecutive(numbers))
-
-
-def _consecutive(numbers: Sequence[float]) -> bool:
-    return all(later - earlier == 1 for earlier, later in itertools.pairwise(numbers))
 
 
 def _columns(name: str, inputs: Any, feature_names: Sequence[str]) -> dict[str, list[str]]:
@@ -703,22 +388,16 @@ def _texts(name: str, column: str, values: Any) -> list[str]:
     if array.ndim != 1:
         raise InputError(f"{name}, {column}, must be one value a row", f"shape {array.shape}")
     return [
-        _stripped(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
+        stripped(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
         for value in ("" if value is None else value for value in array.tolist())
     ]
-
-
-def _stripped(cell: str) -> str:
-    """A cell without surrounding blanks; empty if it is one of `MISSING_CELLS`."""
-    cell = cell.strip()
-    return "" if cell in MISSING_CELLS else cell
 
 
 def _labelled(table: _Table) -> _Table:
     """The table without the rows that have no label, whose number is logged."""
     rows = np.flatnonzero([bool(label) for label in table.labels])
     if missing := len(table.labels) - len(rows):
-        _warn_left_out("rows without a label", missing, table.name)
+        warn_left_out("rows without a label", missing, table.name)
     return table.rows(rows)
 
 
@@ -748,7 +427,7 @@ def _classes(
             )
         return class_names, index
     if not _are_classes(labels):
-        others = _listed(
+        others = listed(
             name for name, cells in table.cells.items() if _are_classes(list(filter(None, cells)))
         )
         raise InputError(
@@ -758,13 +437,13 @@ def _classes(
             f"{len(labels)} rows, such as {labels[0]}",
         )
     names = {label: label for label in labels}
-    numeric = not any(math.isnan(_number(label)) for label in names)
+    numeric = not any(math.isnan(number_in(label)) for label in names)
     if numeric and any("." in label for label in names):  # 1.0 and 1 are one class
         names = {label: str(int(float(label))) for label in names}
     ordered = sorted(set(names.values()), key=lambda name: (numeric and float(name), name))
     if len(ordered) < 2:
         raise InputError(
-            f"{table.name} must have two classes or more in {table.label}", _listed(ordered)
+            f"{table.name} must have two classes or more in {table.label}", listed(ordered)
         )
     return tuple(ordered), {label: ordered.index(name) for label, name in names.items()}
 
@@ -772,7 +451,7 @@ def _classes(
 def _are_classes(labels: Sequence[str]) -> bool:
     """Whether values look like classes rather than measurements, names or sentences."""
     counts = Counter(labels)
-    numbers = [_number(label) for label in counts]
+    numbers = [number_in(label) for label in counts]
     if any(map(math.isnan, numbers)):
         return len(counts) <= max(FEW_CLASSES, len(labels) / 2)
     whole = all(number.is_integer() for number in numbers)
@@ -787,7 +466,7 @@ def _numbers(table: _Table, name: str) -> np.ndarray:
         InputError: A cell is no number, or too large a number.
     """
     cells = table.cells[name]
-    numbers = np.asarray([_number(cell) for cell in cells])
+    numbers = np.asarray([number_in(cell) for cell in cells])
     for row, (cell, number) in enumerate(zip(cells, numbers, strict=True)):
         if cell and not abs(number) <= LARGEST:
             raise InputError(
@@ -796,21 +475,3 @@ def _numbers(table: _Table, name: str) -> np.ndarray:
                 repr(cell),
             )
     return numbers.astype(np.float32)
-
-
-def _number(cell: str) -> float:
-    """The number in a cell; NaN if there is none."""
-    try:
-        return float("nan" if "_" in cell else cell)
-    except ValueError:
-        return float("nan")
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Names in one line: at most the first 20."""
-    names = list(names)
-    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-
-
-def _warn_left_out(what: str, which: Any, name: str) -> None:
-    log.warning("%s: %s are left out: %s.", name, what, which)

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from suite.data.examples import Examples, Source
-from suite.data.tables.sources import Column, TablePreparation, load_table
+from suite.data.tables.preparation import Column, TablePreparation
+from suite.data.tables.sources import load_table
 from suite.errors import InputError
 from suite.run import Run
 

@@ -1,0 +1,193 @@
+"""CSV files as spreadsheets, pandas and R write them: encoding, delimiter, header and cells."""
+
+import codecs
+import csv
+import io
+import itertools
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from suite.data.tables.cells import listed, number_in, stripped, warn_left_out
+from suite.errors import InputError
+
+log = logging.getLogger(__name__)
+
+ENOUGH_ROWS = 20  # from which a column of distinct values is taken for an index of the rows
+DELIMITERS = "\t;|,"  # first those that are rarer in texts and numbers
+DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$")
+DECIMAL_POINT = re.compile(r"^[+-]?\d+\.\d+(?:[eE][+-]?\d+)?$")
+INDEX_NAME = re.compile(r"Unnamed: ?\d+|[Ii]ndex|[Rr]ow|#|(.*[^a-z])?id|.*I[dD]")
+
+
+def read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any]]:
+    """Reads a CSV file.
+
+    Returns:
+        The number of every row as an editor counts lines; the cells by column; and notes for the
+        report.
+
+    Raises:
+        InputError: The file is no CSV file with a header, columns of different names, and the same
+            number of cells in every row.
+    """
+    if path.is_dir():
+        raise InputError("`data` must be a CSV file here", f"{path}, a folder")
+    text, encoding = _decoded(path)
+    delimiter, lines = _split(text)
+    if len(lines) < 2 or len(lines[0][1]) < 2:
+        raise InputError(
+            f"{path} must have a header of features and a label, and rows below it",
+            f"{len(lines)} lines",
+        )
+    (_, header), *rows = lines
+    header = [" ".join(name.split()) or f"Unnamed: {place}" for place, name in enumerate(header)]
+    _check_header(path, header)
+    for number, row in rows:
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, row {number}, must have {len(header)} columns ({listed(header)})",
+                len(row),
+            )
+    cells = {name: [stripped(row[place]) for _, row in rows] for place, name in enumerate(header)}
+    notes: dict[str, Any] = {}
+    if encoding is not None:
+        notes["encoding"] = encoding
+        log.warning("%s: read as %s; if that is wrong, save it as UTF-8.", path, encoding)
+    if delimiter != "," and _has_decimal_commas(cells):
+        notes["decimal"] = ","
+        log.warning("%s: commas in numbers are taken for decimal points.", path)
+        cells = {
+            name: [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in column]
+            for name, column in cells.items()
+        }
+    # A delimiter at the end of every row makes an empty column.
+    if empty := [name for name, column in cells.items() if not any(column)]:
+        notes["empty"] = ", ".join(empty)
+        warn_left_out("empty columns", notes["empty"], str(path))
+        cells = {name: column for name, column in cells.items() if name not in empty}
+    if len(cells) < 2:
+        raise InputError(
+            f"{path} must have a column of features and one of labels", listed(cells) or "none"
+        )
+    return [number for number, _ in rows], cells, notes
+
+
+def _has_decimal_commas(cells: Mapping[str, Sequence[str]]) -> bool:
+    """Whether numbers are written as 1,5; if there are points, too, commas separate thousands."""
+    texts = list(itertools.chain.from_iterable(cells.values()))
+    commas, points = (any(map(number.match, texts)) for number in (DECIMAL_COMMA, DECIMAL_POINT))
+    return commas and not points
+
+
+def _decoded(path: Path) -> tuple[str, str | None]:
+    """The text of a file, and its encoding if that was guessed, or else None.
+
+    Raises:
+        InputError: The file cannot be read, or is no text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise InputError("`data` must be a CSV file", f"{path}, unreadable") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text, guess = _text(content, "utf-16"), None
+    elif (text := _text(content, "utf-8-sig")) is not None:
+        guess = None
+    else:
+        texts = {guess: _text(content, guess) for guess in _guesses(content)}
+        guess, text = next(((g, t) for g, t in texts.items() if t is not None), (None, None))
+    if text is None or "\0" in text:
+        raise InputError(
+            "`data` must be a CSV file in UTF-8, UTF-16, Shift-JIS (cp932) or cp1252",
+            f"{path}, unreadable as one",
+        )
+    return text, guess
+
+
+def _guesses(content: bytes) -> list[str]:
+    """Western and Japanese encodings that a text without Unicode may have, the likeliest first."""
+    from charset_normalizer import from_bytes
+
+    # Lines of ASCII only give no evidence about the encoding.
+    lines = b"\n".join(sorted({line for line in content.splitlines() if not line.isascii()}))
+    matches = from_bytes(lines, cp_isolation=["cp932", "cp1252"], threshold=1.0)
+    ordered = sorted(matches, key=lambda match: (match.chaos, match.encoding != "cp1252"))
+    # A short text may have no match. Then cp932 is tried first, which cannot decode all bytes.
+    return [*(match.encoding for match in ordered), "cp932", "cp1252"]
+
+
+def _text(content: bytes, encoding: str) -> str | None:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
+    """Finds the delimiter of a CSV text, and splits its lines.
+
+    The delimiter is the one by which most rows have as many cells as the header, and the header
+    more than one; among equals it is the one with the most cells.
+
+    Returns:
+        The delimiter; and the rows that are not blank, as pairs of line number and cells.
+    """
+
+    def rows(delimiter: str) -> list[tuple[int, list[str]]]:
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+        )
+        try:
+            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        except csv.Error:  # a cell is too long, because this is not the delimiter
+            return []
+
+    def agreement(rows: list[tuple[int, list[str]]]) -> tuple[float, int]:
+        width = len(rows[0][1]) if rows else 0
+        return (sum(len(row) == width for _, row in rows) if width > 1 else 0), width
+
+    candidates = {delimiter: rows(delimiter) for delimiter in DELIMITERS}
+    return max(candidates.items(), key=lambda candidate: agreement(candidate[1]))
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    """Refuses a first row that is no header, and ambiguous names.
+
+    Raises:
+        InputError: Names are numbers, occur twice or cannot be printed.
+    """
+    numbers = [number_in(name) for name in header if not math.isnan(number_in(name))]
+    # Columns may be named by consecutive numbers, such as years.
+    if numbers and (len(numbers) == 1 or not _consecutive(numbers)):
+        raise InputError(f"{path} must begin with a header of column names", header)
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise InputError(
+                f"{path} must have columns of different names", f"{count} columns named {name}"
+            )
+        if not name.isprintable():
+            raise InputError(f"{path} must have printable column names", repr(name))
+
+
+def is_index(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column only numbers or names the rows.
+
+    Such a column must not become a feature: in a sorted file the number of a row predicts its
+    class, but nothing about new rows.
+    """
+    if len(set(cells)) < len(cells):
+        return False
+    numbers = [number_in(cell) for cell in cells]
+    texts = all(map(math.isnan, numbers))
+    if INDEX_NAME.fullmatch(name):
+        return texts or all(number.is_integer() for number in numbers)
+    return len(cells) >= ENOUGH_ROWS and (texts or _consecutive(numbers))
+
+
+def _consecutive(numbers: Sequence[float]) -> bool:
+    return all(later - earlier == 1 for earlier, later in itertools.pairwise(numbers))
