@@ -21,11 +21,15 @@ from suite.tasks.image_generation import (
 from suite.trainers.latents import sample_latents
 
 
+def decoder(channels=1):
+    latent = keras.Input((3,), name="latent")
+    pixels = layers.Dense(16 * channels, activation="sigmoid")(latent) * 255
+    return keras.Model(latent, {"image": layers.Reshape((4, 4, channels))(pixels)})
+
+
 @pytest.fixture
 def decode():
-    latent = keras.Input((3,), name="latent")
-    image = layers.Reshape((4, 4, 1))(layers.Dense(16, activation="sigmoid")(latent) * 255)
-    return keras.Model(latent, {"image": image})
+    return decoder()
 
 
 def test_the_endpoint_draws_what_the_decoder_makes_of_latents(decode):
@@ -112,6 +116,24 @@ def test_every_epoch_adds_a_frame(decode, tmp_path):
     assert len(list((tmp_path / "samples").iterdir())) == 3  # nothing half-written beside them
     with PIL.Image.open(tmp_path / "figures" / "training.gif") as animation:
         assert animation.n_frames == 3
+
+
+def test_an_animation_in_colour_has_the_size_of_its_pictures(tmp_path):
+    callback = EpochSamples(decoder(channels=3), tmp_path)
+
+    for epoch in range(2):
+        weights = callback.decoder.get_weights()
+        callback.decoder.set_weights([array + epoch for array in weights])
+        callback.on_epoch_end(epoch)
+    callback.on_train_end()
+
+    [first, _] = sorted((tmp_path / "samples").iterdir())
+    with (
+        PIL.Image.open(first) as picture,
+        PIL.Image.open(tmp_path / "figures" / "training.gif") as animation,
+    ):
+        assert animation.size == picture.size
+        assert animation.n_frames == 2
 
 
 def test_no_epoch_no_animation(decode, tmp_path):
