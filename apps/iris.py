@@ -210,10 +210,10 @@ def predict(app: App, *values: str, exports: Exports = Exports()) -> None:
             iris sepal length, sepal width, petal length and petal width, in centimetres.
     """
     exported = exports.open(app.name)
-    preparation = TablePreparation.of_export(exported.metadata("feature_names"))
-    outputs = exported.call(preparation.features_of_row(values))
-    probability = outputs["probabilities"][0, outputs["label"][0]]
-    print(f"{outputs['name'][0].decode()} ({probability:.1%})")
+    metadata = exported.metadata("feature_names", "class_names")
+    outputs = exported.call(TablePreparation.of_export(metadata).features_of_row(values))
+    label = outputs["label"][0]
+    print(f"{metadata['class_names'][label]} ({outputs['probabilities'][0, label]:.1%})")
 
 
 app = App(
