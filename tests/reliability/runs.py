@@ -3,7 +3,6 @@
 import json
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import tensorflow as tf
 from suite.app import load_app
 from suite.export.versions import versions
 from suite.training.state import PROGRESS, states
+from tests.forks import Fork
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300  # seconds
@@ -39,27 +39,21 @@ class SmallRun:
         for knob, value in {**load_app(name).tiny, "epochs": EPOCHS}.items():
             self.flags += _typed(knob.replace("_", "-"), value)
 
-    def start(self, *flags: str, **options: object) -> subprocess.Popen:
+    def start(self, *flags: str, setup: Callable[[], object] | None = None) -> Fork:
         """Starts a process that trains.
 
         Args:
             flags: More flags of the application.
-            options: Of `subprocess.Popen`.
+            setup: Is called in the process first.
         """
         self.folder.mkdir(exist_ok=True)
         folders = ["--run-dir", str(self.run_dir), "--export-dir", str(self.exports)]
-        with self.output_path.open("a") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"apps.{self.name}", *self.flags, *folders, *flags],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                **options,
-            )
+        arguments = [*self.flags, *folders, *flags]
+        return Fork(f"apps.{self.name}", arguments, self.output_path, ROOT, setup)
 
-    def finish(self, *flags: str, **options: object) -> int:
+    def finish(self, *flags: str, setup: Callable[[], object] | None = None) -> int:
         """Trains in a process to the end, and returns its exit code."""
-        return wait_for(self.start(*flags, **options))
+        return wait_for(self.start(*flags, setup=setup))
 
     @property
     def output(self) -> str:
@@ -143,9 +137,7 @@ def _times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
 
 
-def disturb(
-    run: SmallRun, process: subprocess.Popen, moment: str, chance: random.Random, number: int
-) -> None:
+def disturb(run: SmallRun, process: Fork, moment: str, chance: random.Random, number: int) -> None:
     """Sends a signal in the middle of a moment, and waits for the end of the process.
 
     Args:
@@ -164,7 +156,7 @@ def disturb(
     wait_for(process)
 
 
-def wait_for(process: subprocess.Popen) -> int:
+def wait_for(process: Fork) -> int:
     """Waits for a process, and returns its exit code; a process that hangs is killed."""
     try:
         return process.wait(TIMEOUT)

@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import subprocess
+from functools import partial
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_quota(name, undisturbed, tmp_path):
     largest = max(path.stat().st_size for path in undisturbed(name).states)
     limit = (largest // 2, resource.RLIM_INFINITY)
 
-    code = run.finish(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    code = run.finish(setup=partial(resource.setrlimit, resource.RLIMIT_FSIZE, limit))
 
     assert code == 1, run.output
     assert_full_disk_is_reported(run)
