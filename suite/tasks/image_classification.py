@@ -28,13 +28,13 @@ from suite.tasks import pictures
 from suite.trainers.schedules import one_cycle
 
 # Height and width may be None for a network that pools over the whole image.
-ImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
+AnyImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
 Pooling = Literal["avg", "max"]
 
 
 @settings
 class Config(pictures.Config):
-    """The training recipe of an image classifier.
+    """The settings of the training of an image classifier.
 
     Args:
         epochs: Passes over the training split; an epoch makes several passes over a small split.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tensorflow as tf
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PositiveInt
 
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
@@ -36,6 +36,7 @@ def _grey_or_colour(channels: int) -> int:
 
 # Not a Literal of numbers: a command line has only texts, which would not match.
 Channels = Annotated[int, AfterValidator(_grey_or_colour)]
+ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]  # height, width, channels
 
 
 @settings
