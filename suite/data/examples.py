@@ -21,6 +21,8 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
+SPLITS = ("train", "validation", "test")
+
 # The held-out examples are the same for every seed of a run, so that runs can be compared.
 SPLIT_SEED = 0
 

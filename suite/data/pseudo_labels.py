@@ -58,7 +58,7 @@ def deskew(images: np.ndarray) -> np.ndarray:
     """Shears images until their strokes are upright, and centres them.
 
     Args:
-        images: `(n, height, width, channels)`, bright strokes on a dark ground.
+        images: `(n, height, width, channels)`, bright strokes on a dark background.
 
     Returns:
         Grey images `(n, height, width)`, float32, the means of the channels.

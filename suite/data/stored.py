@@ -374,7 +374,7 @@ def into_memory(source: Source, in_memory: InMemory) -> Source:
         return source
     size = sum(decoded_size(split) for split in stored.values())
     gigabytes, count = size / 2**30, sum(split.num_examples for split in stored.values())
-    if in_memory == "no" or (in_memory == "auto" and size > MOST_IN_MEMORY):
+    if stays_on_disk(in_memory, size):
         log.info(
             "%d examples are read from disk as they are needed: %.2g GiB decoded.", count, gigabytes
         )
@@ -382,6 +382,11 @@ def into_memory(source: Source, in_memory: InMemory) -> Source:
     log.info("%d examples are read into memory: %.2g GiB.", count, gigabytes)
     splits |= {name: split.in_memory() for name, split in stored.items()}
     return dataclasses.replace(source, **splits)
+
+
+def stays_on_disk(in_memory: InMemory, size: int) -> bool:
+    """Whether examples that take `size` bytes in memory, once decoded, are left on disk."""
+    return in_memory == "no" or (in_memory == "auto" and size > MOST_IN_MEMORY)
 
 
 def decoded_size(split: Split) -> int:

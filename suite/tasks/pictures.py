@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
-from suite.data.images.files import encoded, read_picture
+from suite.data.images.files import read_encoded, read_picture
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.errors import InputError
@@ -94,7 +94,7 @@ def load_data(
         raise InputError("`data` must have two classes or more", received)
 
     # So that a client of the raw signature can read what its arrays must be like.
-    notes = {**source.notes, "inputs": source.preparation.described}
+    notes = {**source.notes, "inputs": source.preparation.description}
     source = dataclasses.replace(source, notes=notes)
 
     def arguments(train: Split) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def read_files(
     if not files:
         raise InputError("there must be one image file or more", "none")
     for path in files:
-        encoded(path)  # refuses what is no picture, before a model is loaded
+        read_encoded(path)  # refuses what is no picture, before a model is loaded
     exported = exports.open(app.name)
     preparation = Preparation.of_export(exported.metadata())
     return exported, np.stack([read_picture(path, preparation) for path in files])
