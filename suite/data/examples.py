@@ -58,10 +58,10 @@ class Split(Protocol):
         """
 
     def parts(self) -> tuple[Any, ...]:
-        """`(inputs, targets)` as arrays, as Keras takes them, or `(inputs,)`."""
+        """`(inputs, targets)` as arrays, as `fit` takes them, or `(inputs,)`."""
 
     def in_memory(self) -> "Examples":
-        """The examples as arrays."""
+        """Reads the examples into memory, as arrays."""
 
     def digest(self) -> str:
         """SHA-256 that changes when the examples do."""
@@ -104,7 +104,7 @@ class Examples(NamedTuple):
         return gatherer(self.parts())
 
     def parts(self) -> tuple[Any, ...]:
-        """`(inputs, targets)` as Keras takes them, or `(inputs,)`."""
+        """`(inputs, targets)` as arrays, as `fit` takes them, or `(inputs,)`."""
         return tuple(self) if self.targets is not None else (self.inputs,)
 
     def in_memory(self) -> "Examples":

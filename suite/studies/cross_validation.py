@@ -186,7 +186,7 @@ class _Trainer:
             steps = trained_on.steps_per_epoch
             if (phase.name, steps) not in self.models:
                 compiled = (phase.compile or app.compile)(self.built, config, phase.epochs * steps)
-                compiled.steps_per_execution = steps_per_execution(steps, most=100)
+                compiled.steps_per_execution = steps_per_execution(steps, max_steps=100)
                 for optimizer in optimizers(compiled):
                     if not optimizer.built:
                         optimizer.build(compiled.trainable_variables)
