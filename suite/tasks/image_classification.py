@@ -105,7 +105,10 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` to `logits`, `probabilities`, `label`, `name`; `picture`: a file to them."""
+    """`serve`: `image` to `logits`, `probabilities`, `label` and `name`.
+
+    `picture`, if the source has a preparation: encoded pictures to the same outputs.
+    """
     [model] = fitted.networks.values()
     serve = named_classes(classifier(model), fitted.data.description.class_names)
     source = fitted.data.source
@@ -115,7 +118,11 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 
 
 def evaluate(fitted: Fitted) -> Metrics:
-    """Loss and accuracy on the test split, and the accuracy on every class."""
+    """Loss and accuracy on the test split.
+
+    `test_accuracy_by_class` has an accuracy by the name of the class, None for one without
+    examples.
+    """
     labels = fitted.data.splits["test"].targets
     correct = np.asarray(fitted.outputs()).argmax(axis=1) == labels
     names = fitted.data.description.class_names

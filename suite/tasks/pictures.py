@@ -41,7 +41,7 @@ ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]  # height, width, chan
 
 @settings
 class Config:
-    """The pictures of a training recipe.
+    """The settings that concern the images of a training: their source, size and batches.
 
     Args:
         batch_size: Images per optimizer step, over all replicas.
@@ -78,7 +78,7 @@ def load_data(
     The app's `build` gets the `input_shape`, and the `num_classes` of labelled pictures.
 
     Args:
-        config: The pictures of the recipe.
+        config: The settings of the images.
         run: The run, which decides where the pictures come from.
         labelled: Whether the pictures must have labels.
         relabel: Replaces the labels, as in `suite.data.supervised`.
@@ -116,7 +116,7 @@ def load_data(
 
 
 def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
-    """Makes an endpoint that takes `picture`, the bytes of image files, instead of arrays.
+    """Makes an endpoint that takes `picture` `(batch,)`, the bytes of image files, for arrays.
 
     Args:
         serve: The endpoint that takes images `(batch, height, width, channels)`.
@@ -134,7 +134,7 @@ def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
 def read_files(
     app: App, files: Sequence[Path], exports: Exports
 ) -> tuple[ExportedModel, np.ndarray]:
-    """Opens an exported model, and reads pictures as its inputs.
+    """Opens an exported model, and prepares picture files as its inputs.
 
     Returns:
         The model, and the pictures `(files, height, width, channels)`, uint8.
