@@ -56,13 +56,7 @@ def build_model(
     stages = convolutions * len(filters) if len(convolutions) == 1 else convolutions
     if len(stages) != len(filters):
         raise InputError(f"`convolutions` must be 1 or {len(filters)} numbers", convolutions)
-    smallest = min((side for side in input_shape[:2] if side), default=2 ** len(filters))
-    if smallest < 2 ** len(filters):
-        raise InputError(
-            f"`filters` must be of at most {smallest.bit_length() - 1} stages for images of "
-            f"{input_shape[0]} x {input_shape[1]}",
-            filters,
-        )
+    task.refuse_small_images(input_shape, len(filters), "filters", filters)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 255)(image)
     for width, count in zip(filters, stages, strict=True):

@@ -11,7 +11,7 @@ import keras
 from keras import layers, ops
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, checked
+from suite import App, checked
 from suite.cli import main
 from suite.knobs import Filters, NumClasses
 from suite.tasks import image_classification as task
@@ -62,13 +62,7 @@ def build_model(
         https://arxiv.org/abs/1512.03385
     """
     halvings = len(blocks) - 1 + 2 * (stem == "large")
-    smallest = min((side for side in input_shape[:2] if side), default=2**halvings)
-    if smallest < 2**halvings:
-        raise InputError(
-            f"`blocks` must be of at most {len(blocks) - halvings + smallest.bit_length() - 1} "
-            f"stages for images of {input_shape[0]} x {input_shape[1]}",
-            blocks,
-        )
+    task.refuse_small_images(input_shape, halvings, "blocks", blocks)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if stem == "large":

@@ -4,7 +4,7 @@ An application builds a network, and passes the functions of this module to its 
 `compile_model`, `endpoints`, `evaluate`, `draw` and the `COMMANDS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,6 +60,29 @@ def load_data(config: Config, run: Run) -> Data:
     """Images `(height, width, channels)` with values in 0..255, and labels `()`."""
     augment = random_affine(config.rotation, config.shift, config.zoom)
     return pictures.load_data(config, run, labelled=True, augment=augment)
+
+
+def refuse_small_images(
+    input_shape: AnyImageShape, halvings: int, knob: str, stages: Sequence[int]
+) -> None:
+    """Refuses images that would be smaller than one pixel after so many halvings.
+
+    Args:
+        input_shape: `(height, width, channels)`; a height or width of None is not checked.
+        halvings: Number of times that the network halves height and width.
+        knob: Name of the knob that holds the stages, for the error.
+        stages: Value of that knob, one number for each stage.
+
+    Raises:
+        InputError: There are too many stages for images of this shape.
+    """
+    height, width, _ = input_shape
+    smallest = min((side for side in (height, width) if side), default=2**halvings)
+    if smallest < 2**halvings:
+        most = len(stages) - halvings + smallest.bit_length() - 1
+        raise InputError(
+            f"`{knob}` must be of at most {most} stages for images of {height} x {width}", stages
+        )
 
 
 def head(
