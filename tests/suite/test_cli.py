@@ -189,7 +189,7 @@ def test_unknown_app_is_refused():
     )
 
     assert process.returncode == 2
-    assert f"with a name of: {', '.join(app_names())}." in process.stderr
+    assert f"is one of: {', '.join(app_names())}." in process.stderr
     assert "Received: mnist" in process.stderr
     assert process.stderr.count("\n") == 1
 
