@@ -12,8 +12,8 @@ from suite.export.versions import versions
 WITHOUT_TOPIC = "other"
 
 
-class Description(NamedTuple):
-    """The entry of an application in the list.
+class Entry(NamedTuple):
+    """One line of the list: an application with its topic and purpose.
 
     Args:
         topic: The `topic` of the `App`.
@@ -26,7 +26,7 @@ class Description(NamedTuple):
     purpose: str
 
 
-def describe(source: Path) -> Description:
+def describe(source: Path) -> Entry:
     """Reads the entry of an application from its source; an import would take seconds."""
     module = ast.parse(source.read_bytes())
     topics = (
@@ -37,7 +37,7 @@ def describe(source: Path) -> Description:
         if keyword.arg == "topic" and isinstance(keyword.value, ast.Constant)
     )
     purpose = (ast.get_docstring(module) or "").partition("\n")[0]
-    return Description(str(next(topics, WITHOUT_TOPIC)), source.stem, purpose)
+    return Entry(str(next(topics, WITHOUT_TOPIC)), source.stem, purpose)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         names = ", ".join(sorted(app.name for app in apps))
         print(
-            f"an app is run as python -m apps.<name>, with a name of: {names}. "
+            f"run an app as python -m apps.<name>, where <name> is one of: {names}. "
             f"Received: {' '.join(arguments)}",
             file=sys.stderr,
         )

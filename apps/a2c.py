@@ -47,7 +47,7 @@ SAMPLE_EFFICIENT = {  # needs few environment steps
 
 @settings
 class Config:
-    """The training recipe.
+    """The settings of the training.
 
     Args:
         epochs: Number of epochs; after every epoch the greedy policy is evaluated.
@@ -141,9 +141,9 @@ def build_model(
         depends on the actions: logits `(batch, num_actions)` of discrete actions; logits
         `(batch, num_actions, values)` of multi-discrete actions; or means `(batch, num_actions)` of
         normal distributions, whose logarithmic scales are `log_scale` `(batch, num_actions)`.
-        `value` `(batch,)` is the expected return. `action` is the likeliest action, `(batch,)` or
-        `(batch, num_actions)`: discrete values count from 0, and `suite.rl.spaces.within_bounds`
-        brings continuous ones within their bounds.
+        `value` `(batch,)` is the expected return. `action` is the likeliest action: int64, counted
+        from 0, `(batch,)` of discrete and `(batch, num_actions)` of multi-discrete actions; or
+        float32 `(batch, num_actions)`, within the bounds of continuous ones.
 
     Raises:
         InputError: An argument is out of range, or does not fit the others.
@@ -208,7 +208,7 @@ class ActorCritic(OnPolicyPlayer):
 
     Args:
         model: A model from `build_model`.
-        config: The training recipe.
+        config: The settings of the training.
     """
 
     def __init__(self, model: keras.Model, config: Config) -> None:
@@ -221,9 +221,13 @@ class ActorCritic(OnPolicyPlayer):
         self.config = config
 
     def examples(self, rollout: Rollout) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-        """Converts a rollout into observations, targets and weights of its steps.
+        """Converts a rollout into the observations, targets and weights of its steps.
 
-        The targets are the action, its advantage, and the return that the critic learns.
+        Returns:
+            Observations `(time * envs, observation_dim)`; a dict of `action`
+            `(time * envs, *action_shape)`, and of `advantage` and `return`, which the critic
+            learns, both `(time * envs,)`; and weights `(time * envs,)`, 0 for steps that only
+            reset an environment.
         """
         config = self.config
         observations = rollout.observations
@@ -283,7 +287,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model]:
 
 
 def example(fitted: Fitted) -> np.ndarray:
-    """Observations `(64, observation_dim)` for the check of the exported model."""
+    """Observations `(64, observation_dim)` to check the export with: unit vectors, then zeros."""
     return np.eye(64, fitted.model.input_shape[-1], dtype="float32")
 
 

@@ -34,8 +34,10 @@ from suite.metrics.certificates.automata import (
 from suite.metrics.certificates.intervals import Monotone
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-ONES = np.arange(2)[:, None] + PAIRS.sum(axis=1)  # by carry and pair
-ADDER = Automaton(PAIRS, next_state=ONES // 2, output=ONES % 2)
+# The carry plus both bits, by carry and pair: the low bit is the output, the high bit the next
+# carry.
+BIT_SUMS = np.arange(2)[:, None] + PAIRS.sum(axis=1)
+ADDER = Automaton(PAIRS, next_state=BIT_SUMS // 2, output=BIT_SUMS % 2)
 Cell = Literal["simple_rnn", "lstm", "gru"]
 CELLS: dict[Cell, type[layers.RNN]] = {
     "simple_rnn": layers.SimpleRNN,
@@ -52,7 +54,7 @@ Initializer = Literal[
 
 @settings
 class Config:
-    """The training recipe.
+    """The settings of the training.
 
     Args:
         epochs: Largest number of epochs of 100 optimizer steps. A training with bounds ends when
@@ -63,8 +65,10 @@ class Config:
         clipnorm: Largest norm of the gradient of a single weight tensor.
         training_bits: Bits of the longest training numbers; the shortest have 9.
         carry_chains: Share of the training pairs with one long carry chain.
-        bound_weight: Weight of the bounds in the loss; 0 trains on the data alone.
-        bound_rounds: Number of times that the bounded sets grow in every optimizer step.
+        bound_weight: Weight in the loss of the bounds on the hidden states, which make the network
+            provable; 0 trains on the data alone.
+        bound_rounds: Number of input steps over which these bounds are grown in every optimizer
+            step. More steps are closer to the proof and take longer.
     """
 
     epochs: Epochs = 40
@@ -101,7 +105,8 @@ def build_model(
     Args:
         cell: The recurrent layer.
         units: Units of the recurrent layer.
-        activation: Keras's name of its activation.
+        activation: Keras's name of its activation: an increasing function, so that bounds on its
+            input give bounds on its output.
         kernel_initializer: Initializer of the weights of the inputs.
         recurrent_initializer: Initializer of the weights of the state.
         dropout: Rate of dropout on the inputs.
@@ -170,22 +175,17 @@ def exact(y_true: Any, y_pred: Any) -> Any:
     return ops.all((y_true > 0.5) == (y_pred > 0), axis=-1)
 
 
-def recurrent_network(fitted: Fitted) -> Network:
-    """The layers of the trained model that the proof is about."""
-    [model] = fitted.networks.values()
-    return network(model)
-
-
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
     """Stops the training when the proof holds."""
-    bounded = fitted.config.bound_weight
-    return [StopWhenCertified(recurrent_network(fitted), ADDER)] if bounded else []
+    [model] = fitted.networks.values()
+    return [StopWhenCertified(network(model), ADDER)] if fitted.config.bound_weight else []
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model]:
-    """`serve`: `bits` to `sum_bits` and `logits`; `add`: int64 `a` and `b` to `sum`.
+    """`serve`: `bits` `(batch, time, 2)` to `sum_bits`, int32, and `logits`, `(batch, time)`.
 
-    `add` works on 64 bits and wraps around, as two's complement does.
+    `add`: `a` and `b` `(batch,)`, int64, to `sum` `(batch,)`, int64. It works on 64 bits and wraps
+    around, as two's complement does.
     """
     [model] = fitted.networks.values()
     outputs = {"sum_bits": ops.cast(model.output > 0, "int32"), "logits": model.output}
@@ -214,7 +214,8 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 def findings(fitted: Fitted) -> dict[str, Any]:
     """The certificate of the trained network."""
-    return {"certificate": certify(recurrent_network(fitted), ADDER)._asdict()}
+    [model] = fitted.networks.values()
+    return {"certificate": certify(network(model), ADDER)._asdict()}
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
@@ -232,7 +233,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     by_chain.plot(lengths, exact_sums, marker=".", linestyle="")
     by_chain.set(xlabel="longest run of carries", title="Whole sums")
 
-    states = keras.Model(model.input, recurrent_network(fitted).layer.output)
+    states = keras.Model(model.input, network(model).layer.output)
     values = states.predict(pairs[::20], verbose=0)
     after = np.roll(carries[::20], -1, axis=1)[:, :-1]
     trajectories = sequences.trajectories(values[:, :-1], after, ("no carry", "carry"))

@@ -1,4 +1,4 @@
-"""Digits drawn by a deep convolutional generative adversarial network, with figures of merit.
+"""DCGAN: a deep convolutional generative adversarial network that draws handwritten digits.
 
 A generator draws images from noise, and a discriminator separates them from real images. Both train
 against each other, conditioned on clusters of similar images. Convolutions with strides replace
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from suite import App, Run, checked, settings
 from suite.app import Fitted, Metrics
@@ -30,18 +30,18 @@ from suite.trainers.latents import decode_latents, interpolate_latents, sample_l
 from suite.trainers.schedules import one_cycle
 
 Codes = Annotated[int, Field(ge=0, le=4096)]
-ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]
 CODE_SCALE = 4.0  # gives the code about the same influence as the noise
 
 
 @settings
 class Config(pictures.Config):
-    """The training recipe.
+    """The settings of the training.
 
     Args:
         epochs: Passes over the training split; an epoch makes several passes over a small split.
-        num_codes: Number of clusters of similar images, found before the training without their
-            labels. Generator and discriminator are conditioned on the cluster. 0 turns this off.
+        num_codes: Number of codes, on which generator and discriminator are conditioned. A code is
+            the index of a cluster of similar images; the clusters are found before the training,
+            without labels. 0 turns this off.
         batch_size: Images per step of the generator, over all replicas.
         learning_rate: Peak of the generator's one-cycle schedule.
         discriminator_learning_rate: Peak of the discriminator's one-cycle schedule.
@@ -69,7 +69,7 @@ class Config(pictures.Config):
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """Images `(height, width, channels)`, values in 0..255; the labels are their clusters."""
+    """Images `(height, width, channels)`, values in 0..255; the labels are their codes."""
     if not config.num_codes:
         return pictures.load_data(config, run)
     return pictures.load_data(
@@ -84,7 +84,7 @@ def load_data(config: Config, run: Run) -> Data:
 
 @checked
 def build_generator(
-    input_shape: ImageShape = (28, 28, 1),
+    input_shape: pictures.ImageShape = (28, 28, 1),
     code_shares: tuple[PositiveFloat, ...] = (),
     *,
     latent_dim: LatentDim,
@@ -128,7 +128,7 @@ def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
 
 @checked
 def build_discriminator(
-    input_shape: ImageShape = (28, 28, 1),
+    input_shape: pictures.ImageShape = (28, 28, 1),
     num_codes: Codes = 0,
     *,
     filters: Stages,
@@ -161,7 +161,7 @@ def build_discriminator(
 
 @checked
 def build_model(
-    input_shape: ImageShape = (28, 28, 1),
+    input_shape: pictures.ImageShape = (28, 28, 1),
     code_shares: tuple[PositiveFloat, ...] = (),
     *,
     latent_dim: LatentDim = 64,
@@ -172,9 +172,9 @@ def build_model(
 
     Args:
         input_shape: `(height, width, channels)` of an image.
-        code_shares: Frequencies of the clusters of images. The latents have one more dimension for
-            every cluster. These dimensions choose the cluster, so that the generator need not
-            connect different clusters by a continuous path.
+        code_shares: Frequencies of the codes, which are clusters of images. The latents have one
+            more dimension for every code. These dimensions choose the code, so that the generator
+            need not connect different clusters by a continuous path.
         latent_dim: Dimensions of the noise.
         generator_filters: Filters of the generator's transposed convolutions except the last. Each
             doubles height and width, except the first, which starts from a single pixel.
@@ -211,7 +211,11 @@ def build_model(
 
 
 def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> keras.Model:
-    """Compiles generator and discriminator as adversaries, both with Adam."""
+    """Compiles generator and discriminator as adversaries, both with Adam.
+
+    Raises:
+        InputError: `label_smoothing` is not 0, and the loss is not by cross-entropy.
+    """
     trainer = GenerativeAdversarialNetwork(
         built["generator"],
         built["discriminator"],
@@ -295,14 +299,14 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     probabilities = features(samples).probabilities
     if probabilities is not None:
         num_codes = len(fitted.data.model_arguments.get("code_shares", ()))
-        sums = arithmetic(points, probabilities.argmax(axis=1), num_codes)
+        sums = latent_arithmetic(points, probabilities.argmax(axis=1), num_codes)
         grid = decode(sums.reshape(-1, points.shape[1]))
         figures["arithmetic"] = images.image_grid(grid, sums.shape[1])
     return figures
 
 
-def arithmetic(points: np.ndarray, labels: np.ndarray, num_codes: int) -> np.ndarray:
-    """Subtracts the mean latent of the class, and adds the mean latent of another class.
+def latent_arithmetic(points: np.ndarray, labels: np.ndarray, num_codes: int) -> np.ndarray:
+    """Moves one latent of each class to every class: minus the mean of its own, plus the other's.
 
     The generator should draw the results as the other class.
 

@@ -1,4 +1,4 @@
-"""Fisher's iris by a small network: three species from four measurements.
+"""Classifies Fisher's irises: three species from four measurements, by a small network.
 
 The first layer whitens the measurements by their covariance within the classes. In training, noise
 is added after it, about as large as the differences within a species, so that the network cannot
@@ -39,7 +39,7 @@ from suite.trainers.schedules import one_cycle
 
 @settings
 class Config:
-    """The training recipe.
+    """The settings of the training.
 
     Args:
         epochs: Number of epochs; an epoch passes over a small training split several times.
@@ -168,7 +168,11 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 
 
 def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
-    """`features` to `logits`, `probabilities`, `label` and `name`; `row`: columns to them."""
+    """`serve`: `features` to `logits`, `probabilities`, `label` and `name`.
+
+    `row`, if the source has a preparation: an input for each column of the table to the same
+    outputs.
+    """
     [model] = fitted.networks.values()
     serve = named_classes(classifier(model), fitted.data.description.class_names)
     source = fitted.data.source

@@ -14,14 +14,14 @@ from suite.knobs import Activation, NumClasses
 from suite.tasks import image_classification as task
 
 # The input maps of every map of the second convolution: table I of the paper.
-READS = [[n % 6, (n + 1) % 6, (n + 2) % 6] for n in range(6)]
-READS += [[n % 6, (n + 1) % 6, (n + 2) % 6, (n + 3) % 6] for n in range(6)]
-READS += [[n, n + 1, n + 3, (n + 4) % 6] for n in range(3)] + [[0, 1, 2, 3, 4, 5]]
+INPUT_MAPS = [[n % 6, (n + 1) % 6, (n + 2) % 6] for n in range(6)]
+INPUT_MAPS += [[n % 6, (n + 1) % 6, (n + 2) % 6, (n + 3) % 6] for n in range(6)]
+INPUT_MAPS += [[n, n + 1, n + 3, (n + 4) % 6] for n in range(3)] + [[0, 1, 2, 3, 4, 5]]
 
 
 @checked
 def build_model(
-    input_shape: task.ImageShape = (28, 28, 1),
+    input_shape: task.AnyImageShape = (28, 28, 1),
     num_classes: NumClasses = 10,
     *,
     activation: Activation = "tanh",
@@ -34,7 +34,8 @@ def build_model(
         activation: Keras's name of the activation.
 
     Returns:
-        A functional model from `image`, values in 0..255, to logits `(batch, num_classes)`.
+        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
+        `(batch, num_classes)`, float32.
 
     Raises:
         InputError: An argument is out of range, or the image is too small.
@@ -51,11 +52,12 @@ def build_model(
     x = layers.Rescaling(1.275 / 255, offset=-0.1)(image)
     x = layers.Conv2D(6, 5, activation=activation)(layers.ZeroPadding2D(2)(x))
     x = subsample(x, activation)
-    maps = [layers.Conv2D(1, 5, activation=activation)(ops.take(x, m, axis=-1)) for m in READS]
+    maps = [layers.Conv2D(1, 5, activation=activation)(ops.take(x, m, axis=-1)) for m in INPUT_MAPS]
     x = subsample(layers.Concatenate()(maps), activation)
     x = layers.Flatten()(layers.Conv2D(120, x.shape[1:3], activation=activation)(x))
     x = layers.Dense(84, activation=activation)(x)
-    # The squared distance to a code of signs differs between classes only by the dot product.
+    # Codes are signs. The negative squared distance to one is twice the dot product, plus terms
+    # that all classes share: so the weights are 2 and -2.
     floatx = keras.config.floatx()
     codes = layers.Dense(num_classes, use_bias=False, trainable=False, dtype=floatx, name="logits")
     model = keras.Model(image, codes(x), name="lenet")

@@ -19,7 +19,7 @@ from suite.tasks import image_classification as task
 
 @checked
 def build_model(
-    input_shape: task.ImageShape = (28, 28, 1),
+    input_shape: task.AnyImageShape = (28, 28, 1),
     num_classes: NumClasses = 10,
     include_top: bool = True,
     pooling: task.Pooling | None = None,
@@ -32,7 +32,7 @@ def build_model(
     """Builds the network: from pixels to logits.
 
     Args:
-        input_shape: `(height, width, channels)`; values are scaled from 0..255 inside.
+        input_shape: `(height, width, channels)`; height and width may be None with a `pooling`.
         num_classes: Number of logits.
         include_top: Whether the outputs are logits, or else the features before them.
         pooling: Global pooling, `avg` or `max`, instead of flattening the features.
@@ -42,8 +42,8 @@ def build_model(
         dropout: Dropout rate after each stage.
 
     Returns:
-        A functional model, `image` `(batch, height, width, channels)` to logits
-        `(batch, num_classes)`, float32.
+        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
+        `(batch, num_classes)`, float32; without `include_top` to the features of `head`.
 
     Raises:
         InputError: An argument is out of range, or the image is too small for so many stages.
@@ -56,13 +56,7 @@ def build_model(
     stages = convolutions * len(filters) if len(convolutions) == 1 else convolutions
     if len(stages) != len(filters):
         raise InputError(f"`convolutions` must be 1 or {len(filters)} numbers", convolutions)
-    smallest = min((side for side in input_shape[:2] if side), default=2 ** len(filters))
-    if smallest < 2 ** len(filters):
-        raise InputError(
-            f"`filters` must be of at most {smallest.bit_length() - 1} stages for images of "
-            f"{input_shape[0]} x {input_shape[1]}",
-            filters,
-        )
+    task.refuse_small_images(input_shape, len(filters), "filters", filters)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 255)(image)
     for width, count in zip(filters, stages, strict=True):

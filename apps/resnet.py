@@ -11,7 +11,7 @@ import keras
 from keras import layers, ops
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, checked
+from suite import App, checked
 from suite.cli import main
 from suite.knobs import Filters, NumClasses
 from suite.tasks import image_classification as task
@@ -19,7 +19,7 @@ from suite.tasks import image_classification as task
 
 @checked
 def build_model(
-    input_shape: task.ImageShape = (32, 32, 3),
+    input_shape: task.AnyImageShape = (32, 32, 3),
     num_classes: NumClasses = 10,
     include_top: bool = True,
     pooling: task.Pooling = "avg",
@@ -38,7 +38,8 @@ def build_model(
         num_classes: Number of logits.
         include_top: Whether the outputs are logits, or else the features before them.
         pooling: Global pooling, `avg` or `max`.
-        blocks: Number of blocks in every stage; all stages except the first halve height and width.
+        blocks: Numbers of blocks, one for each stage; all stages except the first halve height and
+            width.
         filters: Filters of the first stage; each further stage has twice as many.
         bottleneck: Whether a block has three convolutions, of 1 x 1, 3 x 3 and 1 x 1, and four
             times the filters at its end, instead of two of 3 x 3.
@@ -50,7 +51,8 @@ def build_model(
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
-        `(batch, num_classes)`, float32.
+        `(batch, num_classes)`, float32; without `include_top` to pooled features
+        `(batch, features)`.
 
     Raises:
         InputError: An argument is out of range, or the image is too small for so many stages.
@@ -60,37 +62,31 @@ def build_model(
         https://arxiv.org/abs/1512.03385
     """
     halvings = len(blocks) - 1 + 2 * (stem == "large")
-    smallest = min((side for side in input_shape[:2] if side), default=2**halvings)
-    if smallest < 2**halvings:
-        raise InputError(
-            f"`blocks` must be of at most {len(blocks) - halvings + smallest.bit_length() - 1} "
-            f"stages for images of {input_shape[0]} x {input_shape[1]}",
-            blocks,
-        )
+    task.refuse_small_images(input_shape, halvings, "blocks", blocks)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if stem == "large":
-        x = layers.ReLU()(convolution(x, filters, 7, 2))
+        x = layers.ReLU()(conv_bn(x, filters, 7, 2))
         x = layers.MaxPooling2D(3, 2, padding="same")(x)
     else:
-        x = layers.ReLU()(convolution(x, filters, 3))
+        x = layers.ReLU()(conv_bn(x, filters, 3))
     for stage, count in enumerate(blocks):
-        width = filters * 2**stage
+        stage_filters = filters * 2**stage
         for number in range(count):
             stride = 2 if stage and not number else 1
-            y = block(x, width, stride, bottleneck)
+            y = block(x, stage_filters, stride, bottleneck)
             if residual:
                 y = layers.Add()([y, match_shape(x, y, stride, shortcut)])
             x = layers.ReLU()(y)
     return keras.Model(image, task.head(x, num_classes, include_top, pooling), name="resnet")
 
 
-def block(x: keras.KerasTensor, width: int, stride: int, bottleneck: bool) -> keras.KerasTensor:
+def block(x: keras.KerasTensor, filters: int, stride: int, bottleneck: bool) -> keras.KerasTensor:
     """The convolutions of a block: two, or three with a bottleneck."""
     if not bottleneck:
-        return convolution(layers.ReLU()(convolution(x, width, 3, stride)), width, 3)
-    x = layers.ReLU()(convolution(x, width, 1, stride))
-    return convolution(layers.ReLU()(convolution(x, width, 3)), 4 * width, 1)
+        return conv_bn(layers.ReLU()(conv_bn(x, filters, 3, stride)), filters, 3)
+    x = layers.ReLU()(conv_bn(x, filters, 1, stride))
+    return conv_bn(layers.ReLU()(conv_bn(x, filters, 3)), 4 * filters, 1)
 
 
 def match_shape(
@@ -101,14 +97,14 @@ def match_shape(
     if not missing and stride == 1:
         return x
     if shortcut == "projection":
-        return convolution(x, y.shape[-1], 1, stride)
+        return conv_bn(x, y.shape[-1], 1, stride)
     return ops.pad(x[:, ::stride, ::stride], [[0, 0], [0, 0], [0, 0], [0, missing]])
 
 
-def convolution(x: keras.KerasTensor, width: int, size: int, stride: int = 1) -> keras.KerasTensor:
+def conv_bn(x: keras.KerasTensor, filters: int, size: int, stride: int = 1) -> keras.KerasTensor:
     """A convolution without bias, followed by batch normalisation."""
     x = layers.Conv2D(
-        width, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal"
+        filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(x)
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
 

@@ -1,4 +1,4 @@
-"""Digits by a variational autoencoder, judged in nats.
+"""A variational autoencoder of handwritten digits, evaluated by its log likelihood in nats.
 
 An encoder maps an image to a distribution in a low-dimensional space, and a decoder reconstructs
 the image from a sample of it. The training maximises a lower bound of the log likelihood of the
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics
@@ -39,13 +39,12 @@ from suite.trainers.variational import (
     negative_bound,
 )
 
-ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]
-Network = Literal["convolutional", "mlp"]
+NetworkType = Literal["convolutional", "mlp"]
 
 
 @settings
 class Config(pictures.Config):
-    """The training recipe.
+    """The settings of the training.
 
     Args:
         epochs: Passes over the training split; an epoch makes several passes over a small split.
@@ -80,10 +79,10 @@ def load_data(config: Config, run: Run) -> Data:
 
 @checked
 def build_encoder(
-    input_shape: ImageShape = (28, 28, 1),
+    input_shape: pictures.ImageShape = (28, 28, 1),
     *,
     latent_dim: LatentDim,
-    network: Network,
+    network: NetworkType,
     filters: Stages,
     units: tuple[Units, ...],
     activation: Activation,
@@ -111,10 +110,10 @@ def build_encoder(
 
 @checked
 def build_decoder(
-    input_shape: ImageShape = (28, 28, 1),
+    input_shape: pictures.ImageShape = (28, 28, 1),
     *,
     latent_dim: LatentDim,
-    network: Network,
+    network: NetworkType,
     filters: Stages,
     units: tuple[Units, ...],
     activation: Activation,
@@ -146,10 +145,10 @@ def build_decoder(
 
 @checked
 def build_model(
-    input_shape: ImageShape = (28, 28, 1),
+    input_shape: pictures.ImageShape = (28, 28, 1),
     *,
     latent_dim: LatentDim = 32,
-    network: Network = "convolutional",
+    network: NetworkType = "convolutional",
     filters: Stages = (16, 32),
     units: tuple[Units, ...] = (128,),
     activation: Activation = "silu",
@@ -186,7 +185,11 @@ def build_model(
 
 
 def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> keras.Model:
-    """Compiles encoder and decoder with the bound and Adam, with a one-cycle learning rate."""
+    """Compiles encoder and decoder with the bound and Adam, with a one-cycle learning rate.
+
+    Raises:
+        InputError: `free_bits` is not 0, and the objective is `iwae`.
+    """
     if config.objective == "iwae" and config.free_bits:
         raise InputError("`free_bits` must be 0 with `objective` iwae", config.free_bits)
     trainer = VariationalAutoencoder(
@@ -210,9 +213,11 @@ def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` to `reconstruction`; `picture`: an encoded picture to the same.
+    """`serve`: `image` to `reconstruction`, values in 0..255.
 
-    Also `encode`, `decode`, and `sample`: `num` and `seed` to `image`.
+    `picture`, if the source has a preparation: encoded pictures to `reconstruction`; `encode`:
+    `image` to `mean` and `log_variance`; `decode`: `latent` to `logits` and `image`; `sample`:
+    `num` and `seed` to `image`.
     """
     encoder, decoder = fitted.networks["encoder"], fitted.networks["decoder"]
     reconstruction = {"reconstruction": decoder(encoder.output["mean"])["image"]}

@@ -129,7 +129,7 @@ def measure(contestant: str, folder: Path, passes: int) -> dict[str, Any]:
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss, steps_per_execution=steps_per_execution(steps, most=8))
+    model.compile("sgd", loss, steps_per_execution=steps_per_execution(steps, max_steps=8))
     timer = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: meter.tick())
     meter = Meter(steps // model.steps_per_execution)
     model.fit(feed, steps_per_epoch=steps, callbacks=[timer], shuffle=False, verbose=0)

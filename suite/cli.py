@@ -18,7 +18,7 @@ from cyclopts import Group, Parameter, Token
 
 from suite.app import App, Fitted, Recipe, networks_of
 from suite.console import as_typed, prepare_output
-from suite.data.sources import asked_for
+from suite.data.sources import data_knob_of
 from suite.errors import (
     Diverged,
     InputError,
@@ -229,7 +229,7 @@ def evaluate(
             f"{exported.folder}: {sentence(error)}",
         ) from None
     run = Run(
-        data=data or asked_for(metadata["source"]),
+        data=data or data_knob_of(metadata["source"]),
         data_dir=data_dir,
         min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
         preparation=metadata.get("notes", {}).get("preparation"),
@@ -363,7 +363,7 @@ def _try_next(app: App, report: Mapping[str, Any]) -> str:
     The app's suggestion may not fit a model of the user's own data, but `evaluate` does.
     """
     source, folder = report["data"]["source"], report["run"]["export_dir"]
-    command = "evaluate" if asked_for(source) == source else app.try_next
+    command = "evaluate" if data_knob_of(source) == source else app.try_next
     if folder == str(Run().export_dir):
         return command
     return f"{command} --export-dir {shlex.quote(folder)}"

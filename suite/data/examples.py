@@ -21,6 +21,8 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
+SPLITS = ("train", "validation", "test")
+
 # The held-out examples are the same for every seed of a run, so that runs can be compared.
 SPLIT_SEED = 0
 
@@ -56,10 +58,10 @@ class Split(Protocol):
         """
 
     def parts(self) -> tuple[Any, ...]:
-        """`(inputs, targets)` as arrays, as Keras takes them, or `(inputs,)`."""
+        """`(inputs, targets)` as arrays, as `fit` takes them, or `(inputs,)`."""
 
     def in_memory(self) -> "Examples":
-        """The examples as arrays."""
+        """Reads the examples into memory, as arrays."""
 
     def digest(self) -> str:
         """SHA-256 that changes when the examples do."""
@@ -102,7 +104,7 @@ class Examples(NamedTuple):
         return gatherer(self.parts())
 
     def parts(self) -> tuple[Any, ...]:
-        """`(inputs, targets)` as Keras takes them, or `(inputs,)`."""
+        """`(inputs, targets)` as arrays, as `fit` takes them, or `(inputs,)`."""
         return tuple(self) if self.targets is not None else (self.inputs,)
 
     def in_memory(self) -> "Examples":

@@ -17,6 +17,7 @@ import tensorflow as tf
 from suite.data.examples import (
     BY_CONTENT,
     BY_FILES,
+    SPLITS,
     Description,
     Source,
     Split,
@@ -59,7 +60,7 @@ class Shard:
         return num * self.index // self.count, num * (self.index + 1) // self.count
 
     def of(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The rows of the shard in every batch of a dataset of whole batches."""
+        """Keeps the rows of the shard in every batch of a dataset of whole batches."""
         if self.count == 1:
             return dataset
 
@@ -78,7 +79,8 @@ class Data:
         train: `train(step, shard)` gives the batches from that global step on, epoch after epoch,
             without end; of each batch the part of one replica, by default the whole batch.
         steps_per_epoch: Batches in an epoch.
-        batch_size: Examples in a batch, or whatever else the replicas share.
+        batch_size: Examples in a batch, over all replicas; in reinforcement learning, copies of the
+            environment.
         description: Source, fingerprint and counts, for the report.
         examples_per_step: Mean number of examples in a batch; by default `batch_size`.
         splits: Examples by name: `train`, `validation` and `test`, as far as there are any.
@@ -146,7 +148,7 @@ def supervised(
     augment: Augmentation | None = None,
     lengths: Callable[[Split], np.ndarray] | None = None,
 ) -> Data:
-    """Splits the examples of a source, and makes their pipelines.
+    """Makes the data of supervised training: splits a source, and makes the splits' pipelines.
 
     Args:
         source: The examples.
@@ -189,10 +191,7 @@ def supervised(
 
 def describe(source: Source, splits: Mapping[str, Split]) -> Description:
     """The description of the splits of a source, for the report."""
-    counts = {
-        name: splits[name].num_examples if name in splits else 0
-        for name in ("train", "validation", "test")
-    }
+    counts = {name: splits[name].num_examples if name in splits else 0 for name in SPLITS}
     bases = {split.fingerprint_of for split in splits.values()}
     notes = dict(source.notes)
     if source.preparation is not None:  # so that `evaluate` can prepare other data likewise
@@ -209,19 +208,19 @@ def describe(source: Source, splits: Mapping[str, Split]) -> Description:
     )
 
 
-def steps_per_execution(steps: int, most: int = 32) -> int:
+def steps_per_execution(steps: int, max_steps: int = 32) -> int:
     """The number of steps that one call of the training function should run.
 
     It divides the steps of an epoch, so that no call runs past the end of an epoch.
 
     Args:
         steps: Steps in an epoch.
-        most: Largest number of steps in a call.
+        max_steps: Largest number of steps in a call.
     """
-    return max(n for n in range(1, most + 1) if steps % n == 0)
+    return max(n for n in range(1, max_steps + 1) if steps % n == 0)
 
 
-def streams(seed: int, num: int) -> list[int]:
+def stream_seeds(seed: int, num: int) -> list[int]:
     """Seeds of independent random streams, as TensorFlow's stateless functions take them."""
     return (np.random.SeedSequence(seed).generate_state(num) // 2).tolist()
 
@@ -263,7 +262,7 @@ def shuffled_batches(
     """
     read = examples.reader()
     # One stream each for the order of rows, the augmentation, and the order of buckets' batches.
-    order_seed, augment_seed, bucket_seed = streams(seed, 3)
+    order_seed, augment_seed, bucket_seed = stream_seeds(seed, 3)
     sizes = bucket_sizes(examples, buckets)
     steps = num_batches(sizes, batch_size)
     first_steps = np.cumsum([0, *(math.ceil(size / batch_size) for size in sizes[:-1])])
@@ -322,15 +321,15 @@ def shuffled_batches(
     return train
 
 
-def batches(examples: Split, most: int = 1000) -> tf.data.Dataset:
+def batches(examples: Split, max_batch_size: int = 1000) -> tf.data.Dataset:
     """One pass over examples in the order of their rows, in batches of nearly equal size.
 
     Args:
         examples: The examples.
-        most: Largest number of examples in a batch.
+        max_batch_size: Largest number of examples in a batch.
     """
     read, count = examples.reader(), examples.num_examples
-    batch_size = math.ceil(count / math.ceil(count / most))
+    batch_size = math.ceil(count / math.ceil(count / max_batch_size))
     starts = tf.data.Dataset.range(0, count, batch_size)
     values = starts.map(
         lambda start: read(tf.range(start, tf.minimum(start + batch_size, count))),

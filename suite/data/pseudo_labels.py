@@ -8,8 +8,8 @@ from keras import ops
 
 from suite.data.examples import Examples
 
-COMPONENTS = 50
-MAX_ITERATIONS = 60
+COMPONENTS = 50  # principal components that k-means clusters
+MAX_ITERATIONS = 60  # of k-means
 IMAGES_AT_ONCE = 4096  # bounds the memory of `deskew`
 
 
@@ -58,7 +58,7 @@ def deskew(images: np.ndarray) -> np.ndarray:
     """Shears images until their strokes are upright, and centres them.
 
     Args:
-        images: `(n, height, width, channels)`, bright strokes on a dark ground.
+        images: `(n, height, width, channels)`, bright strokes on a dark background.
 
     Returns:
         Grey images `(n, height, width)`, float32, the means of the channels.
@@ -81,6 +81,7 @@ def deskew(images: np.ndarray) -> np.ndarray:
 
 
 def _features(images: np.ndarray) -> np.ndarray:
+    """The deskewed images as vectors of length 1, `(n, height * width)`, float32."""
     starts = range(0, len(images), IMAGES_AT_ONCE)
     parts = [deskew(images[start : start + IMAGES_AT_ONCE]) for start in starts]
     flat = np.concatenate(parts).reshape(len(images), -1)

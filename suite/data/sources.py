@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suite.data.examples import Source, Split
+from suite.data.examples import SPLITS, Source, Split
 from suite.data.stored import into_memory
 from suite.errors import InputError
 
@@ -85,9 +85,7 @@ def without_rare_classes(source: Source, minimum: int) -> Source:
         rows = examples.rows(np.flatnonzero(np.isin(examples.targets, kept)))
         return rows.with_targets(label[rows.targets])
 
-    splits: dict[str, Any] = {
-        name: remaining(getattr(source, name)) for name in ("train", "validation", "test")
-    }
+    splits: dict[str, Any] = {name: remaining(getattr(source, name)) for name in SPLITS}
     groups = source.groups
     if groups is not None:
         groups = groups[np.isin(source.train.targets, kept)]
@@ -110,7 +108,9 @@ def _load(
             )
         return embedded()
     if run.data == "arrays":
-        raise InputError("`data` must be given in Python to go on with such a run", "none")
+        raise InputError(
+            "`data` must be passed in Python for a model that was trained on arrays", "none"
+        )
     if run.data not in ("auto", "tfds"):
         path = _expanded(run.data)
         # Not with methods of Path, which raise for long names. A pipe might never end.
@@ -169,7 +169,7 @@ def _expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError("a path must begin with the home of a user", path) from None
+        raise InputError("`~` in a path must stand for the home folder of a user", path) from None
 
 
 def _prepared(folder: Path) -> Path | None:
@@ -253,7 +253,11 @@ def _download(tfds_name: str, data_dir: Path) -> Path | None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def asked_for(source: str) -> str:
-    """The value of `data` that gives the source of this name, as in a report or an export."""
-    prefix = source.partition(":")[0]
-    return prefix if prefix in BUILT_IN else source
+def data_knob_of(source_name: str) -> str:
+    """The value of the knob `data` that gives the source of this name again.
+
+    Args:
+        source_name: The name of a source, as in a report or an export.
+    """
+    prefix = source_name.partition(":")[0]
+    return prefix if prefix in BUILT_IN else source_name

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from suite.data.examples import (
     BY_FILES,
+    SPLITS,
     Examples,
     Source,
     Split,
@@ -55,22 +56,22 @@ RANDOM_ACCESS = "array_record"  # the format of TensorFlow Datasets in which any
 class Stored:
     """Examples on disk, row by row. Made by the functions of this module.
 
-    `fetch`, `decode` and `describe` are TensorFlow functions.
+    `fetch`, `decode` and `names_of` are TensorFlow functions.
 
     Args:
         numbers: The numbers of the rows in their store, `(examples,)`, int64.
         fetch: Maps numbers `(batch,)` to the stored form of their examples, such as encoded bytes.
         decode: Maps the stored form of one example to `(inputs, targets)`, or to the inputs.
-        describe: Maps numbers to names of the examples for errors, such as paths.
-        files: Maps numbers to the paths of the files that hold their examples.
+        names_of: Maps numbers to names of the examples for errors, such as paths.
+        paths_of: Maps numbers to the paths of the files that hold their examples.
         targets: Targets in memory, `(examples, ...)`, which replace decoded ones.
     """
 
     numbers: np.ndarray
     fetch: Callable[[tf.Tensor], tf.Tensor]
     decode: Decode
-    describe: Callable[[tf.Tensor], tf.Tensor]
-    files: Callable[[np.ndarray], Sequence[str]]
+    names_of: Callable[[tf.Tensor], tf.Tensor]
+    paths_of: Callable[[np.ndarray], Sequence[str]]
     targets: Any = None
 
     fingerprint_of = BY_FILES
@@ -92,7 +93,7 @@ class Stored:
     def reader(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
         """A TensorFlow function of row numbers that returns `(inputs, targets)`, or `(inputs,)`.
 
-        It raises `tf.errors.InvalidArgumentError` if an example cannot be read: see `unreadable`.
+        It raises `tf.errors.InvalidArgumentError` if an example cannot be read: see `damage_error`.
         """
         read = self._ragged_reader()
         return lambda rows: padded(read(rows))
@@ -118,7 +119,7 @@ class Stored:
 
     def digest(self) -> str:
         """SHA-256 over names, sizes and times of the files, the row numbers, and the targets."""
-        paths = self.files(self.numbers)
+        paths = self.paths_of(self.numbers)
         root = os.path.commonpath([Path(path).parent for path in paths])
         digest = hashlib.sha256()
         for path in paths:
@@ -161,7 +162,7 @@ class Stored:
         failed = tf.tensor_scatter_nd_update(
             tf.ones([count], tf.bool), succeeded[:, None], tf.zeros_like(succeeded, tf.bool)
         )
-        names = self.describe(tf.boolean_mask(numbers, failed)[:MOST_NAMES])
+        names = self.names_of(tf.boolean_mask(numbers, failed)[:MOST_NAMES])
         message = BEFORE_NAMES + tf.strings.reduce_join(names, separator=", ") + AFTER_NAMES
         with tf.control_dependencies([tf.debugging.Assert(tf.size(succeeded) == count, [message])]):
             return keras.tree.map_structure(lambda values: values[:-1], parts)
@@ -181,8 +182,8 @@ def files(paths: Sequence[str | Path], decode: Decode, targets: Any = None) -> S
         numbers=np.arange(len(names)),
         fetch=lambda numbers: tf.gather(table, numbers),
         decode=lambda path: decode(tf.io.read_file(path)),
-        describe=lambda numbers: tf.gather(table, numbers),
-        files=lambda numbers: [names[number] for number in numbers],
+        names_of=lambda numbers: tf.gather(table, numbers),
+        paths_of=lambda numbers: [names[number] for number in numbers],
         targets=targets,
     )
 
@@ -291,10 +292,10 @@ def records(
             numbers=np.arange(len(source)),
             fetch=lambda numbers: _fetched(read, numbers),
             decode=lambda record: decode(features.deserialize_example(record, decoders=decoders)),
-            describe=lambda numbers: tf.strings.join(
+            names_of=lambda numbers: tf.strings.join(
                 ["record ", tf.strings.as_string(numbers), f" of {builder.data_dir}, {split}"]
             ),
-            files=lambda numbers: paths,
+            paths_of=lambda numbers: paths,
         )
 
     stored = with_features(builder.info.features, decode, decoders)
@@ -368,13 +369,13 @@ def into_memory(source: Source, in_memory: InMemory) -> Source:
     Raises:
         InputError: An example is damaged or gone.
     """
-    splits: dict[str, Any] = {n: getattr(source, n) for n in ("train", "validation", "test")}
+    splits: dict[str, Any] = {n: getattr(source, n) for n in SPLITS}
     stored = {name: split for name, split in splits.items() if isinstance(split, Stored)}
     if not stored:
         return source
     size = sum(decoded_size(split) for split in stored.values())
     gigabytes, count = size / 2**30, sum(split.num_examples for split in stored.values())
-    if in_memory == "no" or (in_memory == "auto" and size > MOST_IN_MEMORY):
+    if stays_on_disk(in_memory, size):
         log.info(
             "%d examples are read from disk as they are needed: %.2g GiB decoded.", count, gigabytes
         )
@@ -382,6 +383,11 @@ def into_memory(source: Source, in_memory: InMemory) -> Source:
     log.info("%d examples are read into memory: %.2g GiB.", count, gigabytes)
     splits |= {name: split.in_memory() for name, split in stored.items()}
     return dataclasses.replace(source, **splits)
+
+
+def stays_on_disk(in_memory: InMemory, size: int) -> bool:
+    """Whether examples that take `size` bytes in memory, once decoded, are left on disk."""
+    return in_memory == "no" or (in_memory == "auto" and size > MOST_IN_MEMORY)
 
 
 def decoded_size(split: Split) -> int:
@@ -399,8 +405,8 @@ def _size(values: Any) -> int:
     return values.nbytes + (sum(map(sys.getsizeof, values.flat)) if values.dtype.hasobject else 0)
 
 
-def unreadable(error: tf.errors.InvalidArgumentError) -> InputError | None:
-    """The error about damaged examples that a TensorFlow error contains as text, or else None.
+def damage_error(error: tf.errors.InvalidArgumentError) -> InputError | None:
+    """The `InputError` about damaged examples whose text a TensorFlow error contains; else None.
 
     TensorFlow keeps only the text of errors that are raised in a graph, or by Python code that the
     graph calls.
@@ -451,15 +457,15 @@ def _pieces(
                     raise OSError("it was longer when its pieces were counted")
         return content
 
-    def describe(numbers: tf.Tensor) -> tf.Tensor:
+    def names_of(numbers: tf.Tensor) -> tf.Tensor:
         return _fetched(lambda rows: np.array([names[n] for n in piece(rows)[0]], object), numbers)
 
     return Stored(
         numbers=np.arange(count),
         fetch=lambda numbers: _fetched(read, numbers),
         decode=decode,
-        describe=describe,
-        files=lambda numbers: [names[number] for number in np.unique(piece(numbers)[0])],
+        names_of=names_of,
+        paths_of=lambda numbers: [names[number] for number in np.unique(piece(numbers)[0])],
     )
 
 
@@ -509,7 +515,7 @@ def _collected(batches: tf.data.Dataset, count: int) -> Examples:
                 last_logged = time.monotonic()
                 log.info("Read %d of %d examples.", done, count)
     except tf.errors.InvalidArgumentError as error:
-        raise (unreadable(error) or error) from None
+        raise (damage_error(error) or error) from None
     arrays = [tf.concat(c, axis=0) if isinstance(c, list) else c for c in columns]
     return Examples(*keras.tree.pack_sequence_as(parts, arrays))
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import Description, Examples, fingerprint
-from suite.data.pipelines import Data, Shard, streams
+from suite.data.pipelines import Data, Shard, stream_seeds
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     """
     if run.data not in ("auto", "embedded", "synthetic"):
         raise InputError("`data` must be auto: the pairs are made by the program", run.data)
-    (seed,) = streams(run.seed, 1)
+    (seed,) = stream_seeds(run.seed, 1)
     validation = encode_pairs(random_pairs(1000, VALIDATION_BITS), VALIDATION_BITS)
     every_number = range(2**TEST_BITS)
     test = encode_pairs(((a, b) for a in every_number for b in every_number), TEST_BITS)
@@ -117,6 +117,9 @@ def random_pairs(count: int, length: int) -> list[tuple[int, int]]:
 
     In a quarter of them one carry runs through all bits. The first of these adds 1 to a number of
     ones alone; in the others every bit above the lowest is 1 in exactly one of the two numbers.
+
+    Returns:
+        `count` pairs of Python integers: the chains first, then pairs of uniformly random bits.
     """
     random = np.random.default_rng([EVALUATION_SEED, length])
     ones = 2**length - 1

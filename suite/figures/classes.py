@@ -7,7 +7,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-CLASS_LIMIT = 30  # figures of more classes show no counts and no legend
+CLASS_LIMIT = 30  # with more classes, no counts; a legend names at most this many, or is left out
+MOST_PAIRS = 6  # of features, with a panel each
 LARGEST_SIDE = 16  # inches
 # Names of classes and features are text, not formulas.
 AS_TEXT: Any = {"text.parse_math": False}
@@ -125,7 +126,7 @@ def decision_regions(
     class_names: Sequence[str],
     feature_names: Sequence[str],
 ) -> Figure:
-    """Predicted classes over each pair of features.
+    """Predicted classes over pairs of features, at most `MOST_PAIRS` of them.
 
     The other features are predicted from the pair by least squares. At their means, most points
     would be unlike all examples of the data.
@@ -137,7 +138,7 @@ def decision_regions(
         class_names: Names of the classes, in the order of their indices.
         feature_names: Names of the features, in the order of their columns.
     """
-    pairs = [(i, j) for i in range(len(feature_names)) for j in range(i)][:6]
+    pairs = [(i, j) for i in range(len(feature_names)) for j in range(i)][:MOST_PAIRS]
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")

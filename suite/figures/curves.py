@@ -33,9 +33,9 @@ def write(figure: Figure, path: Path) -> None:
 
 
 def learning_curves(history: Mapping[str, Sequence[float | None]]) -> Figure:
-    """Plots every logged metric against the epoch, training and validation in one panel.
+    """Plots every logged metric but `learning_rate` by epoch, a panel for each.
 
-    A metric `<name>_std` is drawn as a band around `<name>`.
+    Training and validation share a panel. A metric `<name>_std` is drawn as a band around `<name>`.
 
     Args:
         history: Values by metric and epoch; None for an epoch without a value.

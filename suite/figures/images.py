@@ -50,7 +50,7 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> Figure:
 
 
 def filters(kernel: np.ndarray) -> Figure:
-    """Draws the filters of a convolution, averaged over channels, dark for negative weights.
+    """Draws the filters of a first convolution, averaged over channels, dark for negative weights.
 
     Args:
         kernel: `(height, width, channels, filters)`.

@@ -7,11 +7,14 @@ from matplotlib.figure import Figure
 
 
 def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
-    """Plots hidden states in the plane of their two main components, as paths in time.
+    """Plots hidden states in the plane of their first two principal components.
+
+    All states are drawn as points, coloured by label; at most fifteen sequences also as paths in
+    time.
 
     Args:
         states: `(sequences, time, units)`.
-        labels: Labels of the states, by which they are coloured, `(sequences, time)`.
+        labels: Labels of the states, `(sequences, time)`.
         names: Names of the labels.
     """
     # Half precision has no singular values in NumPy.

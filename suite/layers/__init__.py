@@ -1,1 +1,1 @@
-"""Layers that the networks of several applications use."""
+"""Functions for the builders of functional models, on any backend of Keras."""

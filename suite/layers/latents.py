@@ -8,14 +8,16 @@ import numpy as np
 
 
 def choice(latent: keras.KerasTensor, shares: Sequence[float]) -> keras.KerasTensor:
-    """Turns standard normal latents into the index of a category, with given frequencies.
+    """Turns standard normal latents into the index of a category, by the Gumbel-max trick.
+
+    Each index comes up with its given frequency.
 
     Args:
-        latent: Standard normal numbers `(batch, len(shares))`.
-        shares: The frequency of each category.
+        latent: Standard normal numbers `(batch, categories)`.
+        shares: The frequency of each category, greater than 0, `(categories,)`.
 
     Returns:
-        Indices `(batch,)`.
+        Indices `(batch,)`, int32.
 
     Reference:
         Gumbel, 1954, Statistical Theory of Extreme Values and Some Practical Applications

@@ -57,7 +57,12 @@ FeatureNetwork = Callable[[np.ndarray], Features]
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """A multivariate normal distribution."""
+    """A multivariate normal distribution.
+
+    Args:
+        mean: `(features,)`, float64.
+        covariance: `(features, features)`, float64.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -92,10 +97,10 @@ def evaluate_samples(
     """
     samples = decode_latents(decoder, sample_latents(len(test), decoder.input_shape[-1], seed=0))
     fake, real, trained_on = features(samples), features(test), features(train)
-    generated, held_out = gaussian(fake.features), gaussian(real.features)
+    generated, held_out = fit_gaussian(fake.features), fit_gaussian(real.features)
     # In random order: the first images may all be of one class.
     chosen = np.random.default_rng(0).permutation(len(train))[: len(samples)]
-    floor = gaussian(trained_on.features[chosen])
+    floor = fit_gaussian(trained_on.features[chosen])
     distances = [
         np.median(_nearest(images.features[:NEAREST], trained_on.features)[1])
         for images in (fake, real)
@@ -164,7 +169,7 @@ def _outputs(
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def gaussian(features: np.ndarray) -> Gaussian:
+def fit_gaussian(features: np.ndarray) -> Gaussian:
     """The normal distribution with the mean and covariance of features `(n, features)`."""
     mean = features.mean(axis=0, dtype=np.float64)
     return Gaussian(mean, np.atleast_2d(np.cov(features, rowvar=False, dtype=np.float64)))
@@ -262,10 +267,10 @@ class FrechetDistance(keras.callbacks.Callback):
         self.points = sample_latents(NUM_WATCHED, decoder.input_shape[-1], seed=1)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._real = gaussian(self.features(self.images).features)
+        self._real = fit_gaussian(self.features(self.images).features)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        generated = gaussian(self.features(decode_latents(self.decoder, self.points)).features)
+        generated = fit_gaussian(self.features(decode_latents(self.decoder, self.points)).features)
         logs["val_frechet_distance"] = frechet_distance(self._real, generated)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import Description, Examples
-from suite.data.pipelines import Data, Shard, streams
+from suite.data.pipelines import Data, Shard, stream_seeds
 from suite.errors import InputError
 from suite.rl.checks import check_environment
 from suite.rl.environments import Environments
@@ -64,7 +64,7 @@ def load_episodes(
             environments.spaces.observation_dim,
             environments.observation_space,
         )
-    (seed,) = streams(run.seed, 1)
+    (seed,) = stream_seeds(run.seed, 1)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor]:
         pair = tf.stack([step, tf.cast(seed, tf.int64)])

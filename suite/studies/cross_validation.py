@@ -63,7 +63,7 @@ def _results(
     """The metrics on every fold of every repeat."""
     source = app.data(recipe.config, run).source
     if source is None:
-        raise InputError(f"cross-validation needs labelled examples, which {app.name} has not")
+        raise InputError("cross-validation needs an app with labelled examples", app.name)
     rows, groups = _all_rows(source), _all_groups(source)
     trainer = _Trainer(app, recipe)
     results = []
@@ -82,7 +82,7 @@ def _results(
             groups=groups[kept] if groups is not None else None,
         )
         data = app.data(recipe.config, dataclasses.replace(run, arrays=arrays))
-        results.append(app.evaluate(trainer.fitted(data)))
+        results.append(app.evaluate(trainer.train(data)))
         log.info("fold %d of %d", number, folds * repeats)
     return results
 
@@ -165,10 +165,10 @@ class _Trainer:
         self.built: Built = None
         self.constants: dict[str, Any] | None = None
         self.models: dict[tuple[str, int], tuple[keras.Model, list[np.ndarray]]] = {}
-        self.folder = Path(tempfile.gettempdir())
+        self.folder = Path(tempfile.gettempdir())  # callbacks, which write to it, are not used
 
-    def fitted(self, data: Data) -> Fitted:
-        """Trains a model on these data."""
+    def train(self, data: Data) -> Fitted:
+        """Trains a newly initialised model on these data, phase after phase."""
         app, config = self.app, self.recipe.config
         fresh = build(app, self.recipe, data)
         arguments = data.model_arguments.items()
@@ -186,7 +186,7 @@ class _Trainer:
             steps = trained_on.steps_per_epoch
             if (phase.name, steps) not in self.models:
                 compiled = (phase.compile or app.compile)(self.built, config, phase.epochs * steps)
-                compiled.steps_per_execution = steps_per_execution(steps, most=100)
+                compiled.steps_per_execution = steps_per_execution(steps, max_steps=100)
                 for optimizer in optimizers(compiled):
                     if not optimizer.built:
                         optimizer.build(compiled.trainable_variables)

@@ -4,7 +4,7 @@ An application builds a network, and passes the functions of this module to its 
 `compile_model`, `endpoints`, `evaluate`, `draw` and the `COMMANDS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,13 +28,13 @@ from suite.tasks import pictures
 from suite.trainers.schedules import one_cycle
 
 # Height and width may be None for a network that pools over the whole image.
-ImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
+AnyImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
 Pooling = Literal["avg", "max"]
 
 
 @settings
 class Config(pictures.Config):
-    """The training recipe of an image classifier.
+    """The settings of the training of an image classifier.
 
     Args:
         epochs: Passes over the training split; an epoch makes several passes over a small split.
@@ -60,6 +60,29 @@ def load_data(config: Config, run: Run) -> Data:
     """Images `(height, width, channels)` with values in 0..255, and labels `()`."""
     augment = random_affine(config.rotation, config.shift, config.zoom)
     return pictures.load_data(config, run, labelled=True, augment=augment)
+
+
+def refuse_small_images(
+    input_shape: AnyImageShape, halvings: int, knob: str, stages: Sequence[int]
+) -> None:
+    """Refuses images that would be smaller than one pixel after so many halvings.
+
+    Args:
+        input_shape: `(height, width, channels)`; a height or width of None is not checked.
+        halvings: Number of times that the network halves height and width.
+        knob: Name of the knob that holds the stages, for the error.
+        stages: Value of that knob, one number for each stage.
+
+    Raises:
+        InputError: There are too many stages for images of this shape.
+    """
+    height, width, _ = input_shape
+    smallest = min((side for side in (height, width) if side), default=2**halvings)
+    if smallest < 2**halvings:
+        most = len(stages) - halvings + smallest.bit_length() - 1
+        raise InputError(
+            f"`{knob}` must be of at most {most} stages for images of {height} x {width}", stages
+        )
 
 
 def head(
@@ -105,7 +128,10 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` to `logits`, `probabilities`, `label`, `name`; `picture`: a file to them."""
+    """`serve`: `image` to `logits`, `probabilities`, `label` and `name`.
+
+    `picture`, if the source has a preparation: encoded pictures to the same outputs.
+    """
     [model] = fitted.networks.values()
     serve = named_classes(classifier(model), fitted.data.description.class_names)
     source = fitted.data.source
@@ -115,7 +141,11 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 
 
 def evaluate(fitted: Fitted) -> Metrics:
-    """Loss and accuracy on the test split, and the accuracy on every class."""
+    """Loss and accuracy on the test split.
+
+    `test_accuracy_by_class` has an accuracy by the name of the class, None for one without
+    examples.
+    """
     labels = fitted.data.splits["test"].targets
     correct = np.asarray(fitted.outputs()).argmax(axis=1) == labels
     names = fitted.data.description.class_names

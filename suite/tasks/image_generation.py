@@ -98,8 +98,9 @@ def sample_endpoint(decoder: keras.Model) -> Endpoint:
         decoder: Maps `latent` `(batch, latent_dim)` to a dict with an `image`.
 
     Returns:
-        An endpoint of two integers, `num` from 1 to 10,000 and `seed`. A call with another `num`
-        fails.
+        An endpoint of `num`, an int32 scalar from 1 to 10,000, and `seed`, an int64 scalar, to
+        `image` `(num, height, width, channels)`, float32, values in 0..255. A call with another
+        `num` fails.
     """
     latent_dim = decoder.input_shape[-1]
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tensorflow as tf
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PositiveInt
 
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
-from suite.data.images.files import encoded, read_picture
+from suite.data.images.files import read_encoded, read_picture
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.errors import InputError
@@ -36,11 +36,12 @@ def _grey_or_colour(channels: int) -> int:
 
 # Not a Literal of numbers: a command line has only texts, which would not match.
 Channels = Annotated[int, AfterValidator(_grey_or_colour)]
+ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]  # height, width, channels
 
 
 @settings
 class Config:
-    """The pictures of a training recipe.
+    """The settings that concern the images of a training: their source, size and batches.
 
     Args:
         batch_size: Images per optimizer step, over all replicas.
@@ -77,7 +78,7 @@ def load_data(
     The app's `build` gets the `input_shape`, and the `num_classes` of labelled pictures.
 
     Args:
-        config: The pictures of the recipe.
+        config: The settings of the images.
         run: The run, which decides where the pictures come from.
         labelled: Whether the pictures must have labels.
         relabel: Replaces the labels, as in `suite.data.supervised`.
@@ -93,7 +94,7 @@ def load_data(
         raise InputError("`data` must have two classes or more", received)
 
     # So that a client of the raw signature can read what its arrays must be like.
-    notes = {**source.notes, "inputs": source.preparation.described}
+    notes = {**source.notes, "inputs": source.preparation.description}
     source = dataclasses.replace(source, notes=notes)
 
     def arguments(train: Split) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def load_data(
 
 
 def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
-    """Makes an endpoint that takes `picture`, the bytes of image files, instead of arrays.
+    """Makes an endpoint that takes `picture` `(batch,)`, the bytes of image files, for arrays.
 
     Args:
         serve: The endpoint that takes images `(batch, height, width, channels)`.
@@ -133,7 +134,7 @@ def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
 def read_files(
     app: App, files: Sequence[Path], exports: Exports
 ) -> tuple[ExportedModel, np.ndarray]:
-    """Opens an exported model, and reads pictures as its inputs.
+    """Opens an exported model, and prepares picture files as its inputs.
 
     Returns:
         The model, and the pictures `(files, height, width, channels)`, uint8.
@@ -144,7 +145,7 @@ def read_files(
     if not files:
         raise InputError("there must be one image file or more", "none")
     for path in files:
-        encoded(path)  # refuses what is no picture, before a model is loaded
+        read_encoded(path)  # refuses what is no picture, before a model is loaded
     exported = exports.open(app.name)
     preparation = Preparation.of_export(exported.metadata())
     return exported, np.stack([read_picture(path, preparation) for path in files])

@@ -1,1 +1,1 @@
-"""Keras models with their own training steps, and schedules and functions for them."""
+"""Keras models with their own `train_step`, and schedules; `suite.training` runs them."""

@@ -18,8 +18,8 @@ GanLoss = Literal["non_saturating", "minimax", "hinge", "least_squares"]
 WON = 0.99
 
 
-class Loss(NamedTuple):
-    """The losses of the two networks, as functions from scores to losses, one for each image.
+class AdversarialLoss(NamedTuple):
+    """The losses of both networks. Each maps scores `(batch, 1)` to losses `(batch, 1)`.
 
     Args:
         real: The discriminator's loss on real images.
@@ -33,17 +33,17 @@ class Loss(NamedTuple):
 
 
 # Scores are logits: softplus(-score) is the negative log probability of being real.
-LOSSES: dict[str, Loss] = {
-    "non_saturating": Loss(
+LOSSES: dict[str, AdversarialLoss] = {
+    "non_saturating": AdversarialLoss(
         lambda score: tf.nn.softplus(-score), tf.nn.softplus, lambda score: tf.nn.softplus(-score)
     ),
-    "minimax": Loss(
+    "minimax": AdversarialLoss(
         lambda score: tf.nn.softplus(-score), tf.nn.softplus, lambda score: -tf.nn.softplus(score)
     ),
-    "hinge": Loss(
+    "hinge": AdversarialLoss(
         lambda score: tf.nn.relu(1 - score), lambda score: tf.nn.relu(1 + score), tf.negative
     ),
-    "least_squares": Loss(
+    "least_squares": AdversarialLoss(
         lambda score: (score - 1) ** 2, tf.square, lambda score: (score - 1) ** 2
     ),
 }
@@ -61,9 +61,9 @@ class GenerativeAdversarialNetwork(keras.Model):
     Args:
         generator: Maps latents `(batch, latent_dim)` to a dict of `image`
             `(batch, height, width, channels)`, values in 0..255. The dict may have a `code`
-            `(batch,)`, the index of the class of the image.
+            `(batch,)`, the index of the cluster that the image belongs to.
         discriminator: Maps such images to scores `(batch, 1)`, logits of being real. With codes it
-            has a score for every class, `(batch, num_codes)`, and the targets of the training
+            has a score for every code, `(batch, num_codes)`, and the targets of the training
             images are their codes.
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
         discriminator_steps: Steps of the discriminator for each step of the generator.
@@ -156,7 +156,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         return real | {"code": codes} if "code" in self.generator.output else real
 
     def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
-        """The discriminator's scores `(batch, 1)`; with codes, those of each image's class."""
+        """The discriminator's scores `(batch, 1)`; with codes, those of each image's code."""
         scores = self.discriminator(examples["image"], training=training)
         if "code" in examples:
             return tf.gather(scores, examples["code"][:, None], axis=1, batch_dims=1)
@@ -183,15 +183,15 @@ class GenerativeAdversarialNetwork(keras.Model):
             share = weight / tf.distribute.get_strategy().num_replicas_in_sync
             scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)
             scaled_for_generator = self.optimizer.scale_loss(generator_loss * share)
-        weights = self.discriminator.trainable_variables
-        gradients = tape.gradient(scaled, [weight.value for weight in weights])
+        variables = self.discriminator.trainable_variables
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
         if generator:
             learning = self.learner.trainable_variables
             generator_gradients = tape.gradient(
-                scaled_for_generator, [weight.value for weight in learning]
+                scaled_for_generator, [variable.value for variable in learning]
             )
             self.optimizer.apply(generator_gradients, learning)
-        self.discriminator_optimizer.apply(gradients, weights)
+        self.discriminator_optimizer.apply(gradients, variables)
 
     def _losses_of(
         self, real_scores: tf.Tensor, fake_scores: tf.Tensor
@@ -237,7 +237,7 @@ class StopWhenDiscriminatorWins(keras.callbacks.Callback):
 
 
 def _parts(batch: Any, count: int) -> Iterator[Any]:
-    """Splits a batch into parts of equal size; the last repeat its first rows if it is small."""
+    """Splits a batch into `count` parts of equal size; the last ones may repeat its first rows."""
     if count == 1:
         yield batch
         return

@@ -14,9 +14,11 @@ def sample_latents(num: int | tf.Tensor, latent_dim: int, seed: int | tf.Tensor)
 
 
 def decode_latents(decoder: keras.Model, points: np.ndarray) -> np.ndarray:
-    """Decodes latents `(n, latent_dim)` into images `(n, height, width, channels)`.
+    """Decodes latents `(n, latent_dim)` into images `(n, height, width, channels)`, in 0..255.
 
-    At most 1,000 latents are decoded at a time, so that memory stays bounded.
+    Args:
+        decoder: A decoder or generator: maps latents to a dict with an `image`.
+        points: The latents. At most 1,000 are decoded at a time, so that memory stays bounded.
     """
     parts = [
         keras.ops.convert_to_numpy(decoder(points[n : n + 1000])["image"])

@@ -6,7 +6,7 @@ import keras
 def one_cycle(
     peak: float, steps: int, warmup: float = 0.2, start: float = 0.1
 ) -> keras.optimizers.schedules.CosineDecay:
-    """Rises linearly to a peak, then falls along half a cosine to zero.
+    """Makes a schedule that rises linearly to a peak, then falls along half a cosine to zero.
 
     Args:
         peak: The largest learning rate.

@@ -81,7 +81,7 @@ class VariationalAutoencoder(keras.Model):
         self.distortion = keras.metrics.Mean("distortion")
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        pixels = observe(inputs, self.likelihood, seed_of_replica(self.seed_generator))
+        pixels = pixels_of(inputs, self.likelihood, seed_of_replica(self.seed_generator))
         posterior = self.posterior(pixels, training)
         latents = posterior.sample(self.num_samples, seed=seed_of_replica(self.seed_generator))
         reconstruction = self.log_likelihood(pixels, latents, training)
@@ -91,7 +91,8 @@ class VariationalAutoencoder(keras.Model):
         # Validation uses the final weight, so that epochs can be compared.
         beta = self._beta() if training else self.beta
         if self.importance_weighted:
-            return log_mean_exp(reconstruction + beta * log_ratios(posterior, latents))
+            ratios = log_prior_over_posterior(posterior, latents)
+            return log_mean_exp(reconstruction + beta * ratios)
         charged = tf.maximum(tf.reduce_mean(divergence, axis=0), self.free_bits)
         return tf.reduce_mean(reconstruction, axis=0) - beta * tf.reduce_sum(charged)
 
@@ -108,7 +109,7 @@ class VariationalAutoencoder(keras.Model):
         return super().compute_loss(x, y_pred, y_pred, sample_weight, training)
 
     def posterior(self, pixels: tf.Tensor, training: bool = False) -> tfd.Normal:
-        """The posterior of the latents `(batch, latent_dim)` of pixels from `observe`."""
+        """The posterior of the latents `(batch, latent_dim)` of pixels from `pixels_of`."""
         outputs = self.encoder(255 * pixels, training=training)
         return tfd.Normal(outputs["mean"], tf.exp(outputs["log_variance"] / 2))
 
@@ -144,8 +145,8 @@ def standard_normal() -> tfd.Normal:
     return tfd.Normal(0.0, 1.0)
 
 
-def observe(images: tf.Tensor, likelihood: Likelihood, seed: tf.Tensor) -> tf.Tensor:
-    """Converts grey values in 0..255 to values that the likelihood is defined for.
+def pixels_of(images: tf.Tensor, likelihood: Likelihood, seed: tf.Tensor) -> tf.Tensor:
+    """Converts grey values in 0..255 to pixels in 0..1, float32, for the likelihood.
 
     Args:
         images: Grey values of any shape.
@@ -159,7 +160,7 @@ def observe(images: tf.Tensor, likelihood: Likelihood, seed: tf.Tensor) -> tf.Te
     return tf.cast(tf.random.stateless_uniform(tf.shape(grey), seed) < grey, tf.float32)
 
 
-def log_ratios(posterior: tfd.Normal, latents: tf.Tensor) -> tf.Tensor:
+def log_prior_over_posterior(posterior: tfd.Normal, latents: tf.Tensor) -> tf.Tensor:
     """Log of the prior density over the posterior density.
 
     Args:
@@ -208,7 +209,8 @@ def estimate_evidence(
         step_seed = tf.random.experimental.stateless_fold_in(seed, step)
         latents = posterior.sample(at_once, seed=step_seed)
         likelihoods = log_likelihood(latents)
-        weights = tf.reduce_logsumexp(likelihoods + log_ratios(posterior, latents), axis=0)
+        ratios = log_prior_over_posterior(posterior, latents)
+        weights = tf.reduce_logsumexp(likelihoods + ratios, axis=0)
         total, likelihood = sums
         return tfm.log_add_exp(total, weights), likelihood + tf.reduce_sum(likelihoods, axis=0)
 
@@ -221,7 +223,7 @@ def estimate_evidence(
 def evaluate_evidence(
     model: VariationalAutoencoder, images: np.ndarray, num_samples: int, batch_size: int = 100
 ) -> Mapping[str, float]:
-    """Evaluates a model on images. `observe` converts each image once, with a fixed seed.
+    """Evaluates a model on images. `pixels_of` converts each image once, with a fixed seed.
 
     The metrics do not depend on the bound that the model was trained on.
 
@@ -229,10 +231,13 @@ def evaluate_evidence(
         model: The trained model.
         images: `(n, height, width, channels)`, grey values in 0..255.
         num_samples: Samples of the posterior for each image.
+        batch_size: Images that are evaluated at a time.
 
     Returns:
-        `nll`, the negative log likelihood by importance sampling, `elbo`, `rate` and `distortion`,
-        all means over the images in nats; and `active_units`, a count.
+        Means over the images, in nats: `nll`, the negative log likelihood by importance sampling;
+        `elbo`; `rate`, the divergence of the posterior from the prior; and `distortion`, the
+        negative log likelihood of the pixels given latents of the posterior. And `active_units`,
+        the number of latent units that carry information.
     """
     seeds = tf.random.experimental.stateless_split(
         [EVALUATION_SEED, 0], len(images) // batch_size + 1
@@ -241,7 +246,7 @@ def evaluate_evidence(
     @tf.function(reduce_retracing=True)
     def evaluate_batch(batch: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         draw, noise = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        pixels = observe(batch, model.likelihood, draw)
+        pixels = pixels_of(batch, model.likelihood, draw)
         posterior = model.posterior(pixels)
         log_evidence, log_likelihood = estimate_evidence(
             posterior,

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from suite.app import Built, Fitted, Phase
 from suite.data.pipelines import Data, steps_per_execution
-from suite.data.stored import unreadable
+from suite.data.stored import damage_error
 from suite.errors import InputError, Interrupted
 from suite.placement.keras_3_15 import fit_on_replicas
 from suite.placement.replicas import (
@@ -70,7 +70,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
                 fitting.run(number)
                 state.stop_at_signal()
     except tf.errors.InvalidArgumentError as error:
-        raise unreadable(error) or error from None
+        raise damage_error(error) or error from None
     except Interrupted as interrupted:
         stopped = state.progress
         where = f"epoch {len(stopped.rows) + 1} after {stopped.step} steps"

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import App, Fitted, Metrics, Recipe, networks_of
-from suite.data.examples import Examples, Source
+from suite.data.examples import SPLITS, Examples, Source
 from suite.errors import Diverged, InputError, Interrupted, Unwritable, WorkerLost
 from suite.export.exported import ExportedModel
 from suite.export.saved_model import try_endpoints, write_saved_model
@@ -186,7 +186,7 @@ def _source(data: Any) -> Source:
     if isinstance(data, Source):
         return data
     splits = data if isinstance(data, Mapping) and "train" in data else {"train": data}
-    unknown = splits.keys() - {"train", "validation", "test"}
+    unknown = splits.keys() - set(SPLITS)
     pairs = [isinstance(pair, tuple) and 1 <= len(pair) <= 2 for pair in splits.values()]
     if unknown or not all(pairs):
         raise InputError(

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from apps.lenet import READS, app, build_model
+from apps.lenet import INPUT_MAPS, app, build_model
 from suite import InputError, Run, train
 
 
@@ -13,8 +13,8 @@ def test_it_has_the_paper_s_60_000_weights():
 
 
 def test_the_second_convolution_reads_as_table_one_says():
-    assert [len(maps) for maps in READS] == [3] * 6 + [4] * 9 + [6]
-    assert [sum(n in maps for maps in READS) for n in range(6)] == [10] * 6
+    assert [len(maps) for maps in INPUT_MAPS] == [3] * 6 + [4] * 9 + [6]
+    assert [sum(n in maps for maps in INPUT_MAPS) for n in range(6)] == [10] * 6
 
 
 def test_logits_differ_as_the_negative_distances_to_the_codes():

@@ -34,7 +34,7 @@ def flip(batch, draws):
 
 
 def load_data(config, run):
-    """Squares on a dark ground `(16, 16, 1)`; the mask `(16, 16)` is 1 in the square."""
+    """Squares on a dark background `(16, 16, 1)`; the mask `(16, 16)` is 1 in the square."""
     random = np.random.default_rng(0)
     masks = np.zeros((80, 16, 16), np.int32)
     for mask, (top, left) in zip(masks, random.integers(0, 8, (80, 2)), strict=True):

@@ -16,7 +16,7 @@ QUIET = Run(quiet=True)
 
 @settings
 class Config:
-    """The training recipe.
+    """The settings of the training.
 
     Args:
         epochs: Passes over the points.

@@ -119,7 +119,7 @@ BAD = [
     ("small", "--resume --run-dir early_run", "of this version of the suite. Received: early_run"),
     ("small", "--no-epochs", "--no-epochs"),
     ("small", "--arrays 3", "--arrays"),
-    ("iris", "--data ~nosuch/x.csv", "the home of a user. Received: ~nosuch/x.csv"),
+    ("iris", "--data ~nosuch/x.csv", "the home folder of a user. Received: ~nosuch/x.csv"),
     ("iris", "--data " + "n" * 300, "or the path of a file or folder"),
     ("iris", "--data huge.csv", "column width, must be a number from -1e15 to 1e15"),
     ("mnist_cnn", "--recipe best", 'Choose from: "fast", "accurate"'),
@@ -189,7 +189,7 @@ def test_unknown_app_is_refused():
     )
 
     assert process.returncode == 2
-    assert f"with a name of: {', '.join(app_names())}." in process.stderr
+    assert f"is one of: {', '.join(app_names())}." in process.stderr
     assert "Received: mnist" in process.stderr
     assert process.stderr.count("\n") == 1
 

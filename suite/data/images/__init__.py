@@ -1,1 +1,1 @@
-"""Pictures: files, decoding, what makes a model's input of them, and where they come from."""
+"""Reads pictures from files, folders, arrays and datasets, and converts them to images."""

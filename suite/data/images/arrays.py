@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from suite.data.examples import Examples, Source
-from suite.data.images.decoding import white_of, with_white
-from suite.data.images.layouts import Wanted, sample_rows
+from suite.data.examples import SPLITS, Examples, Source
+from suite.data.images.decoding import scale_to_bytes, white_level
+from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import (
     Preparation,
     is_bright_on_black,
@@ -24,10 +24,10 @@ UNREADABLE = (
     OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, MemoryError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-SPLITS = {"train": ("_train", ""), "validation": ("_validation", "_val"), "test": ("_test",)}
+SUFFIXES = {"train": ("_train", ""), "validation": ("_validation", "_val"), "test": ("_test",)}
 
 
-def read_npz(path: Path, wanted: Wanted) -> Source:
+def read_npz(path: Path, options: InputOptions) -> Source:
     """Reads `x_train`, `y_train`, `x_test` and `y_test`, as in Keras's `mnist.npz`, or `x` and `y`.
 
     Labels, the test split, a validation split (`x_validation` or `x_val`) and `class_names` are
@@ -35,14 +35,14 @@ def read_npz(path: Path, wanted: Wanted) -> Source:
 
     Args:
         path: The `.npz` file.
-        wanted: The layout, size and channels of the model's inputs.
+        options: The layout, size and channels of the model's inputs.
 
     Raises:
         InputError: The file cannot be read, or its arrays are no pictures or no labels.
     """
     arrays = _arrays(path)
     splits = {}
-    for split, endings in SPLITS.items():
+    for split, endings in SUFFIXES.items():
         for ending in endings:
             if split not in splits and f"x{ending}" in arrays:
                 splits[split] = Examples(arrays[f"x{ending}"], arrays.get(f"y{ending}"))
@@ -59,17 +59,17 @@ def read_npz(path: Path, wanted: Wanted) -> Source:
         test=splits.get("test"),
         class_names=names,
     )
-    return completed(source, wanted)
+    return prepare_source(source, options)
 
 
-def completed(source: Source, wanted: Wanted) -> Source:
+def prepare_source(source: Source, options: InputOptions) -> Source:
     """Checks pictures in arrays, and converts them to inputs and labels of a model.
 
     Args:
         source: Examples whose inputs are pictures `(n, height, width[, channels])` of any numeric
             type, in 0..1, 0..255, or 10 to 16 bits, and whose targets are classes `(n,)`, as
             integers or by their names, or None. A source with a preparation is returned as it is.
-        wanted: The layout, size and channels of the model's inputs.
+        options: The layout, size and channels of the model's inputs.
 
     Returns:
         The source with inputs `(n, height, width, channels)`, uint8, labels `0..classes-1`, names
@@ -87,7 +87,7 @@ def completed(source: Source, wanted: Wanted) -> Source:
     targets, class_names = _labels(splits, source)
     train = inputs["train"]
     sample = [train[row] for row in sample_rows(len(train))]
-    preparation = wanted.preparation(sample, keep_size=True)
+    preparation = options.preparation(sample, keep_size=True)
     complete = {
         split: Examples(prepared_array(inputs[split], preparation), targets[split])
         for split in splits
@@ -103,9 +103,16 @@ def completed(source: Source, wanted: Wanted) -> Source:
 
 
 def prepared_array(pictures: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Prepares pictures `(n, height, width, channels)`, uint8.
+    """Prepares pictures in an array.
 
     Pictures that the preparation would not change are not passed through it, which saves time.
+
+    Args:
+        pictures: `(n, height, width, channels)`, uint8.
+        preparation: Converts a picture to an input.
+
+    Returns:
+        `(n, height, width, channels)` of the preparation, uint8.
     """
     rows = np.ones(len(pictures), bool)
     if pictures.shape[1:] == preparation.shape:
@@ -164,11 +171,11 @@ def _pictures(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
                 f"pictures in {name} must have the same shape in all splits",
                 f"{array.shape[1:]} in {split}, {arrays['train'].shape[1:]} in train",
             )
-    white = white_of(float(max(array.max() for array in arrays.values())))
+    white = white_level(float(max(array.max() for array in arrays.values())))
     return {
         split: array
         if white == 255 and array.dtype == np.uint8
-        else with_white(array, white).numpy()
+        else scale_to_bytes(array, white).numpy()
         for split, array in arrays.items()
     }
 

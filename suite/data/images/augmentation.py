@@ -36,12 +36,14 @@ def combined(*augmentations: Augmentation | None) -> Augmentation | None:
 
 
 def random_affine(rotation: float, shift: float, zoom: float) -> Augmentation | None:
-    """Rotates, shifts and zooms pictures; pixels from outside the picture are 0.
+    """Rotates, shifts and zooms pictures about their centre; pixels from outside a picture are 0.
+
+    The distorted pictures are float32, whatever the type of the pictures was.
 
     Args:
-        rotation: Largest rotation, in degrees.
+        rotation: Largest rotation to either side, in degrees.
         shift: Largest shift along each axis, in pixels.
-        zoom: Largest relative change of width and of height.
+        zoom: Largest change of width and of height, as a share in [0, 1).
 
     Returns:
         The augmentation, or None if all three are 0.
@@ -60,15 +62,15 @@ def random_horizontal_flip() -> Augmentation:
 def random_crop(padding: int) -> Augmentation | None:
     """Pads pictures with 0 on all sides, and crops them to their size at a random place.
 
-    Reference:
-        He et al., 2015, Deep Residual Learning for Image Recognition (there 4 pixels, on
-        CIFAR-10), https://arxiv.org/abs/1512.03385
-
     Args:
         padding: Pixels on every side.
 
     Returns:
         The augmentation, or None if there is no padding.
+
+    Reference:
+        He et al., 2015, Deep Residual Learning for Image Recognition (there 4 pixels, on
+        CIFAR-10), https://arxiv.org/abs/1512.03385
     """
     if not padding:
         return None

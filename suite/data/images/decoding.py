@@ -9,19 +9,20 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-FAINTEST = 32  # smallest difference in grey values between a drawing and its ground
+FAINTEST = 32  # smallest difference in grey values between a drawing and its background
 # Possible values of white: 1 for shares, 16 as in scikit-learn's digits, or the largest value of
 # 8, 10, 12, 14 or 16 bits.
 WHITES = (1.0, 16.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 
 JPEG = b"\xff\xd8"
 PNG = b"\x89PNG"
+PNG_BIT_DEPTH = 24  # place of the byte in a PNG that holds its bit depth
 EXIF = b"Exif\0\0"
 HEAD = 2**16  # bytes at the beginning of a file in which its EXIF is searched for
 ORIENTATION, SHORT = 0x0112, 3  # a tag of EXIF and the type of its value
 
 
-def decoded(encoded: tf.Tensor) -> tf.Tensor:
+def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a picture, and turns it upright.
 
     Args:
@@ -29,22 +30,25 @@ def decoded(encoded: tf.Tensor) -> tf.Tensor:
 
     Returns:
         The pixels `(height, width, channels)`, uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The bytes are no such picture.
     """
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, HEAD), tf.uint8)
-    head = tf.pad(head, [[0, 32]])
-    has_16_bits = _begins_with(head, PNG) & (head[24] == 16)
+    head = tf.pad(head, [[0, 32]])  # so that shorter files have a byte at that place, too
+    has_16_bits = _begins_with(head, PNG) & (head[PNG_BIT_DEPTH] == 16)
     pixels = tf.cond(
         has_16_bits,
-        lambda: scaled_to_bytes(tf.io.decode_png(encoded, dtype=tf.uint16)),
+        lambda: detect_white_and_scale(tf.io.decode_png(encoded, dtype=tf.uint16)),
         lambda: tf.io.decode_image(encoded, expand_animations=False),
     )
     orientation = tf.cond(
         _begins_with(head, JPEG), lambda: _orientation(head), lambda: tf.constant(1)
     )
-    return upright(pixels, orientation)
+    return apply_orientation(pixels, orientation)
 
 
-def opaque(pixels: tf.Tensor) -> tf.Tensor:
+def to_opaque_rgb(pixels: tf.Tensor) -> tf.Tensor:
     """Converts a picture to opaque red, green and blue.
 
     Args:
@@ -69,29 +73,29 @@ def opaque(pixels: tf.Tensor) -> tf.Tensor:
     return tf.where(is_visible, on_white, on_black)
 
 
-def scaled_to_bytes(values: tf.Tensor | np.ndarray) -> tf.Tensor:
+def detect_white_and_scale(values: tf.Tensor | np.ndarray) -> tf.Tensor:
     """Scales pixels of any type and range to 0..255, uint8.
 
     The largest pixel decides which of `WHITES` is white.
     """
     values = tf.cast(values, tf.float32)
-    return with_white(values, white_of(tf.reduce_max(values)))
+    return scale_to_bytes(values, white_level(tf.reduce_max(values)))
 
 
-def white_of(largest: tf.Tensor | float) -> tf.Tensor:
+def white_level(largest: tf.Tensor | float) -> tf.Tensor:
     """The value of white in a picture, or a set of pictures, whose largest pixel is `largest`."""
     whites = tf.constant(WHITES)
     # Interpolation can leave pixels that are a little brighter than white.
     return tf.reduce_min(tf.where(1.05 * whites >= largest, whites, WHITES[-1]))
 
 
-def with_white(values: tf.Tensor | np.ndarray, white: tf.Tensor | float) -> tf.Tensor:
+def scale_to_bytes(values: tf.Tensor | np.ndarray, white: tf.Tensor | float) -> tf.Tensor:
     """Scales pixels from 0..white to 0..255, uint8."""
     scaled = tf.round(tf.cast(values, tf.float32) * (255 / white))
     return tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8)
 
 
-def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+def apply_orientation(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns a picture upright.
 
     Args:

@@ -16,7 +16,12 @@ import PIL.features
 import PIL.Image
 import tensorflow as tf
 
-from suite.data.images.decoding import decoded, scaled_to_bytes, upright
+from suite.data.images.decoding import (
+    ORIENTATION,
+    apply_orientation,
+    decode_picture,
+    detect_white_and_scale,
+)
 from suite.data.images.preparation import Preparation
 from suite.errors import InputError
 from suite.files import write_whole
@@ -28,9 +33,9 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 FORMATS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"]
 if PIL.features.check("avif"):
     FORMATS.append("AVIF")
-# The formats that TensorFlow decodes; Pillow calls a JPEG of several pictures MPO.
-DECODED = ("PNG", "JPEG", "MPO")
-ORIENTATION = 0x0112  # a tag of EXIF
+# Formats whose bytes are kept, if TensorFlow can decode them; pictures in other formats become PNG.
+# Pillow calls a JPEG of several pictures MPO.
+KEPT_FORMATS = ("PNG", "JPEG", "MPO")
 
 
 class Picture(NamedTuple):
@@ -57,7 +62,9 @@ def read(path: Path) -> Picture:
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names too long
         raise InputError("an image file is needed", f"{path}, which is not there")
     with _opened(path) as image:
-        usable = image.format in DECODED and not (image.format == "PNG" and "exif" in image.info)
+        usable = image.format in KEPT_FORMATS and not (
+            image.format == "PNG" and "exif" in image.info
+        )
         encoded = path.read_bytes() if usable else _as_png(image, path)
     try:
         return Picture(encoded, _decode()(encoded).numpy(), not usable)
@@ -67,10 +74,11 @@ def read(path: Path) -> Picture:
         return Picture(encoded, _decode()(encoded).numpy(), True)
 
 
-def encoded(path: Path) -> bytes:
-    """The bytes of a picture file, in a format that a `Preparation` decodes.
+def read_encoded(path: Path) -> bytes:
+    """Reads the bytes of a picture file, in a format that a `Preparation` decodes.
 
-    Formats and depths that TensorFlow does not decode are encoded anew, as PNG.
+    Pictures in other formats than `KEPT_FORMATS`, or that TensorFlow cannot decode, are encoded
+    anew, as PNG.
 
     Raises:
         InputError: The file is missing, is no image, or has too many pixels.
@@ -202,14 +210,15 @@ def _opened(path: Path) -> Iterator[PIL.Image.Image]:
 def _as_png(image: PIL.Image.Image, path: Path) -> bytes:
     """Encodes the first frame of an image as a PNG of 8 bits, upright."""
     if image.mode.startswith(("I", "F")):  # grey values of 16 bits, or floats
-        pixels = scaled_to_bytes(np.nan_to_num(np.asarray(image, np.float32))).numpy()[..., None]
+        values = np.nan_to_num(np.asarray(image, np.float32))[..., None]
+        pixels = detect_white_and_scale(values).numpy()
     elif image.has_transparency_data:
         pixels = np.asarray(image.convert("RGBA"))
     elif image.mode in ("1", "L"):
         pixels = np.asarray(image.convert("L"))[..., None]
     else:
         pixels = np.asarray(image.convert("RGB"))
-    pixels = upright(tf.constant(pixels), tf.constant(_orientation(image, path))).numpy()
+    pixels = apply_orientation(tf.constant(pixels), tf.constant(_orientation(image, path))).numpy()
     return tf.io.encode_png(pixels).numpy()
 
 
@@ -218,18 +227,18 @@ def _orientation(image: PIL.Image.Image, path: Path) -> int:
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # broken EXIF may fail anywhere
-        log.warning("%s: its EXIF is broken, and is passed over.", path)
+        log.warning("%s: its EXIF is broken, and is ignored.", path)
         return 1
     return value if value in range(1, 9) else 1
 
 
 @functools.cache
 def _decode() -> Callable[[bytes], tf.Tensor]:
-    return tf.function(decoded, input_signature=[tf.TensorSpec((), tf.string)])
+    return tf.function(decode_picture, input_signature=[tf.TensorSpec((), tf.string)])
 
 
 @functools.cache
 def _prepare(preparation: Preparation) -> Callable[[np.ndarray], tf.Tensor]:
     return tf.function(
-        preparation.prepared, input_signature=[tf.TensorSpec((None, None, None), tf.uint8)]
+        preparation.prepare, input_signature=[tf.TensorSpec((None, None, None), tf.uint8)]
     )

@@ -12,24 +12,24 @@ import numpy as np
 
 from suite.data.examples import Examples, Source
 from suite.data.images.files import is_picture, read, refuse_blank
-from suite.data.images.layouts import Wanted, sample_rows
+from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation, prepare_all
-from suite.data.stored import MOST_IN_MEMORY, InMemory, Stored
+from suite.data.stored import InMemory, Stored, stays_on_disk
 from suite.data.stored import files as stored_files
 from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
 # Usual names of the folders of splits, beside `train`.
-SPLITS = {
+SPLIT_FOLDERS = {
     "test": ("test", "testing"),
     "validation": ("validation", "val", "valid", "dev"),
 }
 IGNORED = ("__MACOSX",)  # folders that macOS adds to archives
-READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # TensorFlow decodes these
+READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # endings of `files.KEPT_FORMATS`
 
 
-def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Source:
+def read_folder(path: Path, options: InputOptions, in_memory: InMemory = "auto") -> Source:
     """Reads class folders; or `train/`, `test/` and `val/` with class folders in them.
 
     Sub-folders of a class belong to it. A folder that holds pictures only is read without labels.
@@ -37,7 +37,7 @@ def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Sou
 
     Args:
         path: The folder.
-        wanted: The layout, size and channels of the model's inputs.
+        options: The layout, size and channels of the model's inputs.
         in_memory: `yes`; `no` leaves the pictures on disk, from where each batch reads its own; or
             `auto`, which does so if they would take more than 2 GiB.
 
@@ -53,10 +53,10 @@ def read_folder(path: Path, wanted: Wanted, in_memory: InMemory = "auto") -> Sou
         files[split], labels[split] = _files_and_labels(folder, class_names, skipped)
     notes = _note_skipped(skipped, sum(map(len, files.values())))
     sample = [read(files["train"][row]).pixels for row in sample_rows(len(files["train"]))]
-    preparation = wanted.preparation(sample)
+    preparation = options.preparation(sample)
     size = math.prod(preparation.shape) * sum(map(len, files.values()))
     splits: dict[str, Any]
-    if in_memory == "no" or (in_memory == "auto" and size > MOST_IN_MEMORY):
+    if stays_on_disk(in_memory, size):
         splits = {split: _on_disk(files[split], preparation, labels[split]) for split in folders}
     else:
         re_encoded: list[Path] = []
@@ -85,7 +85,10 @@ def _split_folders(path: Path) -> dict[str, Path]:
     """
     inside = {folder.name.lower(): folder for folder in _folders(path)}
     known = {
-        split: inside[name] for split, names in SPLITS.items() for name in names if name in inside
+        split: inside[name]
+        for split, names in SPLIT_FOLDERS.items()
+        for name in names
+        if name in inside
     }
     if "train" in inside:
         return {"train": inside["train"], **known}
@@ -169,7 +172,7 @@ def _note_skipped(endings: collections.Counter[str], num_pictures: int) -> dict[
     if not endings:
         return {}
     count = endings.total()
-    text = f"{count} of {count + num_pictures} files were passed over: {_counted(endings)}"
+    text = f"{count} of {count + num_pictures} files were skipped: {_counted(endings)}"
     log.warning("%s.", text)
     return {"passed_over": text}
 

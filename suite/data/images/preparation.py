@@ -13,31 +13,31 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from suite.data.images.decoding import FAINTEST, decoded, opaque
+from suite.data.images.decoding import FAINTEST, decode_picture, to_opaque_rgb
 
 Layout = Literal["drawing", "photo"]
 
 FILLED = 20 / 28  # share of the side that ink fills: MNIST fits a digit into 20 of 28 pixels
-EDGE = 48  # of 255; fainter pixels do not count for the bounding box of a drawing
+INK_THRESHOLD = 48  # of 255; fainter pixels do not count for the bounding box of a drawing
 SPECK = 255 / 8  # a mean over 3 x 3 pixels that a single pixel cannot reach
 LARGEST_SIDE = 256  # pixels; larger drawings are reduced first
-GRID = 32  # points along each side at which the ground is estimated
-# The points of the estimate that lie along the edges of the picture, where little is drawn.
-EDGES = np.pad(np.zeros((GRID - 4, GRID - 4), bool), 2, constant_values=True)
-# Steps of the estimate: those that use only the points along the edges, and all.
-EDGE_STEPS, GROUND_STEPS = 3, 8
-NEAR = 0.12  # share of a picture's contrast by which its ground may vary
+GRID = 32  # points along each side at which the background is estimated
+# The points of the estimate that lie along the border of the picture, where little is drawn.
+BORDER = np.pad(np.zeros((GRID - 4, GRID - 4), bool), 2, constant_values=True)
+# Steps of the estimate: those that use only the points along the border, and all.
+BORDER_STEPS, BACKGROUND_STEPS = 3, 8
+NEAR = 0.12  # share of a picture's contrast by which its background may vary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preparation:
     """Converts a picture's bytes to a model's input.
 
-    A `drawing` gets the form of MNIST: the ink is bright on a ground of 0, fitted into 20/28 of the
-    size and centred by its mass, whether it was dark on light or light on dark. The ground is
-    estimated locally, so that shadows on a sheet of paper do not count as ink. With three channels
-    the ink keeps its hue: black becomes white, red stays red. A picture that already has this size
-    and a ground of 0 is not changed.
+    A `drawing` gets the form of MNIST: bright ink on a background of 0, fitted into 20/28 of the
+    size and centred by its mass, whether the ink was dark on light or light on dark. The background
+    is estimated locally, so that shadows on a sheet of paper do not count as ink. With three
+    channels the ink keeps its hue: black becomes white, red stays red. A picture that already has
+    this size and a background of 0 is not changed.
 
     A `photo` is cropped about its centre to the aspect ratio of the size, and resized, as image
     classifiers are commonly evaluated. A picture that already has this size is not changed.
@@ -64,9 +64,9 @@ class Preparation:
         Returns:
             `(height, width, channels)`, uint8; zeros for a drawing of which nothing is visible.
         """
-        return self.prepared(decoded(encoded))
+        return self.prepare(decode_picture(encoded))
 
-    def prepared(self, pixels: tf.Tensor) -> tf.Tensor:
+    def prepare(self, pixels: tf.Tensor) -> tf.Tensor:
         """Prepares one decoded picture.
 
         Args:
@@ -76,9 +76,9 @@ class Preparation:
         Returns:
             `(height, width, channels)`, uint8.
         """
-        arrange = self._as_drawing if self.layout == "drawing" else self._as_photo
-        arranged = tf.clip_by_value(tf.round(arrange(opaque(pixels))), 0, 255)
-        return tf.ensure_shape(tf.cast(arranged, tf.uint8), self.shape)
+        convert = self._as_drawing if self.layout == "drawing" else self._as_photo
+        converted = tf.clip_by_value(tf.round(convert(to_opaque_rgb(pixels))), 0, 255)
+        return tf.ensure_shape(tf.cast(converted, tf.uint8), self.shape)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -87,15 +87,15 @@ class Preparation:
 
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "Preparation":
-        """The preparation in the metadata of an exported model; if there is none, MNIST's."""
+        """The preparation in an exported model's metadata; MNIST's for exports that record none."""
         return cls(**metadata.get("notes", {}).get("preparation", {}))
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         """Layout, size, colours and values of the result in words."""
         colour = "in colour" if self.channels == 3 else "grey"
-        ground = ", strokes of up to 255 on a ground of 0" if self.layout == "drawing" else ""
-        return f"{self.layout}s of {self.height} x {self.width} pixels, {colour}{ground}"
+        strokes = ", strokes of up to 255 on a background of 0" if self.layout == "drawing" else ""
+        return f"{self.layout}s of {self.height} x {self.width} pixels, {colour}{strokes}"
 
     def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
         """Crops a picture `(height, width, 3)` about its centre, and resizes it."""
@@ -112,23 +112,23 @@ class Preparation:
         return tf.image.resize(cropped, (self.height, self.width), antialias=True)
 
     def _as_drawing(self, picture: tf.Tensor) -> tf.Tensor:
-        """Arranges a picture `(height, width, 3)`, unless it has MNIST's form already."""
+        """Gives a picture `(height, width, 3)` MNIST's form, unless it has it already."""
         fits = tf.reduce_all(tf.shape(picture)[:2] == (self.height, self.width))
         return tf.cond(
             fits & is_bright_on_black(picture),
-            lambda: self._in_channels(picture),
-            lambda: self._arranged(picture),
+            lambda: self._to_channels(picture),
+            lambda: self._fit_ink(picture),
         )
 
-    def _in_channels(self, ink: tf.Tensor) -> tf.Tensor:
+    def _to_channels(self, ink: tf.Tensor) -> tf.Tensor:
         return ink if self.channels == 3 else tf.reduce_max(ink, axis=-1, keepdims=True)
 
-    def _arranged(self, picture: tf.Tensor) -> tf.Tensor:
-        """Separates the ink of a picture from its ground, fits it into the size and centres it."""
-        ink = self._in_channels(drawing(picture))
+    def _fit_ink(self, picture: tf.Tensor) -> tf.Tensor:
+        """Extracts the ink of a picture, fits it into the size and centres it."""
+        ink = self._to_channels(extract_ink(picture))
         strength = tf.reduce_max(ink, axis=-1)
         around = tf.nn.avg_pool2d(strength[None, ..., None], 3, 1, "SAME")[0, ..., 0]
-        counts = (strength > EDGE) & (around > SPECK)
+        counts = (strength > INK_THRESHOLD) & (around > SPECK)
         rows, columns = (tf.where(tf.reduce_any(counts, axis))[:, 0] for axis in (1, 0))
 
         def fitted() -> tf.Tensor:
@@ -162,7 +162,7 @@ class Preparation:
 
 
 def is_bright_on_black(picture: tf.Tensor) -> tf.Tensor:
-    """Whether pictures have a ground of 0 and something drawn on it.
+    """Whether pictures have a background of 0 and something drawn on it.
 
     Args:
         picture: `(..., height, width, channels)`, 0..255.
@@ -180,24 +180,24 @@ def is_bright_on_black(picture: tf.Tensor) -> tf.Tensor:
     return (2 * dark > count) & (tf.reduce_max(picture, axes) >= FAINTEST)
 
 
-def drawing(picture: tf.Tensor) -> tf.Tensor:
-    """Separates the ink of a drawing from its ground, as bright colours on 0.
+def extract_ink(picture: tf.Tensor) -> tf.Tensor:
+    """Separates the ink of a drawing from its background, as bright colours on 0.
 
     The largest channel of a pixel is its strength, 255 where the picture differs most from its
-    ground. The other channels follow from the hue of the ink.
+    background. The other channels follow from the hue of the ink.
 
     Args:
         picture: `(height, width, 3)`, float32, 0..255.
 
     Returns:
         `(height, width, 3)`, float32, 0..255, reduced to at most `LARGEST_SIDE`; all zeros if the
-        picture differs nowhere from its ground by `FAINTEST`.
+        picture differs nowhere from its background by `FAINTEST`.
     """
     picture = reduced(picture)
-    surface = tf.image.resize(ground(on_grid(picture))[0], tf.shape(picture)[:2])
+    surface = tf.image.resize(estimate_background(on_grid(picture))[0], tf.shape(picture)[:2])
     difference = picture - surface
-    # Ink differs much from its ground, and is either darker or lighter. The third moment shows
-    # which: noise, on both sides of the ground, cancels out, and faint shadows hardly count.
+    # Ink differs much from its background, and is either darker or lighter. The third moment shows
+    # which: noise, on both sides of the background, cancels out, and faint shadows hardly count.
     sign = tf.sign(tf.reduce_sum(difference**3))
     strength = tf.reduce_max(tf.nn.relu(sign * difference), axis=-1, keepdims=True)
     peak = tf.reduce_max(strength)
@@ -205,18 +205,18 @@ def drawing(picture: tf.Tensor) -> tf.Tensor:
     noise = tf.reduce_max(tf.nn.relu(-sign * difference), axis=-1)
     deviation = tf.sqrt(2 * tf.reduce_mean(noise**2))
     floor = tf.minimum(3 * deviation, 0.3 * peak)
-    # Pixels at the border of a stroke are a mixture of ink and ground.
+    # Pixels at the edge of a stroke are a mixture of ink and background.
     share = tf.nn.relu(strength - floor) / tf.maximum(peak - floor, 1)
     ink = tf.clip_by_value(picture - (1 - share) * surface, 0, 255 * share)
     raised = ink + 255 * share - tf.reduce_max(ink, axis=-1, keepdims=True)
     return tf.where(peak < FAINTEST, 0.0, raised)
 
 
-def ground(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Estimates the ground of a picture: its surface without anything drawn on it.
+def estimate_background(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Estimates the background of a picture: its surface without anything drawn on it.
 
     The estimate is a surface of second order, which follows light from one side and soft shadows.
-    It starts as the median along the edges of the picture, where little is drawn, and is fitted to
+    It starts as the median along the border of the picture, where little is drawn, and is fitted to
     the points by repeated least squares, in which points far from the last surface, such as ink,
     have little weight.
 
@@ -235,7 +235,7 @@ def ground(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     x, y = (axis.reshape(-1, 1) for axis in np.meshgrid(line, line))
     terms = np.concatenate([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     ridge = 1e-3 * np.eye(terms.shape[1], dtype=np.float32)
-    along_edges = EDGES.astype(np.float32).reshape(-1, 1)
+    along_border = BORDER.astype(np.float32).reshape(-1, 1)
     values = tf.reshape(points, (-1, 3))
     contrast = tf.reduce_max(tf.reduce_max(values, axis=0) - tf.reduce_min(values, axis=0))
     tolerance = 1 + NEAR * contrast
@@ -244,11 +244,11 @@ def ground(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         distance = tf.reduce_max(tf.abs(values - surface), axis=-1, keepdims=True)
         return 1 / (1 + (distance / tolerance) ** 4)
 
-    surface = tf.sort(tf.boolean_mask(points, EDGES), axis=0)[EDGES.sum() // 2]  # the median
-    for step in range(GROUND_STEPS):
+    surface = tf.sort(tf.boolean_mask(points, BORDER), axis=0)[BORDER.sum() // 2]  # the median
+    for step in range(BACKGROUND_STEPS):
         weight = near(surface)
-        if step < EDGE_STEPS:
-            weight *= along_edges
+        if step < BORDER_STEPS:
+            weight *= along_border
         weighted = terms * weight
         moments = tf.matmul(weighted, terms, transpose_a=True) + ridge
         products = tf.matmul(weighted, values, transpose_a=True)
@@ -258,7 +258,7 @@ def ground(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def on_grid(picture: tf.Tensor) -> tf.Tensor:
-    """Resizes a picture `(height, width, 3)` to the points `(GRID, GRID, 3)` of `ground`."""
+    """Resizes a picture `(height, width, 3)` to `(GRID, GRID, 3)`, for `estimate_background`."""
     return tf.image.resize(picture, (GRID, GRID), antialias=True)
 
 
@@ -300,7 +300,7 @@ def prepare_all(pictures: Iterable[np.ndarray], preparation: Preparation) -> np.
     dataset = tf.data.Dataset.from_generator(
         readable, output_signature=tf.TensorSpec((None, None, None), tf.uint8)
     )
-    prepared = dataset.map(preparation.prepared, os.cpu_count(), deterministic=True)
+    prepared = dataset.map(preparation.prepare, os.cpu_count(), deterministic=True)
     inputs = list(prepared.as_numpy_iterator())
     if errors:
         raise errors[0]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from suite.data import sources
-from suite.data.examples import Examples, Source
-from suite.data.images.arrays import completed, prepared_array, read_npz
-from suite.data.images.decoding import scaled_to_bytes
+from suite.data.examples import SPLITS, Examples, Source
+from suite.data.images.arrays import prepare_source, prepared_array, read_npz
+from suite.data.images.decoding import detect_white_and_scale
 from suite.data.images.digits import embedded_digits
 from suite.data.images.folders import read_folder
-from suite.data.images.layouts import SAMPLE, Wanted, sample_rows
+from suite.data.images.layouts import SAMPLE, InputOptions, sample_rows
 from suite.data.images.preparation import (
     Layout,
     Preparation,
@@ -28,7 +28,6 @@ from suite.errors import InputError
 if TYPE_CHECKING:
     from suite.run import Run
 
-SPLITS = ("train", "validation", "test")
 # Well-known datasets by layout; the layout of others is decided by a sample of their pictures.
 DRAWINGS = ("mnist", "emnist", "kmnist")
 PHOTOS = ("fashion_mnist", "cifar10", "cifar100")
@@ -47,7 +46,7 @@ def load_pictures(
         run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`.
         dataset: Name of a dataset in TensorFlow Datasets whose examples have an `image`, and
             perhaps a `label`. If MNIST cannot be downloaded, the embedded digits replace it.
-        layout: `drawing`, `photo`, or `auto`, by which a sample of the pictures decides.
+        layout: `drawing` or `photo`; with `auto`, the layout of most pictures in a sample.
         image_size: Height and width of the inputs in pixels. By default 28 for drawings, the size
             of the pictures but at most 64 for photos, and the size of the pictures for arrays.
         channels: 1 or 3; by default 3 if the pictures are in colour.
@@ -59,31 +58,31 @@ def load_pictures(
     Raises:
         InputError: The pictures cannot be found or read, or are no pictures.
     """
-    exactly = Preparation(**run.preparation) if run.preparation else None
-    wanted = Wanted(layout, image_size, channels, exactly)
+    recorded_preparation = Preparation(**run.preparation) if run.preparation else None
+    options = InputOptions(layout, image_size, channels, recorded_preparation)
     return sources.load(
         run,
         tfds_name=dataset,
-        from_tfds=functools.partial(_from_tfds, wanted=wanted, in_memory=run.in_memory),
-        embedded=functools.partial(_embedded, wanted) if dataset == "mnist" else None,
-        from_path=functools.partial(_from_path, wanted=wanted, in_memory=run.in_memory),
-        from_arrays=functools.partial(completed, wanted=wanted),
+        from_tfds=functools.partial(_from_tfds, options=options, in_memory=run.in_memory),
+        embedded=functools.partial(_embedded, options) if dataset == "mnist" else None,
+        from_path=functools.partial(_from_path, options=options, in_memory=run.in_memory),
+        from_arrays=functools.partial(prepare_source, options=options),
     )
 
 
-def _from_path(path: Path, wanted: Wanted, in_memory: InMemory) -> Source:
-    return read_folder(path, wanted, in_memory) if path.is_dir() else read_npz(path, wanted)
+def _from_path(path: Path, options: InputOptions, in_memory: InMemory) -> Source:
+    return read_folder(path, options, in_memory) if path.is_dir() else read_npz(path, options)
 
 
-def _embedded(wanted: Wanted) -> Source:
+def _embedded(options: InputOptions) -> Source:
     source = embedded_digits()
     images, labels = source.train.in_memory()
-    preparation = wanted.known("drawing").preparation(images[:1], keep_size=True)
+    preparation = options.with_default_layout("drawing").preparation(images[:1], keep_size=True)
     train = Examples(prepared_array(images, preparation), labels)
     return dataclasses.replace(source, train=train, preparation=preparation)
 
 
-def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> Source:
+def _from_tfds(builder: Any, name: str, options: InputOptions, in_memory: InMemory) -> Source:
     """The splits `train`, `validation` and `test` of a dataset, as far as it has them."""
     features, available = builder.info.features, builder.info.splits
     if "image" not in features or "train" not in available:
@@ -92,15 +91,15 @@ def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> 
             f"splits {', '.join(available)}; features {', '.join(features)}",
         )
     if builder.name in (*DRAWINGS, *PHOTOS):
-        wanted = wanted.known("drawing" if builder.name in DRAWINGS else "photo")
+        options = options.with_default_layout("drawing" if builder.name in DRAWINGS else "photo")
     preparation: Preparation
     splits: dict[str, Any]
     if random_access(builder) or in_memory == "no":
-        preparation, splits = _on_disk(builder, available, wanted)
+        preparation, splits = _on_disk(builder, available, options)
     elif None in features["image"].shape:
-        preparation, splits = _of_many_sizes(builder, available, wanted)
+        preparation, splits = _of_many_sizes(builder, available, options)
     else:
-        preparation, splits = _of_one_size(builder, available, wanted)
+        preparation, splits = _of_one_size(builder, available, options)
     # Some test splits are published without their labels, which are -1.
     splits = {
         split: examples
@@ -123,23 +122,24 @@ def _from_tfds(builder: Any, name: str, wanted: Wanted, in_memory: InMemory) -> 
 
 
 def _on_disk(
-    builder: Any, available: Iterable[str], wanted: Wanted
+    builder: Any, available: Iterable[str], options: InputOptions
 ) -> tuple[Preparation, dict[str, Stored]]:
     """Splits whose pictures are read and prepared when a batch needs them."""
     splits = [split for split in SPLITS if split in available]
     label = "label" if "label" in builder.info.features else None
-    records(builder, "train", lambda features: features["image"])  # refuses other formats
+    # Called for its `InputError` only, which refuses a dataset in another format.
+    records(builder, "train", lambda features: features["image"])
     train = builder.as_data_source(split="train")
-    preparation = wanted.preparation([train[row]["image"] for row in sample_rows(len(train))])
+    preparation = options.preparation([train[row]["image"] for row in sample_rows(len(train))])
 
     def decode(features: Any) -> Any:
-        return preparation.prepared(features["image"])
+        return preparation.prepare(features["image"])
 
     return preparation, {split: records(builder, split, decode, label=label) for split in splits}
 
 
 def _of_one_size(
-    builder: Any, available: Iterable[str], wanted: Wanted
+    builder: Any, available: Iterable[str], options: InputOptions
 ) -> tuple[Preparation, dict[str, Examples]]:
     """Splits whose pictures have one size; they are prepared unless they are usable as they are."""
     splits = {}
@@ -148,12 +148,12 @@ def _of_one_size(
             everything = builder.as_dataset(split=split, batch_size=-1)
             images = everything["image"].numpy()
             splits[split] = Examples(
-                images if images.dtype == np.uint8 else scaled_to_bytes(images).numpy(),
+                images if images.dtype == np.uint8 else detect_white_and_scale(images).numpy(),
                 everything["label"].numpy().astype(np.int32) if "label" in everything else None,
             )
     train = splits["train"].inputs
     sample = train[sample_rows(len(train))]
-    preparation = wanted.preparation(sample)
+    preparation = options.preparation(sample)
     usable = preparation.layout == "photo" or is_bright_on_black(sample).numpy().mean() > 0.9
     if train.shape[1:] == preparation.shape and usable:
         return preparation, splits
@@ -164,7 +164,7 @@ def _of_one_size(
 
 
 def _of_many_sizes(
-    builder: Any, available: Iterable[str], wanted: Wanted
+    builder: Any, available: Iterable[str], options: InputOptions
 ) -> tuple[Preparation, dict[str, Examples]]:
     """Splits whose pictures differ in size; only a few are in memory before their preparation."""
 
@@ -175,7 +175,7 @@ def _of_many_sizes(
         return features.as_numpy_iterator()
 
     sample = [example["image"] for example in itertools.islice(examples("train"), SAMPLE)]
-    preparation = wanted.preparation(sample)
+    preparation = options.preparation(sample)
     splits = {}
     for split in SPLITS:
         if split in available:

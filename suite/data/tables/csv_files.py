@@ -17,7 +17,7 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
-ENOUGH_ROWS = 20  # from which a column of distinct values is taken for an index of the rows
+ENOUGH_ROWS = 20  # from this many rows on, a column of distinct values counts as an index
 DELIMITERS = "\t;|,"  # first those that are rarer in texts and numbers
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$")
 DECIMAL_POINT = re.compile(r"^[+-]?\d+\.\d+(?:[eE][+-]?\d+)?$")
@@ -28,8 +28,8 @@ def read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any
     """Reads a CSV file.
 
     Returns:
-        The number of every row as an editor counts lines; the cells by column; and notes for the
-        report.
+        The line number of every row, as an editor counts; the cells by column, stripped texts that
+        are empty where a value is missing; and notes for the report.
 
     Raises:
         InputError: The file is no CSV file with a header, columns of different names, and the same
@@ -131,8 +131,8 @@ def _text(content: bytes, encoding: str) -> str | None:
 def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
     """Finds the delimiter of a CSV text, and splits its lines.
 
-    The delimiter is the one by which most rows have as many cells as the header, and the header
-    more than one; among equals it is the one with the most cells.
+    Each delimiter is scored by the number of rows that have as many cells as the header, which must
+    have more than one. Among equal scores the delimiter that gives more cells wins.
 
     Returns:
         The delimiter; and the rows that are not blank, as pairs of line number and cells.

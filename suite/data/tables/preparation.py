@@ -1,4 +1,4 @@
-"""What makes the features of a row of its cells, in a training and in its export."""
+"""Converts the cells of a table to features, in training and in the export."""
 
 import dataclasses
 import keyword
@@ -63,7 +63,12 @@ class TablePreparation:
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any]) -> "TablePreparation":
-        """Makes a preparation of its record in a report or an export."""
+        """Makes a preparation from its record in a report or an export.
+
+        Raises:
+            KeyError: The record has no columns.
+            TypeError: A column has fields of another version.
+        """
         columns = (
             {**column, "categories": column["categories"] and tuple(column["categories"])}
             for column in record["columns"]
@@ -72,7 +77,7 @@ class TablePreparation:
 
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "TablePreparation":
-        """The preparation in the metadata of an exported model; if there is none, of numbers."""
+        """The preparation in an export's metadata; one of numeric columns if it records none."""
         if record := metadata.get("notes", {}).get("preparation"):
             return cls.recorded(record)
         return of_numbers(metadata["feature_names"])

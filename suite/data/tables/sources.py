@@ -1,4 +1,4 @@
-"""Small tables: rows of numbers and texts, and the class of every row.
+"""Loads small tables: rows of numbers and texts, and the class of every row.
 
 A table comes from a CSV file, as spreadsheets, pandas and R write it, from arrays or a data frame,
 or from TensorFlow Datasets. Every column of numbers becomes one feature, and every column of texts
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data import sources
-from suite.data.examples import Examples, Source
+from suite.data.examples import SPLITS, Examples, Source
 from suite.data.tables.cells import LARGEST, listed, number_in, stripped, warn_left_out
 from suite.data.tables.csv_files import is_index, read_csv
 from suite.data.tables.preparation import Column, TablePreparation, of_numbers
@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 Missing = Literal["refuse", "fill", "drop"]
 Categories = Literal["one_hot", "refuse"]
 
-SPLITS = ("train", "validation", "test")
 MOST_CATEGORIES = 100  # in a column; more are names or sentences, not categories
-FEW_CLASSES = 10  # so many different values are classes even if every row has another one
+FEW_CLASSES = 10  # up to this many different values count as classes, even if each occurs once
 EMBEDDED = ("iris", "wine", "breast_cancer")  # in scikit-learn
 IRIS_FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 IRIS_SPECIES = ("setosa", "versicolor", "virginica")
@@ -72,13 +71,13 @@ def load_table(
     preparation = TablePreparation.recorded(run.preparation) if run.preparation else None
     reading = _Reading(label, missing, categories, tuple(leave_out), preparation)
     if run.arrays is not None:
-        run = dataclasses.replace(run, arrays=reading.arrays(run.arrays))
+        run = dataclasses.replace(run, arrays=reading.read_arrays(run.arrays))
     return sources.load(
         run,
         tfds_name=dataset,
-        from_tfds=reading.tfds,
+        from_tfds=reading.read_tfds,
         embedded=lambda: _embedded(dataset),
-        from_path=reading.csv,
+        from_path=reading.read_csv_file,
     )
 
 
@@ -150,7 +149,7 @@ class _Reading:
     leave_out: tuple[str, ...]
     preparation: TablePreparation | None = None
 
-    def tfds(self, builder: Any, source: str) -> Source:
+    def read_tfds(self, builder: Any, source: str) -> Source:
         """Reads a prepared dataset of features, as one vector or by name, and a label.
 
         Args:
@@ -168,7 +167,7 @@ class _Reading:
             )
         if builder.name != "iris":
             names = tuple(getattr(builder.info.features[keys[1]], "names", None) or ())
-            return self.arrays(Source(name=source, class_names=names, **splits))
+            return self.read_arrays(Source(name=source, class_names=names, **splits))
         # TensorFlow Datasets names neither its features nor its classes.
         inputs, targets = splits["train"]
         return Source(
@@ -179,7 +178,7 @@ class _Reading:
             preparation=of_numbers(IRIS_FEATURES),
         )
 
-    def csv(self, path: Path) -> Source:
+    def read_csv_file(self, path: Path) -> Source:
         """Reads a CSV file with a header."""
         name = str(path)
         numbers, cells, notes = read_csv(path)
@@ -196,7 +195,7 @@ class _Reading:
         fields = self._fields({"train": table})
         return Source(name=name, notes={"label": label, **notes}, **fields)
 
-    def arrays(self, source: Source) -> Source:
+    def read_arrays(self, source: Source) -> Source:
         """Converts examples whose inputs are `(rows, columns)`, columns by name or a data frame."""
         tables = {}
         for split in SPLITS:

@@ -36,12 +36,11 @@ from suite.metrics.certificates.intervals import (
 Tensor = Any
 Box = tuple[Interval, ...]  # one interval for each state tensor of the layer
 
-# Boxes that are not closed after so many rounds keep growing.
-ROUNDS = 25
-LONGEST_MEMORY = 3
+ROUNDS = 25  # boxes that have not closed after this number of rounds keep growing
+LONGEST_MEMORY = 3  # largest number of recent symbols by which boxes are distinguished
 # A small growth in each step adds up over a long sequence, so it weighs more than a margin.
 GROWTH_WEIGHT = 10
-WARMUP_STEPS = 300
+WARMUP_STEPS = 300  # in which the weight of the bounds rises, for gated layers
 
 
 class Automaton(NamedTuple):
@@ -162,8 +161,8 @@ class Family:
         self.network, self.automaton, self.memory = network, automaton, memory
         self.roundoff, self.dtype = roundoff, dtype
         states, symbols = automaton.next_state.shape
-        self.words = symbols**memory
-        self.sets = states * self.words
+        self.num_words = symbols**memory
+        self.num_boxes = states * self.num_words
         flat = automaton.next_state.ravel()
         transitions = [np.flatnonzero(flat == state) for state in range(states)]
         # The (state, symbol) pairs that lead to each state; shorter lists repeat their entries, so
@@ -175,7 +174,7 @@ class Family:
         """The boxes after the shortest sequence to each state and all `memory` symbols after it.
 
         Returns:
-            `(sets, units)`.
+            `(num_boxes, units)`.
         """
         boxes = []
         for word in self.automaton.shortest_words():
@@ -191,21 +190,22 @@ class Family:
         """The boxes that one more symbol leads into, and the margins of the logits on the way.
 
         Args:
-            box: `(sets, units)`.
+            box: `(num_boxes, units)`.
 
         Returns:
-            For each box of the family the hull of all boxes that lead into it, `(sets, units)`,
-            and the margins `(sets * symbols,)`.
+            For each box of the family the hull of all boxes that lead into it,
+            `(num_boxes, units)`, and the margins `(num_boxes * symbols,)`.
         """
         after, logits = self._successors(box, self.automaton.symbols)
         margins = output_margins(logits, self.automaton.outputs(self.memory))
 
         def by_target_state(ends: Tensor) -> Tensor:
             # (automaton state, transition into it, newer symbols, units)
-            return ops.take(ops.reshape(ends, (-1, self.words, ends.shape[-1])), self.sources, 0)
+            by_pair = ops.reshape(ends, (-1, self.num_words, ends.shape[-1]))
+            return ops.take(by_pair, self.sources, axis=0)
 
         def by_box(ends: Tensor) -> Tensor:
-            return ops.reshape(ends, (self.sets, ends.shape[-1]))
+            return ops.reshape(ends, (self.num_boxes, ends.shape[-1]))
 
         return tuple(
             Interval(
@@ -239,8 +239,8 @@ def closing_loss(network: Network, automaton: Automaton, rounds: int) -> Tensor:
     Args:
         network: The trained network; gradients reach its weights.
         automaton: The automaton that the network should run.
-        rounds: How many times the boxes grow before they are measured. More rounds cost more time
-            and are closer to the proof.
+        rounds: Number of times that the boxes grow before they are measured. More rounds cost more
+            time and are closer to the proof.
 
     Returns:
         A scalar: the mean softplus of the negative margins, plus `GROWTH_WEIGHT` times the mean
@@ -269,7 +269,7 @@ class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
         network: The layers of the model that the certificate is about.
         automaton: The automaton that the network should run.
         weight: Weight of the `closing_loss`.
-        rounds: How many times the boxes grow in each optimizer step.
+        rounds: Number of times that the boxes grow in each optimizer step.
     """
 
     def __init__(
@@ -307,6 +307,12 @@ def certify(network: Network, automaton: Automaton, roundoff: float | None = Non
         automaton: The automaton that the network should run.
         roundoff: Unit roundoff of the arithmetic in which the network is used; by default that of
             the compute dtype of its layer.
+
+    Returns:
+        A certificate; if no proof is found, one that does not hold and says why.
+
+    Raises:
+        KeyError: The layer's compute dtype is not among `ROUNDOFFS`.
     """
     roundoff = roundoff or ROUNDOFFS[network.layer.compute_dtype]
     try:
@@ -315,17 +321,17 @@ def certify(network: Network, automaton: Automaton, roundoff: float | None = Non
             margin = _closed_margin(family)
             if margin > 0:
                 symbols = len(automaton.symbols)
-                sets = family.sets + sum(symbols**length for length in range(memory))
+                num_boxes = family.num_boxes + sum(symbols**length for length in range(memory))
                 symbols_read = "the last symbol" if memory == 1 else f"the last {memory} symbols"
                 method = f"boxes by state and {symbols_read}, unit roundoff {roundoff:.3g}"
-                return Certificate(True, method, margin, sets)
+                return Certificate(True, method, margin, num_boxes)
     except ValueError as error:
         return Certificate(False, str(error), 0.0, 0)
     return Certificate(False, f"no boxes by the last {LONGEST_MEMORY} symbols closed", 0.0, 0)
 
 
 def _closed_margin(family: Family) -> float:
-    """The smallest margin over a closed family; 0 where there is none with right outputs alone."""
+    """The smallest margin over a closed family; 0 if none closes, or an output is wrong."""
     first = box = family.initial_boxes()
     first_margin = min(float(ops.min(margins)) for margins in family.first_margins())
     for _ in range(ROUNDS):

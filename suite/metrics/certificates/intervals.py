@@ -86,7 +86,13 @@ def hull(x: Interval, y: Interval) -> Interval:
 
 
 def product(x: Interval, y: Interval, roundoff: float) -> Interval:
-    """Bounds on the elementwise product."""
+    """Bounds on the elementwise product.
+
+    Args:
+        x: Any shape.
+        y: The same shape.
+        roundoff: Unit roundoff of the arithmetic.
+    """
     ends = [a * b for a in x for b in y]
     exact = Interval(
         ops.minimum(ops.minimum(ends[0], ends[1]), ops.minimum(ends[2], ends[3])),
@@ -97,6 +103,11 @@ def product(x: Interval, y: Interval, roundoff: float) -> Interval:
 
 def activated(x: Interval, activation: Callable[[Tensor], Tensor], roundoff: float) -> Interval:
     """Bounds on an increasing activation function.
+
+    Args:
+        x: Any shape.
+        activation: The function of Keras that one of `Monotone` names.
+        roundoff: Unit roundoff of the arithmetic.
 
     Raises:
         ValueError: The activation is not one of `Monotone`.

@@ -35,7 +35,7 @@ def test_without_a_home_the_embedded_set_is_used_or_a_folder_asked_for(monkeypat
     ]
     with pytest.raises(InputError, match=r"`data` tfds needs `data_dir`.* Received: none"):
         load_pictures(Run(data="tfds"))
-    with pytest.raises(InputError, match=r"home of a user. Received: ~nobody/data"):
+    with pytest.raises(InputError, match=r"home folder of a user. Received: ~nobody/data"):
         load_pictures(Run(data_dir=Path("~nobody/data")))
 
 

@@ -54,7 +54,7 @@ def message_of_damage(dataset):
     """The message about the damaged file at which reading a dataset stops."""
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         list(dataset)
-    return str(stored.unreadable(error.value))
+    return str(stored.damage_error(error.value))
 
 
 class Letters(tfds.core.GeneratorBasedBuilder):
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_named_when_its_batch_comes(pictures, paths, batch_siz
 def test_an_error_about_something_else_names_no_file():
     error = tf.errors.InvalidArgumentError(None, None, "assertion failed: [shapes must be equal]")
 
-    assert stored.unreadable(error) is None
+    assert stored.damage_error(error) is None
 
 
 def test_digest_is_of_names_sizes_times_rows_and_targets(pictures, paths, tmp_path):

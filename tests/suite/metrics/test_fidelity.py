@@ -12,8 +12,8 @@ from suite.metrics.fidelity import (
     classifier_score,
     digit_features,
     feature_network,
+    fit_gaussian,
     frechet_distance,
-    gaussian,
     nearest,
     neighbourhoods,
     random_features,
@@ -57,7 +57,7 @@ def test_samples_of_gaussians_are_as_far_apart_as_these():
     random = np.random.default_rng(0)
     one, other = random.normal(0, 1, (20_000, 3)), random.normal(0.5, 2, (20_000, 3))
 
-    distance = frechet_distance(gaussian(one), gaussian(other.astype("float32")))
+    distance = frechet_distance(fit_gaussian(one), fit_gaussian(other.astype("float32")))
 
     assert distance == pytest.approx(3 * (0.5**2 + 1), rel=0.05)
 
@@ -65,7 +65,9 @@ def test_samples_of_gaussians_are_as_far_apart_as_these():
 def test_fewer_samples_than_features_will_do():
     samples = np.random.default_rng(0).normal(size=(5, 40))
 
-    assert frechet_distance(gaussian(samples), gaussian(samples)) == pytest.approx(0, abs=1e-4)
+    distance = frechet_distance(fit_gaussian(samples), fit_gaussian(samples))
+
+    assert distance == pytest.approx(0, abs=1e-4)
 
 
 def test_classifier_score_counts_the_classes_it_is_sure_of():
@@ -192,9 +194,9 @@ def test_random_features_tell_apart_what_differs(digits):
     images = coloured(digits)
     ones = images[digits.targets == 1]
     some, others = (
-        gaussian(random_features(images[:800]).features),
-        gaussian(random_features(images[800:]).features),
+        fit_gaussian(random_features(images[:800]).features),
+        fit_gaussian(random_features(images[800:]).features),
     )
 
-    of_ones = frechet_distance(some, gaussian(random_features(ones).features))
+    of_ones = frechet_distance(some, fit_gaussian(random_features(ones).features))
     assert of_ones > 5 * frechet_distance(some, others)

@@ -103,7 +103,7 @@ def test_the_raw_input_is_described(fitted):
     notes = fitted.data.description.notes
 
     assert notes["inputs"] == (
-        "drawings of 28 x 28 pixels, grey, strokes of up to 255 on a ground of 0"
+        "drawings of 28 x 28 pixels, grey, strokes of up to 255 on a background of 0"
     )
     assert notes["preparation"]["layout"] == "drawing"
 

@@ -11,7 +11,7 @@ from suite.trainers.variational import (
     evaluate_evidence,
     log_mean_exp,
     negative_bound,
-    observe,
+    pixels_of,
     tfd,
 )
 
@@ -105,12 +105,12 @@ def test_log_mean_exp_does_not_overflow():
 def test_images_are_drawn_anew_with_the_probability_of_their_grey():
     images = np.full((20_000, 1, 1, 1), 51.0)
 
-    first, second = (observe(images, "bernoulli", [0, n]) for n in (1, 2))
+    first, second = (pixels_of(images, "bernoulli", [0, n]) for n in (1, 2))
 
     assert set(np.unique(first)) == {0, 1}
     assert np.mean(first) == pytest.approx(0.2, abs=0.01)
     assert (first != second).numpy().any()
-    assert (observe(images, "continuous_bernoulli", [0, 1]) == np.float32(0.2)).numpy().all()
+    assert (pixels_of(images, "continuous_bernoulli", [0, 1]) == np.float32(0.2)).numpy().all()
 
 
 def test_loss_is_rate_and_distortion():

@@ -7,10 +7,10 @@ import pytest
 
 from suite import InputError
 from suite.data.examples import Examples, Source
-from suite.data.images.arrays import completed, read_npz
+from suite.data.images.arrays import prepare_source, read_npz
 from suite.data.images.digits import embedded_digits
 from suite.data.images.files import read_picture
-from suite.data.images.layouts import Wanted
+from suite.data.images.layouts import InputOptions
 from suite.data.images.preparation import Preparation
 
 
@@ -20,7 +20,7 @@ def noise(count=30, shape=(28, 28), high=256, dtype=np.uint8):
 
 def npz(**arrays):
     np.savez("own.npz", **arrays)
-    return read_npz(Path("own.npz"), Wanted())
+    return read_npz(Path("own.npz"), InputOptions())
 
 
 def test_the_layout_of_keras_is_read():
@@ -117,16 +117,16 @@ def test_damaged_files_are_refused():
     for damaged in (content[:500], b"", b"text"):
         Path("own.npz").write_bytes(damaged)
         with pytest.raises(InputError, match="cannot be read as one"):
-            read_npz(Path("own.npz"), Wanted())
+            read_npz(Path("own.npz"), InputOptions())
 
 
 def test_a_source_of_the_caller_is_completed():
     train = Examples(noise(6, (12, 10, 3)) / 255, np.array(["x", "y"] * 3))
 
-    source = completed(Source(name="arrays", train=train), Wanted())
+    source = prepare_source(Source(name="arrays", train=train), InputOptions())
 
     assert source.train.inputs.dtype == np.uint8
     assert source.train.targets.tolist() == [0, 1] * 3
     assert source.class_names == ("x", "y")
     assert source.preparation == Preparation(layout="photo", height=12, width=10, channels=3)
-    assert completed(source, Wanted()) is source
+    assert prepare_source(source, InputOptions()) is source

@@ -7,14 +7,14 @@ import PIL.Image
 import pytest
 
 from suite import InputError
-from suite.data.images.files import encoded, read, read_picture, write_picture
+from suite.data.images.files import read, read_encoded, read_picture, write_picture
 from suite.data.images.preparation import Preparation
 
 DIGIT = Preparation()
 
 
-def seven(height=90, width=60, ground=0, ink=255):
-    picture = np.full((height, width), ground, np.uint8)
+def seven(height=90, width=60, background=0, ink=255):
+    picture = np.full((height, width), background, np.uint8)
     picture[15:22, 15:45] = ink
     for row in range(22, 75):
         column = 42 - (row - 22) // 3
@@ -34,7 +34,7 @@ def test_a_file_that_fails_while_it_is_read_is_closed():
 
 def test_size_and_polarity_do_not_matter():
     PIL.Image.fromarray(seven()).save("light.png")
-    PIL.Image.fromarray(seven(ground=255, ink=0)).save("dark.png")
+    PIL.Image.fromarray(seven(background=255, ink=0)).save("dark.png")
     PIL.Image.fromarray(seven()).resize((240, 360)).convert("RGB").save("large.jpg")
 
     light, dark, large = (digit(n) for n in ("light.png", "dark.png", "large.jpg"))
@@ -79,7 +79,7 @@ def test_every_format_says_the_same(name):
     image.convert("L").save("expected.png")
 
     np.testing.assert_array_equal(digit(name), digit("expected.png"))
-    np.testing.assert_array_equal(DIGIT(encoded(Path(name))), digit("expected.png"))
+    np.testing.assert_array_equal(DIGIT(read_encoded(Path(name))), digit("expected.png"))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.webp", "a.png"])
@@ -92,7 +92,7 @@ def test_exif_says_what_is_up(name):
     assert read(Path(name)).pixels.shape[:2] == seven().shape
 
 
-def test_broken_exif_is_passed_over(caplog):
+def test_broken_exif_is_ignored(caplog):
     broken = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x05\0\0\0\x01\0\0\0\x99" + b"\x01" * 30
     PIL.Image.fromarray(seven()).save("broken.jpg", exif=broken)
     PIL.Image.fromarray(seven()).save("plain.jpg")
@@ -112,12 +112,12 @@ def test_exif_that_fails_in_pillow_is_said(monkeypatch, caplog):
     assert "its EXIF is broken" in caplog.text
 
 
-@pytest.mark.parametrize("ground", [255, 0])
-def test_ink_on_a_transparent_ground_is_seen(ground):
-    rgba = np.full((90, 60, 4), 255 - ground, np.uint8)
+@pytest.mark.parametrize("background", [255, 0])
+def test_ink_on_a_transparent_background_is_seen(background):
+    rgba = np.full((90, 60, 4), 255 - background, np.uint8)
     rgba[..., 3] = seven()
     PIL.Image.fromarray(rgba).save("transparent.png")
-    PIL.Image.fromarray(seven(ground=ground, ink=255 - ground)).save("opaque.png")
+    PIL.Image.fromarray(seven(background=background, ink=255 - background)).save("opaque.png")
 
     np.testing.assert_array_equal(digit("transparent.png"), digit("opaque.png"))
 
@@ -127,8 +127,8 @@ def test_ink_on_a_transparent_ground_is_seen(ground):
     [(np.uint16, 65535), (np.uint16, 4095), (np.uint16, 1023), (np.float32, 1), (np.float32, 255)],
 )
 def test_deeper_greys_say_what_bytes_say(kind, white):
-    deep = seven(ground=235, ink=35).astype(np.float64) / 255 * white
-    PIL.Image.fromarray(seven(ground=235, ink=35)).save("bytes.tif")
+    deep = seven(background=235, ink=35).astype(np.float64) / 255 * white
+    PIL.Image.fromarray(seven(background=235, ink=35)).save("bytes.tif")
     PIL.Image.fromarray(deep.astype(kind)).save("deep.tif")
 
     difference = digit("deep.tif").astype(int) - digit("bytes.tif")

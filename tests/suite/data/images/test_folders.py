@@ -9,12 +9,12 @@ import pytest
 from suite import InputError
 from suite.data.images.files import read_picture
 from suite.data.images.folders import read_folder
-from suite.data.images.layouts import Wanted
+from suite.data.images.layouts import InputOptions
 from suite.data.images.preparation import Preparation
 
 
-def letter(ground=255, ink=0, height=60, width=50):
-    picture = np.full((height, width), ground, np.uint8)
+def letter(background=255, ink=0, height=60, width=50):
+    picture = np.full((height, width), background, np.uint8)
     picture[10:50, 10:16] = picture[44:50, 10:36] = ink
     return picture
 
@@ -42,7 +42,7 @@ def test_classes_are_folders_of_any_format_and_size():
         Path(left_behind).parent.mkdir(parents=True, exist_ok=True)
         Path(left_behind).write_text("left behind")
 
-    source = read_folder(Path("own"), Wanted())
+    source = read_folder(Path("own"), InputOptions())
 
     assert source.class_names == ("cat", "dog")
     assert source.train.targets.tolist() == [0, 0, 1, 1]
@@ -62,9 +62,9 @@ def test_what_is_passed_over_is_counted(caplog):
     Path("own/b/README").write_text("about b")
 
     with caplog.at_level(logging.WARNING):
-        source = read_folder(Path("own"), Wanted())
+        source = read_folder(Path("own"), InputOptions())
 
-    message = "5 of 7 files were passed over: 2 .heic, 2 .db, 1 without an ending"
+    message = "5 of 7 files were skipped: 2 .heic, 2 .db, 1 without an ending"
     assert source.notes["passed_over"] == message
     assert caplog.text.count(message) == 1
 
@@ -76,7 +76,7 @@ def test_splits_may_be_folders(validation):
             save(letter(), f"own/{split}/{name}/0.png")
     save(letter(), f"own/{validation}/b/1.png")
 
-    source = read_folder(Path("own"), Wanted())
+    source = read_folder(Path("own"), InputOptions())
 
     assert [s.num_examples for s in (source.train, source.validation, source.test)] == [2, 3, 2]
 
@@ -105,14 +105,14 @@ def test_folders_that_say_too_little_are_refused():
         ("damaged", "not a readable image"),
     ):
         with pytest.raises(InputError, match=reason):
-            read_folder(Path(name), Wanted(layout="drawing"))
+            read_folder(Path(name), InputOptions(layout="drawing"))
 
 
 def test_pictures_alone_have_no_labels():
     for count in range(3):
         save(letter(), f"own/{count}.png")
 
-    source = read_folder(Path("own"), Wanted())
+    source = read_folder(Path("own"), InputOptions())
 
     assert source.train.inputs.shape == (3, 28, 28, 1)
     assert source.train.targets is None and source.class_names == ()
@@ -124,7 +124,7 @@ def test_photos_that_differ_in_colour_only_are_read_in_colour(caplog):
         save(photo((60, 60, 170), seed), f"own/blue/{seed}.jpg")
 
     with caplog.at_level(logging.INFO):
-        source = read_folder(Path("own"), Wanted())
+        source = read_folder(Path("own"), InputOptions())
 
     assert source.preparation == Preparation(layout="photo", height=64, width=64, channels=3)
     assert "photos of 64 x 64 pixels, in colour" in caplog.text
@@ -139,9 +139,9 @@ def test_small_photos_keep_their_size_and_the_median_of_others_counts():
             save(photo((120,), seed, (30, 40)), f"small/{name}/{seed}.png")
             save(photo((120,), seed, (30 + 5 * seed, 50 + seed)), f"mixed/{name}/{seed}.png")
 
-    assert read_folder(Path("small"), Wanted()).train.inputs.shape == (8, 30, 40, 1)
-    assert read_folder(Path("mixed"), Wanted()).train.inputs.shape == (8, 40, 40, 1)
-    photos = Wanted(layout="photo", image_size=16, channels=3)
+    assert read_folder(Path("small"), InputOptions()).train.inputs.shape == (8, 30, 40, 1)
+    assert read_folder(Path("mixed"), InputOptions()).train.inputs.shape == (8, 40, 40, 1)
+    photos = InputOptions(layout="photo", image_size=16, channels=3)
     assert read_folder(Path("mixed"), photos).train.inputs.shape == (8, 16, 16, 3)
 
 
@@ -154,5 +154,5 @@ def test_coloured_letters_are_drawings_in_colour_and_yellow_paper_is_grey():
         paper[letter() == 0] = (30, 28, 25)
         save(paper, f"paper/{name}/0.png")
 
-    assert read_folder(Path("own"), Wanted()).preparation == Preparation(channels=3)
-    assert read_folder(Path("paper"), Wanted()).preparation == Preparation()
+    assert read_folder(Path("own"), InputOptions()).preparation == Preparation(channels=3)
+    assert read_folder(Path("paper"), InputOptions()).preparation == Preparation()

@@ -70,8 +70,8 @@ def test_pictures_of_many_sizes_are_resized(tmp_path):
 
     assert source.train.inputs.shape == (3, 40, 40, 3)
     assert sorted(source.train.targets) == [0, 0, 1]
-    assert source.preparation.described == "photos of 40 x 40 pixels, in colour"
-    expected = [source.preparation.prepared(e["image"]).numpy() for e in splits["train"]]
+    assert source.preparation.description == "photos of 40 x 40 pixels, in colour"
+    expected = [source.preparation.prepare(e["image"]).numpy() for e in splits["train"]]
     assert_same_pictures(source.train.inputs, expected)
 
 
