@@ -27,7 +27,7 @@ import psutil
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from suite.console import as_typed, prepare_output
+from suite.console import error_line, prepare_output
 from suite.errors import InputError
 from suite.placement import proxy
 
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str]) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (cyclopts.CycloptsError, InputError, OSError) as error:
-        print(as_typed(error, command_line), file=sys.stderr)
+        print(error_line(error, command_line), file=sys.stderr)
         return 2
 
 

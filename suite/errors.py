@@ -56,17 +56,17 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
-def sentence(error: BaseException, name: str = "value") -> str:
+def one_line_message(error: BaseException, name: str = "value") -> str:
     """The message of any error as one printable line.
 
     Args:
         error: The error.
         name: The knob that the error is about, if the error does not name one.
     """
-    return printable(str(refusal(error, name)))
+    return printable(str(as_input_error(error, name)))
 
 
-def refusal(error: BaseException, name: str = "value") -> BaseException:
+def as_input_error(error: BaseException, name: str = "value") -> BaseException:
     """The error itself, but a `ValidationError` of pydantic as an `InputError`.
 
     Args:

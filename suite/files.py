@@ -101,7 +101,7 @@ def claimed(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def refuse_path(path: Path, knob: str) -> None:
+def refuse_path_for_tensorflow(path: Path, knob: str) -> None:
     """Refuses a folder that TensorFlow could not read again, before anything is written to it.
 
     TensorFlow treats the path of a checkpoint as a pattern: it writes to `ex[1]` and reads from

@@ -13,7 +13,7 @@ import docstring_parser
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 from pydantic.dataclasses import dataclass
 
-from suite.errors import refusal
+from suite.errors import as_input_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,6 +113,6 @@ def _with_one_sentence_errors(call: Callable[..., R]) -> Callable[..., R]:
         try:
             return call(*args, **kwargs)
         except ValidationError as error:
-            raise refusal(error) from None
+            raise as_input_error(error) from None
 
     return wrapped

@@ -20,7 +20,7 @@ from suite.export.versions import CHECKSUMS, METADATA, WARMUP, network_file, ver
 from suite.files import DISK_ERRNOS, folder_aside, unwritable, write_checksums, write_whole
 
 ASIDE = ".export-"  # prefix of the folder in which a version is being written
-LONGEST = 3600  # seconds of an export; older folders were left by exports that were killed
+SECONDS_OF_AN_EXPORT = 3600  # at most; older folders were left by exports that were killed
 # The errors of TensorFlow when a disk is full or cannot be written to.
 TENSORFLOW_DISK_ERRORS = (
     tf.errors.ResourceExhaustedError, tf.errors.UnknownError, tf.errors.InternalError,
@@ -141,7 +141,7 @@ def _remove_leftovers(folder: Path) -> None:
     """Removes the folders that killed exports have left."""
     for aside in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(FileNotFoundError):  # another export has just ended
-            if time.time() - aside.stat().st_mtime > LONGEST:
+            if time.time() - aside.stat().st_mtime > SECONDS_OF_AN_EXPORT:
                 shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -20,7 +20,7 @@ from suite.errors import InputError
 log = logging.getLogger(__name__)
 
 LONGEST_EPISODE = 10_000  # most steps of an episode if the environment sets no limit
-ENOUGH_STEPS = 1_000  # steps that are played if the environment sets a limit
+STEPS_TO_PLAY = 1_000  # steps that are played if the environment sets a limit
 
 
 def check_environment(name: str, max_episode_steps: int | None = None) -> None:
@@ -94,7 +94,7 @@ def _play(name: str, max_episode_steps: int | None) -> None:
 def _play_episode(environment: gymnasium.Env, actions: Any, limit: int | None) -> None:
     observation, _ = environment.reset(seed=0)
     _check_observation(environment.observation_space, observation)
-    most = ENOUGH_STEPS if limit else LONGEST_EPISODE
+    most = STEPS_TO_PLAY if limit else LONGEST_EPISODE
     for action in itertools.islice(actions, most):
         observation, reward, terminated, truncated, _ = environment.step(action)
         _check_observation(environment.observation_space, observation)

@@ -12,7 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.wrappers import TransformReward
 
 from suite.errors import InputError
-from suite.rl.snapshot import Opaque, restored, snapshot
+from suite.rl.snapshot import Opaque, restore_into, snapshot
 from suite.rl.spaces import as_arrays, describe, environment_actions, within_bounds
 
 Vectorization = Literal["auto", "sync", "async"]
@@ -129,7 +129,7 @@ class Environments:
         """
         self.reset(0)  # environments create some of their attributes here
         begun = self.begun
-        restored(self, state)
+        restore_into(self, state)
         self.begun = begun  # the clock of another process has another zero
 
     def close(self) -> None:

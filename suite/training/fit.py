@@ -75,7 +75,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         stopped = state.progress
         where = f"epoch {len(stopped.rows) + 1} after {stopped.step} steps"
         raise Interrupted(
-            f"stopped in {where}; {session.resume_command}", interrupted.signal_number
+            f"stopped in {where}; {session.resume_advice}", interrupted.signal_number
         ) from None
     return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
 
@@ -141,7 +141,7 @@ class _Fitting:
         start = state.progress
         done = number < start.phase
         resumed = bool(done or start.epoch or start.step)
-        state.follow(fitted.networks, model, [*best, *app_callbacks], phase.epochs, resumed)
+        state.attach(fitted.networks, model, [*best, *app_callbacks], phase.epochs, resumed)
         if done:
             state.restore()
             return

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from suite.startup import settle_keras
+from suite.startup import set_keras_defaults
 
 # Private attributes that hold random states.
 KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
@@ -17,7 +17,7 @@ TENSORFLOW_SEEDS = ("_seed", "_rng")
 
 
 @contextlib.contextmanager
-def showing_progress(quiet: bool) -> Iterator[None]:
+def showing_messages(quiet: bool) -> Iterator[None]:
     """Shows progress in notebooks and scripts that have not set up any logging.
 
     Args:
@@ -60,7 +60,7 @@ def restored_settings() -> Iterator[None]:
     keras_seeds = {name: global_state.get_global_attribute(name) for name in KERAS_SEEDS}
     tensorflow_seeds = {n: v for n, v in vars(context).items() if n in TENSORFLOW_SEEDS}
     floatx, image_data_format = keras.config.floatx(), keras.config.image_data_format()
-    settle_keras()
+    set_keras_defaults()
     try:
         yield
     finally:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.app import Recipe
-from suite.errors import InputError, sentence
-from suite.files import claimed, refuse_path, write_whole
+from suite.errors import InputError, one_line_message
+from suite.files import claimed, refuse_path_for_tensorflow, write_whole
 from suite.run import Run
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ SAME_RUN = ("data", "min_per_class", "seed", "deterministic", "precision")
 TAKEN_OVER = ("data_dir", "export_dir")
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The versions of Python and of the packages on which results depend, by name."""
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": sys.version.split()[0], **packages}
@@ -107,7 +107,7 @@ def write_record(session: "Session") -> None:
         "architecture": plain(session.recipe.architecture),
         "run": plain(session.run),
         "fingerprint": session.data.description.fingerprint,
-        "versions": versions(),
+        "versions": package_versions(),
     }
     text = json.dumps(with_checksum(record), indent=2, ensure_ascii=False)
     write_whole(session.folder / RECORD, text + "\n")
@@ -127,7 +127,7 @@ def refuse_folder_in_use(folder: Path) -> None:
         InputError: The folder is not empty, or could not be created or written.
     """
     refuse_unwritable(folder, "run_dir")
-    refuse_path(folder, "run_dir")
+    refuse_path_for_tensorflow(folder, "run_dir")
     # Another worker may be testing the folder at the same time.
     if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
         if (folder / RECORD).exists():
@@ -157,7 +157,7 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
             differs from the recorded one.
     """
     folder = run.run_dir or _newest(app.name)
-    refuse_path(folder, "run_dir")
+    refuse_path_for_tensorflow(folder, "run_dir")
     if not (folder / RECORD).is_file():
         raise InputError("`resume` needs the folder of a run", f"{folder}, without {RECORD}")
     damaged = InputError(
@@ -183,7 +183,8 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
         config = app.recorded(recorded_config)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"`resume` needs a run of this version of {app.name}", f"{folder}: {sentence(error)}"
+            f"`resume` needs a run of this version of {app.name}",
+            f"{folder}: {one_line_message(error)}",
         ) from None
     given = recipe.given or _changed(app, recipe)
     chosen = {**plain(recipe.config), **plain(recipe.architecture)}
