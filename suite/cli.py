@@ -124,6 +124,7 @@ def _command_line(app: App) -> cyclopts.App:
     architecture_type: Any = _architecture(app)
     # Types made at run time, which only the parser can check.
     recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+    # `_fill_in_recipe` adds the knobs that were typed or come from a recipe, before a command runs.
     given: set[str] = set()
 
     def train_app(

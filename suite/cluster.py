@@ -47,7 +47,8 @@ def run(command: Sequence[str], workers: int) -> int:
         workers: Number of processes.
 
     Returns:
-        0, or the exit code of the worker that failed first.
+        0 if all workers succeeded; else the exit code of the worker that failed first, or 128 plus
+        the number of the signal that ended it.
     """
     processes: list[subprocess.Popen[str]] = []
     signals: list[int] = []
@@ -192,6 +193,9 @@ def launch(
     Args:
         command: What to run, after `--`.
         workers: Number of processes.
+
+    Raises:
+        InputError: No command follows, or there is no program of that name.
     """
     if not command:
         raise InputError("a program must follow, such as -- python -m apps.mnist_cnn", "nothing")

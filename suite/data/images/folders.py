@@ -14,9 +14,10 @@ from suite.data.examples import Examples, Source
 from suite.data.images.files import is_picture, read, refuse_blank
 from suite.data.images.layouts import Wanted, sample_rows
 from suite.data.images.preparation import Preparation, prepare_all
-from suite.data.stored import MOST_IN_MEMORY, InMemory, Stored
+from suite.data.stored import MOST_IN_MEMORY, Stored
 from suite.data.stored import files as stored_files
 from suite.errors import InputError
+from suite.knobs import InMemory
 
 log = logging.getLogger(__name__)
 
