@@ -149,7 +149,7 @@ class Player(keras.Model):
         return steps * self.num_envs // played if played else 0
 
     def state(self) -> dict[str, Any]:
-        """The state of this process: dicts, lists, arrays and values of JSON."""
+        """The state of this process, of the types that `Resumable` allows."""
         environments = [[played.num_envs, _state_of(played)] for played in self.played]
         return {"cost": dataclasses.asdict(self.cost), "environments": environments}
 

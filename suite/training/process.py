@@ -18,10 +18,10 @@ TENSORFLOW_SEEDS = ("_seed", "_rng")
 
 @contextlib.contextmanager
 def showing_messages(quiet: bool) -> Iterator[None]:
-    """Shows progress in notebooks and scripts that have not set up any logging.
+    """Prints the suite's log messages in a `with` block, if the program has not set up logging.
 
     Args:
-        quiet: Whether to show nothing after all.
+        quiet: Whether to print nothing after all.
     """
     logger = logging.getLogger("suite")
     if quiet or logger.hasHandlers():
@@ -43,10 +43,10 @@ def showing_messages(quiet: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored_settings() -> Iterator[None]:
-    """Trains with Keras's defaults, whatever the caller has set, and restores that at the end.
+    """Sets Keras's defaults in a `with` block, and restores the caller's settings at its end.
 
-    It concerns the default dtype, the layout of images, the dtype policy, determinism and random
-    states.
+    The defaults are those of the dtype and of the image data format. Restored are these, the dtype
+    policy, determinism, and the random states of Python, NumPy, Keras and TensorFlow.
 
     Raises:
         InputError: Keras runs on another backend.

@@ -160,21 +160,18 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
     refuse_path_for_tensorflow(folder, "run_dir")
     if not (folder / RECORD).is_file():
         raise InputError("`resume` needs the folder of a run", f"{folder}, without {RECORD}")
-    damaged = InputError(
-        "`resume` needs a run that is whole", f"{folder}, whose {RECORD} is damaged"
-    )
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         recorded_app, recorded_run = record["app"], {**record["run"]}
         recorded_config, architecture = {**record["config"]}, {**record["architecture"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise damaged from None
+        raise _damaged(folder) from None
     if recorded_app != app.name:
         raise InputError(
             f"`resume` needs a run of {app.name}", f"{folder}, a run of {recorded_app}"
         )
     if record != with_checksum(record):
-        raise damaged
+        raise _damaged(folder)
     if record.get("format") != FORMAT:
         raise InputError(
             "`resume` needs a run of this version of the suite", f"{folder}, of an earlier one"
@@ -197,7 +194,7 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
             raise _differs(name, recorded.get(name), chosen[name])
     if prolonged:
         config = dataclasses.replace(config, epochs=more)
-    resumed = _same_run(run, recorded_run, given, damaged)
+    resumed = _same_run(run, recorded_run, given, folder)
     return folder, Recipe(config=config, architecture=architecture), resumed, prolonged
 
 
@@ -215,17 +212,17 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
 
 
 def _same_run(
-    run: Run, recorded: Mapping[str, Any], given: frozenset[str], damaged: InputError
+    run: Run, recorded: Mapping[str, Any], given: frozenset[str], folder: Path
 ) -> Run:
     """The settings of a resumed run.
 
     Raises:
-        InputError: A setting differs from the recorded one; or `damaged`, if one is missing there.
+        InputError: A setting differs from the recorded one, or the record in `folder` is damaged.
     """
     default, settings = plain(Run()), plain(run)
     for name in SAME_RUN:
         if name not in recorded:
-            raise damaged
+            raise _damaged(folder)
         chosen = name in given or settings[name] != default[name]
         if chosen and settings[name] != recorded[name]:
             raise _differs(name, recorded[name], settings[name])
@@ -238,7 +235,11 @@ def _same_run(
     try:
         return dataclasses.replace(run, **same, **taken)
     except (ValueError, TypeError):
-        raise damaged from None
+        raise _damaged(folder) from None
+
+
+def _damaged(folder: Path) -> InputError:
+    return InputError("`resume` needs a run that is whole", f"{folder}, whose {RECORD} is damaged")
 
 
 def _changed(app: "App", recipe: Recipe) -> frozenset[str]:

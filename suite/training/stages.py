@@ -73,7 +73,8 @@ class Trained:
         model: The trained model.
         networks: The networks that the builder made, by name.
         data: The examples that the model was trained on.
-        history: Logs by name, one for each epoch; None in a phase that does not log the name.
+        history: Logs by name, a list with one value for each epoch, over all phases; None where a
+            phase does not log the name.
         metrics: Metrics on the test split; empty if the training ended before `judge`.
         report: The content of `report.json`; empty if the training ended before `publish`, and on
             every worker but the chief.
@@ -136,7 +137,7 @@ def train(
             return _trained(session, session.fitted(session.first_model, session.built), {})
         _begin(session, stack)
         with session.watch.part("fit"):
-            fitted, history, rate = fit(session)
+            fitted, history, examples_per_second = fit(session)
         if until == "fit":
             return _trained(session, fitted, history)
         stack.enter_context(workers_leave_together(session.placement))
@@ -146,7 +147,7 @@ def train(
             judgement = _judge(session, fitted, history)
             if until == "judge":
                 return _trained(session, fitted, history, judgement["metrics"])
-            return _publish(session, fitted, history, rate, judgement)
+            return _publish(session, fitted, history, examples_per_second, judgement)
 
 
 def _check_types(
@@ -294,7 +295,7 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
     """Creates or reopens the run's folder, and logs what begins.
 
     Args:
-        session: Gets the folder and the advice how to resume.
+        session: Gets the folder and the advice on how to resume.
         stack: Holds the lock on the folder and the error handlers until the training ends.
     """
     app, run, placement = session.app, session.run, session.placement
@@ -340,7 +341,7 @@ def _publish(
     session: Session,
     fitted: Fitted,
     history: History,
-    rate: float | None,
+    examples_per_second: float | None,
     judgement: Mapping[str, Any],
 ) -> Trained:
     """Exports the model and writes the report."""
@@ -374,7 +375,7 @@ def _publish(
         **judgement["findings"],
         "parameters": sum(network.count_params() for network in fitted.networks.values()),
         "replicas": session.placement.num_replicas_in_sync,
-        "examples_per_second": rate,
+        "examples_per_second": examples_per_second,
         "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
         "versions": package_versions(),
         "saved_model": {"path": str(saved_model), "reload_difference": difference},
@@ -391,7 +392,7 @@ def _warn_of_other_data(session: Session) -> None:
         return
     try:
         source = ExportedModel(folder / str(numbers[-1])).metadata()["source"]
-    except InputError:  # a damaged version, which nobody will miss
+    except InputError:  # a damaged version cannot be served: there is nothing to warn of
         return
     if source != session.data.description.source:
         log.warning(

@@ -51,7 +51,7 @@ class Resumable(Protocol):
     """An object whose state is saved and restored with the training."""
 
     def state(self) -> Any:
-        """The state: nested dicts, lists, arrays, numbers, strings and None."""
+        """The state: nested dicts with text keys, lists, NumPy arrays, numbers, text and None."""
 
     def restore(self, state: Any) -> None:
         """Restores the state of an object that was created in the same way."""
@@ -175,7 +175,7 @@ class TrainingState(keras.callbacks.Callback):
         epochs: int,
         resumed: bool,
     ) -> None:
-        """Saves and restores the state of the given phase from now on.
+        """Makes a phase the one whose state is saved and restored.
 
         Args:
             networks: The networks of the builder, whose weights pass from phase to phase.
