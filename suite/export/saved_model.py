@@ -98,6 +98,7 @@ def _on_disk(folder: Path, networks: Mapping[str, keras.Model]) -> Iterator[None
         if isinstance(error, OSError) and error.errno not in {None, *DISK_ERRNOS}:
             raise
         weights = [array for network in networks.values() for array in network.get_weights()]
+        # The weights are written twice: in the SavedModel and in Keras's format.
         raise unwritable(folder, 2 * sum(array.nbytes for array in weights), error) from error
 
 
@@ -123,7 +124,7 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
                 f"the endpoint {name} must return tensors by name. Received: {type(outputs)}"
             )
     serve = as_endpoint(endpoints["serve"])
-    _first_request("", serve, example)
+    _first_request("", serve, example)  # raises if the example does not fit a request
     serve.function(*arguments(serve.inputs, example).values())
 
 

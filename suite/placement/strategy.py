@@ -16,7 +16,7 @@ from suite.run import StrategyName
 
 
 def create_strategy(name: StrategyName) -> tf.distribute.Strategy:
-    """Creates the strategy of a name, and waits for the other hosts of a cluster.
+    """Creates a strategy by its name; in a cluster, waits for the other hosts first.
 
     GPUs are set to allocate memory as they need it, unless they are in use already.
 

@@ -21,7 +21,7 @@ from suite.rl.environments import Environments
 from suite.rl.policies import on_arrays
 from suite.rl.spaces import environment_actions
 
-# A policy: actions of observations. The first axis of both is that of the environments.
+# A policy: maps observations `(envs, ...)` to actions `(envs, ...)`.
 Policy: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 MILLISECONDS_PER_FRAME = 40
@@ -82,6 +82,7 @@ class GreedyReturns(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.perf_counter()
         cost = self.model.cost
+        # Environments may be created in the first step: the clock starts with their first reset.
         cost.seconds += now - max([self._since, *(played.begun for played in self.model.played)])
         cost.env_steps += self.model.env_steps() - self._steps
         self._since = now

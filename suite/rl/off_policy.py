@@ -1,4 +1,7 @@
-"""Off-policy learning: from a replay of transitions that earlier policies have played."""
+"""Off-policy learning, for applications to come: from a replay of transitions of earlier policies.
+
+`tests/strangers/replay.py` is an example of such an application.
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -66,16 +69,16 @@ class OffPolicyPlayer(Player):
     replica has its own replay.
 
     Args:
-        model: See `Player`.
-        make: See `Player`.
-        num_envs: See `Player`.
-        rollout_length: See `Player`.
+        model: A functional model from `observation` `(batch, *observation_shape)` to a dict.
+        make: `make(num_envs)` creates that number of environments.
+        num_envs: Number of environments, over all replicas.
+        rollout_length: Steps of each environment in a step of `fit`.
         capacity: Transitions that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
         warm_up: Transitions that are played before the first update, over all replicas.
         updates: Updates in each step of `fit`.
-        target_rate: See `Target`.
-        target_period: See `Target`.
+        target_rate: Weight of the network in each update of the target network; 1 copies it.
+        target_period: Number of updates of the network between two of the target network.
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
@@ -147,7 +150,7 @@ class OffPolicyPlayer(Player):
                 self._replay_of(environments).restore(of_replay)
         except (ValueError, KeyError) as error:
             self.replays.clear()
-            log.warning("The replay begins empty: its state is of no use (%s).", error)
+            log.warning("The replay begins empty: its saved state cannot be used (%s).", error)
 
     def _replay_of(self, environments: Environments) -> ReplayBuffer:
         number = self.played.index(environments)

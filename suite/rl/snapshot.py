@@ -73,7 +73,7 @@ def restore_into(fresh: Any, saved: Any) -> Any:
     """Restores a snapshot into an object that was created in the same way as the original.
 
     Args:
-        fresh: The object, which is changed if it is mutable.
+        fresh: The new object, which is changed in place if it is mutable.
         saved: The snapshot.
 
     Returns:

@@ -211,9 +211,7 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
         )
 
 
-def _same_run(
-    run: Run, recorded: Mapping[str, Any], given: frozenset[str], folder: Path
-) -> Run:
+def _same_run(run: Run, recorded: Mapping[str, Any], given: frozenset[str], folder: Path) -> Run:
     """The settings of a resumed run.
 
     Raises:
