@@ -17,9 +17,9 @@ class Limits(NamedTuple):
     """Limits on the requests for a signature, and on its batches.
 
     Args:
-        batch_size: Most examples in a batch. A single request with more is a batch by itself.
-        patience: Seconds that an idle model waits for more requests.
-        queue: Most requests for a signature at a time; the server refuses further ones.
+        max_batch_size: Most examples in a batch. A single request with more is a batch by itself.
+        batch_timeout: Seconds that an idle model waits for more requests.
+        max_queue: Most requests for a signature at a time; the server refuses further ones.
     """
 
     max_batch_size: int = 64
@@ -52,7 +52,14 @@ class Batcher:
         self._full = asyncio.Event()
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Adds one request to the queue, and waits for its outputs."""
+        """Adds one request to the queue, and waits for its outputs.
+
+        Args:
+            inputs: Arrays by name, `(examples, ...)`, all with the same number of examples.
+
+        Raises:
+            Exception: Whatever the function raises for these inputs alone.
+        """
         outputs = asyncio.get_running_loop().create_future()
         num_examples = len(next(iter(inputs.values())))
         shapes = tuple(array.shape[1:] for array in inputs.values())

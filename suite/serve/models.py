@@ -30,7 +30,7 @@ PICTURE = "picture"  # the input that takes encoded pictures
 # Errors that a model raises for bad inputs, such as a picture of gigabytes.
 REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, ValueError)
 MAX_OLDER = 2  # older versions of a model that stay loaded: those that were requested last
-State = ModelVersionStatus.State  # a number
+State = ModelVersionStatus.State  # an enum of protobuf, whose values are integers
 
 
 class Signature:
@@ -345,6 +345,11 @@ class Models:
         return await self._models[name].version(number)
 
     def _version_number(self, name: str, number: int | None, label: str | None) -> int | None:
+        """The number that a label stands for; without a label, `number` itself.
+
+        Raises:
+            RequestError: The model has no such label.
+        """
         if label is None:
             return number
         if label not in self.labels.get(name, {}):
