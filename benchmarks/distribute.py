@@ -73,12 +73,12 @@ def worker() -> tuple[float, float]:
     from suite import Run
     from suite.placement.keras_3_15 import fit_on_replicas
     from suite.placement.replicas import distribute
-    from suite.placement.strategy import connect
+    from suite.placement.strategy import create_strategy
     from suite.training.batch_norm import fused_batch_normalization
     from suite.training.callbacks import Throughput
     from suite.training.session import build
 
-    placement = connect("auto")
+    placement = create_strategy("auto")
     on_replicas = placement.num_replicas_in_sync > 1
     recipe = app.recipe()
     data = app.data(recipe.config, Run(data="tfds"))

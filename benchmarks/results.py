@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from suite.training.record import versions
+from suite.training.record import package_versions
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -38,7 +38,7 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
         "benchmark": name,
         "date": date.today().isoformat(),
         "machine": machine,
-        "versions": versions(),
+        "versions": package_versions(),
         **facts,
         "rows": rows,
     }

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.results import publish
-from suite.training.state import states
+from suite.training.state import checkpoint_paths
 
 EPOCHS = 6
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", str(EPOCHS), "--deterministic"]
@@ -48,7 +48,7 @@ def training(folder: Path, *flags: str) -> list[str]:
 
 def state(folder: Path) -> dict[str, Any]:
     """Every value of the last saved state, by its name in the checkpoint."""
-    reader = tf.train.load_checkpoint(states(folder / "run" / "checkpoints")[-1])
+    reader = tf.train.load_checkpoint(checkpoint_paths(folder / "run" / "checkpoints")[-1])
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 

@@ -42,14 +42,18 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A compiled model with its networks, data and folder, as an app's hooks receive it.
+    """What an app's hooks receive: the compiled model, its networks, the data and the folder.
+
+    `callbacks` and `Phase.begin` get it before the training; `endpoints` and `example` before it,
+    to be tried, and after it; `evaluate`, `findings` and `figures` after it.
 
     Args:
         model: The compiled model that `fit` trains.
         networks: The networks that the builder made, by name.
         data: The examples to train and evaluate on.
-        config: The training recipe.
-        folder: The run's folder.
+        config: The settings of the training, an instance of the app's `config`.
+        folder: The run's folder; when `endpoints` and `example` are tried, there is none yet, and
+            this is the current folder.
     """
 
     model: "keras.Model"
@@ -137,9 +141,10 @@ class App:
         topic: The group under which `python -m apps` lists it: `images`, `tables`, `sequences`,
             `generative`, `control`.
         summary: What it does, in a title and a paragraph: the module's docstring.
-        config: A frozen dataclass of the training recipe, made by `suite.settings`: every field
-            typed, defaulted and documented under `Args:` in the class docstring.
-        data: `data(config, run) -> Data`, which loads the examples.
+        config: The class of the settings of the training, a frozen dataclass made by
+            `suite.settings`: every field typed, defaulted and documented under `Args:` in the
+            class docstring.
+        data: `data(config, run) -> Data` loads the examples, from where `run.data` says.
         build: `build(...) -> keras.Model`, or a mapping of named networks; pure, functional, and
             working with no arguments. What the data decides (`input_shape`, `num_classes`) comes
             first, as ordinary parameters, and is filled from `Data.model_arguments`; the knobs of
@@ -148,18 +153,25 @@ class App:
         compile: `compile(built, config, steps) -> keras.Model`, compiled for a training of
             `steps` optimizer steps; may wrap the networks in a model with a `train_step` of its
             own.
-        phases: `phases(config)`: the parts of the training, one after the other.
-        callbacks: The callbacks of this app, beside the suite's standard ones; they may write to
-            the run's folder, and add to the logs of an epoch.
-        endpoints: The signatures of the export by name, a model or an `Endpoint` each; the first
-            is called `serve`. Inputs and outputs keep their names.
-        example: A batch of inputs for `serve`, by which the export is checked and a server warmed
-            up: an array, or arrays by name.
-        evaluate: The metrics on the test split.
-        findings: Facts about the trained model for the report and the export, by name, beside the
-            metrics.
-        figures: Figures by file name.
-        commands: Further commands of the command line, by name: `command(app, ...)`.
+        phases: `phases(config) -> Sequence[Phase]`, the parts of the training in order; by default
+            one of `config.epochs` epochs.
+        callbacks: `callbacks(fitted) -> Sequence[keras.callbacks.Callback]`, in addition to the
+            suite's own; they may write to the run's folder, and add to the logs of an epoch. By
+            default none.
+        endpoints: `endpoints(fitted)` returns the signatures of the export by name, each a model
+            or an `Endpoint`; the first is called `serve`. Inputs and outputs keep their names. By
+            default the networks, the first one as `serve`.
+        example: `example(fitted)` returns a batch of inputs for `serve`, an array or arrays by
+            name. The export is checked with it, and a server is warmed up with its first row. By
+            default the first examples of the test split.
+        evaluate: `evaluate(fitted) -> Metrics`, the metrics on the test split by name; by default
+            the compiled ones, as `test_<metric>`.
+        findings: `findings(fitted)` returns facts about the trained model by name, which JSON can
+            hold, for the report and the export, in addition to the metrics. By default none.
+        figures: `figures(fitted)` returns Matplotlib figures by file name, without the extension,
+            in addition to the learning curves. By default none.
+        commands: Further commands of the command line, by name: `command(app, ...)`, whose other
+            parameters are the arguments and flags of the command line.
         try_next: A command to suggest after an export, as typed after the app's name.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `recipe`.
         objective: The validation metric that compares recipes, and epochs if `keep_best`.
@@ -223,7 +235,7 @@ class App:
         )
 
     def recorded(self, config: Any) -> Any:
-        """The training recipe from the JSON of a run or an export.
+        """Makes the settings of the training from the JSON of a run or an export.
 
         Raises:
             TypeError: The JSON is not an object.

@@ -17,7 +17,7 @@ import docstring_parser
 from cyclopts import Group, Parameter, Token
 
 from suite.app import App, Fitted, Recipe, networks_of
-from suite.console import as_typed, prepare_output
+from suite.console import error_line, prepare_output
 from suite.data.sources import data_knob_of
 from suite.errors import (
     Diverged,
@@ -25,13 +25,13 @@ from suite.errors import (
     Interrupted,
     Unwritable,
     WorkerLost,
-    refusal,
-    sentence,
+    as_input_error,
+    one_line_message,
 )
 from suite.export.exported import Exports
 from suite.knobs import Seed
 from suite.run import Run
-from suite.startup import settle_keras
+from suite.startup import set_keras_defaults
 from suite.studies.cross_validation import cross_validate
 from suite.training.stages import Trained, train
 
@@ -56,7 +56,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
     command_line = _command_line(app)
     complain = functools.partial(_complain, command_line)
     try:
-        settle_keras()
+        set_keras_defaults()
         command_line(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
@@ -105,10 +105,10 @@ def _complain(
         exit_code: To return.
         name: The knob that the error is about, if the error does not name one.
     """
-    error = refusal(error, name)
+    error = as_input_error(error, name)
     if os.environ.get(DEBUG):
         raise error
-    print(as_typed(error, command_line), file=sys.stderr)
+    print(error_line(error, command_line), file=sys.stderr)
     return exit_code
 
 
@@ -124,6 +124,7 @@ def _command_line(app: App) -> cyclopts.App:
     architecture_type: Any = _architecture(app)
     # Types made at run time, which only the parser can check.
     recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+    # `_fill_in_recipe` adds the knobs that were typed or come from a recipe, before a command runs.
     given: set[str] = set()
 
     def train_app(
@@ -226,7 +227,7 @@ def evaluate(
     except (TypeError, ValueError) as error:
         raise InputError(
             f"an exported model must be one of this version of {app.name}",
-            f"{exported.folder}: {sentence(error)}",
+            f"{exported.folder}: {one_line_message(error)}",
         ) from None
     run = Run(
         data=data or data_knob_of(metadata["source"]),

@@ -27,7 +27,7 @@ import psutil
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from suite.console import as_typed, prepare_output
+from suite.console import error_line, prepare_output
 from suite.errors import InputError
 from suite.placement import proxy
 
@@ -47,7 +47,8 @@ def run(command: Sequence[str], workers: int) -> int:
         workers: Number of processes.
 
     Returns:
-        0, or the exit code of the worker that failed first.
+        0 if all workers succeeded; else the exit code of the worker that failed first, or 128 plus
+        the number of the signal that ended it.
     """
     processes: list[subprocess.Popen[str]] = []
     signals: list[int] = []
@@ -192,6 +193,9 @@ def launch(
     Args:
         command: What to run, after `--`.
         workers: Number of processes.
+
+    Raises:
+        InputError: No command follows, or there is no program of that name.
     """
     if not command:
         raise InputError("a program must follow, such as -- python -m apps.mnist_cnn", "nothing")
@@ -212,7 +216,7 @@ def main(arguments: Sequence[str]) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (cyclopts.CycloptsError, InputError, OSError) as error:
-        print(as_typed(error, command_line), file=sys.stderr)
+        print(error_line(error, command_line), file=sys.stderr)
         return 2
 
 

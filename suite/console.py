@@ -30,8 +30,8 @@ def prepare_output() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def as_typed(error: BaseException, command_line: "cyclopts.App") -> str:
-    """One printable line for an error, with knobs spelled as the flags of a command line.
+def error_line(error: BaseException, command_line: "cyclopts.App") -> str:
+    """The message of an error in one line, with knobs spelled as the flags of a command line.
 
     A knob that is not a flag of the command line or of one of its commands stays in backticks.
     """

@@ -49,6 +49,10 @@ class Interrupted(BaseException):
     """A signal asked the training to stop, and its state was saved.
 
     Not an `Exception`: like `KeyboardInterrupt`, it must pass through `except Exception`.
+
+    Args:
+        message: Where the training stopped, and how to resume it.
+        signal_number: The signal, such as `signal.SIGTERM`; the exit code is 128 plus this number.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -56,18 +60,18 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
-def sentence(error: BaseException, name: str = "value") -> str:
+def one_line_message(error: BaseException, name: str = "value") -> str:
     """The message of any error as one printable line.
 
     Args:
         error: The error.
         name: The knob that the error is about, if the error does not name one.
     """
-    return printable(str(refusal(error, name)))
+    return printable(str(as_input_error(error, name)))
 
 
-def refusal(error: BaseException, name: str = "value") -> BaseException:
-    """The error itself, but a `ValidationError` of pydantic as an `InputError`.
+def as_input_error(error: BaseException, name: str = "value") -> BaseException:
+    """Converts a `ValidationError` of pydantic to an `InputError`; returns other errors unchanged.
 
     Args:
         error: The error.
@@ -97,6 +101,6 @@ def _brief(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Text in one line, with control characters escaped, which a terminal would obey."""
+    """Text in one line. Control characters, which a terminal would obey, are escaped."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

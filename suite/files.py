@@ -101,7 +101,7 @@ def claimed(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def refuse_path(path: Path, knob: str) -> None:
+def refuse_path_for_tensorflow(path: Path, knob: str) -> None:
     """Refuses a folder that TensorFlow could not read again, before anything is written to it.
 
     TensorFlow treats the path of a checkpoint as a pattern: it writes to `ex[1]` and reads from
@@ -162,20 +162,24 @@ def refuse_damage(path: Path, folder: Path) -> None:
 
     Hidden files and folders are ignored: editors, notebooks and operating systems create them.
 
+    Args:
+        path: The file of checksums; if it does not exist, nothing is compared.
+        folder: The folder that the names in it are relative to.
+
     Raises:
         InputError: A file is missing, has changed, or is not among the checksums.
     """
     if not path.exists():
         return
-    name = path.name
+    checked = path.name  # what the error names: the file that was being read
     try:
         lines = [line.split(b"  ", 1) for line in path.read_bytes().splitlines()]
         checksums = {os.fsdecode(name): checksum for checksum, name in lines}
-        for name, checksum in checksums.items():
-            if checksum != _sha256(folder / name):
-                raise ValueError(name)
+        for checked, checksum in checksums.items():
+            if checksum != _sha256(folder / checked):
+                raise ValueError(checked)
     except (OSError, ValueError):
-        raise InputError(f"{folder} must be whole", f"{name}, damaged or missing") from None
+        raise InputError(f"{folder} must be whole", f"{checked}, damaged or missing") from None
     for file in _visible(folder):
         if file != path and str(file.relative_to(folder)) not in checksums:
             raise InputError(

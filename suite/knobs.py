@@ -1,6 +1,8 @@
 """Types of the knobs that several applications share, and decorators that check knobs.
 
-The ranges are wide. They refuse values that can only be typing errors, before memory is allocated.
+A knob is a setting that a user may choose: a hyperparameter of the training or the architecture, or
+a setting of the run. On a command line it is a flag. The ranges are wide. They refuse values that
+can only be typing errors, before memory is allocated.
 """
 
 import functools
@@ -13,7 +15,7 @@ import docstring_parser
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 from pydantic.dataclasses import dataclass
 
-from suite.errors import refusal
+from suite.errors import as_input_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,11 +26,13 @@ LearningRate = Annotated[float, Field(gt=0, le=10)]
 WeightDecay = Annotated[float, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=65_536)]
 Filters = Annotated[int, Field(ge=1, le=4096)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]  # a share that may be 0, such as a dropout rate
+Share = Annotated[float, Field(gt=0, lt=1)]  # a part of a whole, neither none nor all
+# The filters of each stage of a convolutional network.
 Stages = Annotated[tuple[Filters, ...], Field(min_length=1, max_length=8)]
 LatentDim = Annotated[int, Field(ge=1, le=4096)]
 NumClasses = Annotated[int, Field(ge=2)]
+InMemory = Literal["auto", "yes", "no"]  # whether examples are kept in memory
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Activation = Literal[
     "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "tanh", "sigmoid"
@@ -94,7 +98,8 @@ def checked(build: Callable[P, R]) -> Callable[P, R]:
             by_position, by_name = (), signature.bind(*args, **kwargs).arguments
         return validated(*by_position, **by_name)
 
-    # `help` shows plain types, without the ranges, which are for those who unwrap the builder.
+    # `help(build)` shows `int` rather than `Annotated[int, Field(ge=1)]`. The command line needs
+    # the ranges, and reads them from the builder behind this wrapper.
     plain = get_type_hints(build)
     checked_build.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[
@@ -113,6 +118,6 @@ def _with_one_sentence_errors(call: Callable[..., R]) -> Callable[..., R]:
         try:
             return call(*args, **kwargs)
         except ValidationError as error:
-            raise refusal(error) from None
+            raise as_input_error(error) from None
 
     return wrapped

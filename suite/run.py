@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import Field
 
-from suite.knobs import Seed, settings
+from suite.knobs import InMemory, Seed, settings
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
@@ -22,11 +22,12 @@ class Run:
         in_memory: Whether examples are kept in memory; `auto` does so up to 2 GiB.
         min_per_class: Classes with fewer examples are left out.
         seed: Decides initial weights, data order, augmentation and dropout.
-        deterministic: Same bytes every time, by slower kernels if necessary.
+        deterministic: Same weights, bit for bit, in every run of a seed; some kernels are slower.
         run_dir: Folder for logs, checkpoints, figures and report. Defaults to
             `runs/<app>/<time>`.
         resume: Go on from the last saved state of `run_dir`, or of the app's newest run.
-        save_minutes: Save a state after so many minutes, and not only after each epoch.
+        save_minutes: Longest time between two saved states within an epoch, in minutes; a state is
+            also saved after each epoch.
         strategy: Placement: `mirrored` over the devices of this host, `multi_worker` over the
             hosts of a cluster, `tpu`, or `one_device`; `auto` uses what is available.
         precision: Dtype policy of the layers.
@@ -35,14 +36,14 @@ class Run:
         figures: Draw figures of the trained model.
         export_dir: Folder that gets `<app>/<version>/`, a SavedModel each time.
         quiet: Print warnings and the final answer only.
-        preparation: The recorded preparation of an exported model, for examples that are prepared
-            as those that it was trained on; None if the data decide.
+        preparation: The preparation recorded in an export, as a dict; set by `evaluate`, so that
+            examples are prepared as those that the model was trained on. None if the data decide.
         arrays: Examples in memory, a `suite.data.Source`; set by the `data` of `suite.train`.
     """
 
     data: str = "auto"
     data_dir: Path | None = None
-    in_memory: Literal["auto", "yes", "no"] = "auto"
+    in_memory: InMemory = "auto"
     min_per_class: Annotated[int, Field(ge=1)] = 1
     seed: Seed = 0
     deterministic: bool = False

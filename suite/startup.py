@@ -70,10 +70,10 @@ def refuse_other_backend() -> None:
         )
 
 
-def settle_keras() -> None:
+def set_keras_defaults() -> None:
     """Sets Keras to float32 and channels last, regardless of its configuration file.
 
-    To be called before a model is built.
+    Call it before a model is built.
 
     Raises:
         InputError: Keras runs on another backend.

@@ -16,7 +16,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -34,13 +34,13 @@ from suite.data.examples import (
     take_rows,
 )
 from suite.errors import InputError
+from suite.knobs import InMemory
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 log = logging.getLogger(__name__)
 
-InMemory = Literal["auto", "yes", "no"]
 # A TensorFlow function of the stored form of an example: returns `(inputs, targets)`, or inputs.
 Decode = Callable[[Any], Any]
 

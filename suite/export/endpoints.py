@@ -8,8 +8,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-Arrays = Mapping[str, Any]
-
 
 class Endpoint(NamedTuple):
     """A function of an export, whose inputs need not be those of a Keras model.
@@ -30,7 +28,7 @@ class Endpoint(NamedTuple):
 
 
 def classifier(model: keras.Model) -> keras.Model:
-    """A classifier as it is served: `logits`, `probabilities` and `label`.
+    """Adds `probabilities` and `label` to the logits of a classifier, as it is served.
 
     Args:
         model: Functional, with logits `(batch, classes)` as its only output.
@@ -59,14 +57,14 @@ def most_likely(scores: keras.KerasTensor) -> keras.KerasTensor:
     return ops.cast(ops.squeeze(ops.top_k(scores, 1)[1], axis=-1), "int64")
 
 
-def named_classes(classes: keras.Model, class_names: Sequence[str]) -> Endpoint:
-    """A classifier that also answers with the `name` of the class, `(batch,)`, text.
+def named_classes(model: keras.Model, class_names: Sequence[str]) -> Endpoint:
+    """An endpoint of a classifier that also returns the `name` of the class, `(batch,)`, text.
 
     Args:
-        classes: A model with an output `label` `(batch,)`, as from `classifier`.
+        model: A model with an output `label` `(batch,)`, as from `classifier`.
         class_names: Names in the order of the labels.
     """
-    endpoint = of_model(classes)
+    endpoint = of_model(model)
     names = tf.constant(list(class_names))
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:

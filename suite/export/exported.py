@@ -25,7 +25,7 @@ DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.er
 @Parameter(name="*")
 @settings
 class Exports:
-    """Which exported version to use.
+    """The exported version that a command uses.
 
     Args:
         export_dir: Folder that holds `<app>/<version>/`.
@@ -114,7 +114,7 @@ class ExportedModel:
         return signatures[name]
 
     def built(self) -> Any:
-        """The networks in the form that the app's builder returns: one model, or several by name.
+        """Loads the networks as the app's builder returns them: one model, or several by name.
 
         Raises:
             InputError: The version cannot be loaded.

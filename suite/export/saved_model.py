@@ -20,7 +20,7 @@ from suite.export.versions import CHECKSUMS, METADATA, WARMUP, network_file, ver
 from suite.files import DISK_ERRNOS, folder_aside, unwritable, write_checksums, write_whole
 
 ASIDE = ".export-"  # prefix of the folder in which a version is being written
-LONGEST = 3600  # seconds of an export; older folders were left by exports that were killed
+SECONDS_OF_AN_EXPORT = 3600  # at most; older folders were left by exports that were killed
 # The errors of TensorFlow when a disk is full or cannot be written to.
 TENSORFLOW_DISK_ERRORS = (
     tf.errors.ResourceExhaustedError, tf.errors.UnknownError, tf.errors.InternalError,
@@ -98,6 +98,7 @@ def _on_disk(folder: Path, networks: Mapping[str, keras.Model]) -> Iterator[None
         if isinstance(error, OSError) and error.errno not in {None, *DISK_ERRNOS}:
             raise
         weights = [array for network in networks.values() for array in network.get_weights()]
+        # The weights are written twice: in the SavedModel and in Keras's format.
         raise unwritable(folder, 2 * sum(array.nbytes for array in weights), error) from error
 
 
@@ -123,7 +124,7 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
                 f"the endpoint {name} must return tensors by name. Received: {type(outputs)}"
             )
     serve = as_endpoint(endpoints["serve"])
-    _first_request("", serve, example)
+    _first_request("", serve, example)  # raises if the example does not fit a request
     serve.function(*arguments(serve.inputs, example).values())
 
 
@@ -141,7 +142,7 @@ def _remove_leftovers(folder: Path) -> None:
     """Removes the folders that killed exports have left."""
     for aside in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(FileNotFoundError):  # another export has just ended
-            if time.time() - aside.stat().st_mtime > LONGEST:
+            if time.time() - aside.stat().st_mtime > SECONDS_OF_AN_EXPORT:
                 shutil.rmtree(aside, ignore_errors=True)
 
 

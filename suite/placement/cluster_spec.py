@@ -135,8 +135,8 @@ def _tasks_of_slurm() -> int:
 def _config_of_slurm() -> str:
     """Converts Slurm's variables into a `TF_CONFIG`.
 
-    TensorFlow's resolver for Slurm fails on hosts without GPUs, and sorts the hosts by name, which
-    differs from Slurm's order from the tenth host on: only its parsers are used here.
+    TensorFlow's resolver for Slurm fails on hosts without GPUs. It also sorts the hosts by name, so
+    that host10 precedes host2, unlike in Slurm. So only its parsers are used here.
     """
     variables = {name: os.environ.get(name, "") for name in SLURM}
     try:

@@ -37,7 +37,7 @@ def refuse_other_keras() -> None:
     """
     if not keras.version().startswith(f"{KERAS}."):
         raise InputError(
-            f"several replicas need Keras {KERAS}, to be had by pip install 'keras=={KERAS}.*'",
+            f"several replicas need Keras {KERAS}: pip install 'keras=={KERAS}.*'",
             keras.version(),
         )
 

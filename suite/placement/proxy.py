@@ -19,7 +19,7 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 def bypass(environment: MutableMapping[str, str], addresses: Iterable[str]) -> None:
-    """Adds this machine's names to `no_proxy`, and logs a warning of other hosts that it lacks.
+    """Adds this machine's names to `no_proxy`; warns of other workers' hosts that are not in it.
 
     Args:
         environment: The environment of a worker, before TensorFlow opens a connection; changed in

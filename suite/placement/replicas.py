@@ -52,6 +52,10 @@ def distribute_passes(
 ) -> tuple[tf.data.Dataset | tf.distribute.DistributedDataset, int | None]:
     """Gives every replica its own share of the batches of a finite dataset, pass after pass.
 
+    Args:
+        dataset: One pass, in batches for all replicas together.
+        placement: The strategy whose replicas share the batches.
+
     Returns:
         The dataset to evaluate on, and the steps of one pass. On one device the dataset ends after
         a pass, and the steps are None. On several replicas it never ends: otherwise they would
@@ -131,10 +135,11 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
 
 
 def average_statistics(model: keras.Model) -> None:
-    """Sets the statistics of batch normalisation to their mean over all replicas.
+    """Replaces untrained variables, such as statistics, by their means over all replicas.
 
-    Each replica updates its statistics from its own part of the batches. Before a model is
-    evaluated or saved, they must represent all parts.
+    Each replica updates the statistics of batch normalisation from its own part of the batches.
+    Before a model is evaluated or saved, they must represent all parts. Integers, such as seeds,
+    stay as they are.
     """
     placement = model.distribute_strategy
     if placement.num_replicas_in_sync == 1:

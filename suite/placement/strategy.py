@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from suite.errors import InputError, sentence
+from suite.errors import InputError, one_line_message
 from suite.placement import cluster_spec
 from suite.placement.meeting import meet
 from suite.run import StrategyName
 
 
-def connect(name: StrategyName) -> tf.distribute.Strategy:
-    """Creates the strategy of a name, and waits for the other hosts of a cluster.
+def create_strategy(name: StrategyName) -> tf.distribute.Strategy:
+    """Creates a strategy by its name; in a cluster, waits for the other hosts first.
 
     GPUs are set to allocate memory as they need it, unless they are in use already.
 
@@ -96,5 +96,5 @@ def _tpu() -> tf.distribute.Strategy:
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             "`strategy` tpu needs a TPU, here or under the name in TPU_NAME",
-            sentence(error).partition(" used by ")[0],
+            one_line_message(error).partition(" used by ")[0],
         ) from None

@@ -1,7 +1,8 @@
 """Checks before a training whether an environment keeps Gymnasium's rules.
 
-Some episodes are played. An environment is refused only if these fail; the warnings of Gymnasium's
-passive checker become part of the error, or are logged.
+Some episodes are played. An environment is refused only if one of them raises an error, has an
+observation or a reward that is not finite, or does not end. Warnings of Gymnasium's passive checker
+become part of that error, or are logged.
 """
 
 import itertools
@@ -19,8 +20,8 @@ from suite.errors import InputError
 
 log = logging.getLogger(__name__)
 
-LONGEST_EPISODE = 10_000  # most steps of an episode if the environment sets no limit
-ENOUGH_STEPS = 1_000  # steps that are played if the environment sets a limit
+LONGEST_EPISODE = 10_000  # steps within which an episode must end, if the environment sets no limit
+STEPS_TO_PLAY = 1_000  # most steps of a trial episode, if the environment sets a limit
 
 
 def check_environment(name: str, max_episode_steps: int | None = None) -> None:
@@ -94,7 +95,7 @@ def _play(name: str, max_episode_steps: int | None) -> None:
 def _play_episode(environment: gymnasium.Env, actions: Any, limit: int | None) -> None:
     observation, _ = environment.reset(seed=0)
     _check_observation(environment.observation_space, observation)
-    most = ENOUGH_STEPS if limit else LONGEST_EPISODE
+    most = STEPS_TO_PLAY if limit else LONGEST_EPISODE
     for action in itertools.islice(actions, most):
         observation, reward, terminated, truncated, _ = environment.step(action)
         _check_observation(environment.observation_space, observation)

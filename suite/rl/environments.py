@@ -12,7 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.wrappers import TransformReward
 
 from suite.errors import InputError
-from suite.rl.snapshot import Opaque, restored, snapshot
+from suite.rl.snapshot import Opaque, restore_into, snapshot
 from suite.rl.spaces import as_arrays, describe, environment_actions, within_bounds
 
 Vectorization = Literal["auto", "sync", "async"]
@@ -31,8 +31,18 @@ class Environments:
             a process.
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
             environment.
-        flatten: Whether observations of several axes become vectors. If not, a Box keeps its shape,
-            and bytes stay bytes.
+        flatten: Whether observations of several axes become vectors of float32. If not, a Box keeps
+            its shape, and `uint8` stays `uint8`.
+
+    Attributes:
+        observations: The last observations `(envs, *observation_shape)`; None before the first
+            reset.
+        error: Text of the error that a step raised; else None.
+        begun: `time.perf_counter()` at the first reset; 0 before.
+        steps: Steps so far, over all copies.
+        spaces: The shapes and bounds of observations and actions.
+        solved_at: The mean return at which Gymnasium counts the task as solved; None if it names
+            none.
 
     Raises:
         InputError: There is no such environment, or its spaces are not supported.
@@ -51,7 +61,7 @@ class Environments:
         self.error: str | None = None
         self.observations: np.ndarray | None = None
         self.begun = 0.0
-        self.steps = 0  # over all copies
+        self.steps = 0
         self._vector = _make(name, num_envs, vectorization, max_episode_steps)
         self.observation_space = self._vector.single_observation_space
         self.spaces = describe(self._vector, name, flatten=flatten)
@@ -80,8 +90,9 @@ class Environments:
             actions: `(envs, *action_shape)`.
 
         Returns:
-            Observations `(envs, *observation_shape)`, and the fields of a `Rollout` from `rewards`
-            on, without their axis of time.
+            Observations `(envs, *observation_shape)`; then, each `(envs,)`: rewards, float32;
+            terminated, truncated and valid, bool; the return and the length of an episode at its
+            last step, else 0, float32. Their meaning is that of the fields of `Rollout`.
 
         Raises:
             Exception: Whatever the environment raises, whose text is then in `error`.
@@ -129,7 +140,7 @@ class Environments:
         """
         self.reset(0)  # environments create some of their attributes here
         begun = self.begun
-        restored(self, state)
+        restore_into(self, state)
         self.begun = begun  # the clock of another process has another zero
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ def load_episodes(
     flatten: bool = True,
     scale_observations: bool = True,
 ) -> Data:
-    """Seeds of episodes as training data: a model makes experience of them while it trains.
+    """The seeds of episodes as training data: the model collects experience while it trains.
 
     Batches hold the seeds of the environments `(num_envs,)`. The builder gets `observation_dim`,
     or `observation_shape` without `flatten`; `observation_scale` with `scale_observations`; and

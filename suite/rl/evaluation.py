@@ -21,13 +21,13 @@ from suite.rl.environments import Environments
 from suite.rl.policies import on_arrays
 from suite.rl.spaces import environment_actions
 
-# A policy: actions of observations. The first axis of both is that of the environments.
-Act: TypeAlias = Callable[[np.ndarray], np.ndarray]
+# A policy: maps observations `(envs, ...)` to actions `(envs, ...)`.
+Policy: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 MILLISECONDS_PER_FRAME = 40
 
 
-def returns_of(act: Act, environments: Environments, seed: int) -> np.ndarray:
+def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray:
     """The undiscounted return of one episode in each environment, `(envs,)`.
 
     Args:
@@ -82,6 +82,7 @@ class GreedyReturns(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.perf_counter()
         cost = self.model.cost
+        # Environments may be created in the first step: the clock starts with their first reset.
         cost.seconds += now - max([self._since, *(played.begun for played in self.model.played)])
         cost.env_steps += self.model.env_steps() - self._steps
         self._since = now
@@ -96,8 +97,8 @@ class GreedyReturns(keras.callbacks.Callback):
             cost.seconds_to_solve, cost.env_steps_to_solve = cost.seconds, cost.env_steps
 
 
-def film(
-    name: str, act: Act, seed: int, max_episode_steps: int | None = None
+def render_episode(
+    name: str, act: Policy, seed: int, max_episode_steps: int | None = None
 ) -> tuple[np.ndarray, float]:
     """Plays one episode and renders its frames.
 
@@ -162,7 +163,7 @@ def show_episode(
     config = exported.metadata()["config"]
     name, limit = config["environment"], config.get("max_episode_steps")
     serve = exported.signature()
-    frames, total = film(
+    frames, total = render_episode(
         name, lambda observations: call(serve, observations)["action"], seed, limit
     )
     write_picture(frames, output, duration=MILLISECONDS_PER_FRAME, loop=0)

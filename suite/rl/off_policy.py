@@ -1,4 +1,7 @@
-"""Off-policy learning: from a replay of transitions that earlier policies have played."""
+"""Off-policy learning, for applications to come: from a replay of transitions of earlier policies.
+
+`tests/strangers/replay.py` is an example of such an application.
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -12,7 +15,7 @@ from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
-from suite.rl.replay import Replay, replay_of_transitions
+from suite.rl.replay import ReplayBuffer, transition_buffer
 from suite.rl.rollouts import collect, transitions
 
 
@@ -66,16 +69,16 @@ class OffPolicyPlayer(Player):
     replica has its own replay.
 
     Args:
-        model: See `Player`.
-        make: See `Player`.
-        num_envs: See `Player`.
-        rollout_length: See `Player`.
+        model: A functional model from `observation` `(batch, *observation_shape)` to a dict.
+        make: `make(num_envs)` creates that number of environments.
+        num_envs: Number of environments, over all replicas.
+        rollout_length: Steps of each environment in a step of `fit`.
         capacity: Transitions that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
         warm_up: Transitions that are played before the first update, over all replicas.
         updates: Updates in each step of `fit`.
-        target_rate: See `Target`.
-        target_period: See `Target`.
+        target_rate: Weight of the network in each update of the target network; 1 copies it.
+        target_period: Number of updates of the network between two of the target network.
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
@@ -105,7 +108,7 @@ class OffPolicyPlayer(Player):
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates = warm_up, updates
         self.target = Target(model, target_rate, target_period)
-        self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
+        self.replays: dict[int, ReplayBuffer] = {}  # of this process, by the number of the replica
 
     def examples(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
         """Converts transitions into inputs, targets and sample weights, or None, of the loss.
@@ -147,20 +150,20 @@ class OffPolicyPlayer(Player):
                 self._replay_of(environments).restore(of_replay)
         except (ValueError, KeyError) as error:
             self.replays.clear()
-            log.warning("The replay begins empty: its state is of no use (%s).", error)
+            log.warning("The replay begins empty: its saved state cannot be used (%s).", error)
 
-    def _replay_of(self, environments: Environments) -> Replay:
+    def _replay_of(self, environments: Environments) -> ReplayBuffer:
         number = self.played.index(environments)
         capacity = self.capacity // self._replicas(environments)
         replay = self.replays.get(number)
         if replay is None or replay.capacity != capacity:
-            replay = self.replays[number] = replay_of_transitions(capacity, environments.spaces)
+            replay = self.replays[number] = transition_buffer(capacity, environments.spaces)
         return replay
 
     def _replicas(self, environments: Environments) -> int:
         return self.num_envs // environments.num_envs
 
-    def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
+    def _learn_from(self, replay: ReplayBuffer, batch_size: int) -> dict[str, tf.Tensor]:
         # A loop of Python, because replicas cannot communicate inside a loop of the graph.
         for _ in range(self.updates):
             seed = seed_of_replica(self.seed_generator)
@@ -168,7 +171,7 @@ class OffPolicyPlayer(Player):
             self.target.follow(self.optimizer.iterations)
         return logs
 
-    def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
+    def _warm_up(self, environments: Environments, replay: ReplayBuffer) -> tf.Tensor:
         """Plays until the replay has `warm_up` transitions, and returns their number.
 
         This takes time in the first step of a training only.

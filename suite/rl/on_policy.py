@@ -34,7 +34,9 @@ class OnPolicyPlayer(Player):
     def examples(self, rollout: Rollout) -> tuple[tf.Tensor, Any, tf.Tensor]:
         """Converts a rollout into `n` examples: inputs, targets and sample weights of the loss.
 
-        Inputs are observations `(n, *observation_shape)`.
+        Returns:
+            Inputs `(n, *observation_shape)`, targets in the structure that `compute_loss` takes,
+            and weights `(n,)`.
         """
         raise NotImplementedError
 
@@ -69,5 +71,5 @@ def advantages(
 
 
 def flat(steps: tf.Tensor) -> tf.Tensor:
-    """Steps `(time, envs, ...)` as `(time * envs, ...)`."""
+    """Reshapes steps `(time, envs, ...)` to `(time * envs, ...)`."""
     return tf.reshape(steps, [-1, *steps.shape[2:]])

@@ -88,7 +88,8 @@ class Player(keras.Model):
         self.cost = TrainingCost()
         self.episode_return = keras.metrics.Mean("episode_return")
         self.episode_length = keras.metrics.Mean("episode_length")
-        # Averages, and scales across replicas, as Keras does with a compiled loss.
+        # Averages the losses of examples with their weights, and scales the mean across replicas,
+        # as Keras does with a compiled loss.
         self.mean = _Mean(name="mean")
         self.supports_jit = False  # environments cannot be compiled
 
@@ -149,7 +150,7 @@ class Player(keras.Model):
         return steps * self.num_envs // played if played else 0
 
     def state(self) -> dict[str, Any]:
-        """The state of this process: dicts, lists, arrays and values of JSON."""
+        """The state of this process, of the types of `suite.training.state.Resumable`."""
         environments = [[played.num_envs, _state_of(played)] for played in self.played]
         return {"cost": dataclasses.asdict(self.cost), "environments": environments}
 
@@ -166,7 +167,8 @@ class Player(keras.Model):
             except Exception as error:  # an environment may raise anything
                 self.played[number] = self.make(self.played[number].num_envs)
                 log.warning(
-                    "New episodes begin: the state of the old ones is of no use (%s).", error
+                    "New episodes begin: the saved state of the old ones cannot be used (%s).",
+                    error,
                 )
 
     def make_train_function(self, force: bool = False) -> None:

@@ -19,6 +19,10 @@ def distribution(outputs: Outputs) -> tfd.Distribution:
             `(batch, num_actions, values)` of independent choices, very low for values that a choice
             does not have; or, together with `log_scale`, the means `(batch, num_actions)` of
             independent normal distributions.
+
+    Returns:
+        A distribution over actions: `(batch,)` int32 of one choice, `(batch, num_actions)` int32
+        of several, or `(batch, num_actions)` of the type of the means.
     """
     policy = outputs["policy"]
     if "log_scale" in outputs:
@@ -35,7 +39,7 @@ def epsilon_greedy(
     Args:
         actions: The best actions `(batch,)`.
         num_actions: Number of actions to choose from.
-        epsilon: Probability that an action is replaced by one of uniform distribution.
+        epsilon: Probability that an action is replaced by a uniformly random one, in [0, 1].
         seed: A pair of integers.
     """
     explore_seed, action_seed = tf.unstack(tf.random.experimental.stateless_split(seed))

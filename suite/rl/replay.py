@@ -9,7 +9,7 @@ import tensorflow as tf
 from suite.rl.spaces import Spaces
 
 
-class Replay:
+class ReplayBuffer:
     """The newest transitions, in a ring buffer of NumPy arrays, one array for each field.
 
     The arrays are no variables of TensorFlow, keep the type of the field, such as `uint8`, and take
@@ -97,7 +97,7 @@ class Replay:
         return np.int64(self._size)
 
 
-def replay_of_transitions(capacity: int, spaces: Spaces) -> Replay:
+def transition_buffer(capacity: int, spaces: Spaces) -> ReplayBuffer:
     """A replay with the fields of `suite.rl.rollouts.transitions`.
 
     Args:
@@ -105,7 +105,7 @@ def replay_of_transitions(capacity: int, spaces: Spaces) -> Replay:
         spaces: The spaces of the environments.
     """
     observation = tf.TensorSpec(spaces.observation_shape, spaces.observation_dtype)
-    return Replay(
+    return ReplayBuffer(
         capacity,
         {
             "observations": observation,

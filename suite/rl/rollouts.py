@@ -12,17 +12,17 @@ class Rollout(NamedTuple):
     """Some steps of several environments.
 
     Args:
-        observations: Before every step, and after the last one,
-            `(time + 1, envs, *observation_shape)`.
-        actions: `(time, envs, *action_shape)`.
-        rewards: `(time, envs)`.
-        terminated: Whether the step ended the episode, `(time, envs)`.
-        truncated: Whether the episode was cut off after the step, `(time, envs)`.
+        observations: The observations before every step and after the last one,
+            `(time + 1, envs, *observation_shape)`, float32 or uint8.
+        actions: `(time, envs, *action_shape)`, int32 for choices, or float32.
+        rewards: `(time, envs)`, float32.
+        terminated: Whether the step ended the episode, `(time, envs)`, bool.
+        truncated: Whether the episode was cut off after the step, `(time, envs)`, bool.
         valid: False for the step after the end of an episode, which only resets the environment,
-            `(time, envs)`.
+            `(time, envs)`, bool.
         returns: Undiscounted sum of the rewards of an episode at its last step, else 0,
-            `(time, envs)`.
-        lengths: Number of steps of an episode at its last step, else 0, `(time, envs)`.
+            `(time, envs)`, float32.
+        lengths: Number of steps of an episode at its last step, else 0, `(time, envs)`, float32.
     """
 
     observations: tf.Tensor

@@ -31,7 +31,7 @@ class Opaque(TypeError):
 
 
 def snapshot(value: Any) -> Any:
-    """The state of a value as dicts, lists, arrays and values of JSON, for `restored`.
+    """The state of a value as dicts, lists, arrays and values of JSON, for `restore_into`.
 
     Args:
         value: A number, text, an array, a generator of random numbers, or a list, tuple, deque,
@@ -69,11 +69,11 @@ def _snapshot(value: Any, visited: dict[int, Any]) -> Any:
     return {"object": {name: _snapshot(part, visited) for name, part in vars(value).items()}}
 
 
-def restored(made: Any, saved: Any) -> Any:
+def restore_into(fresh: Any, saved: Any) -> Any:
     """Restores a snapshot into an object that was created in the same way as the original.
 
     Args:
-        made: The object, which is changed if it is mutable.
+        fresh: The new object, which is changed in place if it is mutable.
         saved: The snapshot.
 
     Returns:
@@ -88,31 +88,31 @@ def restored(made: Any, saved: Any) -> Any:
     content = saved[kind]
     match kind:
         case "made":
-            return made
+            return fresh
         case "array" | "scalar":
             flat = np.frombuffer(np.asarray(content, np.uint8).tobytes(), saved["dtype"])
             array = flat.reshape(saved["shape"]).copy()
             return array if kind == "array" else array[()]
         case "list" | "tuple":
-            same_length = isinstance(made, (list, tuple, deque)) and len(made) == len(content)
-            present = list(made) if same_length else [None] * len(content)
-            items = [restored(*pair) for pair in zip(present, content, strict=True)]
-            if isinstance(made, deque):
-                return deque(items, made.maxlen)
-            if hasattr(made, "_make"):
-                return made._make(items)
+            same_length = isinstance(fresh, (list, tuple, deque)) and len(fresh) == len(content)
+            present = list(fresh) if same_length else [None] * len(content)
+            items = [restore_into(*pair) for pair in zip(present, content, strict=True)]
+            if isinstance(fresh, deque):
+                return deque(items, fresh.maxlen)
+            if hasattr(fresh, "_make"):
+                return fresh._make(items)
             return items if kind == "list" else tuple(items)
         case "dict":
-            known = made if isinstance(made, dict) else {}
-            keys = [restored(None, key) for key, _ in content]
+            known = fresh if isinstance(fresh, dict) else {}
+            keys = [restore_into(None, key) for key, _ in content]
             parts = [part for _, part in content]
             pairs = zip(keys, parts, strict=True)
-            return {key: restored(known.get(key), part) for key, part in pairs}
+            return {key: restore_into(known.get(key), part) for key, part in pairs}
         case "random":
-            made.bit_generator.state = restored(None, content)
-            return made
-        case "object" if hasattr(made, "__dict__") and not isinstance(made, CONSTANT_TYPES):
+            fresh.bit_generator.state = restore_into(None, content)
+            return fresh
+        case "object" if hasattr(fresh, "__dict__") and not isinstance(fresh, CONSTANT_TYPES):
             for name, part in content.items():
-                vars(made)[name] = restored(vars(made).get(name), part)
-            return made
-    raise ValueError(f"no snapshot of {type(made).__name__}: {kind}")
+                vars(fresh)[name] = restore_into(vars(fresh).get(name), part)
+            return fresh
+    raise ValueError(f"no snapshot of {type(fresh).__name__}: {kind}")

@@ -16,11 +16,11 @@ from gymnasium.vector.utils import iterate
 
 from suite.errors import InputError
 
-# Lowest and highest value of each number of an action; None if it has no such bound.
+# Lowest and highest value of each component of an action; None if it has no such bound.
 Bounds: TypeAlias = tuple[tuple[float | None, ...], tuple[float | None, ...]]
 
 LARGEST_BOUND = 1e6  # observations with a larger bound are not scaled
-MOST_CHOICES = 1024  # most values of each number in an action
+MOST_CHOICES = 1024  # most values of each component of an action
 
 
 class Spaces(NamedTuple):
@@ -29,11 +29,12 @@ class Spaces(NamedTuple):
     Args:
         observation_shape: Shape of an observation.
         observation_dtype: `uint8` for pictures that keep their shape, else `float32`.
-        observation_scale: A factor for each number of an observation that makes its bounds -1 and
-            1; 1 if it has no bounds.
-        num_actions: Number of actions to choose from; or of the numbers in an action.
-        action_bounds: Bounds of the numbers in an action; None if actions are choices.
-        action_choices: Number of values of each number in an action, if an action is several
+        observation_scale: A factor for each value of an observation, which moves it into -1..1
+            by the larger of its bounds; 1 if it has none, or one that is too large.
+        num_actions: Number of actions to choose from, if an action is one choice; else number of
+            components of an action.
+        action_bounds: Bounds of each component of an action; None if actions are choices.
+        action_choices: Number of values of each component of an action, if an action is several
             choices; else None.
     """
 
@@ -46,7 +47,7 @@ class Spaces(NamedTuple):
 
     @property
     def observation_dim(self) -> int:
-        """Number of numbers in an observation."""
+        """Number of values in an observation, over all axes."""
         return math.prod(self.observation_shape)
 
     @property
@@ -64,14 +65,15 @@ class Spaces(NamedTuple):
 def describe(environment: Any, name: str, *, flatten: bool = True) -> Spaces:
     """The spaces of an environment.
 
-    Choices are Discrete, MultiDiscrete and MultiBinary actions, and a Box of integers, of which
-    each value is one. Numbers are a Box of floats, with two bounds, one or none.
+    Actions are choices (Discrete, MultiDiscrete, MultiBinary, or a Box of integers, whose every
+    component is a choice) or numbers (a Box of floats, whose components have two bounds, one or
+    none).
 
     Args:
         environment: Has `single_observation_space` and `single_action_space`.
         name: The name of the environment, for errors.
-        flatten: Whether observations of several axes become vectors. If not, a Box keeps its shape,
-            and bytes stay bytes.
+        flatten: Whether observations of several axes become vectors of float32. If not, a Box keeps
+            its shape, and `uint8` stays `uint8`.
 
     Raises:
         InputError: A space is not supported.
@@ -142,7 +144,7 @@ def as_arrays(
     return np.asarray(vectors, np.float32)
 
 
-def within_bounds(numbers: Any, bounds: Bounds, numpy: ModuleType = np) -> Any:
+def within_bounds(actions: Any, bounds: Bounds, backend: ModuleType = np) -> Any:
     """Moves numbers of any size into bounds.
 
     With two bounds, numbers are clipped to -1 to 1, which is then scaled to the bounds. With one
@@ -150,16 +152,16 @@ def within_bounds(numbers: Any, bounds: Bounds, numpy: ModuleType = np) -> Any:
     not change.
 
     Args:
-        numbers: `(..., num_actions)`.
-        bounds: The bounds of each number.
-        numpy: The module that computes: NumPy, or `keras.ops`.
+        actions: `(..., num_actions)`.
+        bounds: The bounds of each component.
+        backend: The module of the operations: NumPy, or `keras.ops`.
     """
     two_sided, free, reach, middle, sign, edge = _scales(bounds)
-    values = numpy.clip(numbers, -1, 1) * reach + middle
+    values = backend.clip(actions, -1, 1) * reach + middle
     if two_sided.all():
         return values
-    one_sided = numpy.logaddexp(numbers, numpy.zeros_like(numbers)) * sign + edge
-    return numpy.where(two_sided, values, numpy.where(free, numbers, one_sided))
+    one_sided = backend.logaddexp(actions, backend.zeros_like(actions)) * sign + edge
+    return backend.where(two_sided, values, backend.where(free, actions, one_sided))
 
 
 @functools.lru_cache

@@ -15,7 +15,7 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from suite.console import as_typed, prepare_output
+from suite.console import error_line, prepare_output
 from suite.errors import InputError
 from suite.export.versions import versions
 from suite.serve.access import Access
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (cyclopts.CycloptsError, InputError, OSError) as error:
-        print(as_typed(error, command_line), file=sys.stderr)
+        print(error_line(error, command_line), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

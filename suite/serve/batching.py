@@ -17,14 +17,14 @@ class Limits(NamedTuple):
     """Limits on the requests for a signature, and on its batches.
 
     Args:
-        batch_size: Most examples in a batch. A single request with more is a batch by itself.
-        patience: Seconds that an idle model waits for more requests.
-        queue: Most requests for a signature at a time; the server refuses further ones.
+        max_batch_size: Most examples in a batch. A single request with more is a batch by itself.
+        batch_timeout: Seconds that an idle model waits for more requests.
+        max_queue: Most requests for a signature at a time; the server refuses further ones.
     """
 
-    batch_size: int = 64
-    patience: float = 0.0
-    queue: int = 1000
+    max_batch_size: int = 64
+    batch_timeout: float = 0.0
+    max_queue: int = 1000
 
 
 class _Request(NamedTuple):
@@ -52,12 +52,19 @@ class Batcher:
         self._full = asyncio.Event()
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Adds one request to the queue, and waits for its outputs."""
+        """Adds one request to the queue, and waits for its outputs.
+
+        Args:
+            inputs: Arrays by name, `(examples, ...)`, all with the same number of examples.
+
+        Raises:
+            Exception: Whatever the function raises for these inputs alone.
+        """
         outputs = asyncio.get_running_loop().create_future()
         num_examples = len(next(iter(inputs.values())))
         shapes = tuple(array.shape[1:] for array in inputs.values())
         self._queue.append(_Request(inputs, num_examples, shapes, outputs))
-        if self._limits.patience and self._num_examples() >= self._limits.batch_size:
+        if self._limits.batch_timeout and self._num_examples() >= self._limits.max_batch_size:
             self._full.set()
         if self._worker is None:
             self._worker = asyncio.create_task(self._empty_queue())
@@ -66,9 +73,9 @@ class Batcher:
     async def _empty_queue(self) -> None:
         """Answers batch after batch, until no request waits."""
         try:
-            if self._limits.patience:
+            if self._limits.batch_timeout:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), self._limits.patience)
+                    await asyncio.wait_for(self._full.wait(), self._limits.batch_timeout)
             while self._queue:
                 batch = self._next_batch()
                 if batch:
@@ -83,7 +90,7 @@ class Batcher:
     def _next_batch(self) -> list[_Request]:
         """Removes the oldest requests from the queue, as many as fit into one batch."""
         batch: list[_Request] = []
-        room = self._limits.batch_size
+        room = self._limits.max_batch_size
         while self._queue:
             request = self._queue[0]
             if batch and (request.num_examples > room or request.shapes != batch[0].shapes):

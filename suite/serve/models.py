@@ -30,7 +30,7 @@ PICTURE = "picture"  # the input that takes encoded pictures
 # Errors that a model raises for bad inputs, such as a picture of gigabytes.
 REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, ValueError)
 MAX_OLDER = 2  # older versions of a model that stay loaded: those that were requested last
-State = ModelVersionStatus.State  # a number
+State = ModelVersionStatus.State  # an enum of protobuf, whose values are integers
 
 
 class Signature:
@@ -49,7 +49,7 @@ class Signature:
     ) -> None:
         self.function, self._model = function, model
         self.inputs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
-        self._executor, self._queue_size, self._num_requests = executor, limits.queue, 0
+        self._executor, self._queue_size, self._num_requests = executor, limits.max_queue, 0
         self._batcher = Batcher(self.call, limits, executor) if self._takes_batches() else None
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -324,7 +324,7 @@ class Models:
         if name not in self._models:
             raise RequestError(f"Could not find any versions of model {name}", Code.NOT_FOUND)
         states = self._models[name].states()
-        number = self._number(name, number, label)
+        number = self._version_number(name, number, label)
         if number is None:
             return states
         if number not in states:
@@ -339,12 +339,17 @@ class Models:
         Raises:
             RequestError: There is no such version.
         """
-        number = self._number(name, number, label)
+        number = self._version_number(name, number, label)
         if name not in self._models:
             raise _not_found(name, number)
         return await self._models[name].version(number)
 
-    def _number(self, name: str, number: int | None, label: str | None) -> int | None:
+    def _version_number(self, name: str, number: int | None, label: str | None) -> int | None:
+        """The number that a label stands for; without a label, `number` itself.
+
+        Raises:
+            RequestError: The model has no such label.
+        """
         if label is None:
             return number
         if label not in self.labels.get(name, {}):

@@ -34,7 +34,7 @@ class Monitor:
 
         Args:
             model: The name that the client asked for.
-            way: The API, `rest` or `grpc`.
+            way: The interface that received the request, `rest` or `grpc`.
         """
         start, code = time.perf_counter(), "OK"
         try:

@@ -62,7 +62,7 @@ def serve(
         ray_serve.ingress(build)(),
         name="suite",
         num_replicas=replicas,
-        max_ongoing_requests=limits.queue,
+        max_ongoing_requests=limits.max_queue,
     )
     try:
         ray_serve.run(deployment.bind())

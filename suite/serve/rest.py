@@ -1,4 +1,4 @@
-"""The REST interface of TensorFlow Serving; also takes pictures as bodies, serves the playground.
+"""The REST interface of TensorFlow Serving; it also takes pictures and serves the playground.
 
 https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -75,6 +75,13 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
     async def answer(
         request: Request, model: str, number: int | None = None, label: str | None = None
     ) -> Response:
+        """Answers a request to predict: by the picture signature if the body is pictures.
+
+        Any other body is JSON.
+
+        Raises:
+            RequestError: The request cannot be answered, or takes too long.
+        """
         with monitor.request(model, "rest"):
             try:
                 async with asyncio.timeout(access.timeout):

@@ -22,7 +22,8 @@ import tensorflow as tf
 from suite.serve.status import RequestError
 
 Specs = Mapping[str, tf.TensorSpec]
-# NumPy's type codes that a request may contain, by the type code of the tensor: no digits get lost.
+# The kinds of NumPy dtypes (`dtype.kind`) that may be converted to an input of each kind: those
+# that lose no digits.
 COMPATIBLE = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 

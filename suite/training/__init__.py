@@ -1,1 +1,1 @@
-"""Trainings: load and build, fit, evaluate, export and report; and resume from a saved state."""
+"""Runs trainings around Keras's `fit`: opens or resumes, fits, evaluates, exports, reports."""

@@ -1,8 +1,8 @@
 """Fused batch normalisation: one TensorFlow kernel in place of Keras's operations, in training.
 
-Keras composes batch normalisation of a dozen operations, and each of them reads and writes all
-activations. Models are still built of `keras.layers.BatchNormalization`, which runs on every
-backend and can be loaded anywhere. Its instances get the faster `call` only while a model trains.
+Keras composes batch normalisation from a dozen operations, and each of them reads and writes all
+activations. Models are still built with `keras.layers.BatchNormalization`, which runs on every
+backend and can be loaded anywhere. Its instances use the faster `call` only while a model trains.
 
 Reference:
     Ioffe and Szegedy, 2015, Batch Normalization: Accelerating Deep Network Training by Reducing

@@ -66,7 +66,7 @@ class Callbacks(keras.callbacks.CallbackList):
         self._done = 0
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        pass
+        pass  # each of the two calls of `fit` ends with this; `close` ends the training
 
     def close(self) -> None:
         """Calls `on_train_end` of the callbacks, if the training has begun."""
@@ -136,6 +136,7 @@ class LogFile(keras.callbacks.Callback):
     """Writes the logs of all epochs to a CSV file, again after every epoch.
 
     Args:
+        path: The CSV file: one row for each epoch, one column for each name.
         rows: Logs of the epochs before a resume.
     """
 
@@ -162,7 +163,9 @@ class LogFile(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops the training as soon as a loss or a metric is not finite.
+    """Raises `Diverged` as soon as a loss or a metric is not finite.
+
+    Keras's `TerminateOnNaN` checks only the loss, and not that of the validation.
 
     Raises:
         Diverged: A value is NaN or infinite; the message says in which steps.

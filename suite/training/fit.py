@@ -36,9 +36,10 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
     """Trains all phases, or what is left of them after a resume.
 
     Returns:
-        The trained model, on one device; the logs by name, a list with a value for each epoch,
-        None in epochs of a phase that does not log the name; and the training examples per second,
-        None if too few steps were run to measure them.
+        The trained model, on one device.
+        The logs: by name, a value for each epoch; None in epochs of a phase that does not log the
+            name.
+        The training examples per second; None if too few steps were run to measure them.
 
     Raises:
         InputError: The saved state is damaged, or of another model.
@@ -46,22 +47,23 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
     """
     phases, placement, folder = session.phases, session.placement, session.folder
     signals = StopSignals()
-    begin_from = session.resumed_from or folder
+    state_folder = session.resumed_from or folder
     state = TrainingState(folder / "checkpoints", placement, signals, 60 * session.run.save_minutes)
-    start = _start(session, state, begin_from / "checkpoints")
+    start = _resume_point(session, state, state_folder / "checkpoints")
     refuse_disagreement(placement, state=start)
     # The log is written after the state: if there is a log, a state was saved before.
     log_file = LogFile(folder / "log.csv", start.rows)
     if session.run.resume and start == Progress():
-        if (begin_from / log_file.path.name).exists():
+        if (state_folder / log_file.path.name).exists():
             raise InputError(
                 "`resume` needs a saved state that is whole",
-                f"{begin_from / 'checkpoints'}, without one",
+                f"{state_folder / 'checkpoints'}, without one",
             )
         log.warning("%s was stopped before its first state was saved: it starts again.", folder)
-    log_file.write()  # a signal comes between the state of an epoch and its row
+    # A signal may have come after the state of an epoch was saved, and before its row was written.
+    log_file.write()
     if start.phase == len(phases):
-        log.info("%s is already trained to its end.", begin_from)
+        log.info("%s is already trained to its end.", state_folder)
     fitting = _Fitting(session, state, log_file)
     try:
         with signals:
@@ -75,12 +77,12 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         stopped = state.progress
         where = f"epoch {len(stopped.rows) + 1} after {stopped.step} steps"
         raise Interrupted(
-            f"stopped in {where}; {session.resume_command}", interrupted.signal_number
+            f"stopped in {where}; {session.resume_advice}", interrupted.signal_number
         ) from None
     return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
 
 
-def _start(session: Session, state: TrainingState, folder: Path) -> Progress:
+def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progress:
     """Where the training continues; a finished one with more epochs now continues its last phase.
 
     Args:
@@ -139,10 +141,10 @@ class _Fitting:
         app_callbacks = self._app_callbacks = [*session.app.callbacks(fitted), *session.callbacks]
         best = self._best = self._keep_best(phase)
         start = state.progress
-        done = number < start.phase
-        resumed = bool(done or start.epoch or start.step)
-        state.follow(fitted.networks, model, [*best, *app_callbacks], phase.epochs, resumed)
-        if done:
+        phase_is_done = number < start.phase
+        resumed = bool(phase_is_done or start.epoch or start.step)
+        state.attach(fitted.networks, model, [*best, *app_callbacks], phase.epochs, resumed)
+        if phase_is_done:
             state.restore()
             return
         if phase.begin and not resumed:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from suite.startup import settle_keras
+from suite.startup import set_keras_defaults
 
 # Private attributes that hold random states.
 KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
@@ -17,11 +17,11 @@ TENSORFLOW_SEEDS = ("_seed", "_rng")
 
 
 @contextlib.contextmanager
-def showing_progress(quiet: bool) -> Iterator[None]:
-    """Shows progress in notebooks and scripts that have not set up any logging.
+def showing_messages(quiet: bool) -> Iterator[None]:
+    """Prints the suite's log messages in a `with` block, if the program has not set up logging.
 
     Args:
-        quiet: Whether to show nothing after all.
+        quiet: Whether to print nothing after all.
     """
     logger = logging.getLogger("suite")
     if quiet or logger.hasHandlers():
@@ -43,10 +43,10 @@ def showing_progress(quiet: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored_settings() -> Iterator[None]:
-    """Trains with Keras's defaults, whatever the caller has set, and restores that at the end.
+    """Sets Keras's defaults in a `with` block, and restores the caller's settings at its end.
 
-    It concerns the default dtype, the layout of images, the dtype policy, determinism and random
-    states.
+    The defaults are those of the dtype and of the image data format. Restored are these, the dtype
+    policy, determinism, and the random states of Python, NumPy, Keras and TensorFlow.
 
     Raises:
         InputError: Keras runs on another backend.
@@ -60,7 +60,7 @@ def restored_settings() -> Iterator[None]:
     keras_seeds = {name: global_state.get_global_attribute(name) for name in KERAS_SEEDS}
     tensorflow_seeds = {n: v for n, v in vars(context).items() if n in TENSORFLOW_SEEDS}
     floatx, image_data_format = keras.config.floatx(), keras.config.image_data_format()
-    settle_keras()
+    set_keras_defaults()
     try:
         yield
     finally:

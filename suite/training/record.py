@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.app import Recipe
-from suite.errors import InputError, sentence
-from suite.files import claimed, refuse_path, write_whole
+from suite.errors import InputError, one_line_message
+from suite.files import claimed, refuse_path_for_tensorflow, write_whole
 from suite.run import Run
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ SAME_RUN = ("data", "min_per_class", "seed", "deterministic", "precision")
 TAKEN_OVER = ("data_dir", "export_dir")
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The versions of Python and of the packages on which results depend, by name."""
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": sys.version.split()[0], **packages}
@@ -107,7 +107,7 @@ def write_record(session: "Session") -> None:
         "architecture": plain(session.recipe.architecture),
         "run": plain(session.run),
         "fingerprint": session.data.description.fingerprint,
-        "versions": versions(),
+        "versions": package_versions(),
     }
     text = json.dumps(with_checksum(record), indent=2, ensure_ascii=False)
     write_whole(session.folder / RECORD, text + "\n")
@@ -127,7 +127,7 @@ def refuse_folder_in_use(folder: Path) -> None:
         InputError: The folder is not empty, or could not be created or written.
     """
     refuse_unwritable(folder, "run_dir")
-    refuse_path(folder, "run_dir")
+    refuse_path_for_tensorflow(folder, "run_dir")
     # Another worker may be testing the folder at the same time.
     if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
         if (folder / RECORD).exists():
@@ -157,24 +157,21 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
             differs from the recorded one.
     """
     folder = run.run_dir or _newest(app.name)
-    refuse_path(folder, "run_dir")
+    refuse_path_for_tensorflow(folder, "run_dir")
     if not (folder / RECORD).is_file():
         raise InputError("`resume` needs the folder of a run", f"{folder}, without {RECORD}")
-    damaged = InputError(
-        "`resume` needs a run that is whole", f"{folder}, whose {RECORD} is damaged"
-    )
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         recorded_app, recorded_run = record["app"], {**record["run"]}
         recorded_config, architecture = {**record["config"]}, {**record["architecture"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise damaged from None
+        raise _damaged(folder) from None
     if recorded_app != app.name:
         raise InputError(
             f"`resume` needs a run of {app.name}", f"{folder}, a run of {recorded_app}"
         )
     if record != with_checksum(record):
-        raise damaged
+        raise _damaged(folder)
     if record.get("format") != FORMAT:
         raise InputError(
             "`resume` needs a run of this version of the suite", f"{folder}, of an earlier one"
@@ -183,7 +180,8 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
         config = app.recorded(recorded_config)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"`resume` needs a run of this version of {app.name}", f"{folder}: {sentence(error)}"
+            f"`resume` needs a run of this version of {app.name}",
+            f"{folder}: {one_line_message(error)}",
         ) from None
     given = recipe.given or _changed(app, recipe)
     chosen = {**plain(recipe.config), **plain(recipe.architecture)}
@@ -196,7 +194,7 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
             raise _differs(name, recorded.get(name), chosen[name])
     if prolonged:
         config = dataclasses.replace(config, epochs=more)
-    resumed = _same_run(run, recorded_run, given, damaged)
+    resumed = _same_run(run, recorded_run, given, folder)
     return folder, Recipe(config=config, architecture=architecture), resumed, prolonged
 
 
@@ -213,18 +211,16 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
         )
 
 
-def _same_run(
-    run: Run, recorded: Mapping[str, Any], given: frozenset[str], damaged: InputError
-) -> Run:
+def _same_run(run: Run, recorded: Mapping[str, Any], given: frozenset[str], folder: Path) -> Run:
     """The settings of a resumed run.
 
     Raises:
-        InputError: A setting differs from the recorded one; or `damaged`, if one is missing there.
+        InputError: A setting differs from the recorded one, or the record in `folder` is damaged.
     """
     default, settings = plain(Run()), plain(run)
     for name in SAME_RUN:
         if name not in recorded:
-            raise damaged
+            raise _damaged(folder)
         chosen = name in given or settings[name] != default[name]
         if chosen and settings[name] != recorded[name]:
             raise _differs(name, recorded[name], settings[name])
@@ -237,7 +233,11 @@ def _same_run(
     try:
         return dataclasses.replace(run, **same, **taken)
     except (ValueError, TypeError):
-        raise damaged from None
+        raise _damaged(folder) from None
+
+
+def _damaged(folder: Path) -> InputError:
+    return InputError("`resume` needs a run that is whole", f"{folder}, whose {RECORD} is damaged")
 
 
 def _changed(app: "App", recipe: Recipe) -> frozenset[str]:

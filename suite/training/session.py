@@ -34,7 +34,7 @@ class Session:
         folder: The run's folder; the current folder until the run has one.
         resumed_from: Folder that holds the saved state; None for a new run.
         prolonged: Whether the resumed run has more epochs than before.
-        resume_command: Advice how to resume the training if it is stopped.
+        resume_advice: The end of a message: how to resume the training if it is stopped.
     """
 
     app: App
@@ -50,11 +50,11 @@ class Session:
     folder: Path = Path()
     resumed_from: Path | None = None
     prolonged: bool = False
-    resume_command: str = ""
+    resume_advice: str = ""
 
     @property
     def config(self) -> object:
-        """The training recipe."""
+        """The settings of the training, an instance of the app's `config`."""
         return self.recipe.config
 
     @functools.cached_property

@@ -26,9 +26,9 @@ from suite.data.examples import SPLITS, Examples, Source
 from suite.errors import Diverged, InputError, Interrupted, Unwritable, WorkerLost
 from suite.export.exported import ExportedModel
 from suite.export.saved_model import try_endpoints, write_saved_model
-from suite.export.versions import versions as exported_versions
+from suite.export.versions import versions
 from suite.figures import curves
-from suite.files import DISK_ERRNOS, refuse_path, unwritable
+from suite.files import DISK_ERRNOS, refuse_path_for_tensorflow, unwritable
 from suite.placement.keras_3_15 import refuse_other_keras
 from suite.placement.replicas import (
     is_chief,
@@ -37,21 +37,21 @@ from suite.placement.replicas import (
     reporting_lost_worker,
     workers_leave_together,
 )
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from suite.run import Run
 from suite.training import report
 from suite.training.fit import History, fit
-from suite.training.process import restored_settings, showing_progress
+from suite.training.process import restored_settings, showing_messages
 from suite.training.record import (
     RUNS,
     claim,
     new_folder,
+    package_versions,
     plain,
     refuse_folder_in_use,
     refuse_other_data,
     refuse_unwritable,
     reopen,
-    versions,
     write_record,
 )
 from suite.training.session import Session, build
@@ -73,7 +73,8 @@ class Trained:
         model: The trained model.
         networks: The networks that the builder made, by name.
         data: The examples that the model was trained on.
-        history: Logs by name, one for each epoch; None in a phase that does not log the name.
+        history: Logs by name, a list with one value for each epoch, over all phases; None where a
+            phase does not log the name.
         metrics: Metrics on the test split; empty if the training ended before `judge`.
         report: The content of `report.json`; empty if the training ended before `publish`, and on
             every worker but the chief.
@@ -130,13 +131,13 @@ def train(
     run = run or Run()
     if data is not None:
         run = dataclasses.replace(run, data="arrays", arrays=_source(data))
-    with showing_progress(run.quiet), restored_settings(), contextlib.ExitStack() as stack:
+    with showing_messages(run.quiet), restored_settings(), contextlib.ExitStack() as stack:
         session = _open(app, recipe, run, callbacks, optimizer)
         if until == "open":
             return _trained(session, session.fitted(session.first_model, session.built), {})
         _begin(session, stack)
         with session.watch.part("fit"):
-            fitted, history, rate = fit(session)
+            fitted, history, examples_per_second = fit(session)
         if until == "fit":
             return _trained(session, fitted, history)
         stack.enter_context(workers_leave_together(session.placement))
@@ -146,7 +147,7 @@ def train(
             judgement = _judge(session, fitted, history)
             if until == "judge":
                 return _trained(session, fitted, history, judgement["metrics"])
-            return _publish(session, fitted, history, rate, judgement)
+            return _publish(session, fitted, history, examples_per_second, judgement)
 
 
 def _check_types(
@@ -223,14 +224,14 @@ def _open(
         refuse_folder_in_use(run.run_dir)
     else:
         refuse_unwritable(RUNS / app.name, "run_dir")
-    refuse_path(run.export_dir, "export_dir")
+    refuse_path_for_tensorflow(run.export_dir, "export_dir")
     refuse_unwritable(run.export_dir / app.name, "export_dir")
 
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
     if run.deterministic:
         tf.config.experimental.enable_op_determinism()
-    placement = connect(run.strategy)
+    placement = create_strategy(run.strategy)
     _refuse_on_replicas(run, placement)
 
     with watch.part("data"):
@@ -294,7 +295,7 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
     """Creates or reopens the run's folder, and logs what begins.
 
     Args:
-        session: Gets the folder and the advice how to resume.
+        session: Gets the folder and the advice on how to resume.
         stack: Holds the lock on the folder and the error handlers until the training ends.
     """
     app, run, placement = session.app, session.run, session.placement
@@ -309,12 +310,12 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
                 "The run is prolonged to %s epochs, and so is its schedule of learning rates.",
                 getattr(session.config, "epochs", "more"),
             )
-        session.resume_command = _resume_command(session)
+        session.resume_advice = _resume_advice(session)
         stack.enter_context(_advising_to_resume(session))
     else:  # other workers write the same as the chief, which nobody reads
         session.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session.resume_command = "the chief's message says how to resume"
-    stack.enter_context(reporting_lost_worker(placement, session.resume_command))
+        session.resume_advice = "the chief's message says how to resume"
+    stack.enter_context(reporting_lost_worker(placement, session.resume_advice))
 
 
 def _judge(session: Session, fitted: Fitted, history: History) -> dict[str, Any]:
@@ -340,7 +341,7 @@ def _publish(
     session: Session,
     fitted: Fitted,
     history: History,
-    rate: float | None,
+    examples_per_second: float | None,
     judgement: Mapping[str, Any],
 ) -> Trained:
     """Exports the model and writes the report."""
@@ -374,9 +375,9 @@ def _publish(
         **judgement["findings"],
         "parameters": sum(network.count_params() for network in fitted.networks.values()),
         "replicas": session.placement.num_replicas_in_sync,
-        "examples_per_second": rate,
+        "examples_per_second": examples_per_second,
         "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
-        "versions": versions(),
+        "versions": package_versions(),
         "saved_model": {"path": str(saved_model), "reload_difference": difference},
     }
     report.write(session.folder, content, app.summary or app.name)
@@ -386,12 +387,12 @@ def _publish(
 def _warn_of_other_data(session: Session) -> None:
     """Says so if the last exported version was trained on other data than the next one."""
     folder = session.run.export_dir / session.app.name
-    numbers = exported_versions(folder)
+    numbers = versions(folder)
     if not numbers:
         return
     try:
         source = ExportedModel(folder / str(numbers[-1])).metadata()["source"]
-    except InputError:  # a damaged version, which nobody will miss
+    except InputError:  # a damaged version cannot be served: there is nothing to warn of
         return
     if source != session.data.description.source:
         log.warning(
@@ -430,14 +431,14 @@ def _noting_saved_state(session: Session) -> Iterator[None]:
         yield
     except Exception as error:
         if not isinstance(error, (InputError, Diverged, WorkerLost, Unwritable)):
-            error.add_note(f"The training is done and its state saved; {session.resume_command}")
+            error.add_note(f"The training is done and its state saved; {session.resume_advice}")
         raise
 
 
 @contextlib.contextmanager
 def _advising_to_resume(session: Session) -> Iterator[None]:
     """Adds how to resume to the errors of a full disk, and to signals outside of `fit`."""
-    advice = session.resume_command
+    advice = session.resume_advice
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f"stopped; {advice}", number)
@@ -460,7 +461,7 @@ def _advising_to_resume(session: Session) -> Iterator[None]:
             raise Unwritable(f"{reason}; once it can be written, {advice}") from error
 
 
-def _resume_command(session: Session) -> str:
+def _resume_advice(session: Session) -> str:
     folder = shlex.quote(str(session.folder))
     if many_hosts(session.placement):
         return f"go on with the same command, on all workers, and --resume --run-dir {folder}"

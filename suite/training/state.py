@@ -34,7 +34,7 @@ from suite.training.signals import StopSignals
 log = logging.getLogger(__name__)
 
 # The files of a checkpoint, and the temporary folder of one that is being written.
-PART = re.compile(r"(ckpt-[1-9]\d{0,8})(\.index|\.data-\d{5}-of-\d{5}|_temp)")
+CHECKPOINT_FILE = re.compile(r"(ckpt-[1-9]\d{0,8})(\.index|\.data-\d{5}-of-\d{5}|_temp)")
 # The names of the networks' variables and of the JSON in a checkpoint.
 NETWORK_VARIABLE = re.compile(r"networks/[^/]+/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
@@ -51,7 +51,7 @@ class Resumable(Protocol):
     """An object whose state is saved and restored with the training."""
 
     def state(self) -> Any:
-        """The state: nested dicts, lists, arrays, numbers, strings and None."""
+        """The state: nested dicts with text keys, lists, NumPy arrays, numbers, text and None."""
 
     def restore(self, state: Any) -> None:
         """Restores the state of an object that was created in the same way."""
@@ -154,7 +154,7 @@ class TrainingState(keras.callbacks.Callback):
         Args:
             folder: The folder of the checkpoints; by default the one that states are saved to.
         """
-        for path in reversed(states(folder or self.folder)):
+        for path in reversed(checkpoint_paths(folder or self.folder)):
             try:
                 reader = tf.train.load_checkpoint(path)
                 for name in reader.get_variable_to_shape_map():
@@ -167,7 +167,7 @@ class TrainingState(keras.callbacks.Callback):
                 break
         return self.progress
 
-    def follow(
+    def attach(
         self,
         networks: Mapping[str, keras.Model],
         model: keras.Model,
@@ -175,7 +175,7 @@ class TrainingState(keras.callbacks.Callback):
         epochs: int,
         resumed: bool,
     ) -> None:
-        """Saves and restores the state of the given phase from now on.
+        """Makes a phase the one whose state is saved and restored.
 
         Args:
             networks: The networks of the builder, whose weights pass from phase to phase.
@@ -302,7 +302,7 @@ class TrainingState(keras.callbacks.Callback):
                 model = [_without_arrays(state, "model", arrays)]
         saved = _Saved()
         saved.content = {"progress": progress, "callbacks": callbacks, "model": model}
-        earlier = states(self.folder)
+        earlier = checkpoint_paths(self.folder)
         number = _number(earlier[-1]) + 1 if earlier else 1
         path = str(self.folder / f"ckpt-{number}")
         checkpoint = self._checkpoint(whole=True)
@@ -353,22 +353,24 @@ def optimizers(model: keras.Model) -> list[keras.Optimizer]:
     return [model.optimizer] if getattr(model, "optimizer", None) is not None else []
 
 
-def states(folder: Path) -> list[str]:
+def checkpoint_paths(folder: Path) -> list[str]:
     """The paths of saved states, whole or in part, oldest first."""
-    return sorted({state for state, path in _parts(folder) if path.is_file()}, key=_number)
+    return sorted(
+        {state for state, path in _checkpoint_files(folder) if path.is_file()}, key=_number
+    )
 
 
-def _parts(folder: Path) -> list[tuple[str, Path]]:
+def _checkpoint_files(folder: Path) -> list[tuple[str, Path]]:
     """The files of saved states, each with the path of its state; other files are ignored."""
     if not folder.is_dir():
         return []
-    named = ((PART.fullmatch(path.name), path) for path in folder.iterdir())
+    named = ((CHECKPOINT_FILE.fullmatch(path.name), path) for path in folder.iterdir())
     return [(str(folder / match[1]), path) for match, path in named if match]
 
 
 def _remove(folder: Path, keep: Set[str | None]) -> None:
     """Removes all states except some, and the temporary folders of saves that were killed."""
-    for state, path in _parts(folder):
+    for state, path in _checkpoint_files(folder):
         if path.name.endswith("_temp"):
             shutil.rmtree(path, ignore_errors=True)
         elif path.is_file() and state not in keep:

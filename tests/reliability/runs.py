@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from suite.app import load_app
 from suite.export.versions import versions
-from suite.training.state import PROGRESS, states
+from suite.training.state import PROGRESS, checkpoint_paths
 from tests.forks import Fork
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ class SmallRun:
         """The bytes of all results of the training by name, without values that a clock decides."""
         version = self.exports / self.name / str(versions(self.exports / self.name)[-1])
         exported = _variables(str(version / "variables" / "variables"))
-        state = _variables(states(self.run_dir / "checkpoints")[-1])
+        state = _variables(checkpoint_paths(self.run_dir / "checkpoints")[-1])
         report = json.loads((self.run_dir / "report.json").read_text())
         return {
             **state,

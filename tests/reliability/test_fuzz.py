@@ -22,7 +22,7 @@ from suite.data.images.files import read_picture
 from suite.data.images.preparation import Preparation
 from suite.data.images.sources import load_pictures
 from suite.data.tables.sources import load_table
-from suite.errors import sentence
+from suite.errors import one_line_message
 from suite.training.record import refuse_other_data, reopen, with_checksum
 from suite.training.session import build
 from suite.training.state import Progress, TrainingState
@@ -249,7 +249,7 @@ def test_run_folders(data, iris_run, tmp_path):
         examples = iris.data(recipe.config, dataclasses.replace(run, data="embedded"))
         iris.compile(build(iris, recipe, examples), recipe.config, 1)
     except InputError as error:
-        assert "\n" not in sentence(error)
+        assert "\n" not in one_line_message(error)
 
 
 @fuzz

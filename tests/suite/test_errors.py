@@ -1,7 +1,14 @@
 import pytest
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from suite.errors import Diverged, InputError, Interrupted, printable, refusal, sentence
+from suite.errors import (
+    Diverged,
+    InputError,
+    Interrupted,
+    as_input_error,
+    one_line_message,
+    printable,
+)
 
 
 class Knobs(BaseModel):
@@ -39,29 +46,30 @@ def test_knobs_are_spelled_as_where_they_came_from():
 
 def test_what_a_check_of_types_says_becomes_a_sentence():
     assert (
-        str(refusal(validation_error(units=0))) == "`units` should be greater than 0. Received: 0"
+        str(as_input_error(validation_error(units=0)))
+        == "`units` should be greater than 0. Received: 0"
     )
-    assert isinstance(refusal(validation_error(units=0)), InputError)
+    assert isinstance(as_input_error(validation_error(units=0)), InputError)
     assert (
-        sentence(validation_error(sizes=(1,)))
+        one_line_message(validation_error(sizes=(1,)))
         == "`sizes` must have more than 1 items. Received: (1,)"
     )
 
 
 @pytest.mark.parametrize("received", ["n" * 1000, list(range(1000))])
 def test_long_values_are_not_repeated(received):
-    words = sentence(validation_error(units=received))
+    words = one_line_message(validation_error(units=received))
 
     assert words.endswith(f"Received: an object of {type(received).__name__}")
 
 
 def test_other_errors_are_left_as_they_are():
     for error in (ValueError("a bug"), OSError(2, "gone"), Diverged("nan")):
-        assert refusal(error) is error
+        assert as_input_error(error) is error
 
 
 def test_a_sentence_is_one_line_that_cannot_speak_to_the_terminal():
-    assert sentence(ValueError("one\n  two\x1b[31m")) == "one two\\x1b[31m"
+    assert one_line_message(ValueError("one\n  two\x1b[31m")) == "one two\\x1b[31m"
     assert printable("猫 ü\u202e") == "猫 ü\\u202e"
 
 

@@ -13,7 +13,7 @@ from suite.files import (
     claimed,
     folder_aside,
     refuse_damage,
-    refuse_path,
+    refuse_path_for_tensorflow,
     write_checksums,
     write_whole,
 )
@@ -149,12 +149,12 @@ def test_checksums_are_those_of_every_locale(locale, tmp_path):
 )
 def test_a_path_that_tensorflow_cannot_read_is_refused(path, message):
     with pytest.raises(InputError, match=message):
-        refuse_path(Path(path), "export_dir")
+        refuse_path_for_tensorflow(Path(path), "export_dir")
 
 
 @pytest.mark.parametrize("path", ["a b", "a{0}", "ü/日本", "a:b", "/absolute/path", "a,b;c&d'e\"f"])
 def test_other_paths_pass_and_tensorflow_reads_them(path, tmp_path):
-    refuse_path(tmp_path / path, "export_dir")
+    refuse_path_for_tensorflow(tmp_path / path, "export_dir")
     prefix = str(tmp_path / path / "state")
     tf.train.Checkpoint(value=tf.Variable(1.0)).write(prefix)
 

@@ -14,9 +14,10 @@ from suite.data.examples import Examples, Source
 from suite.data.images.files import is_picture, read, refuse_blank
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation, prepare_all
-from suite.data.stored import InMemory, Stored, stays_on_disk
+from suite.data.stored import Stored, stays_on_disk
 from suite.data.stored import files as stored_files
 from suite.errors import InputError
+from suite.knobs import InMemory
 
 log = logging.getLogger(__name__)
 

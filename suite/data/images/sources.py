@@ -22,8 +22,9 @@ from suite.data.images.preparation import (
     is_bright_on_black,
     prepare_all,
 )
-from suite.data.stored import InMemory, Stored, random_access, records
+from suite.data.stored import Stored, random_access, records
 from suite.errors import InputError
+from suite.knobs import InMemory
 
 if TYPE_CHECKING:
     from suite.run import Run

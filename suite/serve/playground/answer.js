@@ -25,6 +25,8 @@ export function answerIn(element, { about }, { outputs }) {
     }
   }
 
+  // Fills in what a classifier may leave out: the label from the probabilities, the name from the metadata.
+  // Outputs that are no class are listed below.
   function fill(answer) {
     const { probabilities, label = probabilities?.indexOf(Math.max(...probabilities)) } = answer;
     const name = answer.name ?? names[label] ?? label;

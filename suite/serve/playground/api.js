@@ -51,6 +51,12 @@ export async function predict(model, signature, example) {
   return byName(signature, answer);
 }
 
+// The outputs of a signature for one set of inputs without a batch, by name.
+export async function predictScalars(model, signature, inputs) {
+  const { outputs } = await send(model, { signature_name: signature.name, inputs });
+  return byName(signature, outputs);
+}
+
 // The outputs for a file of a picture, by name. The server finds the signature that takes it.
 export async function predictPicture(model, signature, file) {
   const { predictions: [answer] } = await request(`/${model.name}:predict`, file, file.type || "image/*");

@@ -10,14 +10,14 @@ export function findSignature({ signatures }) {
 export function begin(section, model, signature, showError) {
   const form = section.querySelector("form");
   const [select, body] = [form.querySelector("select"), form.querySelector("textarea")];
-  const [takes, gives] = section.querySelectorAll("dd");
+  const [inputList, outputList] = section.querySelectorAll("dd");
   const answer = section.querySelector("pre");
   select.append(...model.signatures.map(({ name }) => new Option(name)));
 
   const choose = () => {
     const { inputs, outputs } = model.signatures[select.selectedIndex];
-    takes.textContent = inputs.map(describeTensor).join("\n");
-    gives.textContent = outputs.map(describeTensor).join("\n");
+    inputList.textContent = inputs.map(describeTensor).join("\n");
+    outputList.textContent = outputs.map(describeTensor).join("\n");
     body.value = JSON.stringify(Object.fromEntries(inputs.map((input) => [input.name, example(input)])));
     answer.textContent = "";
   };

@@ -1,6 +1,6 @@
 import { latest, predict } from "./api.js";
 
-const REACH = 2.5; // standard deviations from the middle of the plane to its edge
+const REACH = 2.5; // standard deviations from the middle of the plane to its edge; on a random plane, to its corner
 const STEP = 0.05; // of an arrow key, where the plane reaches from -1 to 1
 
 // A signature from one latent vector to an image.

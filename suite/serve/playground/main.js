@@ -7,7 +7,9 @@ import * as numbers from "./numbers.js";
 import * as picture from "./picture.js";
 import * as text from "./text.js";
 
-// A model gets the first panel that supports one of its signatures; `json` supports any.
+// A model gets the first panel that supports one of its signatures; `json` supports any. A panel exports
+// `findSignature(model)`, which returns a signature of the model or undefined, and `begin(section, model,
+// signature, showError)`, which fills the section from its template. `model` is what `describe` returns.
 const PANELS = { picture, latent, cartpole, features, numbers, text, json };
 
 const main = document.querySelector("main");

@@ -1,5 +1,5 @@
 import { answerIn } from "./answer.js";
-import { predict, send } from "./api.js";
+import { predict, predictScalars } from "./api.js";
 
 const INTEGER = /^u?int\d+$/;
 
@@ -32,14 +32,10 @@ export function begin(section, model, signature, showError) {
     event?.preventDefault();
     const values = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, Number(value)]));
     try {
-      answer.fill(batched ? await predict(model, signature, values) : await call(values));
+      answer.fill(await (batched ? predict : predictScalars)(model, signature, values));
     } catch (error) {
       showError(error);
     }
-  }
-  async function call(inputs) {
-    const { outputs } = await send(model, { signature_name: signature.name, inputs });
-    return signature.outputs.length === 1 ? { [signature.outputs[0].name]: outputs } : outputs;
   }
   form.addEventListener("submit", update);
   return update();

@@ -17,7 +17,7 @@ from suite import Run
 from suite.app import load_app
 from suite.placement.keras_3_15 import fit_on_replicas
 from suite.placement.replicas import distribute, is_chief
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from suite.rl.rollouts import Rollout
 from suite.trainers.gan import GenerativeAdversarialNetwork
 from suite.trainers.variational import tfd
@@ -112,7 +112,7 @@ def weights_after(name, placement):
 
 if __name__ == "__main__":
     file, *names = sys.argv[1:]
-    placement = connect("multi_worker")
+    placement = create_strategy("multi_worker")
     weights = {name: weights_after(name, placement) for name in names}
     if is_chief(placement):
         parts = {f"{name}/{n}": array for name in weights for n, array in enumerate(weights[name])}

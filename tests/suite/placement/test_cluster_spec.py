@@ -5,7 +5,7 @@ import pytest
 
 from suite import InputError
 from suite.placement.cluster_spec import addresses, resolve, worker_number
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 
 
 def cluster(job="worker", index=0, **jobs):
@@ -17,7 +17,7 @@ def test_a_cluster_must_be_described(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
 
     with pytest.raises(InputError, match=r"needs a cluster.*python -m suite\.cluster"):
-        connect("multi_worker")
+        create_strategy("multi_worker")
 
 
 @pytest.mark.parametrize("name", ["auto", "multi_worker"])
@@ -54,7 +54,7 @@ def test_a_cluster_described_wrongly_is_refused(name, description, message, monk
     monkeypatch.setenv("TF_CONFIG", description)
 
     with pytest.raises(InputError, match=message):
-        connect(name)
+        create_strategy(name)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_a_description_without_workers_is_no_cluster(description, monkeypatch):
     """As some platforms set it for a single machine, and as TensorFlow reads it."""
     monkeypatch.setenv("TF_CONFIG", description)
 
-    assert connect("auto").num_replicas_in_sync == 1
+    assert create_strategy("auto").num_replicas_in_sync == 1
     with pytest.raises(InputError, match="needs a cluster"):
-        connect("multi_worker")
+        create_strategy("multi_worker")
 
 
 @pytest.mark.parametrize("index", [1, "1"])
@@ -104,7 +104,7 @@ def test_slurm_s_number_of_tasks_must_be_one(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "")
 
     with pytest.raises(InputError, match=r"must be a number. Received: two"):
-        connect("auto")
+        create_strategy("auto")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_slurm_must_say_it_all(name, value, monkeypatch):
             monkeypatch.setenv(variable, text)
 
     with pytest.raises(InputError, match="must say who works together. Received: .*" + name):
-        connect("auto")
+        create_strategy("auto")
 
 
 def test_a_port_in_use_is_refused(monkeypatch):
@@ -137,4 +137,4 @@ def test_a_port_in_use_is_refused(monkeypatch):
         monkeypatch.setenv("TF_CONFIG", cluster(worker=[f"localhost:{port}", "localhost:1"]))
 
         with pytest.raises(InputError, match=f"must be free. Received: localhost:{port}"):
-            connect("multi_worker")
+            create_strategy("multi_worker")

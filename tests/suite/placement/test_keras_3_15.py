@@ -16,8 +16,8 @@ from apps.iris import app as iris
 from suite import InputError, Run, train
 from suite.app import app_names
 from suite.placement.keras_3_15 import fit_on_replicas
-from suite.placement.strategy import connect
-from suite.training.state import states
+from suite.placement.strategy import create_strategy
+from suite.training.state import checkpoint_paths
 from tests.suite.placement.steps import weights_after
 
 HERE = Path(__file__).parent
@@ -62,7 +62,9 @@ def uses_workers(test):
     ],
 )
 def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_workers):
-    one, two = (weights_after(name, connect(strategy)) for strategy in ("one_device", "mirrored"))
+    one, two = (
+        weights_after(name, create_strategy(strategy)) for strategy in ("one_device", "mirrored")
+    )
     workers = [of_two_workers[f"{name}/{number}"] for number in range(len(one))]
 
     for other in (two, workers):
@@ -94,7 +96,7 @@ def test_keras_of_another_version_is_refused_on_several_replicas_and_taken_on_on
     monkeypatch.setattr(keras, "version", lambda: "3.99.0")
     recipe = iris.recipe(**iris.tiny)
 
-    with pytest.raises(InputError, match=r"need Keras 3\.\d+, .* Received: 3\.99\.0"):
+    with pytest.raises(InputError, match=r"need Keras 3\.\d+: .* Received: 3\.99\.0"):
         train(iris, recipe, Run(data="embedded", strategy="mirrored"))
     assert not any(Path().iterdir())
     trained = train(iris, recipe, Run(data="embedded", quiet=True), until="fit")
@@ -107,9 +109,9 @@ def test_help_is_for_replicas_alone():
     model.compile("sgd", "mse")
     draw_seed = random.draw_seed
 
-    with fit_on_replicas(connect("one_device")):
+    with fit_on_replicas(create_strategy("one_device")):
         assert random.draw_seed is draw_seed
-    with fit_on_replicas(connect("mirrored")):
+    with fit_on_replicas(create_strategy("mirrored")):
         assert random.draw_seed is not draw_seed
         loss = model.fit(np.ones((4, 1)), np.ones(4), verbose=0).history["loss"]
 
@@ -145,7 +147,7 @@ def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_b
     )
     assert resumed == whole
     one, other = (
-        tf.train.load_checkpoint(states(tmp_path / name / "checkpoints")[-1])
+        tf.train.load_checkpoint(checkpoint_paths(tmp_path / name / "checkpoints")[-1])
         for name in ("run", "whole")
     )
     for name in one.get_variable_to_shape_map():

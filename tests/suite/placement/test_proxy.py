@@ -11,9 +11,9 @@ from suite.placement.proxy import bypass
 
 ROOT = Path(__file__).parents[3]
 CONNECT = """
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 print("begun", flush=True)
-print(connect("multi_worker").num_replicas_in_sync, "replicas", flush=True)
+print(create_strategy("multi_worker").num_replicas_in_sync, "replicas", flush=True)
 """
 LOCAL = "127.0.0.1,[::1],localhost"
 

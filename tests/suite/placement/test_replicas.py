@@ -17,7 +17,7 @@ from suite.placement.replicas import (
     reporting_lost_worker,
     seed_of_replica,
 )
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from suite.rl.episodes import load_episodes
 
 
@@ -29,7 +29,10 @@ def numbered(count):
 def test_a_lost_worker_is_said_in_one_sentence(hosts, error, monkeypatch):
     monkeypatch.setattr("suite.placement.replicas.many_hosts", lambda placement: hosts > 1)
 
-    with pytest.raises(error) as caught, reporting_lost_worker(connect("one_device"), "go on so"):
+    with (
+        pytest.raises(error) as caught,
+        reporting_lost_worker(create_strategy("one_device"), "go on so"),
+    ):
         raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: Socket closed")
 
     if hosts > 1:
@@ -38,7 +41,7 @@ def test_a_lost_worker_is_said_in_one_sentence(hosts, error, monkeypatch):
 
 @pytest.mark.parametrize("size", [24, 23, 25])
 def test_replicas_share_a_batch_and_see_every_example_once(size):
-    placement = connect("mirrored")
+    placement = create_strategy("mirrored")
     make = shuffled_batches(numbered(size), 8, seed=0)
     steps = -(-size // 8)
     shares = distribute(functools.partial(make, 0), placement)
@@ -76,7 +79,7 @@ def test_uneven_batches_teach_replicas_what_they_teach_one_device():
     )
     weights = []
     for name in ("one_device", "mirrored"):
-        placement = connect(name)
+        placement = create_strategy(name)
         keras.utils.set_random_seed(0)
         with placement.scope():
             model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
@@ -95,7 +98,7 @@ def test_evaluation_is_that_of_one_device():
     examples = Examples(np.arange(9, dtype="f4")[:, None], np.arange(9, dtype="f4") ** 2)
     logs = []
     for name in ("one_device", "mirrored"):
-        placement = connect(name)
+        placement = create_strategy(name)
         keras.utils.set_random_seed(0)
         with placement.scope():
             model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -109,7 +112,7 @@ def test_evaluation_is_that_of_one_device():
 
 @pytest.mark.parametrize("name", ["one_device", "mirrored"])
 def test_no_pipeline_has_a_thread_that_could_keep_its_end_waiting(name, monkeypatch):
-    placement, whole = connect(name), tf.distribute.InputContext(1, 0, 2)
+    placement, whole = create_strategy(name), tf.distribute.InputContext(1, 0, 2)
     monkeypatch.setattr(placement, "distribute_datasets_from_function", lambda make: make(whole))
     make = functools.partial(shuffled_batches(numbered(8), 4, seed=0), 0)
     passes, _ = distribute_passes(batches(numbered(8), 4), placement)
@@ -134,7 +137,7 @@ def test_environments_must_be_shared_evenly():
 
 
 def test_replicas_draw_seeds_of_their_own():
-    placement = connect("mirrored")
+    placement = create_strategy("mirrored")
     with placement.scope():
         seeds = keras.random.SeedGenerator(0)
 

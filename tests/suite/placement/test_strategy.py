@@ -12,16 +12,16 @@ import tensorflow as tf
 from suite import InputError
 from suite.placement.meeting import meet
 from suite.placement.replicas import is_chief
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 
 
 def test_auto_is_one_device_without_gpus():
-    assert connect("auto").num_replicas_in_sync == 1
-    assert is_chief(connect("auto"))
+    assert create_strategy("auto").num_replicas_in_sync == 1
+    assert is_chief(create_strategy("auto"))
 
 
 def test_mirrored_takes_all_logical_devices():
-    assert connect("mirrored").num_replicas_in_sync == 2
+    assert create_strategy("mirrored").num_replicas_in_sync == 2
 
 
 def test_mirrored_needs_two_devices(monkeypatch):
@@ -29,12 +29,12 @@ def test_mirrored_needs_two_devices(monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: one * (kind == "CPU"))
 
     with pytest.raises(InputError, match=r"at least two devices. Received: /device:CPU:0"):
-        connect("mirrored")
+        create_strategy("mirrored")
 
 
 def test_a_tpu_must_be_there():
     with pytest.raises(InputError, match="`strategy` tpu needs a TPU"):
-        connect("tpu")
+        create_strategy("tpu")
 
 
 def test_ctrl_c_is_heard_while_tensorflow_connects_the_workers():
@@ -44,7 +44,7 @@ def test_ctrl_c_is_heard_while_tensorflow_connects_the_workers():
             port.bind(("localhost", 0))
         addresses = [f"localhost:{port.getsockname()[1]}" for port in (one, other)]
     config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
-    script = "from suite.placement.strategy import connect; connect('multi_worker')"
+    script = "from suite.placement.strategy import create_strategy; create_strategy('multi_worker')"
     root = str(Path(__file__).parents[3])
     waiting = subprocess.Popen(
         [sys.executable, "-c", script],

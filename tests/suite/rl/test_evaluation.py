@@ -3,7 +3,7 @@ import pytest
 
 from suite import InputError
 from suite.rl.environments import Environments
-from suite.rl.evaluation import GreedyReturns, film, returns_of
+from suite.rl.evaluation import GreedyReturns, render_episode, returns_of
 from tests.suite.rl.walkers import ticks, walker
 
 pytestmark = pytest.mark.usefixtures("corridors", "rings")
@@ -54,4 +54,4 @@ def test_an_episode_without_end_is_refused(monkeypatch):
 
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(InputError, match=r"one that can be drawn\. Received: Broken-v0"):
-        film("Broken-v0", lambda observations: np.zeros((1, 2)), seed=0)
+        render_episode("Broken-v0", lambda observations: np.zeros((1, 2)), seed=0)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from gymnasium import spaces
 from keras import layers
 
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from suite.rl.environments import Environments
 from suite.rl.evaluation import GreedyReturns
 from suite.rl.off_policy import OffPolicyPlayer, Target
@@ -184,7 +184,7 @@ def test_a_replay_of_another_size_begins_empty(caplog):
 
 
 def test_two_replicas_learn_as_one_from_replays_of_their_own():
-    with connect("mirrored").scope():
+    with create_strategy("mirrored").scope():
         player = learner(target_rate=0.2)
 
     history = fit(player, steps=150)

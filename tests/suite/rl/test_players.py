@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from suite import InputError
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from tests.suite.rl.walkers import ticks, walker
 
 pytestmark = pytest.mark.usefixtures("corridors")
@@ -19,7 +19,7 @@ def test_fit_plays_and_learns():
 
 
 def test_replicas_play_environments_of_their_own():
-    placement = connect("mirrored")
+    placement = create_strategy("mirrored")
     with placement.scope():
         model = walker(num_envs=4)
 
@@ -33,7 +33,7 @@ def test_two_replicas_take_the_step_of_one():
     """The corridor is the same for all, and so is what is learnt of it."""
     weights = []
     for placement in ("one_device", "mirrored"):
-        with connect(placement).scope():
+        with create_strategy(placement).scope():
             model = walker(num_envs=4)
         model.fit(ticks(4), steps_per_epoch=4, shuffle=False, verbose=0)
         weights.append(model.get_weights())

@@ -3,13 +3,13 @@ import pytest
 import tensorflow as tf
 
 from suite.rl.environments import Environments
-from suite.rl.replay import Replay, replay_of_transitions
+from suite.rl.replay import ReplayBuffer, transition_buffer
 
 FIELDS = {"picture": tf.TensorSpec((2, 2), "uint8"), "reward": tf.TensorSpec((), "float32")}
 
 
 def filled(numbers, capacity=5):
-    replay = Replay(capacity, FIELDS)
+    replay = ReplayBuffer(capacity, FIELDS)
     for batch in numbers:
         batch = np.asarray(batch)
         replay.add({"picture": batch[:, None, None] * np.ones((2, 2), "u1"), "reward": batch * 1.0})
@@ -52,7 +52,7 @@ def test_a_graph_sees_what_was_added_before():
 
 
 def test_a_million_transitions_are_not_copied():
-    replay = Replay(1_000_000, {"x": tf.TensorSpec((4,), "float32")})
+    replay = ReplayBuffer(1_000_000, {"x": tf.TensorSpec((4,), "float32")})
     replay.add({"x": np.ones((1_000_000, 4), "f4")})
 
     array = replay.state()["arrays"]["x"]
@@ -94,7 +94,7 @@ def test_the_state_of_another_is_refused(state):
 def test_transitions_have_the_shapes_of_the_environment():
     spaces = Environments("Pendulum-v1", 1).spaces
 
-    fields = replay_of_transitions(10, spaces).fields
+    fields = transition_buffer(10, spaces).fields
 
     assert fields["observations"].shape == fields["next_observations"].shape == (3,)
     assert fields["actions"].shape == (1,) and fields["actions"].dtype == tf.float32

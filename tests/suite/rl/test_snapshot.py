@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from suite.rl.environments import Environments
-from suite.rl.snapshot import Opaque, restored, snapshot
+from suite.rl.snapshot import Opaque, restore_into, snapshot
 
 Pair = namedtuple("Pair", "left right")
 
@@ -40,7 +40,7 @@ def test_object_comes_back_as_it_was():
     board.last.append(3)
     board.random.random(5)
 
-    back = restored(target, copy_of(snapshot(board)))
+    back = restore_into(target, copy_of(snapshot(board)))
 
     assert back is target and back.me is target
     assert back.turn == float("inf") and back.pieces.dtype == np.int8
@@ -57,7 +57,7 @@ def test_object_comes_back_as_it_was():
 @pytest.mark.parametrize("thing", [open, 1j, {1, 2}, np.array([object()]), deque, memoryview(b"")])
 def test_only_what_can_be_seen_is_taken(thing):
     if callable(thing):  # was made alike, and stays
-        assert restored(thing, copy_of(snapshot(thing))) is thing
+        assert restore_into(thing, copy_of(snapshot(thing))) is thing
     else:
         with pytest.raises(Opaque):
             snapshot(thing)
@@ -73,7 +73,7 @@ def test_processes_cannot_be_seen():
 @pytest.mark.parametrize("saved", [{"object": {"x": 1}}, {"nothing": 1}, {"random": {}}, {}])
 def test_what_is_no_snapshot_is_refused(saved):
     with pytest.raises((ValueError, AttributeError, TypeError, StopIteration)):
-        restored(len, saved)
+        restore_into(len, saved)
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "FrozenLake-v1"])

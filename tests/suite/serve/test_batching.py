@@ -51,7 +51,7 @@ def test_each_gets_its_own_and_those_that_wait_go_together():
 def test_a_batch_is_no_larger_than_it_may_be():
     slow = Slow()
 
-    ask_together(slow, [[0]] * 7, Limits(batch_size=3))
+    ask_together(slow, [[0]] * 7, Limits(max_batch_size=3))
 
     assert slow.sizes == [3, 3, 1]
 
@@ -59,7 +59,7 @@ def test_a_batch_is_no_larger_than_it_may_be():
 def test_a_request_larger_than_a_batch_goes_alone():
     slow = Slow()
 
-    answers = ask_together(slow, [[0], [1] * 5, [2]], Limits(batch_size=3))
+    answers = ask_together(slow, [[0], [1] * 5, [2]], Limits(max_batch_size=3))
 
     assert slow.sizes == [1, 5, 1]
     assert answers[1]["y"].tolist() == [1] * 5
@@ -87,7 +87,7 @@ def test_an_idle_model_waits_as_long_as_it_is_told():
 
     async def ask():
         with ThreadPoolExecutor() as executor:
-            batcher = Batcher(slow, Limits(patience=0.5), executor)
+            batcher = Batcher(slow, Limits(batch_timeout=0.5), executor)
             first = asyncio.create_task(batcher({"x": np.array([1])}))
             await asyncio.sleep(0.05)
             await asyncio.gather(first, batcher({"x": np.array([2])}))
@@ -103,7 +103,7 @@ def test_a_full_batch_waits_for_nobody():
 
     async def ask():
         with ThreadPoolExecutor() as executor:
-            batcher = Batcher(slow, Limits(batch_size=2, patience=60), executor)
+            batcher = Batcher(slow, Limits(max_batch_size=2, batch_timeout=60), executor)
             for _ in range(2):
                 both = [batcher({"x": np.array([n])}) for n in range(2)]
                 await asyncio.wait_for(asyncio.gather(*both), 30)
@@ -119,7 +119,7 @@ def test_a_client_that_went_away_takes_nobody_along(gone):
 
     async def ask():
         with ThreadPoolExecutor() as executor:
-            batcher = Batcher(slow, Limits(batch_size=1), executor)
+            batcher = Batcher(slow, Limits(max_batch_size=1), executor)
             tasks = [asyncio.create_task(batcher({"x": np.array([n])})) for n in range(3)]
             while not slow.sizes:
                 await asyncio.sleep(0.001)

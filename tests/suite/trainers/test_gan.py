@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from suite.errors import Diverged, InputError
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from suite.trainers.gan import (
     LOSSES,
     GenerativeAdversarialNetwork,
@@ -131,7 +131,7 @@ def test_replicas_take_the_step_of_one_device():
     """Without noise, so that replicas and one device get the same input."""
     weights = []
     for placement in ("one_device", "mirrored"):
-        with connect(placement).scope():
+        with create_strategy(placement).scope():
             model = network(noisy=False)
         model.fit(some_images(), batch_size=8, epochs=3, shuffle=False, verbose=0)
         weights.append(model.get_weights())

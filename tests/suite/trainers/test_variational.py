@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from suite.placement.strategy import connect
+from suite.placement.strategy import create_strategy
 from suite.trainers.variational import (
     VariationalAutoencoder,
     estimate_evidence,
@@ -182,7 +182,7 @@ def test_replicas_take_the_step_of_one_device():
     weights = []
     for placement in ("one_device", "mirrored"):
         keras.utils.set_random_seed(0)
-        with connect(placement).scope():
+        with create_strategy(placement).scope():
             model = autoencoder(likelihood="continuous_bernoulli", log_variance=-30.0)
         model.fit(some_images(), batch_size=8, epochs=2, shuffle=False, verbose=0)
         weights.append(model.get_weights())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from suite import InputError
-from suite.training.state import KerasCallbackState, Progress, TrainingState, states
+from suite.training.state import KerasCallbackState, Progress, TrainingState, checkpoint_paths
 
 ONES = np.ones((4, 2)), np.ones((4, 1))
 
@@ -21,7 +21,7 @@ def new_state(folder, model, *callbacks, epochs=99, resumed=True, **options):
     """The state of a training of one phase, with what an earlier training has saved in a folder."""
     state = TrainingState(folder, **options)
     state.find()
-    state.follow({"network": model}, model, callbacks, epochs, resumed)
+    state.attach({"network": model}, model, callbacks, epochs, resumed)
     return state
 
 
@@ -218,7 +218,7 @@ def test_a_state_is_saved_in_the_middle_of_an_epoch_when_the_last_is_old(seconds
 
     model = compiled()
     state = Note(tmp_path, save_seconds=seconds)
-    state.follow({"network": model}, model, [], 9, False)
+    state.attach({"network": model}, model, [], 9, False)
     fit(state, examples=examples, batch_size=2)
 
     # After each step, and at the end; the last step's own is that of the end.
@@ -262,7 +262,7 @@ def test_what_a_killed_save_has_left_goes_and_the_state_before_it_stays(tmp_path
     assert state.progress.epoch == 2
     fit(state)
 
-    assert states(tmp_path) == [str(tmp_path / "ckpt-2"), str(tmp_path / "ckpt-5")]
+    assert checkpoint_paths(tmp_path) == [str(tmp_path / "ckpt-2"), str(tmp_path / "ckpt-5")]
     endings = (".index", ".data-00000-of-00001")
     kept = {f"ckpt-{number}{ending}" for number in (2, 5) for ending in endings}
     assert {path.name for path in tmp_path.iterdir()} == kept | others
