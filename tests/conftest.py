@@ -16,12 +16,17 @@ tf.config.set_logical_device_configuration(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
-    """Runs the tests of a file in one process, unless they name a group of their own."""
+    """Runs the tests of a file in one process, unless they name a group of their own.
+
+    The tests of the server share exports and servers, so they are one group.
+    """
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+            group = "serve" if item.path.parent.name == "serve" else item.path.name
+            item.add_marker(pytest.mark.xdist_group(group))
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -180,11 +180,11 @@ APPS = [
 
 @pytest.fixture(scope="module")
 def exports(folder):
-    """An export of every application, in the folder of the reader."""
+    """An export of every application that a document names, in the folder of the reader."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in app_names():
-            assert run(["python", "-m", f"apps.{name}"], "tiny") == 0
+        for module in sorted({parameters.values[1][2] for parameters in APPS}):
+            assert run(["python", "-m", module], "tiny") == 0
             keras.config.set_dtype_policy("float32")
 
 

@@ -13,7 +13,7 @@ Reference:
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,21 +152,20 @@ def feature_network(source: Source | None, shape: tuple[int, ...]) -> FeatureNet
 
 def digit_features(images: np.ndarray) -> Features:
     """Applies the classifier of digits to images `(n, 28, 28, 1)`, values in 0..255."""
-    features, logits = _outputs(_classifier(), images)
+    parts = [_classifier()(part) for part in _parts(images)]
+    features, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Features(features, ops.convert_to_numpy(ops.softmax(logits)))
 
 
 def random_features(images: np.ndarray) -> Features:
     """Applies the network with random weights to images `(n, height, width, channels)`."""
-    [features] = _outputs(_random_network(images.shape[1:]), images)
-    return Features(features, None)
+    network = _random_network(images.shape[1:])
+    return Features(np.concatenate([network(part) for part in _parts(images)]), None)
 
 
-def _outputs(
-    network: Callable[[np.ndarray], Sequence[tf.Tensor]], images: np.ndarray
-) -> list[np.ndarray]:
-    parts = [network(images[n : n + 1000]) for n in range(0, len(images), 1000)]
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+def _parts(images: np.ndarray) -> list[np.ndarray]:
+    """Batches of at most 1,000 images, so that the activations fit into the memory."""
+    return [images[n : n + 1000] for n in range(0, len(images), 1000)]
 
 
 def fit_gaussian(features: np.ndarray) -> Gaussian:
@@ -300,8 +299,8 @@ def _reach(points: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 @functools.lru_cache(4)
-def _random_network(shape: tuple[int, int, int]) -> Callable[[np.ndarray], list[tf.Tensor]]:
-    """Builds the network with random weights: images to a list of their features."""
+def _random_network(shape: tuple[int, int, int]) -> Callable[[np.ndarray], tf.Tensor]:
+    """Builds the network with random weights: images to features."""
     image = x = keras.Input(shape, dtype="float32")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
     for number, filters in enumerate(RANDOM_FILTERS):
@@ -311,12 +310,12 @@ def _random_network(shape: tuple[int, int, int]) -> Callable[[np.ndarray], list[
             dtype="float32",
         )(x)  # fmt: skip
     pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
-    network = keras.Model(image, [pooled])
+    network = keras.Model(image, pooled)
     return tf.function(functools.partial(network, training=False), reduce_retracing=True)
 
 
 @functools.cache
-def _classifier() -> Callable[[np.ndarray], list[tf.Tensor]]:
+def _classifier() -> Callable[[np.ndarray], tuple[tf.Tensor, tf.Tensor]]:
     """Loads the classifier: images to features and logits."""
     model = keras.models.load_model(CLASSIFIER, compile=False, safe_mode=True)
     if Examples(model.get_weights()).digest() != FINGERPRINT:

@@ -20,8 +20,15 @@ def pytest_generate_tests(metafunc):
         if argument in metafunc.fixturenames:
             metafunc.parametrize(
                 argument,
+                # The tests of one app share its undisturbed training.
                 [
-                    pytest.param(name, marks=() if name in quick else pytest.mark.full)
+                    pytest.param(
+                        name,
+                        marks=[
+                            pytest.mark.xdist_group(f"reliability of {name}"),
+                            *([] if name in quick else [pytest.mark.full]),
+                        ],
+                    )
                     for name in app_names()
                 ],
             )

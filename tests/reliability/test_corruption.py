@@ -50,8 +50,8 @@ DAMAGE = {
     ["data with a bit flipped"]
     + [pytest.param(kind, marks=pytest.mark.full) for kind in DAMAGE if "flipped" not in kind],
 )
-def test_damaged_state_gives_way_to_the_one_before(trainer, kind, undisturbed, tmp_path):
-    run = copy_of(undisturbed(trainer), tmp_path / "damaged")
+def test_damaged_state_gives_way_to_the_one_before(name, kind, undisturbed, tmp_path):
+    run = copy_of(undisturbed(name), tmp_path / "damaged")
     ending, damage = DAMAGE[kind]
     newest = f"ckpt-{EPOCHS}"
     damage(run.run_dir / "checkpoints" / f"{newest}.{ending}")
@@ -59,7 +59,7 @@ def test_damaged_state_gives_way_to_the_one_before(trainer, kind, undisturbed, t
     assert run.finish("--resume") == 0, run.output
 
     assert f"{newest} is damaged" in run.output and "Traceback" not in run.output
-    assert differences(run, undisturbed(trainer)) == []
+    assert differences(run, undisturbed(name)) == []
 
 
 @pytest.mark.full

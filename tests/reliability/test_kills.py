@@ -9,13 +9,13 @@ from tests.reliability.runs import SmallRun, differences, disturb
 
 # Moments at which a training is killed, one after the other.
 CHAINS = [
-    ["a step", "a checkpoint", "the export"],
+    ["a step", "a checkpoint"],
     ["a step", "a checkpoint", "a figure", "the export", "the report"],
     ["a checkpoint", "a step", "the export", "a figure", "the report"],
     ["a step", "a step", "a checkpoint", "the export", "the export"],
     ["a checkpoint", "a checkpoint", "a figure", "a figure", "the report"],
 ]
-AFTER_TRAINING = ["a figure", "the report"]
+AFTER_TRAINING = ["a figure", "the export", "the report"]
 
 
 def kill_at(name, moments, folder):

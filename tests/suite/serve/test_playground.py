@@ -6,8 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from suite.app import app_names
-from tests.suite.serve.conftest import serve, stop
+from tests.suite.serve.conftest import SERVED, serve, stop
 from tests.suite.serve.toys import LETTERS, TOYS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -79,8 +78,8 @@ def test_every_model_has_a_panel(page):
 def test_every_app_has_a_panel(server, visit):
     page = visit(server)
 
-    playwright.expect(page.locator("section")).to_have_count(len(app_names()))
-    assert page.locator("#state").inner_text() == f"{len(app_names())} models answer here."
+    playwright.expect(page.locator("section")).to_have_count(len(SERVED))
+    assert page.locator("#state").inner_text() == f"{len(SERVED)} models answer here."
 
 
 @pytest.mark.parametrize(("name", "classes"), [("letters", LETTERS), ("older", ("dark", "bright"))])

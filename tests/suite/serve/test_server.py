@@ -21,9 +21,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from suite.app import app_names
 from suite.export.versions import versions
-from tests.suite.serve.conftest import serve, stop
+from tests.suite.serve.conftest import SERVED, serve, stop
 
 SIZES = {None: 3}  # of axes whose size is free
 
@@ -58,7 +57,7 @@ def curl(server, path, body):
     return json.loads(process.stdout)
 
 
-@pytest.mark.parametrize("name", app_names())
+@pytest.mark.parametrize("name", SERVED)
 def test_clients_and_the_model_itself_agree_on_every_signature(name, server, channel):
     predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
     loaded = tf.saved_model.load(str(server.folder / name / "1"))
@@ -89,7 +88,7 @@ def test_clients_and_the_model_itself_agree_on_every_signature(name, server, cha
             assert exact.dtype == value.dtype
 
 
-@pytest.mark.parametrize("name", app_names())
+@pytest.mark.parametrize("name", SERVED)
 def test_a_client_made_for_another_server_agrees(name, server):
     ovmsclient = pytest.importorskip("ovmsclient", reason="ovmsclient is not installed")
     function = tf.saved_model.load(str(server.folder / name / "1")).signatures["serving_default"]
@@ -273,7 +272,7 @@ def test_health_and_numbers(server):
     server.post("iris:predict", instances=[[1, 2, 3, 4]])
 
     assert requests.get(f"{base}/healthz", timeout=60).json() == {"status": "alive"}
-    assert requests.get(f"{base}/readyz", timeout=60).json() == {"models": app_names()}
+    assert requests.get(f"{base}/readyz", timeout=60).json() == {"models": SERVED}
     numbers = requests.get(f"{base}/metrics", timeout=60).text
     assert 'suite_requests_total{code="OK",model="iris",way="rest"}' in numbers
     assert 'suite_request_seconds_bucket{le="' in numbers
