@@ -6,7 +6,7 @@ memorise the hundred rows. Works for any small table.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -187,6 +187,12 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     return {"serve": serve, "row": Endpoint(row, preparation.inputs, serve.resources)}
 
 
+def findings(fitted: Fitted) -> dict[str, Any]:
+    """The smallest and largest value of each feature in training, between which a client asks."""
+    inputs = fitted.data.splits["train"].in_memory().inputs
+    return {"feature_ranges": np.stack([inputs.min(axis=0), inputs.max(axis=0)], axis=1).tolist()}
+
+
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Draws decision regions over pairs of features, and the confusion matrix of the test split."""
     description, source = fitted.data.description, fitted.data.source
@@ -229,6 +235,7 @@ app = App(
     build=build_model,
     compile=compile_model,
     endpoints=endpoints,
+    findings=findings,
     figures=draw,
     commands={"predict": predict},
     try_next="predict 5.1 3.5 1.4 0.2",

@@ -1,10 +1,14 @@
-"""Importing an application prints nothing and starts nothing."""
+"""Imports print nothing and start nothing, and find what they name."""
 
+import ast
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from suite.app import app_names
 
@@ -34,3 +38,14 @@ def test_import_of_an_app_prints_nothing_and_starts_nothing(tmp_path):
     assert process.returncode == 0, process.stderr
     assert list(tmp_path.iterdir()) == []
     assert json.loads(process.stdout) == {name: ["", 0, False] for name in app_names()}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/**/*.py")), ids=lambda p: p.stem)
+def test_benchmarks_import_what_is_there(path):
+    """Also what they import only when they measure, which no other test does."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("suite", "apps")):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")

@@ -60,7 +60,10 @@ def test_it_learns():
 
 
 def test_predict_says_the_species(capsys):
-    train(app, run=Run(data="embedded", quiet=True))
+    trained = train(app, run=Run(data="embedded", quiet=True))
+
+    [(low, high), *others] = trained.report["feature_ranges"]
+    assert 4.2 < low < 4.7 and 7.4 < high < 8 and len(others) == 3
 
     assert cli.run(app, ["predict", "5.1", "3.5", "1.4", "0.2"]) == 0
     assert re.fullmatch(r"setosa \(\d+\.\d%\)\n", capsys.readouterr().out)
