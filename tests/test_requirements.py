@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import re
 import sys
 from importlib.metadata import packages_distributions
@@ -36,6 +37,13 @@ def imported(folder):
                 package = name.partition(".")[0]
                 if package not in {"suite", "apps", *sys.stdlib_module_names}:
                     yield package, path
+
+
+def test_tests_of_a_file_run_in_one_process(request):
+    """Else what they share is made in every process, which doubles the time of all tests."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("there is one process only")
+    assert request.node.nodeid.endswith("@test_requirements.py")
 
 
 @pytest.mark.parametrize(("folder", "extras"), [("apps", ()), ("suite", ("serve", "ray"))])

@@ -80,7 +80,10 @@ def test_it_learns_to_balance_the_pole():
     assert (trained.folder / "figures" / "episode.png").exists()
 
 
-@pytest.mark.parametrize("name", ["Pendulum-v1", "FrozenLake-v1", "Acrobot-v1"])
+@pytest.mark.parametrize(
+    "name",
+    ["Pendulum-v1", "FrozenLake-v1", pytest.param("Acrobot-v1", marks=pytest.mark.full)],
+)
 def test_other_environments_are_played(name):
     recipe = app.recipe(
         units=(8,), epochs=1, environment=name, num_envs=4, rollout_length=4, steps_per_epoch=2
@@ -190,7 +193,7 @@ class SignalAfter(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("step", [17, 34])
+@pytest.mark.parametrize("step", [17, pytest.param(34, marks=pytest.mark.full)])
 def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(step, tmp_path):
     def callbacks(fitted):
         return [*app.callbacks(fitted), signals]
