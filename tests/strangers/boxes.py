@@ -54,7 +54,7 @@ def build_model(*, units: Units = 16) -> keras.Model:
     x = layers.Flatten()(layers.Rescaling(1 / 255)(image))
     x = layers.Dense(units, activation="relu")(x)
     boxes = layers.Reshape((MOST, 4))(layers.Dense(4 * MOST, activation="sigmoid")(x))
-    count = layers.Dense(MOST + 1, name="count_logits")(x)
+    count = layers.Dense(MOST + 1, dtype=keras.config.floatx(), name="count_logits")(x)
     return keras.Model({"image": image}, {"boxes": boxes, "count": count}, name="boxes")
 
 

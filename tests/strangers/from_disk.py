@@ -69,7 +69,8 @@ def build_model(*, filters: Filters = 4) -> keras.Model:
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(filters, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, layers.Dense(2, name="logits")(x), name="from_disk")
+    logits = layers.Dense(2, dtype=keras.config.floatx(), name="logits")
+    return keras.Model(image, logits(x), name="from_disk")
 
 
 def compile_model(model, config, steps):

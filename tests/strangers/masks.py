@@ -61,7 +61,8 @@ def build_model(*, filters: Filters = 8) -> keras.Model:
     image = keras.Input((16, 16, 1), name="image")
     x = layers.Rescaling(1 / 255)(image)
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-    return keras.Model(image, layers.Conv2D(2, 3, padding="same", name="logits")(x), name="masks")
+    logits = layers.Conv2D(2, 3, padding="same", dtype=keras.config.floatx(), name="logits")
+    return keras.Model(image, logits(x), name="masks")
 
 
 def compile_model(model, config, steps):

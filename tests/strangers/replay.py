@@ -6,10 +6,11 @@ from typing import Annotated
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import layers
 from pydantic import Field
 
 from suite import App, checked, settings
+from suite.export.endpoints import most_likely
 from suite.knobs import Epochs, Units
 from suite.rl.environments import Environments
 from suite.rl.episodes import load_episodes
@@ -59,7 +60,10 @@ def build_model(
     """
     observation = keras.Input((observation_dim,), name="observation")
     x = layers.Dense(units, activation="relu")(observation)
-    return keras.Model(observation, {"value": layers.Dense(num_actions)(x)}, name="replay")
+    floatx = keras.config.floatx()
+    return keras.Model(
+        observation, {"value": layers.Dense(num_actions, dtype=floatx)(x)}, name="replay"
+    )
 
 
 class DeepQ(OffPolicyPlayer):
@@ -102,7 +106,7 @@ def endpoints(fitted):
     """`observation` to `value` and `action`."""
     model = fitted.networks["replay"]
     value = model.output["value"]
-    outputs = {"value": value, "action": ops.argmax(value, axis=-1)}
+    outputs = {"value": value, "action": most_likely(value)}
     return {"serve": keras.Model(model.input, outputs)}
 
 

@@ -65,7 +65,8 @@ def build_model(*, units: Units = 8) -> keras.Model:
     words = keras.Input((None,), dtype="int32", name="words")
     x = layers.Embedding(len(WORDS) + 2, units, mask_zero=True)(words)
     x = layers.GlobalAveragePooling1D()(x)
-    return keras.Model(words, layers.Dense(2, name="logits")(x), name="sentences")
+    logits = layers.Dense(2, dtype=keras.config.floatx(), name="logits")
+    return keras.Model(words, logits(x), name="sentences")
 
 
 def compile_model(model, config, steps):

@@ -58,26 +58,28 @@ def png(pixels):
     return tf.io.encode_png(pixels).numpy()
 
 
+SCENES = {
+    "light_on_dark": {"paper": 20, "ink": 235},
+    "soft_shadow": {"light": 1 - 0.15 / (1 + np.exp(-12 * (ACROSS - 0.5)))},
+    "one_side_darker": {"light": 1 - 0.25 * ACROSS},
+    "grey_paper": {"paper": 130, "ink": 30},
+    "rotated": {"light": 1 - 0.15 * ACROSS, "angle": 8},
+}
+MORE_SCENES = {
+    "even": {},
+    "edge_of_a_shadow": {"light": np.where(ACROSS + 0.3 * DOWN > 0.6, 0.75, 1.0)},
+    "dark_grey_paper_shaded": {"paper": 90, "ink": 15, "light": 1 - 0.15 * DOWN},
+    "light_on_dark_shaded": {"paper": 20, "ink": 200, "light": 1 - 0.25 * ACROSS},
+    "noise": {"light": 1 - 0.25 * DOWN, "noise": 8.0},
+    "pencil": {"paper": 220, "ink": 130, "noise": 4.0},
+}
+
+
 @pytest.mark.parametrize(
     "scene",
-    [
-        {},
-        {"paper": 20, "ink": 235},
-        {"light": 1 - 0.15 / (1 + np.exp(-12 * (ACROSS - 0.5)))},
-        {"light": 1 - 0.25 * ACROSS},
-        {"light": np.where(ACROSS + 0.3 * DOWN > 0.6, 0.75, 1.0)},
-        {"paper": 130, "ink": 30},
-        {"paper": 90, "ink": 15, "light": 1 - 0.15 * DOWN},
-        {"paper": 20, "ink": 200, "light": 1 - 0.25 * ACROSS},
-        {"light": 1 - 0.25 * DOWN, "noise": 8.0},
-        {"paper": 220, "ink": 130, "noise": 4.0},
-        {"light": 1 - 0.15 * ACROSS, "angle": 8},
-    ],
-    ids=[
-        "even", "light_on_dark", "soft_shadow", "one_side_darker", "edge_of_a_shadow", "grey_paper",
-        "dark_grey_paper_shaded", "light_on_dark_shaded", "noise", "pencil", "rotated",
-    ],
-)  # fmt: skip
+    [pytest.param(scene, id=name) for name, scene in SCENES.items()]
+    + [pytest.param(s, id=name, marks=pytest.mark.full) for name, s in MORE_SCENES.items()],
+)
 def test_shadows_and_paper_do_not_matter(scene):
     prepared = prepare_all(photographed(**scene), Preparation())
 
