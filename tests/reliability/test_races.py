@@ -24,7 +24,7 @@ def test_two_runs_in_one_folder(again, name, undisturbed, tmp_path):
     codes = sorted(process.wait() for process in processes)
 
     assert codes == [0, 2], one.output + other.output
-    assert "--run-dir must be" in one.output + other.output
+    assert "--run-dir must" in one.output + other.output
     assert "Traceback" not in one.output + other.output
     assert versions(one.exports / name) == [1]
     assert differences(one, undisturbed(name)) == []

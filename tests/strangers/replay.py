@@ -60,10 +60,8 @@ def build_model(
     """
     observation = keras.Input((observation_dim,), name="observation")
     x = layers.Dense(units, activation="relu")(observation)
-    floatx = keras.config.floatx()
-    return keras.Model(
-        observation, {"value": layers.Dense(num_actions, dtype=floatx)(x)}, name="replay"
-    )
+    value = layers.Dense(num_actions, dtype=keras.config.floatx())(x)
+    return keras.Model(observation, {"value": value}, name="replay")
 
 
 class DeepQ(OffPolicyPlayer):
