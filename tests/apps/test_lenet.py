@@ -37,6 +37,6 @@ def test_small_images_are_refused():
 
 
 def test_it_learns_digits():
-    trained = train(app, app.recipe(epochs=3), Run(data="embedded", quiet=True))
+    trained = train(app, app.recipe(epochs=3, batch_size=40), Run(data="embedded", quiet=True))
 
     assert trained.metrics["test_accuracy"] > 0.9

@@ -59,6 +59,7 @@ def test_what_keras_is_configured_to_does_not_change_an_application(tmp_path):
         "from suite.cli import run\n"
         "from apps import binary_addition, mnist_cnn\n"
         "flags = ['--data', 'embedded', '--filters', '4', '--epochs', '1', '--quiet']\n"
+        "flags += ['--batch-size', '8', '--min-steps-per-epoch', '10', '--no-figures']\n"
         "assert run(mnist_cnn.app, flags) == 0\n"
         "app = binary_addition.app\n"
         "config = app.config(bound_weight=0.0)\n"

@@ -26,6 +26,7 @@ ROOT = HERE.parents[2]
 TRAINERS = ("mnist_cnn", "binary_addition", "dcgan", "vae", "a2c")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "3", "--deterministic"]
+QUICK += ["--no-figures"]
 # With these, two steps could run in one execution, both of training and of validation.
 QUICK += ["--batch-size", "60", "--validation-split", "0.75", "--min-steps-per-epoch", "48"]
 

@@ -82,8 +82,15 @@ def test_who_is_waited_for_is_said(addresses, caplog, monkeypatch):
     assert not chief.is_alive()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("worker", [0, 1])
+@pytest.mark.parametrize(
+    ("worker", "number"),
+    [
+        (0, signal.SIGTERM),
+        (1, signal.SIGINT),
+        pytest.param(0, signal.SIGINT, marks=pytest.mark.full),
+        pytest.param(1, signal.SIGTERM, marks=pytest.mark.full),
+    ],
+)
 def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path):
     config = {"cluster": {"worker": [addresses[0], "localhost:1"]}}
     if worker:

@@ -45,7 +45,7 @@ def test_two_replicas_take_the_step_of_one():
 def test_an_environment_that_fails_is_named():
     model = walker("Broken-v0")
 
-    with pytest.raises(InputError, match="from Broken-v0: ValueError: the lamp went out"):
+    with pytest.raises(InputError, match="Received: Broken-v0: ValueError: the lamp went out"):
         model.fit(ticks(), steps_per_epoch=4, shuffle=False, verbose=0)
 
 
