@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once, by the server that all processes are forked from.
-CONTEXT.set_forkserver_preload(["suite.cli", "suite.figures.curves", "tests.forks"])
+CONTEXT.set_forkserver_preload(
+    ["suite.cli", "suite.figures.curves", "suite.serve.server", "tests.forks"]
+)
 
 
 def run(

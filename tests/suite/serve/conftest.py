@@ -1,10 +1,9 @@
 import dataclasses
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import requests
 from suite import Run, train
 from suite.app import Fitted, load_app
 from suite.export.saved_model import write_saved_model
+from tests.forks import Fork
 from tests.suite.serve.toys import TOYS, save
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +24,7 @@ SERVED = ["a2c", "binary_addition", "dcgan", "iris", "mnist_cnn", "vae"]
 class Server(NamedTuple):
     """A server in a process of its own: its URL of REST, its address of gRPC, and its folder."""
 
-    process: subprocess.Popen
+    process: Fork
     url: str
     rpc: str
     folder: Path
@@ -38,37 +38,21 @@ class Server(NamedTuple):
 
 def serve(folder, *flags):
     """Starts a server of a folder on free ports, and returns it once it listens."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "suite.serve",
-            str(folder),
-            "--port",
-            "0",
-            "--grpc-port",
-            "0",
-            *flags,
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if addresses := re.search(r"(http://\S+), gRPC on (\S+)", line):
+    output = Path(tempfile.mkdtemp()) / "output.txt"
+    output.touch()
+    flags = ["--port", "0", "--grpc-port", "0", *flags]
+    process = Fork("suite.serve", [str(folder), *flags], output, ROOT)
+    while process.poll() is None:
+        if addresses := re.search(r"(http://\S+), gRPC on (\S+)\n", output.read_text()):
             return Server(process, *addresses.groups(), folder)
-    process.stdout.close()
-    raise AssertionError("".join(lines))
+        time.sleep(0.05)
+    raise AssertionError(output.read_text())
 
 
 def stop(server):
     """Stops a server, and returns its exit code."""
     server.process.send_signal(signal.SIGTERM)
-    with server.process.stdout:
-        return server.process.wait(60)
+    return server.process.wait(60)
 
 
 @pytest.fixture(scope="session")
