@@ -36,10 +36,9 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
     """Trains all phases, or what is left of them after a resume.
 
     Returns:
-        The trained model, on one device.
-        The logs: by name, a value for each epoch; None in epochs of a phase that does not log the
-            name.
-        The training examples per second; None if too few steps were run to measure them.
+        The trained model, on one device; the logs by name, with a value for each epoch, None in
+        epochs of a phase that does not log the name; and the training examples per second, None if
+        too few steps were run to measure them.
 
     Raises:
         InputError: The saved state is damaged, or of another model.
