@@ -212,15 +212,6 @@ def test_builder_works_with_no_arguments(name):
         assert all(tensor.shape[0] is None for tensor in [*network.inputs, *network.outputs])
 
 
-def test_logits_are_float32_in_mixed_precision(name):
-    keras.config.set_dtype_policy("mixed_float16")
-
-    for network in networks_of(load(name).build()).values():
-        for output_name, output in zip(network.output_names, network.outputs, strict=True):
-            if "logits" in output_name:
-                assert output.dtype == "float32"
-
-
 def test_builder_says_what_is_wrong_in_one_sentence(name):
     app = load(name)
 

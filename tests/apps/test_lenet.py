@@ -36,6 +36,12 @@ def test_small_images_are_refused():
         build_model((8, 8, 1))
 
 
+def test_logits_stay_float32_in_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+
+    assert build_model().output.dtype == "float32"
+
+
 def test_it_learns_digits():
     trained = train(app, app.recipe(epochs=3, batch_size=40), Run(data="embedded", quiet=True))
 

@@ -161,7 +161,8 @@ def _pictures(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
             )
         if array.dtype.kind not in "biuf":
             raise InputError(f"pixels in {name} must be numbers", f"{array.dtype} in {split}")
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 65535:
+        # As Python's numbers, since 65535 is none of float16.
+        if not np.isfinite(array).all() or array.min() < 0 or float(array.max()) > 65535:
             raise InputError(
                 f"pixels in {name} must be in 0..1, 0..255, or 0..65535",
                 f"{array.min()}..{array.max()} in {split}",

@@ -117,8 +117,10 @@ CASES = {
     ),
 }
 
-# What the contract tests with every app.
-ALIKE = ("at the end of an epoch", "at the very end")
+# Tried in the long run only, since the contract and other cases are much alike.
+ALIKE = (
+    "in an epoch", "at the end of an epoch", "at the very end", "with dropout and augmentation",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
