@@ -51,4 +51,5 @@ def test_the_contract_covers_it(project):
     contract = python(project, "-m", "pytest", "-q", "-n0", "tests/test_contract.py", "-k", "xor")
 
     assert contract.returncode == 0, contract.stdout
-    assert " passed" in contract.stdout and " skipped" not in contract.stdout
+    # It takes no pictures, and its answers name no class.
+    assert " passed, 2 skipped" in contract.stdout
