@@ -18,6 +18,7 @@ from cyclopts import Group, Parameter, Token
 
 from suite.app import App, Fitted, Recipe, networks_of
 from suite.console import error_line, prepare_output
+from suite.data.examples import recorded_preparation
 from suite.data.sources import data_knob_of
 from suite.errors import (
     Diverged,
@@ -233,7 +234,7 @@ def evaluate(
         data=data or data_knob_of(metadata["source"]),
         data_dir=data_dir,
         min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
-        preparation=metadata.get("notes", {}).get("preparation"),
+        preparation=recorded_preparation(metadata),
     )
     examples = app.data(config, run)
     for field in ("class_names", "feature_names"):

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from suite import InputError, Run, train
 from suite.app import app_names, load_app, networks_of
 from suite.export.endpoints import arguments, as_endpoint
 from suite.training.session import build
+from tests.forks import Fork
 
 ROOT = Path(__file__).parents[1]
 MOST_PARAMETERS = 100_000
@@ -133,10 +135,9 @@ class Serving:
 
     def start(self):
         rest, rpc = map(str, self.ports)
-        command = ["suite.serve", str(self.folder), "--port", rest, "--grpc-port", rpc]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.DEVNULL
-        )
+        arguments = [str(self.folder), "--port", rest, "--grpc-port", rpc]
+        output = self.folder.with_name("output.txt")
+        self.process = Fork("suite.serve", arguments, output, ROOT)
 
     def add(self, version, name):
         target = self.folder / name / version.name
@@ -198,7 +199,7 @@ def serving(tmp_path_factory):
     served = Serving(tmp_path_factory.mktemp("served"))
     yield served
     if hasattr(served, "process"):
-        served.process.terminate()
+        served.process.send_signal(signal.SIGTERM)
         served.process.wait()
 
 

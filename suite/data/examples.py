@@ -203,6 +203,11 @@ class Description:
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def recorded_preparation(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The preparation of a source as its description recorded it in the metadata of an export."""
+    return metadata.get("notes", {}).get("preparation")
+
+
 def fingerprint(*splits: Split) -> str:
     """SHA-256 over the digests of some splits, in order."""
     return hashlib.sha256("".join(split.digest() for split in splits).encode()).hexdigest()

@@ -220,6 +220,17 @@ def steps_per_execution(steps: int, max_steps: int = 32) -> int:
     return max(n for n in range(1, max_steps + 1) if steps % n == 0)
 
 
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without TensorFlow's automatic tuning of its parallelism.
+
+    The thread that tunes a pipeline may notice its end only after a minute. A process that frees
+    the pipeline waits for the thread, and other workers wait for the process.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def stream_seeds(seed: int, num: int) -> list[int]:
     """Seeds of independent random streams, as TensorFlow's stateless functions take them."""
     return (np.random.SeedSequence(seed).generate_state(num) // 2).tolist()

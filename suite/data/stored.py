@@ -33,6 +33,7 @@ from suite.data.examples import (
     padded,
     take_rows,
 )
+from suite.data.pipelines import untuned
 from suite.errors import InputError
 from suite.knobs import InMemory
 
@@ -156,7 +157,7 @@ class Stored:
             decoded.element_spec,
         )
         readable = decoded.ignore_errors().concatenate(tf.data.Dataset.from_tensors(last))
-        batch = _untuned(readable.ragged_batch(tf.cast(count, tf.int64) + 1))
+        batch = untuned(readable.ragged_batch(tf.cast(count, tf.int64) + 1))
         decoded_places, parts = batch.get_single_element()
         succeeded = decoded_places[:-1]
         failed = tf.tensor_scatter_nd_update(
@@ -502,7 +503,7 @@ def _collected(batches: tf.data.Dataset, count: int) -> Examples:
     last_logged, done = time.monotonic(), 0
     columns: list[Any] = []
     try:
-        for parts in _untuned(batches.prefetch(1)):
+        for parts in untuned(batches.prefetch(1)):
             leaves = keras.tree.flatten(parts)
             columns = columns or [_empty_column(values, count) for values in leaves]
             for column, values in zip(columns, leaves, strict=True):
@@ -529,10 +530,3 @@ def _empty_column(values: Any, count: int) -> Any:
 
 def _parts(decoded: Any) -> tuple[Any, ...]:
     return decoded if isinstance(decoded, tuple) else (decoded,)
-
-
-def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # The thread that tunes a pipeline can sleep for up to a minute after the pipeline has ended.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)

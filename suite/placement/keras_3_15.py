@@ -25,6 +25,7 @@ import keras
 import tensorflow as tf
 
 from suite.errors import InputError
+from suite.placement.replicas import fold_in_replica
 
 KERAS = "3.15"
 
@@ -118,13 +119,7 @@ def _summed_and_clipped(
 
 
 def _seed_of_replica(draw_seed: Callable[..., Any], generator: Any) -> Any:
-    seed = draw_seed(generator)
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return seed
-    number = replica.replica_id_in_sync_group
-    folded = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), number)
-    return tf.cast(folded, seed.dtype)
+    return fold_in_replica(draw_seed(generator))
 
 
 def _averaged_logs(

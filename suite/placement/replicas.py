@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from suite.data.pipelines import Shard
+from suite.data.pipelines import Shard, untuned
 from suite.errors import InputError, WorkerLost
 from suite.placement import cluster_spec
 
@@ -31,7 +31,7 @@ def distribute(
     """
     replicas = placement.num_replicas_in_sync
     if replicas == 1:
-        return _untuned(batches(Shard()))
+        return untuned(batches(Shard()))
 
     def host_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
@@ -42,7 +42,7 @@ def distribute(
         interleaved = tf.data.Dataset.choose_from_datasets(
             shares, turns, stop_on_empty_dataset=True
         )
-        return _untuned(interleaved)
+        return untuned(interleaved)
 
     return placement.distribute_datasets_from_function(host_dataset)
 
@@ -62,7 +62,7 @@ def distribute_passes(
         have to agree at every step whether there is another batch.
     """
     if placement.num_replicas_in_sync == 1:
-        return _untuned(dataset), None
+        return untuned(dataset), None
     without_end = distribute(lambda shard: shard.of(dataset).repeat(), placement)
     return without_end, int(dataset.cardinality())
 
@@ -72,11 +72,17 @@ def seed_of_replica(seeds: keras.random.SeedGenerator) -> tf.Tensor:
 
     The generator's state changes in the same way on all replicas, and so stays the same on them.
     """
-    seed = tf.cast(seeds.next(), tf.int32)
+    return fold_in_replica(tf.cast(seeds.next(), tf.int32))
+
+
+def fold_in_replica(seed: tf.Tensor) -> tf.Tensor:
+    """A seed `(2,)` of this replica, made of one that all replicas share; of the same dtype."""
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return seed
-    return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
+    number = replica.replica_id_in_sync_group
+    folded = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), number)
+    return tf.cast(folded, seed.dtype)
 
 
 def many_hosts(placement: tf.distribute.Strategy) -> bool:
@@ -179,11 +185,3 @@ def reporting_lost_worker(placement: tf.distribute.Strategy, advice: str) -> Ite
         if not many_hosts(placement):
             raise
         raise WorkerLost(f"another worker is gone, or cannot be reached; {advice}") from error
-
-
-def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # The thread that tunes a pipeline may notice its end only after a minute. A process that frees
-    # the pipeline waits for the thread, and other workers wait for the process.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from suite.data.examples import recorded_preparation
 from suite.data.images.decoding import FAINTEST, decode_picture, to_opaque_rgb
 
 Layout = Literal["drawing", "photo"]
@@ -88,7 +89,7 @@ class Preparation:
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "Preparation":
         """The preparation in an exported model's metadata; MNIST's for exports that record none."""
-        return cls(**metadata.get("notes", {}).get("preparation", {}))
+        return cls(**recorded_preparation(metadata) or {})
 
     @property
     def description(self) -> str:

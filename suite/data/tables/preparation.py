@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from suite.data.examples import recorded_preparation
 from suite.data.tables.cells import LARGEST, MISSING_CELLS, number_in
 from suite.errors import InputError
 
@@ -78,7 +79,7 @@ class TablePreparation:
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "TablePreparation":
         """The preparation in an export's metadata; one of numeric columns if it records none."""
-        if record := metadata.get("notes", {}).get("preparation"):
+        if record := recorded_preparation(metadata):
             return cls.recorded(record)
         return of_numbers(metadata["feature_names"])
 
