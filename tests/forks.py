@@ -1,13 +1,18 @@
-"""Processes that run `python -m <module>`, but start with the slow imports already done."""
+"""Processes that start with the slow imports already done."""
 
+import contextlib
+import functools
+import json
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -17,50 +22,71 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["suite.cli", "suite.figures.curves", "suite.serve.server", "tests.forks"]
 )
+Target = Callable[[], object]
 
 
-def run(
-    module: str,
-    arguments: list[str],
+def program(module: str, *arguments: str) -> Target:
+    """What `python -m <module> <arguments>` does."""
+    return functools.partial(_run_program, module, arguments)
+
+
+def script(source: str) -> Target:
+    """What `python -c <source>` does."""
+    return functools.partial(exec, source, {"__name__": "__main__"})
+
+
+def _run_program(module: str, arguments: tuple[str, ...]) -> None:
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _run(
+    target: Target,
     output: Path,
     folder: Path,
-    setup: Callable[[], object] | None,
+    environment: Mapping[str, str],
+    setup: Target | None,
 ) -> None:
-    """Becomes `python -m <module> <arguments>`, in a process of its own."""
     descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.chdir(folder)
+    os.environ.update(environment)
     if setup is not None:
         setup()
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    target()
 
 
 class Fork:
     """A process as `subprocess.Popen` has it.
 
     Args:
-        module: The module that it runs.
-        arguments: Arguments of its command line.
+        target: What it does: a `program`, a `script`, or a function that can be pickled.
         output: File to which standard output and error are appended.
         folder: Its current folder.
+        environment: Variables that are added to its environment.
         setup: Is called in it first, and can be pickled.
     """
 
     def __init__(
         self,
-        module: str,
-        arguments: list[str],
+        target: Target,
         output: Path,
-        folder: Path,
-        setup: Callable[[], object] | None = None,
+        folder: Path = ROOT,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        setup: Target | None = None,
     ) -> None:
         with pytest.MonkeyPatch.context() as patch:  # the server does not know our `sys.path`
             patch.setenv("PYTHONPATH", str(ROOT))
             forkserver.ensure_running()
-        self.process = CONTEXT.Process(target=run, args=(module, arguments, output, folder, setup))
+        arguments = (target, output, folder, dict(environment), setup)
+        self.process = CONTEXT.Process(target=_run, args=arguments)
         self.process.start()
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self.process.pid
 
     @property
     def returncode(self) -> int | None:
@@ -86,3 +112,31 @@ class Fork:
     def kill(self) -> None:
         """Kills it."""
         self.process.kill()
+
+
+def free_addresses(count: int) -> list[str]:
+    """`host:port` of free ports on this machine."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for free in sockets:
+            free.bind(("localhost", 0))
+        return [f"localhost:{free.getsockname()[1]}" for free in sockets]
+
+
+def start_workers(
+    target: Target, folder: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> list[Fork]:
+    """Starts the two workers of a cluster.
+
+    Args:
+        target: What both do.
+        folder: Their current folder, to which their outputs are written as `<number>.txt`.
+        environment: Variables that are added to their environments.
+    """
+    addresses = free_addresses(2)
+    tasks = [{"type": "worker", "index": number} for number in range(len(addresses))]
+    configs = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
+    return [
+        Fork(target, folder / f"{number}.txt", folder, {**environment, "TF_CONFIG": config})
+        for number, config in enumerate(configs)
+    ]

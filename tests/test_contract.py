@@ -28,9 +28,9 @@ from suite import InputError, Run, train
 from suite.app import app_names, load_app, networks_of
 from suite.export.endpoints import arguments, as_endpoint
 from suite.training.session import build
-from tests.forks import Fork
+from suite.training.state import optimizers
+from tests.forks import Fork, program
 
-ROOT = Path(__file__).parents[1]
 MOST_PARAMETERS = 100_000
 MOST_SECONDS = 5  # of `fit` on an idle machine
 SLOWER = 6  # times, while other tests run on the machine
@@ -135,9 +135,8 @@ class Serving:
 
     def start(self):
         rest, rpc = map(str, self.ports)
-        arguments = [str(self.folder), "--port", rest, "--grpc-port", rpc]
-        output = self.folder.with_name("output.txt")
-        self.process = Fork("suite.serve", arguments, output, ROOT)
+        server = program("suite.serve", str(self.folder), "--port", rest, "--grpc-port", rpc)
+        self.process = Fork(server, self.folder.with_name("output.txt"))
 
     def add(self, version, name):
         target = self.folder / name / version.name
@@ -289,19 +288,26 @@ def test_objective_is_among_the_logs(name, training):
 
 
 def test_loss_falls_on_a_few_examples(name, training, embedded):
+    """The model is trained from new weights once more, with the steps that were traced before."""
     app, trained = training(name).app, training(name).trained
+    model = trained.model
     if "loss" not in trained.history or "train" not in trained.data.splits:
         pytest.skip("it has no loss of fixed examples")
-    recipe = tiny(app)
     keras.utils.set_random_seed(3)
-    built = build(app, recipe, trained.data)
-    phase = app.phases(recipe.config)[-1]
-    model = (phase.compile or app.compile)(built, recipe.config, 1000)
-    batch = next(iter(trained.data.train(0)))
-    batches = tf.data.Dataset.from_tensors(batch).repeat()
+    fresh = networks_of(build(app, tiny(app), trained.data))
+    weights = {key: network.get_weights() for key, network in trained.networks.items()}
+    batches = trained.data.train(0).take(1).cache().repeat()
 
-    history = model.fit(batches, steps_per_epoch=10, epochs=5, verbose=0, shuffle=False).history
+    for key, network in trained.networks.items():
+        network.set_weights(fresh[key].get_weights())
+    for variable in (v for o in optimizers(model) for v in o.variables):
+        if variable.name != "learning_rate":
+            variable.assign(keras.ops.zeros_like(variable))
+    steps = max(10, model.steps_per_execution)
+    history = model.fit(batches, steps_per_epoch=steps, epochs=5, verbose=0, shuffle=False).history
 
+    for key, network in trained.networks.items():
+        network.set_weights(weights[key])
     assert history["loss"][-1] < history["loss"][0]
 
 

@@ -129,8 +129,9 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
 
 
 def _traced(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
-    """The outputs of a function that is traced in a graph."""
-    return tf.function(function).get_concrete_function(*inputs).structured_outputs
+    """The outputs of a function that is traced as Keras will trace it for the export."""
+    traced = tf.function(function, autograph=False)
+    return traced.get_concrete_function(*inputs).structured_outputs
 
 
 def _without_training(network: keras.Model) -> keras.Model:
@@ -149,7 +150,9 @@ def _remove_leftovers(folder: Path) -> None:
 def _difference(version: Path, serve: Endpoint, example: Any) -> float:
     reloaded = call(tf.saved_model.load(str(version)).signatures["serve"], example)
     # In a graph, like the reloaded signature: eager operations round differently in half precision.
-    expected = tf.function(serve.function)(*arguments(serve.inputs, example).values())
+    expected = tf.function(serve.function, autograph=False)(
+        *arguments(serve.inputs, example).values()
+    )
     return max(_distance(reloaded[name], np.asarray(expected[name])) for name in expected)
 
 

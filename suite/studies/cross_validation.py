@@ -17,7 +17,7 @@ from suite.errors import InputError
 from suite.run import Run
 from suite.training.process import restored_settings
 from suite.training.session import build
-from suite.training.state import optimizers
+from suite.training.state import build_optimizers, optimizers
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +187,7 @@ class _Trainer:
             if (phase.name, steps) not in self.models:
                 compiled = (phase.compile or app.compile)(self.built, config, phase.epochs * steps)
                 compiled.steps_per_execution = steps_per_execution(steps, max_steps=100)
-                for optimizer in optimizers(compiled):
-                    if not optimizer.built:
-                        optimizer.build(compiled.trainable_variables)
+                build_optimizers(compiled)
                 self.models[phase.name, steps] = compiled, _values(compiled)
             model, values = self.models[phase.name, steps]
             for variable, value in zip(_variables(model), values, strict=True):

@@ -25,7 +25,7 @@ from suite.training.batch_norm import fused_batch_normalization
 from suite.training.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
 from suite.training.session import Session
 from suite.training.signals import StopSignals
-from suite.training.state import Progress, TrainingState
+from suite.training.state import Progress, TrainingState, build_optimizers
 
 log = logging.getLogger(__name__)
 
@@ -210,6 +210,7 @@ class _Fitting:
         parts += [(start.epoch + len(parts), phase.epochs, 0)]
         # Steps are counted over all phases, so that no phase repeats batches of an earlier one.
         first_step = sum(p.epochs * session.data_of(p).steps_per_epoch for p in phases[:number])
+        build_optimizers(model)
         fused = fused_batch_normalization(model, session.run.fused)
         try:
             with fused, fit_on_replicas(placement):

@@ -331,10 +331,7 @@ class TrainingState(keras.callbacks.Callback):
         networks = [_values(network.variables) for network in self.networks.values()]
         if not whole:
             return tf.train.Checkpoint(networks=networks)
-        for optimizer in optimizers(model):
-            if not optimizer.built:
-                with model.distribute_strategy.scope():
-                    optimizer.build(model.trainable_variables)
+        build_optimizers(model)
         network_ids = {id(v) for network in self.networks.values() for v in network.variables}
         others = [v for v in model.variables if id(v) not in network_ids]
         return tf.train.Checkpoint(
@@ -351,6 +348,17 @@ def optimizers(model: keras.Model) -> list[keras.Optimizer]:
     if several is not None:
         return list(several)
     return [model.optimizer] if getattr(model, "optimizer", None) is not None else []
+
+
+def build_optimizers(model: keras.Model) -> None:
+    """Creates the variables of optimizers that have none yet, as the first training step would.
+
+    TensorFlow traces a step that creates variables twice, and saved states hold these variables.
+    """
+    for optimizer in optimizers(model):
+        if not optimizer.built:
+            with model.distribute_strategy.scope():
+                optimizer.build(model.trainable_variables)
 
 
 def checkpoint_paths(folder: Path) -> list[str]:

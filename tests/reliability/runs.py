@@ -14,9 +14,8 @@ import tensorflow as tf
 from suite.app import load_app
 from suite.export.versions import versions
 from suite.training.state import PROGRESS, checkpoint_paths
-from tests.forks import Fork
+from tests.forks import Fork, program
 
-ROOT = Path(__file__).parents[2]
 TIMEOUT = 300  # seconds
 EPOCHS = 3
 CLOCKS = ("second", "begun")  # in the names of values that differ from run to run
@@ -48,8 +47,8 @@ class SmallRun:
         """
         self.folder.mkdir(exist_ok=True)
         folders = ["--run-dir", str(self.run_dir), "--export-dir", str(self.exports)]
-        arguments = [*self.flags, *folders, *flags]
-        return Fork(f"apps.{self.name}", arguments, self.output_path, ROOT, setup)
+        training = program(f"apps.{self.name}", *self.flags, *folders, *flags)
+        return Fork(training, self.output_path, setup=setup)
 
     def finish(self, *flags: str, setup: Callable[[], object] | None = None) -> int:
         """Trains in a process to the end, and returns its exit code."""

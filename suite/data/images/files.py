@@ -234,11 +234,11 @@ def _orientation(image: PIL.Image.Image, path: Path) -> int:
 
 @functools.cache
 def _decode() -> Callable[[bytes], tf.Tensor]:
-    return tf.function(decode_picture, input_signature=[tf.TensorSpec((), tf.string)])
+    signature = [tf.TensorSpec((), tf.string)]
+    return tf.function(decode_picture, input_signature=signature, autograph=False)
 
 
 @functools.cache
 def _prepare(preparation: Preparation) -> Callable[[np.ndarray], tf.Tensor]:
-    return tf.function(
-        preparation.prepare, input_signature=[tf.TensorSpec((None, None, None), tf.uint8)]
-    )
+    signature = [tf.TensorSpec((None, None, None), tf.uint8)]
+    return tf.function(preparation.prepare, input_signature=signature, autograph=False)

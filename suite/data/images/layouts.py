@@ -133,7 +133,7 @@ def _traits_of(pixels: np.ndarray) -> _Traits:
         return _Traits(*(tensor.numpy().item() for tensor in _traits_in_graph(pixels)))
 
 
-@tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.uint8)])
+@tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.uint8)], autograph=False)
 def _traits_in_graph(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The fields of `_Traits`, scalars, of pixels `(height, width, channels)`."""
     picture = reduced(to_opaque_rgb(pixels))

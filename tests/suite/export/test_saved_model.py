@@ -166,6 +166,16 @@ def test_endpoints_that_do_not_fit_the_example_are_refused(endpoints, example, m
         try_endpoints({name: build() for name, build in endpoints.items()}, example)
 
 
+def test_an_endpoint_that_needs_autograph_is_refused_as_its_export_would_be():
+    def serve(features):
+        return {"score": features if tf.reduce_sum(features) > 0 else -features}
+
+    endpoint = Endpoint(serve, [tf.TensorSpec((None, 2), name="features")])
+
+    with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
+        try_endpoints({"serve": endpoint}, np.ones((1, 2)))
+
+
 def test_versions_count_up_and_leave_nothing_beside():
     paths = [write()[0] for _ in range(2)]
 

@@ -1,10 +1,7 @@
-"""The weights of an app after some steps of its `tiny` training, on any placement.
+"""The weights of an app after some steps of its `tiny` training, on any placement."""
 
-Every worker of a cluster runs it as a script: `steps.py <file> <app>...`, with which the chief
-writes the weights of all these apps.
-"""
-
-import sys
+from collections.abc import Sequence
+from pathlib import Path
 from unittest import mock
 
 import keras
@@ -110,8 +107,8 @@ def weights_after(name, placement):
     return [np.array(weights) for weights in model.get_weights()]
 
 
-if __name__ == "__main__":
-    file, *names = sys.argv[1:]
+def write_weights(file: Path, names: Sequence[str]) -> None:
+    """Trains apps as a worker of a cluster; the chief writes the weights of all of them."""
     placement = create_strategy("multi_worker")
     weights = {name: weights_after(name, placement) for name in names}
     if is_chief(placement):

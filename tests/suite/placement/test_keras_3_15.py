@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -18,10 +19,10 @@ from suite.app import app_names
 from suite.placement.keras_3_15 import fit_on_replicas
 from suite.placement.strategy import create_strategy
 from suite.training.state import checkpoint_paths
-from tests.suite.placement.steps import weights_after
+from tests.forks import program, start_workers
+from tests.suite.placement.steps import weights_after, write_weights
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = Path(__file__).parents[3]
 # One application for each kind of trainer; the others are tried in the long run.
 TRAINERS = ("mnist_cnn", "binary_addition", "dcgan", "vae", "a2c")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -31,13 +32,10 @@ QUICK += ["--no-figures"]
 QUICK += ["--batch-size", "60", "--validation-split", "0.75", "--min-steps-per-epoch", "48"]
 
 
-def cluster(*command, workers=2):
-    """The command line that runs a command on every worker of a cluster."""
-    return [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--", *command]
-
-
-def training(*flags):
-    return cluster(sys.executable, "-m", "apps.mnist_cnn", *QUICK, *flags)
+def run_workers(target, folder):
+    """Runs two workers to their end, which must be a success."""
+    for worker in start_workers(target, folder):
+        assert worker.wait(300) == 0, (folder / "0.txt").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +43,8 @@ def of_two_workers(tmp_path_factory, request):
     """The weights after some steps on two workers, of all apps whose tests are selected."""
     names = {test.callspec.params["name"] for test in request.session.items if uses_workers(test)}
     file = tmp_path_factory.mktemp("cluster") / "weights.npz"
-    command = cluster(sys.executable, str(HERE / "steps.py"), str(file), *sorted(names))
-    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-    assert process.returncode == 0, process.stdout + process.stderr
+    write = functools.partial(write_weights, file, sorted(names))
+    run_workers(write, file.parent)
     return np.load(file)
 
 
@@ -73,24 +70,22 @@ def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_w
             assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(a) + 1e-12
 
 
-def test_keras_still_needs_help():
+def test_keras_still_needs_help(tmp_path):
     """The day this fails, `suite/placement/keras_3_15.py` can go."""
-    script = (
-        "import keras, numpy as np, tensorflow as tf\n"
-        "placement = tf.distribute.MultiWorkerMirroredStrategy()\n"
-        "with placement.scope():\n"
-        "    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
-        "    model.compile('sgd', 'mse')\n"
-        "model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, verbose=0)\n"
-    )
-
-    process = subprocess.run(
-        cluster(sys.executable, "-c", script), env=ENVIRONMENT, capture_output=True, text=True
-    )
+    workers = start_workers(fit_without_help, tmp_path)
 
     assert keras.version().startswith("3.")
-    assert process.returncode == 1
-    assert "PerReplica" in process.stdout
+    assert workers[0].wait(60) == 1
+    assert "PerReplica" in (tmp_path / "0.txt").read_text()
+    workers[1].kill()
+
+
+def fit_without_help():
+    placement = tf.distribute.MultiWorkerMirroredStrategy()
+    with placement.scope():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, verbose=0)
 
 
 def test_keras_of_another_version_is_refused_on_several_replicas_and_taken_on_one(monkeypatch):
@@ -122,8 +117,13 @@ def test_help_is_for_replicas_alone():
 
 def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_been(tmp_path):
     run = ["--run-dir", "run", "--export-dir", "saved_models"]
+    launcher = [sys.executable, "-m", "suite.cluster", "--workers", "2", "--", sys.executable]
     process = subprocess.Popen(
-        training(*run), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*launcher, "-m", "apps.mnist_cnn", *QUICK, *run],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in process.stdout:
         if "epoch 1/3" in line:
@@ -140,8 +140,7 @@ def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_b
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
     for flags in (["--run-dir", "run", "--resume"], ["--run-dir", "whole"]):
-        process = subprocess.run(training(*flags), env=ENVIRONMENT, capture_output=True, text=True)
-        assert process.returncode == 0, process.stdout
+        run_workers(program("apps.mnist_cnn", *QUICK, *flags), tmp_path)
     resumed, whole = (
         [line.split(",") for line in (tmp_path / name / "log.csv").read_text().splitlines()]
         for name in ("run", "whole")

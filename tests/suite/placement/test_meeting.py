@@ -1,26 +1,18 @@
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from suite.placement import meeting
 from suite.placement.meeting import meet
-
-ROOT = Path(__file__).parents[3]
+from tests.forks import Fork, free_addresses, program
 
 
 @pytest.fixture
 def addresses():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    return [f"localhost:{port}", "elsewhere:1", "elsewhere:2"]
+    return [*free_addresses(1), "elsewhere:1", "elsewhere:2"]
 
 
 def start_worker(addresses, number):
@@ -55,10 +47,11 @@ def test_all_go_on_when_the_last_has_come(order, addresses):
 
 @pytest.mark.parametrize("stranger", [b"GET / HTTP/1.1\r\n\r\n", b"0\n", b"3\n", b"-1\n", b"2\n"])
 def test_strangers_and_workers_that_left_are_not_counted(stranger, addresses):
-    """The last one says that it is worker 2, and hangs up."""
-    chief, first = start_worker(addresses, 0), start_worker(addresses, 1)
+    """The last one says that it is worker 2, and hangs up before worker 1 comes."""
+    chief = start_worker(addresses, 0)
     with call(addresses) as caller:
         caller.sendall(stranger)
+    first = start_worker(addresses, 1)
     chief.join(1)
     assert chief.is_alive() and first.is_alive()
 
@@ -82,6 +75,10 @@ def test_who_is_waited_for_is_said(addresses, caplog, monkeypatch):
     assert not chief.is_alive()
 
 
+def lose_patience_soon():
+    meeting.SECONDS_OF_PATIENCE = 0.3
+
+
 @pytest.mark.parametrize(
     ("worker", "number"),
     [
@@ -91,30 +88,24 @@ def test_who_is_waited_for_is_said(addresses, caplog, monkeypatch):
         pytest.param(1, signal.SIGTERM, marks=pytest.mark.full),
     ],
 )
-def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path):
+def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path, tmp_path_factory):
+    output = tmp_path_factory.mktemp("output") / "output.txt"
+    output.touch()
     config = {"cluster": {"worker": [addresses[0], "localhost:1"]}}
     if worker:
         config["cluster"]["worker"].reverse()
     config["task"] = {"type": "worker", "index": worker}
-    script = (
-        "import signal\n"
-        "from suite.placement import meeting\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "meeting.SECONDS_OF_PATIENCE = 0.3\n"
-        "from apps.iris import app\n"
-        "from suite.cli import run\n"
-        "raise SystemExit(run(app, ['--data', 'embedded']))\n"
+    waiting = Fork(
+        program("apps.iris", "--data", "embedded"),
+        output,
+        tmp_path,
+        {"TF_CONFIG": json.dumps(config)},
+        setup=lose_patience_soon,
     )
-    waiting = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert "Waiting for worker" in waiting.stdout.readline()
+    while "Waiting for worker" not in output.read_text():
+        assert waiting.poll() is None
 
     waiting.send_signal(number)
 
     assert waiting.wait(10) in (128 + number, -number)
-    waiting.communicate()
     assert list(tmp_path.iterdir()) == []

@@ -1,15 +1,10 @@
-import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from suite.placement.proxy import bypass
+from tests.forks import script, start_workers
 
-ROOT = Path(__file__).parents[3]
 CONNECT = """
 from suite.placement.strategy import create_strategy
 print("begun", flush=True)
@@ -68,30 +63,12 @@ def environment():
     """The environment of a worker with a proxy that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        yield {**os.environ, "PYTHONPATH": str(ROOT), "http_proxy": address, "no_proxy": ""}
+        yield {"http_proxy": address, "no_proxy": ""}
 
 
-def worker(environment, number, addresses):
-    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
-    return subprocess.Popen(
-        [sys.executable, "-c", CONNECT],
-        env={**environment, "TF_CONFIG": json.dumps(config)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def test_workers_on_this_machine_connect_though_there_is_a_proxy(environment, tmp_path):
+    workers = start_workers(script(CONNECT), tmp_path, environment)
 
-
-@pytest.fixture
-def addresses():
-    with socket.socket() as one, socket.socket() as other:
-        for port in (one, other):
-            port.bind(("localhost", 0))
-        return [f"localhost:{port.getsockname()[1]}" for port in (one, other)]
-
-
-def test_workers_on_this_machine_connect_though_there_is_a_proxy(environment, addresses):
-    workers = [worker(environment, number, addresses) for number in (0, 1)]
-
-    for process in workers:
-        output, _ = process.communicate(timeout=60)
-        assert output == "begun\n2 replicas\n"
+    for number, worker in enumerate(workers):
+        assert worker.wait(60) == 0
+        assert (tmp_path / f"{number}.txt").read_text() == "begun\n2 replicas\n"

@@ -1,10 +1,7 @@
+import functools
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -13,6 +10,7 @@ from suite import InputError
 from suite.placement.meeting import meet
 from suite.placement.replicas import is_chief
 from suite.placement.strategy import create_strategy
+from tests.forks import Fork, free_addresses
 
 
 def test_auto_is_one_device_without_gpus():
@@ -37,18 +35,14 @@ def test_a_tpu_must_be_there():
         create_strategy("tpu")
 
 
-def test_ctrl_c_is_heard_while_tensorflow_connects_the_workers():
+def test_ctrl_c_is_heard_while_tensorflow_connects_the_workers(tmp_path):
     """One of them came to the meeting, and never to TensorFlow."""
-    with socket.socket() as one, socket.socket() as other:
-        for port in (one, other):
-            port.bind(("localhost", 0))
-        addresses = [f"localhost:{port.getsockname()[1]}" for port in (one, other)]
+    addresses = free_addresses(2)
     config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
-    script = "from suite.placement.strategy import create_strategy; create_strategy('multi_worker')"
-    root = str(Path(__file__).parents[3])
-    waiting = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": root, "TF_CONFIG": json.dumps(config)},
+    waiting = Fork(
+        functools.partial(create_strategy, "multi_worker"),
+        tmp_path / "output.txt",
+        environment={"TF_CONFIG": json.dumps(config)},
     )
     meet(addresses, 1)
     with pytest.raises(subprocess.TimeoutExpired):

@@ -14,7 +14,7 @@ import requests
 from suite import Run, train
 from suite.app import Fitted, load_app
 from suite.export.saved_model import write_saved_model
-from tests.forks import Fork
+from tests.forks import Fork, program
 from tests.suite.serve.toys import TOYS, save
 
 ROOT = Path(__file__).parents[3]
@@ -40,8 +40,8 @@ def serve(folder, *flags):
     """Starts a server of a folder on free ports, and returns it once it listens."""
     output = Path(tempfile.mkdtemp()) / "output.txt"
     output.touch()
-    flags = ["--port", "0", "--grpc-port", "0", *flags]
-    process = Fork("suite.serve", [str(folder), *flags], output, ROOT)
+    free = ["--port", "0", "--grpc-port", "0"]
+    process = Fork(program("suite.serve", str(folder), *free, *flags), output)
     while process.poll() is None:
         if addresses := re.search(r"(http://\S+), gRPC on (\S+)\n", output.read_text()):
             return Server(process, *addresses.groups(), folder)

@@ -18,6 +18,7 @@ from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from suite import Diverged, InputError, Run, train
 from suite.data import Examples, Source
+from tests.forks import Fork, script
 from tests.suite.small import QUIET, app, assert_equal_weights, files, points, variant
 
 ROOT = Path(__file__).parents[3]
@@ -28,10 +29,10 @@ def refuse(*arguments):
     raise AssertionError("not to be called")
 
 
-def python(script, *arguments):
+def python(source, *arguments):
     """Runs a script in a process of its own, and returns the process."""
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", source, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -346,8 +347,8 @@ def test_the_process_is_left_as_it_was_by_a_training_that_fails():
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_progress_is_shown_in_a_script_without_logging():
-    script = """
+def test_progress_is_shown_in_a_script_without_logging(tmp_path):
+    source = """
 import logging
 from suite import Run, train
 from tests.suite.small import app
@@ -355,10 +356,10 @@ train(app, run=Run())
 assert not logging.getLogger("suite").handlers
 train(app, run=Run(quiet=True, run_dir="quiet"))
 """
-    process = python(script)
+    code = Fork(script(source), tmp_path / "output.txt", tmp_path).wait(60)
 
-    assert process.returncode == 0, process.stderr
-    lines = process.stdout.splitlines() + process.stderr.splitlines()
+    lines = (tmp_path / "output.txt").read_text().splitlines()
+    assert code == 0, lines
     assert sum(line.startswith(("epoch 1/2  ", "epoch 2/2  ")) for line in lines) == 2
     assert sum(line.startswith("small on embedded:points: ") for line in lines) == 1
 
@@ -400,7 +401,7 @@ def test_what_replicas_cannot_do_is_refused(flags, message, tmp_path):
 
 @pytest.mark.full
 def test_deterministic_runs_give_the_same_bytes():
-    script = """
+    source = """
 import sys
 from apps.mnist_cnn import app
 from suite import Run, train
@@ -411,7 +412,7 @@ trained = train(
 )
 print(sum(float(abs(w).sum()) for w in trained.model.get_weights()))
 """
-    first, second = (python(script, name) for name in ("first", "second"))
+    first, second = (python(source, name) for name in ("first", "second"))
 
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout
