@@ -172,6 +172,8 @@ class App:
             in addition to the learning curves. By default none.
         commands: Further commands of the command line, by name: `command(app, ...)`, whose other
             parameters are the arguments and flags of the command line.
+        studies: Names of the studies that fit the app, such as `explain`; `suite.studies` has
+            them, and each becomes a command, too.
         try_next: A command to suggest after an export, as typed after the app's name.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `recipe`.
         objective: The validation metric that compares recipes, and epochs if `keep_best`.
@@ -198,6 +200,7 @@ class App:
     findings: Callable[[Fitted], Mapping[str, Any]] = no_findings
     figures: Callable[[Fitted], Mapping[str, "Figure"]] = no_figures
     commands: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
+    studies: Sequence[str] = ()
     try_next: str = "evaluate"
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     objective: str = "val_loss"

@@ -36,6 +36,8 @@ from suite.startup import set_keras_defaults
 from suite.studies.cross_validation import cross_validate
 from suite.training.stages import Trained, train
 
+# The studies that applications name in `studies`, as commands.
+STUDIES: dict[str, Callable[..., Any]] = {}
 DEBUG = "SUITE_DEBUG"  # if this variable is set, errors end in a traceback rather than a sentence
 
 
@@ -199,6 +201,7 @@ def _command_line(app: App) -> cyclopts.App:
     command_line.default(train_app)
     commands: dict[str, Callable[..., Any]] = {
         "evaluate": evaluate,
+        **{name: STUDIES[name] for name in app.studies},
         **app.commands,
     }
     for name, command in commands.items():

@@ -1,0 +1,1 @@
+"""Small changes of an input that change the answer of a network."""

@@ -1,0 +1,1 @@
+"""What a trained network bases an answer on: heat maps of pictures, shares of features."""
