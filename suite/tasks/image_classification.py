@@ -16,7 +16,14 @@ from pydantic import Field, PositiveInt
 
 from suite.app import App, Fitted, Metrics, evaluate_on_test
 from suite.data import Data
-from suite.data.images.augmentation import random_affine
+from suite.data.images.augmentation import (
+    combined,
+    cutout,
+    mixup,
+    random_affine,
+    random_crop,
+    random_horizontal_flip,
+)
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint, classifier, named_classes
 from suite.export.exported import Exports
@@ -25,6 +32,8 @@ from suite.figures import images as figures
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.run import Run
 from suite.tasks import pictures
+from suite.trainers.labels import SmoothCrossentropy, accuracy
+from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
 
 # Height and width may be None for a network that pools over the whole image.
@@ -44,6 +53,12 @@ class Config(pictures.Config):
         rotation: Largest random rotation of a training image, in degrees.
         shift: Largest random shift along each axis, in pixels.
         zoom: Largest random change of width and of height, as a share.
+        flip: Whether half of the training images are mirrored, left to right.
+        crop: Pixels by which training images are padded, to be cropped at a random place.
+        cutout: Side of a square of every training image that is blanked, in pixels.
+        mixup: Whether training images are mixtures of two, as are their labels.
+        label_smoothing: Part of a label that is spread over all classes.
+        optimizer: `nesterov` is SGD with a momentum of 0.9; `sgd` has none.
     """
 
     epochs: Epochs = 6
@@ -54,11 +69,23 @@ class Config(pictures.Config):
     rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
     shift: Annotated[float, Field(ge=0, le=1000)] = 2.0
     zoom: Rate = 0.1
+    flip: bool = False
+    crop: Annotated[int, Field(ge=0, le=1000)] = 0
+    cutout: Annotated[int, Field(ge=0, le=1000)] = 0
+    mixup: bool = False
+    label_smoothing: Rate = 0.0
+    optimizer: OptimizerName = "adamw"
 
 
 def load_data(config: Config, run: Run) -> Data:
     """Images `(height, width, channels)` with values in 0..255, and labels `()`."""
-    augment = random_affine(config.rotation, config.shift, config.zoom)
+    augment = combined(
+        random_affine(config.rotation, config.shift, config.zoom),
+        random_horizontal_flip() if config.flip else None,
+        random_crop(config.crop),
+        cutout(config.cutout),
+        mixup() if config.mixup else None,
+    )
     return pictures.load_data(config, run, labelled=True, augment=augment)
 
 
@@ -116,13 +143,15 @@ def head(
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles with cross-entropy on logits and AdamW, with a one-cycle learning rate."""
+    """Compiles with cross-entropy on logits, and an optimizer with a one-cycle learning rate."""
+    learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
+    loss: keras.losses.Loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if config.mixup or config.label_smoothing:
+        loss = SmoothCrossentropy(config.label_smoothing)
     model.compile(
-        optimizer=keras.optimizers.AdamW(
-            one_cycle(config.learning_rate, steps, config.warmup), weight_decay=config.weight_decay
-        ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay),
+        loss=loss,
+        metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
     )
     return model
 

@@ -30,7 +30,7 @@ PACKAGES = (
     "gymnasium",
 )  # fmt: skip
 # Settings that a resumed run cannot change.
-SAME_RUN = ("data", "min_per_class", "seed", "deterministic", "precision")
+SAME_RUN = ("data", "min_per_class", "skip_broken", "seed", "deterministic", "precision")
 # Settings that a resumed run takes from the record unless they are given.
 TAKEN_OVER = ("data_dir", "export_dir")
 

@@ -1,7 +1,7 @@
 """Random distortions of training pictures, for the pipelines of `suite.data.pipelines`.
 
 Each function returns an `Augmentation`. It distorts batches `(inputs, targets)` whose inputs are
-pictures `(batch, height, width, channels)`, and leaves the targets as they are. Its random numbers
+pictures `(batch, height, width, channels)`; only `mixup` changes the targets. Its random numbers
 come from the pipeline, so the same numbers give the same distortion.
 """
 
@@ -77,6 +77,38 @@ def random_crop(padding: int) -> Augmentation | None:
     return Augmentation(functools.partial(_crop, padding=padding), num_draws=2)
 
 
+def cutout(size: int) -> Augmentation | None:
+    """Blanks a square of every picture with 0, at a random place, which may reach over its edge.
+
+    Args:
+        size: Side of the square, in pixels.
+
+    Returns:
+        The augmentation, or None for a side of 0.
+
+    Reference:
+        DeVries and Taylor, 2017, Improved Regularization of Convolutional Neural Networks with
+        Cutout, https://arxiv.org/abs/1708.04552
+    """
+    if not size:
+        return None
+    return Augmentation(functools.partial(_cut_out, size=size), num_draws=2)
+
+
+def mixup() -> Augmentation:
+    """Mixes every picture with its neighbour in the batch, in random shares.
+
+    The targets, labels `(batch,)`, become `(batch, 3)`, float32: the label with the larger share,
+    the other label, and the larger share, which is uniform in 0.5..1. The neighbour is one of the
+    same replica's part of the batch.
+
+    Reference:
+        Zhang, Cisse, Dauphin and Lopez-Paz, 2017, mixup: Beyond Empirical Risk Minimization
+        (there Beta(1, 1), which is uniform, on CIFAR-10), https://arxiv.org/abs/1710.09412
+    """
+    return Augmentation(_mix, num_draws=1)
+
+
 def _affine(
     batch: tuple[Any, ...], draws: tf.Tensor, *, rotation: float, shift: float, zoom: float
 ) -> tuple[Any, ...]:
@@ -116,3 +148,23 @@ def _crop(batch: tuple[Any, ...], draws: tf.Tensor, *, padding: int) -> tuple[An
     columns = offsets[1][:, None] + tf.range(width)
     cropped = tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)
     return (cropped, *targets)
+
+
+def _cut_out(batch: tuple[Any, ...], draws: tf.Tensor, *, size: int) -> tuple[Any, ...]:
+    images, *targets = batch
+    inside = []
+    for draw, side in zip(tf.unstack(draws), images.shape[1:3], strict=True):
+        centre = tf.floor((draw + 1) / 2 * side)[:, None]
+        distance = tf.range(side, dtype=tf.float32) - centre + size // 2
+        inside.append((distance >= 0) & (distance < size))
+    blank = inside[0][:, :, None, None] & inside[1][:, None, :, None]
+    return (tf.where(blank, tf.zeros_like(images), images), *targets)
+
+
+def _mix(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
+    images, labels, *rest = batch
+    images, labels = tf.cast(images, tf.float32), tf.cast(labels, tf.float32)
+    share = 0.75 + draws[0] / 4
+    weight = share[:, None, None, None]
+    mixed = weight * images + (1 - weight) * tf.roll(images, 1, axis=0)
+    return (mixed, tf.stack([labels, tf.roll(labels, 1, axis=0), share], axis=1), *rest)

@@ -4,7 +4,8 @@ import collections
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ IGNORED = ("__MACOSX",)  # folders that macOS adds to archives
 READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # endings of `files.KEPT_FORMATS`
 
 
-def read_folder(path: Path, options: InputOptions, in_memory: InMemory = "auto") -> Source:
+def read_folder(
+    path: Path, options: InputOptions, in_memory: InMemory = "auto", skip_broken: bool = False
+) -> Source:
     """Reads class folders; or `train/`, `test/` and `val/` with class folders in them.
 
     Sub-folders of a class belong to it. A folder that holds pictures only is read without labels.
@@ -41,6 +44,8 @@ def read_folder(path: Path, options: InputOptions, in_memory: InMemory = "auto")
         options: The layout, size and channels of the model's inputs.
         in_memory: `yes`; `no` leaves the pictures on disk, from where each batch reads its own; or
             `auto`, which does so if they would take more than 2 GiB.
+        skip_broken: Whether to leave out pictures that cannot be read; all are read once more to
+            discover these.
 
     Raises:
         InputError: There are no pictures, or no classes; a picture cannot be read; or a drawing
@@ -52,8 +57,13 @@ def read_folder(path: Path, options: InputOptions, in_memory: InMemory = "auto")
     files, labels = {}, {}
     for split, folder in folders.items():
         files[split], labels[split] = _files_and_labels(folder, class_names, skipped)
+        if skip_broken:
+            files[split], labels[split] = _without_broken(files[split], labels[split], skipped)
     notes = _note_skipped(skipped, sum(map(len, files.values())))
-    sample = [read(files["train"][row]).pixels for row in sample_rows(len(files["train"]))]
+    try:
+        sample = [read(files["train"][row]).pixels for row in sample_rows(len(files["train"]))]
+    except InputError:
+        raise _broken_error(files["train"]) from None
     preparation = options.preparation(sample)
     size = math.prod(preparation.shape) * sum(map(len, files.values()))
     splits: dict[str, Any]
@@ -158,6 +168,33 @@ def _files_and_labels(
     return files, np.asarray(labels, np.int32) if class_names else None
 
 
+def _without_broken(
+    files: list[Path], labels: np.ndarray | None, skipped: collections.Counter[str]
+) -> tuple[list[Path], np.ndarray | None]:
+    """Files that can be read, and their labels; adds the number of all others to `skipped`."""
+    broken = _broken(files)
+    skipped.update({"broken": len(broken)} if broken else {})
+    kept = [row for row, file in enumerate(files) if file not in broken]
+    if not kept:
+        raise InputError("there must be pictures that can be read", f"{len(broken)} broken ones")
+    return [files[row] for row in kept], labels[kept] if labels is not None else None
+
+
+def _broken(files: Sequence[Path]) -> dict[Path, InputError]:
+    """The files that cannot be read as pictures, and why."""
+
+    def reason(file: Path) -> InputError | None:
+        try:
+            read(file)
+        except InputError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        reasons = zip(files, pool.map(reason, files), strict=True)
+        return {file: error for file, error in reasons if error is not None}
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """All files in a folder and below it, in order, without hidden ones."""
     for parent, folders, names in os.walk(folder):
@@ -182,6 +219,15 @@ def _counted(endings: collections.Counter[str]) -> str:
     return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
 
 
+def _broken_error(files: Sequence[Path]) -> InputError:
+    """The error for a split with files that cannot be read: names one, and counts the others."""
+    first, *others = _broken(files).values()
+    also = f", and {len(others)} more" if others else ""
+    return InputError(
+        "an image file is needed; `skip_broken` leaves others out", f"{first.received}{also}"
+    )
+
+
 def _on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | None) -> Stored:
     """Examples that are read from these files and prepared when a batch needs them."""
     for file in files:
@@ -201,7 +247,10 @@ def _prepared(files: list[Path], preparation: Preparation, re_encoded: list[Path
 
     def pixels() -> Iterable[np.ndarray]:
         for file in files:
-            picture = read(file)
+            try:
+                picture = read(file)
+            except InputError:
+                raise _broken_error(files) from None
             if picture.re_encoded:
                 re_encoded.append(file)
             yield picture.pixels

@@ -44,7 +44,8 @@ def load_pictures(
     """Loads pictures and their classes: a dataset, or the data that the run names instead.
 
     Args:
-        run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`.
+        run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class`, `skip_broken` and
+            `arrays`.
         dataset: Name of a dataset in TensorFlow Datasets whose examples have an `image`, and
             perhaps a `label`. If MNIST cannot be downloaded, the embedded digits replace it.
         layout: `drawing` or `photo`; with `auto`, the layout of most pictures in a sample.
@@ -66,13 +67,15 @@ def load_pictures(
         tfds_name=dataset,
         from_tfds=functools.partial(_from_tfds, options=options, in_memory=run.in_memory),
         embedded=functools.partial(_embedded, options) if dataset == "mnist" else None,
-        from_path=functools.partial(_from_path, options=options, in_memory=run.in_memory),
+        from_path=functools.partial(_from_path, options=options, run=run),
         from_arrays=functools.partial(prepare_source, options=options),
     )
 
 
-def _from_path(path: Path, options: InputOptions, in_memory: InMemory) -> Source:
-    return read_folder(path, options, in_memory) if path.is_dir() else read_npz(path, options)
+def _from_path(path: Path, options: InputOptions, run: "Run") -> Source:
+    if path.is_dir():
+        return read_folder(path, options, run.in_memory, run.skip_broken)
+    return read_npz(path, options)
 
 
 def _embedded(options: InputOptions) -> Source:

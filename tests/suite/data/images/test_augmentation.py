@@ -3,6 +3,8 @@ import tensorflow as tf
 
 from suite.data.images.augmentation import (
     combined,
+    cutout,
+    mixup,
     random_affine,
     random_crop,
     random_horizontal_flip,
@@ -80,3 +82,29 @@ def test_pieces_are_combined_in_order():
     np.testing.assert_array_equal(result, expected)
     assert labels == "labels"
     assert combined(None) is None
+
+
+def test_a_square_is_cut_out_and_may_reach_over_the_edge():
+    cut = cutout(8)
+    white = np.full((500, 28, 28, 3), 255, np.uint8)
+
+    (blanked,) = cut.distort((white,), draws(cut, 500))
+
+    counts = (blanked.numpy() == 0).all(-1).sum((1, 2))
+    assert counts.max() == 64 and 16 <= counts.min() < 64
+    assert cutout(0) is None
+
+
+def test_pictures_and_labels_are_mixed_in_the_same_shares():
+    mix = mixup()
+    pictures = np.stack([np.full((4, 4, 1), 10 * n, np.uint8) for n in range(20)])
+    labels = np.arange(20)
+
+    mixed, targets = mix.distort((pictures, labels), draws(mix, 20))
+
+    first, second, share = targets.numpy().T
+    np.testing.assert_array_equal(first, labels)
+    np.testing.assert_array_equal(second, np.roll(labels, 1))
+    assert share.min() >= 0.5 and share.max() <= 1 and share.std() > 0.05
+    expected = 10 * (share * first + (1 - share) * second)
+    np.testing.assert_allclose(mixed.numpy()[:, 0, 0, 0], expected, rtol=1e-5)

@@ -156,3 +156,44 @@ def test_coloured_letters_are_drawings_in_colour_and_yellow_paper_is_grey():
 
     assert read_folder(Path("own"), InputOptions()).preparation == Preparation(channels=3)
     assert read_folder(Path("paper"), InputOptions()).preparation == Preparation()
+
+
+def broken_letters():
+    """Two classes of four letters, of which two files are cut off."""
+    for number in range(8):
+        save(letter(height=60 + number), f"own/{'ab'[number % 2]}/{number}.png")
+    for file in ("own/a/2.png", "own/b/5.png"):
+        content = Path(file).read_bytes()
+        Path(file).write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("in_memory", ["yes", "no"])
+def test_broken_pictures_are_left_out_on_demand_and_counted(in_memory, caplog):
+    broken_letters()
+
+    source = read_folder(Path("own"), InputOptions(), in_memory, skip_broken=True)
+
+    assert source.train.targets.tolist() == [0, 0, 0, 1, 1, 1]
+    assert source.train.num_examples == 6
+    assert source.notes["passed_over"] == "2 of 8 files were skipped: 2 broken"
+
+
+def test_a_broken_picture_is_named_and_the_others_are_counted():
+    broken_letters()
+
+    with pytest.raises(InputError) as caught:
+        read_folder(Path("own"), InputOptions())
+
+    assert str(caught.value) == (
+        "an image file is needed; `skip_broken` leaves others out. "
+        "Received: own/a/2.png, not a readable image, and 1 more"
+    )
+
+
+def test_a_folder_of_nothing_but_broken_pictures_is_refused():
+    for name in "ab":
+        Path("own", name).mkdir(parents=True)
+        Path("own", name, "0.png").write_bytes(b"no picture")
+
+    with pytest.raises(InputError, match="that can be read. Received: 1 broken ones"):
+        read_folder(Path("own"), InputOptions(), skip_broken=True)
