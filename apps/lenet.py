@@ -1,7 +1,6 @@
 """Handwritten digits by LeNet-5, the convolutional network that read cheques.
 
-Two convolutions, each followed by a subsampling; a third one over the whole remaining image; and a
-fixed code for every class, with which the output of the last layer is compared.
+Two subsampled convolutions, a third over what remains of the image, and codes for the classes.
 """
 
 import keras
@@ -14,8 +13,7 @@ from suite.knobs import Activation, NumClasses
 from suite.tasks import image_classification as task
 
 # The input maps of every map of the second convolution: table I of the paper.
-INPUT_MAPS = [[n % 6, (n + 1) % 6, (n + 2) % 6] for n in range(6)]
-INPUT_MAPS += [[n % 6, (n + 1) % 6, (n + 2) % 6, (n + 3) % 6] for n in range(6)]
+INPUT_MAPS = [[(n + k) % 6 for k in range(count)] for count in (3, 4) for n in range(6)]
 INPUT_MAPS += [[n, n + 1, n + 3, (n + 4) % 6] for n in range(3)] + [[0, 1, 2, 3, 4, 5]]
 
 
@@ -43,32 +41,32 @@ def build_model(
     Reference:
         LeCun, Bottou, Bengio and Haffner, 1998, Gradient-Based Learning Applied to Document
         Recognition, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf
-        Differs from the paper: codes are random signs instead of drawings of the characters; the
-        loss is the cross-entropy of the negative distances.
+        Differs from the paper: codes are random signs; loss is cross-entropy of the distances.
     """
     if min(side or 0 for side in input_shape[:2]) < 12:
         raise InputError("`input_shape` must be at least 12 x 12 pixels", input_shape)
     image = keras.Input(input_shape, name="image")
-    x = layers.Rescaling(1.275 / 255, offset=-0.1)(image)
-    x = layers.Conv2D(6, 5, activation=activation)(layers.ZeroPadding2D(2)(x))
-    x = subsample(x, activation)
-    maps = [layers.Conv2D(1, 5, activation=activation)(ops.take(x, m, axis=-1)) for m in INPUT_MAPS]
-    x = subsample(layers.Concatenate()(maps), activation)
+    x = layers.ZeroPadding2D(2)(layers.Rescaling(1.275 / 255, offset=-0.1)(image))
+    x = subsample(layers.Conv2D(6, 5, activation=activation)(x), activation)
+    # Every pair of an input map and an output map has a kernel, and every output map a bias.
+    x = ops.take(x, np.concatenate(INPUT_MAPS), axis=-1)
+    one = ops.ones_like(x[:, :1, :1, :1])
+    bias = layers.Dense(16, use_bias=False, kernel_initializer="zeros")(one)
+    sums = np.repeat(np.eye(16, dtype="float32"), [len(maps) for maps in INPUT_MAPS], axis=0)
+    x = layers.DepthwiseConv2D(5, use_bias=False)(x) @ sums + bias
+    x = subsample(layers.Activation(activation)(x), activation)
     x = layers.Flatten()(layers.Conv2D(120, x.shape[1:3], activation=activation)(x))
-    x = layers.Dense(84, activation=activation)(x)
-    # Codes are signs. The negative squared distance to one is twice the dot product, plus terms
-    # that all classes share: so the weights are 2 and -2.
-    floatx = keras.config.floatx()
-    codes = layers.Dense(num_classes, use_bias=False, trainable=False, dtype=floatx, name="logits")
-    model = keras.Model(image, codes(x), name="lenet")
-    codes.set_weights([np.random.default_rng(0).choice([-2.0, 2.0], (84, num_classes))])
+    # A negative squared distance to signs is twice the dot product, plus what all classes share.
+    code = layers.Dense(num_classes, use_bias=False, dtype="float32", name="logits")
+    code.trainable = False
+    model = keras.Model(image, code(layers.Dense(84, activation=activation)(x)), name="lenet")
+    code.set_weights([np.random.default_rng(0).choice([-2.0, 2.0], (84, num_classes))])
     return model
 
 
 def subsample(x: keras.KerasTensor, activation: str) -> keras.KerasTensor:
     """Averages 2 x 2 pixels, then applies a weight and a bias for every map, and the activation."""
-    x = layers.DepthwiseConv2D(1)(layers.AveragePooling2D(2)(x))
-    return layers.Activation(activation)(x)
+    return layers.Activation(activation)(layers.DepthwiseConv2D(1)(layers.AveragePooling2D(2)(x)))
 
 
 app = App(

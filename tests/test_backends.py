@@ -26,8 +26,9 @@ LEARNING = ("binary_addition", "iris", "mnist_cnn")
 results = {}
 for name in app_names():
     app = load_app(name)
+    recipe = app.recipe(**app.tiny)
     calls = []
-    for network in networks_of(app.build()).values():
+    for network in networks_of(app.build(**recipe.architecture)).values():
         inputs = [
             np.zeros((2, *(size or 3 for size in x.shape[1:])), x.dtype) for x in network.inputs
         ]
@@ -36,7 +37,6 @@ for name in app_names():
     results[name] = {"calls": calls}
     if name not in LEARNING:
         continue
-    recipe = app.recipe(**app.tiny)
     data = app.data(recipe.config, Run(data="embedded", quiet=True))
     built = app.build(**{**data.model_arguments, **recipe.architecture})
     model = app.compile(built, recipe.config, 10)

@@ -44,6 +44,6 @@ def test_logits_stay_float32_in_mixed_precision():
 
 def test_it_learns_digits():
     run = Run(data="embedded", quiet=True, figures=False)
-    trained = train(app, app.recipe(epochs=1, batch_size=16), run, until="judge")
+    trained = train(app, app.recipe(epochs=2, batch_size=20), run, until="judge")
 
     assert trained.metrics["test_accuracy"] > 0.9

@@ -74,6 +74,7 @@ def test_it_learns_the_embedded_digits():
     assert not trained.report["data"]["comparable"]
 
 
+@pytest.mark.full
 def test_it_learns_the_real_digits(real_data):
     recipe = app.recipe(epochs=1, filters=(8, 16, 32))
 

@@ -301,7 +301,8 @@ def prepare_all(pictures: Iterable[np.ndarray], preparation: Preparation) -> np.
     dataset = tf.data.Dataset.from_generator(
         readable, output_signature=tf.TensorSpec((None, None, None), tf.uint8)
     )
-    prepared = dataset.map(preparation.prepare, os.cpu_count(), deterministic=True)
+    prepare = tf.autograph.experimental.do_not_convert(preparation.prepare)
+    prepared = dataset.map(prepare, os.cpu_count(), deterministic=True)
     inputs = list(prepared.as_numpy_iterator())
     if errors:
         raise errors[0]

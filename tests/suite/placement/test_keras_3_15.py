@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 # One application for each kind of trainer; the others are tried in the long run.
 TRAINERS = ("mnist_cnn", "binary_addition", "dcgan", "vae", "a2c")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "3", "--deterministic"]
+QUICK = ["--data", "embedded", "--filters", "4", "8", "--epochs", "2", "--deterministic"]
 QUICK += ["--no-figures"]
 # With these, two steps could run in one execution, both of training and of validation.
 QUICK += ["--batch-size", "60", "--validation-split", "0.75", "--min-steps-per-epoch", "48"]
@@ -126,7 +126,7 @@ def test_a_killed_worker_stops_the_cluster_and_a_resume_ends_as_if_nothing_had_b
         text=True,
     )
     for line in process.stdout:
-        if "epoch 1/3" in line:
+        if "epoch 1/2" in line:
             break
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[1]), signal.SIGKILL)

@@ -120,6 +120,7 @@ CASES = {
 # Tried in the long run only, since the contract and other cases are much alike.
 ALIKE = (
     "in an epoch", "at the end of an epoch", "at the very end", "with dropout and augmentation",
+    "of two networks and an average", "with noise of its own",
 )  # fmt: skip
 
 
