@@ -109,8 +109,7 @@ app = App(
     },
     objective="val_accuracy",
     own_data=task.OWN_DATA,
-    tiny=task.TINY
-    | {"filters": (4, 8), "convolutions": (1, 2), "units": (32,), "dropout": 0.1},
+    tiny=task.TINY | {"filters": (4, 8), "convolutions": (1, 2), "units": (32,), "dropout": 0.1},
 )
 
 if __name__ == "__main__":

@@ -72,8 +72,14 @@ def test_dense_layers_and_another_name_of_the_logits():
     outputs = task.head(image, 10, True, "avg", units=(6, 5), dropout=0.5, name="auxiliary")
     network = keras.Model(image, outputs)
 
-    assert [layer.units for layer in network.layers if isinstance(layer, layers.Dense)] == [6, 5, 10]
-    assert [layer.rate for layer in network.layers if isinstance(layer, layers.Dropout)] == [0.5] * 2
+    assert [layer.units for layer in network.layers if isinstance(layer, layers.Dense)] == [
+        6,
+        5,
+        10,
+    ]
+    assert [layer.rate for layer in network.layers if isinstance(layer, layers.Dropout)] == [
+        0.5
+    ] * 2
     assert network.output_names == ["auxiliary"]
 
 
