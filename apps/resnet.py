@@ -14,6 +14,8 @@ from pydantic import Field, PositiveInt
 from suite import App, checked
 from suite.cli import main
 from suite.knobs import Filters, NumClasses
+from suite.layers.convolutions import convolve
+from suite.layers.normalization import Normalization
 from suite.tasks import image_classification as task
 
 
@@ -30,6 +32,7 @@ def build_model(
     stem: Literal["small", "large"] = "small",
     shortcut: Literal["padding", "projection"] = "padding",
     residual: bool = True,
+    normalization: Normalization = "batch",
 ) -> keras.Model:
     """Builds a residual network: from pixels to logits.
 
@@ -48,6 +51,7 @@ def build_model(
         shortcut: Adaptation of a block's input to a new shape: `padding` with zeros, or
             `projection` by a 1 x 1 convolution.
         residual: Whether blocks add their input; False gives a plain network of the same depth.
+        normalization: Normalisation after each convolution.
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
@@ -66,47 +70,51 @@ def build_model(
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if stem == "large":
-        x = layers.ReLU()(conv_bn(x, filters, 7, 2))
+        x = layers.ReLU()(convolve(x, filters, 7, 2, normalization))
         x = layers.MaxPooling2D(3, 2, padding="same")(x)
     else:
-        x = layers.ReLU()(conv_bn(x, filters, 3))
+        x = layers.ReLU()(convolve(x, filters, 3, normalization=normalization))
     for stage, count in enumerate(blocks):
         stage_filters = filters * 2**stage
         for number in range(count):
             stride = 2 if stage and not number else 1
-            y = block(x, stage_filters, stride, bottleneck)
+            y = block(x, stage_filters, stride, bottleneck, normalization)
             if residual:
-                y = layers.Add()([y, match_shape(x, y, stride, shortcut)])
+                y = layers.Add()([y, match_shape(x, y, stride, shortcut, normalization)])
             x = layers.ReLU()(y)
     return keras.Model(image, task.head(x, num_classes, include_top, pooling), name="resnet")
 
 
-def block(x: keras.KerasTensor, filters: int, stride: int, bottleneck: bool) -> keras.KerasTensor:
+def block(
+    x: keras.KerasTensor,
+    filters: int,
+    stride: int,
+    bottleneck: bool,
+    normalization: Normalization,
+) -> keras.KerasTensor:
     """The convolutions of a block: two, or three with a bottleneck."""
     if not bottleneck:
-        return conv_bn(layers.ReLU()(conv_bn(x, filters, 3, stride)), filters, 3)
-    x = layers.ReLU()(conv_bn(x, filters, 1, stride))
-    return conv_bn(layers.ReLU()(conv_bn(x, filters, 3)), 4 * filters, 1)
+        x = layers.ReLU()(convolve(x, filters, 3, stride, normalization))
+        return convolve(x, filters, 3, normalization=normalization)
+    x = layers.ReLU()(convolve(x, filters, 1, stride, normalization))
+    x = layers.ReLU()(convolve(x, filters, 3, normalization=normalization))
+    return convolve(x, 4 * filters, 1, normalization=normalization)
 
 
 def match_shape(
-    x: keras.KerasTensor, y: keras.KerasTensor, stride: int, shortcut: str
+    x: keras.KerasTensor,
+    y: keras.KerasTensor,
+    stride: int,
+    shortcut: str,
+    normalization: Normalization,
 ) -> keras.KerasTensor:
     """Adapts the input `x` of a block to the shape of its result `y`."""
     missing = y.shape[-1] - x.shape[-1]
     if not missing and stride == 1:
         return x
     if shortcut == "projection":
-        return conv_bn(x, y.shape[-1], 1, stride)
+        return convolve(x, y.shape[-1], 1, stride, normalization)
     return ops.pad(x[:, ::stride, ::stride], [[0, 0], [0, 0], [0, 0], [0, missing]])
-
-
-def conv_bn(x: keras.KerasTensor, filters: int, size: int, stride: int = 1) -> keras.KerasTensor:
-    """A convolution without bias, followed by batch normalisation."""
-    x = layers.Conv2D(
-        filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal"
-    )(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
 
 
 LARGE = {"filters": 64, "stem": "large", "shortcut": "projection"}
@@ -124,7 +132,7 @@ app = App(
     figures=task.draw,
     commands=task.COMMANDS,
     recipes={
-        "cifar10": {"dataset": "cifar10", "epochs": 30, "rotation": 0.0, "zoom": 0.0, "shift": 4.0},
+        "cifar10": task.CIFAR10,
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},

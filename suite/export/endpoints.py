@@ -31,13 +31,15 @@ def classifier(model: keras.Model) -> keras.Model:
     """Adds `probabilities` and `label` to the logits of a classifier, as it is served.
 
     Args:
-        model: Functional, with logits `(batch, classes)` as its only output.
+        model: Functional, with logits `(batch, classes)` as its only output, or as the one named
+            `logits`; others are left out.
 
     Returns:
         A model with the same inputs and the outputs `logits` and `probabilities`
         `(batch, classes)`, float32, and `label` `(batch,)`, int64: the index of the class.
     """
-    logits = ops.cast(model.output, "float32")
+    output = model.output
+    logits = ops.cast(output["logits"] if isinstance(output, Mapping) else output, "float32")
     return keras.Model(
         model.input,
         {

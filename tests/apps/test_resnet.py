@@ -55,3 +55,11 @@ def test_it_learns_digits():
     trained = train(app, recipe, Run(data="embedded", quiet=True, figures=False), until="judge")
 
     assert trained.metrics["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("normalization", ["layer", "instance", "group", "none"])
+def test_any_normalisation_takes_the_place_of_batch_normalisation(normalization):
+    model = build_model((8, 8, 3), blocks=(1, 1), filters=4, normalization=normalization)
+
+    assert not any(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
+    assert np.isfinite(model(np.ones((1, 8, 8, 3)))).all()

@@ -43,6 +43,15 @@ def test_classifier_adds_probabilities_and_label():
     np.testing.assert_array_equal(served["label"], logits.argmax(axis=1))
 
 
+def test_a_classifier_serves_only_the_logits_of_several_outputs():
+    network = model()
+    several = keras.Model(network.input, {"other": network.input, "logits": network.output})
+
+    assert set(classifier(several).output) == {"logits", "probabilities", "label"}
+    inputs = np.ones((1, 2), "float32")
+    np.testing.assert_array_equal(classifier(several)(inputs)["logits"], network(inputs))
+
+
 def test_named_classes_answer_with_their_names():
     classes = classifier(model())
     inputs = np.random.default_rng(0).normal(size=(9, 2)).astype("float32")

@@ -67,6 +67,28 @@ def test_without_pooling_the_size_must_be_known():
     assert build((None, None, 3), include_top=False).output_shape == (None, None, None, 4)
 
 
+def test_dense_layers_and_another_name_of_the_logits():
+    image = keras.Input((8, 8, 4))
+    outputs = task.head(image, 10, True, "avg", units=(6, 5), dropout=0.5, name="auxiliary")
+    network = keras.Model(image, outputs)
+
+    assert [layer.units for layer in network.layers if isinstance(layer, layers.Dense)] == [
+        6,
+        5,
+        10,
+    ]
+    assert [layer.rate for layer in network.layers if isinstance(layer, layers.Dropout)] == [
+        0.5
+    ] * 2
+    assert network.output_names == ["auxiliary"]
+
+
+def test_images_below_a_size_are_refused():
+    task.refuse_images_below((None, 8, 1), 8)
+    with pytest.raises(InputError, match="`input_shape` must be at least 8 x 8 pixels"):
+        task.refuse_images_below((None, 7, 1), 8)
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_logits_stay_float32_in_mixed_precision(precision):
     keras.config.set_dtype_policy(precision)

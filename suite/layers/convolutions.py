@@ -1,0 +1,39 @@
+"""A convolution with its normalisation, of which convolutional networks are made."""
+
+import keras
+from keras import layers
+
+from suite.layers.normalization import Normalization, normalize
+
+
+def convolve(
+    x: keras.KerasTensor,
+    filters: int,
+    size: int | tuple[int, int],
+    stride: int = 1,
+    normalization: Normalization = "batch",
+) -> keras.KerasTensor:
+    """A convolution with padding, followed by a normalisation, before any activation.
+
+    The convolution has a bias only without a normalisation, which has an offset for every channel.
+
+    Args:
+        x: Features `(batch, height, width, channels)`.
+        filters: Number of filters, which become the channels.
+        size: Height and width of a filter, or one number for both.
+        stride: What height and width are divided by, rounded up.
+        normalization: As in `normalize`.
+
+    Reference:
+        He, Zhang, Ren and Sun, 2015, Delving Deep into Rectifiers (the initial weights),
+        https://arxiv.org/abs/1502.01852
+    """
+    convolution = layers.Conv2D(
+        filters,
+        size,
+        stride,
+        padding="same",
+        use_bias=normalization == "none",
+        kernel_initializer="he_normal",
+    )
+    return normalize(convolution(x), normalization)
