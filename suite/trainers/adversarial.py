@@ -39,7 +39,7 @@ class AdversarialClassifier(keras.Model):
         step_size: float | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(dtype="float32")  # the network has a dtype of its own
+        super().__init__(autocast=False)  # pixels stay what they are; the network casts
         self.network = network
         self.epsilon, self.steps = epsilon, steps
         self.step_size = default_step_size(epsilon, steps) if step_size is None else step_size
