@@ -1,7 +1,7 @@
 """The task of image classification: data, loss, endpoints, metrics, figures and commands.
 
 An application builds a network, and passes the functions of this module to its `App`: `load_data`,
-`compile_model`, `endpoints`, `evaluate`, `draw` and the `COMMANDS`.
+`compile_model`, `endpoints`, `evaluate`, `draw`, the `COMMANDS` and the `STUDIES`.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ from suite.figures import images as figures
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.run import Run
 from suite.tasks import pictures
+from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.schedules import one_cycle
 
 # Height and width may be None for a network that pools over the whole image.
@@ -44,6 +45,11 @@ class Config(pictures.Config):
         rotation: Largest random rotation of a training image, in degrees.
         shift: Largest random shift along each axis, in pixels.
         zoom: Largest random change of width and of height, as a share.
+        attack_epsilon: Largest change of a pixel, as a share of its range, by attacks in the
+            training; 0 trains on the pictures as they are.
+        attack_steps: Steps of such an attack.
+        attack_step_size: Length of such a step, as a share of the range. Defaults to 2.5 times
+            `attack_epsilon`, divided by the steps.
     """
 
     epochs: Epochs = 6
@@ -54,6 +60,9 @@ class Config(pictures.Config):
     rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
     shift: Annotated[float, Field(ge=0, le=1000)] = 2.0
     zoom: Rate = 0.1
+    attack_epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
+    attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 def load_data(config: Config, run: Run) -> Data:
@@ -116,15 +125,26 @@ def head(
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles with cross-entropy on logits and AdamW, with a one-cycle learning rate."""
-    model.compile(
+    """Compiles with cross-entropy on logits and AdamW, with a one-cycle learning rate.
+
+    If `attack_epsilon` is not 0, the result is an `AdversarialClassifier` around the network.
+    """
+    trained = model
+    if config.attack_epsilon:
+        trained = AdversarialClassifier(
+            model,
+            epsilon=config.attack_epsilon,
+            steps=config.attack_steps,
+            step_size=config.attack_step_size,
+        )
+    trained.compile(
         optimizer=keras.optimizers.AdamW(
             one_cycle(config.learning_rate, steps, config.warmup), weight_decay=config.weight_decay
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
-    return model
+    return trained
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
@@ -192,5 +212,6 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
+STUDIES = ("attack", "see")
 OWN_DATA = pictures.OWN_DATA
 TINY = {"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20, "dataset": "mnist"}
