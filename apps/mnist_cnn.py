@@ -98,8 +98,8 @@ app = App(
             "dropout": 0.15,
         },
         "robust": PLAIN
-        | {"epochs": 16, "learning_rate": 2e-3}
-        | {"attack_epsilon": 0.3, "attack_steps": 20, "attack_step_size": 0.03},
+        | {"epochs": 18, "learning_rate": 2e-3}
+        | {"attack_epsilon": 0.3, "attack_steps": 10, "attack_step_size": 0.06},
     },
     objective="val_accuracy",
     own_data=task.OWN_DATA,
