@@ -109,7 +109,7 @@ def pgd(
         state = (tf.constant(0), batch, nothing)
         return tf.while_loop(lambda number, *_: number < restarts, restart, state)[1]
 
-    return in_batches(attack, np.float32(images), np.int32(labels))
+    return in_batches(attack, np.asarray(images, np.float32), np.asarray(labels, np.int32))
 
 
 def climb(
@@ -193,7 +193,7 @@ def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """The probabilities of the classes, `(n, classes)`, for pictures with values in 0..255."""
     return in_batches(
-        lambda first, batch: tf.nn.softmax(logits_of(network, batch)), np.float32(images)
+        lambda first, batch: tf.nn.softmax(logits_of(network, batch)), np.asarray(images, np.float32)
     )
 
 

@@ -70,7 +70,10 @@ def universal_perturbation(
         rows = generator.integers(len(images), size=BATCH_SIZE)
         length = RANGE * epsilon / 5 * (1 - number / steps)
         change = step(
-            change, np.float32(images[rows]), np.int32(labels[rows]), tf.constant(length, tf.float32)
+            change,
+            np.asarray(images[rows], np.float32),
+            np.asarray(labels[rows], np.int32),
+            tf.constant(length, tf.float32),
         )
     return change.numpy()
 

@@ -6,10 +6,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from suite.figures.classes import AS_TEXT
 from suite.figures.images import draw_picture
-
-# Names of classes are text, not formulas.
-AS_TEXT = {"text.parse_math": False}
 
 
 @matplotlib.rc_context(AS_TEXT)

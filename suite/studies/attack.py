@@ -178,7 +178,7 @@ def _attacked(
             change = universal_perturbation(
                 network, train.inputs, train.targets, epsilon=epsilon, **_steps(knobs)
             )
-            return add_change(np.float32(images), change).numpy()
+            return add_change(np.asarray(images, np.float32), change).numpy()
         case _:
             return pgd(
                 network,

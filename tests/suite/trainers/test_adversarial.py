@@ -49,7 +49,7 @@ def test_the_loss_on_attacked_pictures_falls_and_the_network_becomes_robust():
 
 def test_the_training_counts_attacked_pictures_and_the_test_those_of_the_data():
     images, labels = examples()
-    model = classifier(epsilon=0.4)
+    model = classifier(hidden=0, epsilon=0.4)
     model.optimizer.learning_rate = 0.0
     plain = model.evaluate(images, labels, verbose=0, return_dict=True)
 
