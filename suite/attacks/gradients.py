@@ -193,7 +193,8 @@ def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """The probabilities of the classes, `(n, classes)`, for pictures with values in 0..255."""
     return in_batches(
-        lambda first, batch: tf.nn.softmax(logits_of(network, batch)), np.asarray(images, np.float32)
+        lambda first, batch: tf.nn.softmax(logits_of(network, batch)),
+        np.asarray(images, np.float32),
     )
 
 

@@ -135,9 +135,7 @@ def _measure(knobs: Attack, fitted: Fitted) -> Figure:
     for epsilon in np.unique(np.linspace(0, knobs.epsilon, NUM_EPSILONS + 1)).tolist():
         changed = test.inputs
         if epsilon:
-            changed = _attacked(
-                network, test.inputs, test.targets, knobs, epsilon, training_split
-            )
+            changed = _attacked(network, test.inputs, test.targets, knobs, epsilon, training_split)
         right = probabilities(network, changed).argmax(axis=1) == test.targets
         curve[epsilon] = float(right.mean())
         print(f"epsilon {epsilon:.4f}  accuracy {curve[epsilon]:.2%}")

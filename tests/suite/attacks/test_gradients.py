@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -32,9 +34,7 @@ def linear(seed=0):
 def test_a_single_step_without_random_start_is_the_fast_gradient_sign_method(network, digits):
     images, labels = (part[:100] for part in digits)
 
-    one_step = pgd(
-        network, images, labels, epsilon=0.1, steps=1, step_size=0.1, random_start=False
-    )
+    one_step = pgd(network, images, labels, epsilon=0.1, steps=1, step_size=0.1, random_start=False)
     changed = fgsm(network, images, labels, epsilon=0.1)
 
     np.testing.assert_array_equal(changed, one_step)
@@ -100,7 +100,7 @@ def test_more_restarts_never_find_fewer_wrong_answers(network, digits):
         changed = pgd(network, images, labels, epsilon=0.06, steps=3, restarts=restarts)
         right.append(probabilities(network, changed).argmax(axis=1) == labels)
 
-    for fewer, more in zip(right, right[1:], strict=False):
+    for fewer, more in itertools.pairwise(right):
         assert not (more & ~fewer).any()
     assert right[-1].sum() < right[0].sum()
 
@@ -164,7 +164,7 @@ def test_bad_input_is_refused(network, digits, knobs, message):
 
 
 def test_the_accuracy_is_that_of_foolbox(network, digits):
-    foolbox = pytest.importorskip("foolbox", reason="it is compared with Foolbox where there is one")
+    foolbox = pytest.importorskip("foolbox", reason="compared where it is installed")
     images, labels = (part[:500] for part in digits)
     peer = foolbox.attacks.LinfPGD(steps=40, rel_stepsize=2.5 / 40)
 

@@ -66,14 +66,16 @@ def test_accuracy_falls_with_epsilon(capsys):
 
 @pytest.mark.usefixtures("digits")
 def test_without_a_change_there_is_one_accuracy(capsys):
-    assert run(app, "attack --all --epsilon 0 --method fgsm".split()) == 0
+    assert run(app, ["attack", "--all", "--epsilon", "0", "--method", "fgsm"]) == 0
 
     assert capsys.readouterr().out.count("accuracy") == 1
 
 
 @pytest.mark.usefixtures("digits")
 def test_a_class_is_made_out_of_noise(capsys):
-    assert run(app, "attack --method fooling --label 3 --output fooling.png".split()) == 0
+    words = "attack --method fooling --label 3 --output fooling.png"
+
+    assert run(app, words.split()) == 0
 
     sure = re.search(r"made out of noise: 3 \(([\d.]+)%\)", capsys.readouterr().out)
     assert float(sure[1]) >= 99.99

@@ -13,9 +13,7 @@ from suite.cli import run
 def exports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     where = {"run_dir": folder / "run", "export_dir": folder / "saved_models"}
-    train(
-        app, app.recipe(**app.tiny), Run(data="embedded", quiet=True, figures=False, **where)
-    )
+    train(app, app.recipe(**app.tiny), Run(data="embedded", quiet=True, figures=False, **where))
     return folder / "saved_models"
 
 
