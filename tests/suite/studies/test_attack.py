@@ -90,7 +90,7 @@ BAD = [
     ("attack 0.png --epsilon 1.5", "--epsilon should be less than or equal to 1"),
     ("attack 0.png --steps 0", "--steps should be greater than or equal to 1"),
     ("attack 0.png --restarts 0", "--restarts should be greater than or equal to 1"),
-    ("attack 0.png --method magic", 'Invalid value "magic" for --method'),
+    ("attack 0.png --method magic", "--method should be 'fgsm', 'pgd', 'universal' or 'fooling'"),
     ("attack 0.png --label 3", "--label must be left out unless --method is fooling"),
     ("attack --method fooling", "--label must be a class with --method fooling"),
     ("attack --method fooling --label x", "--label must be one of: 0, 1, 2"),
