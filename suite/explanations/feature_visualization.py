@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 JITTER = 1 / 14  # largest shift in a step, as a share of the smaller side
+NEGATIVE_SLOPE = 0.01
 STEPS_TO_BLUR = 4  # every so many steps the input is blurred
 # A binomial filter: each pixel gets half of its value from its neighbours, along each axis.
 BLUR = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25]).astype(np.float32)
@@ -27,11 +28,17 @@ def excitement_of(network: keras.Model, names: Sequence[str]) -> keras.Model:
 
     Returns:
         A model from `image` to a dict of `(batch, filters)`, float32, by the name of the layer: the
-        mean over height and width of what the layer computes.
+        mean over height and width of the squares of what the layer computes where it is positive.
+        Squares make a strong response in some places count more than a weak one everywhere: the
+        plain mean of a first layer is linear, and an even picture would excite it most.
     """
+
+    def excitement(maps: keras.KerasTensor) -> keras.KerasTensor:
+        # Negative values keep a slope, by which a filter that nothing excites yet can be excited.
+        return ops.mean(ops.where(maps > 0, maps**2, NEGATIVE_SLOPE * maps), axis=(1, 2))
+
     features = {name: ops.cast(network.get_layer(name).output, "float32") for name in names}
-    means = {name: ops.mean(maps, axis=(1, 2)) for name, maps in features.items()}
-    return keras.Model(network.input, means)
+    return keras.Model(network.input, {name: excitement(x) for name, x in features.items()})
 
 
 def exciting_inputs(
@@ -66,7 +73,8 @@ def exciting_inputs(
         https://arxiv.org/abs/1506.06579
         Olah, Mordvintsev and Schubert, 2017, Feature Visualization,
         https://distill.pub/2017/feature-visualization
-        Differs from both: pixels are optimised as they are, and shifted around the border.
+        Differs from both: pixels are optimised as they are, and shifted around the border; the
+        objective squares positive responses.
     """
     height, width, channels = shape
     excitement = excitement_of(network, [name])
@@ -85,8 +93,8 @@ def exciting_inputs(
         moved = tf.roll(pictures, shift, (1, 2))
         with tf.GradientTape() as tape:
             tape.watch(moved)
-            means = excitement(moved, training=False)[name]
-            total = tf.reduce_sum(tf.gather(means, wanted, axis=1, batch_dims=1))
+            values = excitement(moved, training=False)[name]
+            total = tf.reduce_sum(tf.gather(values, wanted, axis=1, batch_dims=1))
         gradient = tape.gradient(total, moved)
         size = tf.sqrt(tf.reduce_mean(gradient**2, axis=(1, 2, 3), keepdims=True))
         # A filter that nothing excites has no gradient: its input stays as it is.

@@ -26,6 +26,9 @@ def filter_inputs(
     for row, number, picture, pictures in zip(panels, filters, made, strongest, strict=True):
         for axes, image in zip(row, (picture, *pictures), strict=True):
             draw_picture(axes, image)
+        # A frame, since an input may be as even as the page.
+        row[0].axis("on")
+        row[0].set(xticks=[], yticks=[])
         row[0].text(
             -0.1, 0.5, str(number), transform=row[0].transAxes, fontsize=8, ha="right", va="center"
         )
