@@ -85,6 +85,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     try_next="predict your_digit.png",
     recipes={
         "fast": PLAIN
@@ -96,6 +97,9 @@ app = App(
             "convolutions": (1, 2, 1),
             "dropout": 0.15,
         },
+        "robust": PLAIN
+        | {"epochs": 18, "learning_rate": 2e-3}
+        | {"attack_epsilon": 0.3, "attack_steps": 10, "attack_step_size": 0.06},
     },
     objective="val_accuracy",
     own_data=task.OWN_DATA,

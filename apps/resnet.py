@@ -131,6 +131,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from suite.data.images.files import tiled
@@ -40,13 +41,22 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> Figure:
     height, width = grid.shape[:2]
     scale = min(0.02, LARGEST_SIDE / max(height, width))
     figure = Figure(figsize=(width * scale, height * scale), layout="constrained")
-    axes = figure.subplots()
-    if grid.shape[-1] == 1:
-        axes.imshow(grid[..., 0], cmap="gray_r", vmin=0, vmax=255)
-    else:
-        axes.imshow(np.rint(grid).astype(np.uint8))
-    axes.axis("off")
+    draw_picture(figure.subplots(), grid)
     return figure
+
+
+def draw_picture(axes: Axes, picture: np.ndarray) -> None:
+    """Draws one picture without axes; a grey one is inverted, so that bright strokes become dark.
+
+    Args:
+        axes: Where to draw.
+        picture: `(height, width, channels)`, values in 0..255.
+    """
+    if picture.shape[-1] == 1:
+        axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
+    else:
+        axes.imshow(np.rint(picture).astype(np.uint8))
+    axes.axis("off")
 
 
 def filters(kernel: np.ndarray) -> Figure:

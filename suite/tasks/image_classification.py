@@ -1,7 +1,7 @@
 """The task of image classification: data, loss, endpoints, metrics, figures and commands.
 
 An application builds a network, and passes the functions of this module to its `App`: `load_data`,
-`compile_model`, `endpoints`, `evaluate`, `draw` and the `COMMANDS`.
+`compile_model`, `endpoints`, `evaluate`, `draw`, the `COMMANDS` and the `STUDIES`.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ from suite.figures import images as figures
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.run import Run
 from suite.tasks import pictures
+from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.labels import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
@@ -59,6 +60,11 @@ class Config(pictures.Config):
         mixup: Whether training images are mixtures of two, as are their labels.
         label_smoothing: Part of a label that is spread over all classes.
         optimizer: `nesterov` is SGD with a momentum of 0.9; `sgd` has none.
+        attack_epsilon: Largest change of a pixel, as a share of its range, by attacks in the
+            training; 0 trains on the pictures as they are.
+        attack_steps: Steps of such an attack.
+        attack_step_size: Length of such a step, as a share of the range. Defaults to 2.5 times
+            `attack_epsilon`, divided by the steps.
     """
 
     epochs: Epochs = 6
@@ -75,6 +81,9 @@ class Config(pictures.Config):
     mixup: bool = False
     label_smoothing: Rate = 0.0
     optimizer: OptimizerName = "adamw"
+    attack_epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
+    attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 def load_data(config: Config, run: Run) -> Data:
@@ -167,17 +176,33 @@ def head(
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles with cross-entropy on logits, and an optimizer with a one-cycle learning rate."""
+    """Compiles with cross-entropy on logits, and an optimizer with a one-cycle learning rate.
+
+    If `attack_epsilon` is not 0, the result is an `AdversarialClassifier` around the network.
+
+    Raises:
+        InputError: Mixtures of pictures are to be attacked, which have no class to lead away from.
+    """
+    if config.attack_epsilon and config.mixup:
+        raise InputError("`mixup` must be left out with `attack_epsilon`", config.mixup)
+    trained = model
+    if config.attack_epsilon:
+        trained = AdversarialClassifier(
+            model,
+            epsilon=config.attack_epsilon,
+            steps=config.attack_steps,
+            step_size=config.attack_step_size,
+        )
     learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
     loss: keras.losses.Loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if config.mixup or config.label_smoothing:
         loss = SmoothCrossentropy(config.label_smoothing)
-    model.compile(
+    trained.compile(
         optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay),
         loss=loss,
         metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
     )
-    return model
+    return trained
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
@@ -245,6 +270,7 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
+STUDIES = ("attack", "see")
 OWN_DATA = pictures.OWN_DATA
 # The recipe of CIFAR-10: photographs, shifted but neither turned nor zoomed.
 CIFAR10 = {"dataset": "cifar10", "epochs": 30, "rotation": 0.0, "zoom": 0.0, "shift": 4.0}

@@ -1,0 +1,226 @@
+"""Attacks by the gradient of the loss: a small change of a picture that changes the answer.
+
+A network maps `image` `(batch, height, width, channels)`, values in 0..255, to logits, its only
+output or the one named `logits`. It is used as after training, so that batch normalisation takes
+its running averages. Sizes of changes are shares of the range of a pixel: 0.3 is 76.5 grey values.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from suite.errors import InputError
+
+RANGE = 255.0  # of a pixel
+BATCH_SIZE = 200
+
+
+def fgsm(
+    network: keras.Model, images: np.ndarray, labels: np.ndarray, *, epsilon: float
+) -> np.ndarray:
+    """The fast gradient sign method: one step of the whole length.
+
+    Args:
+        network: The network to fool.
+        images: `(n, height, width, channels)`, values in 0..255.
+        labels: The classes that the network shall not answer, `(n,)`.
+        epsilon: Change of a pixel, as a share of its range.
+
+    Returns:
+        The changed pictures, float32, in 0..255.
+
+    Raises:
+        InputError: `epsilon` is out of range.
+
+    Reference:
+        Goodfellow, Shlens and Szegedy, 2014, Explaining and Harnessing Adversarial Examples,
+        https://arxiv.org/abs/1412.6572
+    """
+    return pgd(
+        network, images, labels, epsilon=epsilon, steps=1, step_size=epsilon, random_start=False
+    )
+
+
+def pgd(
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    epsilon: float,
+    steps: int = 40,
+    step_size: float | None = None,
+    restarts: int = 1,
+    random_start: bool = True,
+    seed: int = 0,
+) -> np.ndarray:
+    """Projected gradient descent: many small steps up the loss, none of which leaves the ball.
+
+    The ball holds the pictures no pixel of which differs by more than `epsilon`. Of several
+    restarts the worst one is kept: the one in which a wrong class leads by the most, or the right
+    class by the least. So more restarts never find fewer wrong answers.
+
+    Args:
+        network: The network to fool.
+        images: `(n, height, width, channels)`, values in 0..255.
+        labels: The classes that the network shall not answer, `(n,)`.
+        epsilon: Largest change of a pixel, as a share of its range.
+        steps: Steps of every restart.
+        step_size: Length of a step, as a share of the range; by default `default_step_size`.
+        restarts: Number of attacks, each from another point of the ball.
+        random_start: Whether the first step begins at a random point of the ball, and not at the
+            picture.
+        seed: Seed of the random points, below 2 ** 31.
+
+    Returns:
+        The changed pictures, float32, in 0..255.
+
+    Raises:
+        InputError: `epsilon`, `steps` or `restarts` is out of range.
+
+    Reference:
+        Madry et al., 2017, Towards Deep Learning Models Resistant to Adversarial Attacks,
+        https://arxiv.org/abs/1706.06083
+        Differs from the paper: the worst restart is the one of the largest margin rather than of
+        the largest loss.
+    """
+    refuse_epsilon(epsilon)
+    if steps < 1:
+        raise InputError("`steps` must be at least 1", steps)
+    if restarts < 1:
+        raise InputError("`restarts` must be at least 1", restarts)
+    length = default_step_size(epsilon, steps) if step_size is None else step_size
+
+    def attack(first: tf.Tensor, batch: tf.Tensor, batch_labels: tf.Tensor) -> tf.Tensor:
+        def restart(
+            number: tf.Tensor, worst: tf.Tensor, largest: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            start = batch
+            if random_start:
+                start = random_point(batch, epsilon, seed=tf.stack([seed + number, first]))
+            changed = climb(network, batch, batch_labels, start, epsilon, length, steps)
+            margin = margins(logits_of(network, changed), batch_labels)
+            worse = tf.reshape(margin > largest, [-1, 1, 1, 1])
+            return number + 1, tf.where(worse, changed, worst), tf.maximum(margin, largest)
+
+        nothing = tf.fill(tf.shape(batch_labels), -np.inf)
+        state = (tf.constant(0), batch, nothing)
+        return tf.while_loop(lambda number, *_: number < restarts, restart, state)[1]
+
+    return in_batches(attack, np.asarray(images, np.float32), np.asarray(labels, np.int32))
+
+
+def climb(
+    network: keras.Model,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    start: tf.Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+) -> tf.Tensor:
+    """Steps along the signs of the gradient of the cross-entropy, projected to the ball.
+
+    Args:
+        network: The network to fool.
+        images: Centres of the balls, `(batch, height, width, channels)`, float32.
+        labels: The right classes, `(batch,)`.
+        start: Where to begin, in the shape of `images`.
+        epsilon: Largest change of a pixel, as a share of its range.
+        step_size: Change of a pixel in one step, as a share of its range.
+        steps: Number of steps.
+
+    Returns:
+        The changed pictures, without a gradient.
+    """
+    low = tf.maximum(images - RANGE * epsilon, 0.0)
+    high = tf.minimum(images + RANGE * epsilon, RANGE)
+
+    def step(number: tf.Tensor, changed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(changed)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, logits_of(network, changed)
+            )
+            # The sign stays the same, and half precision does not round the gradient to zero.
+            loss = RANGE * tf.reduce_sum(losses)
+        direction = tf.sign(tape.gradient(loss, changed))
+        return number + 1, tf.clip_by_value(changed + RANGE * step_size * direction, low, high)
+
+    state = (tf.constant(0), start)
+    return tf.stop_gradient(tf.while_loop(lambda number, _: number < steps, step, state)[1])
+
+
+def random_point(images: tf.Tensor, epsilon: float, seed: tf.Tensor) -> tf.Tensor:
+    """A random point of the ball around every picture, in 0..255.
+
+    Args:
+        images: Values in 0..255, float32.
+        epsilon: Largest change of a pixel, as a share of its range.
+        seed: A pair of integers.
+    """
+    noise = tf.random.stateless_uniform(tf.shape(images), seed, -RANGE * epsilon, RANGE * epsilon)
+    return tf.clip_by_value(images + noise, 0.0, RANGE)
+
+
+def default_step_size(epsilon: float, steps: int) -> float:
+    """A length with which the steps reach any point of the ball from any other, with some left."""
+    return 2.5 * epsilon / steps
+
+
+def logits_of(network: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """The logits of a network as it is used after training, `(batch, classes)`, float32."""
+    outputs = network(images, training=False)
+    if isinstance(outputs, Mapping):
+        outputs = outputs["logits"]
+    return tf.cast(outputs, tf.float32)
+
+
+def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """By how much the largest logit of a wrong class exceeds that of the right class, `(batch,)`.
+
+    Args:
+        logits: `(batch, classes)`.
+        labels: The right classes, `(batch,)`.
+    """
+    right = tf.one_hot(labels, tf.shape(logits)[1], True, False)
+    of_right = tf.gather(logits, labels, axis=1, batch_dims=1)
+    return tf.reduce_max(tf.where(right, -np.inf, logits), axis=1) - of_right
+
+
+def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The probabilities of the classes, `(n, classes)`, for pictures with values in 0..255."""
+    return in_batches(
+        lambda first, batch: tf.nn.softmax(logits_of(network, batch)),
+        np.asarray(images, np.float32),
+    )
+
+
+def in_batches(function: Callable[..., tf.Tensor], *arrays: np.ndarray) -> np.ndarray:
+    """Calls a function of TensorFlow ops with batches of the rows of some arrays.
+
+    Args:
+        function: `function(first, *rows)`, where `first` is the number of the batch's first row.
+        arrays: Arrays of as many rows, at least one.
+
+    Returns:
+        What the calls returned, as one array.
+    """
+    specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays]
+    traced: Any = tf.function(
+        function, input_signature=[tf.TensorSpec((), tf.int32), *specs], autograph=False
+    )
+    starts = range(0, len(arrays[0]), BATCH_SIZE)
+    parts = [
+        traced(start, *(array[start : start + BATCH_SIZE] for array in arrays)).numpy()
+        for start in starts
+    ]
+    return np.concatenate(parts)
+
+
+def refuse_epsilon(epsilon: float) -> None:
+    """Refuses a change that is negative, or larger than the range of a pixel."""
+    if not 0 <= epsilon <= 1:
+        raise InputError("`epsilon` must be from 0 to 1, a share of the range of a pixel", epsilon)

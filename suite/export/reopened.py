@@ -1,0 +1,54 @@
+"""An exported model with the examples of a data source, as the hooks of its app receive them."""
+
+from pathlib import Path
+
+from suite.app import App, Fitted, networks_of
+from suite.data.examples import recorded_preparation
+from suite.data.sources import data_knob_of
+from suite.errors import InputError, one_line_message
+from suite.export.exported import ExportedModel
+from suite.run import Run
+
+
+def reopen(
+    app: App, exported: ExportedModel, data: str | None = None, data_dir: Path | None = None
+) -> Fitted:
+    """Loads an exported model and examples, which are prepared as those that it was trained on.
+
+    Args:
+        app: The app of the export.
+        exported: The export.
+        data: Where examples come from, as in training; None for where the export's did.
+        data_dir: TFDS folder; None for `TFDS_DATA_DIR`, then for TFDS's own.
+
+    Raises:
+        InputError: The export is of another version of the app, or the examples cannot be read or
+            have other classes or features.
+    """
+    metadata = exported.metadata()
+    try:
+        config = app.recorded(metadata["config"])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"an exported model must be one of this version of {app.name}",
+            f"{exported.folder}: {one_line_message(error)}",
+        ) from None
+    run = Run(
+        data=data or data_knob_of(metadata["source"]),
+        data_dir=data_dir,
+        min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
+        preparation=recorded_preparation(metadata),
+    )
+    examples = app.data(config, run)
+    for field in ("class_names", "feature_names"):
+        names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
+        if exported_names is not None and names != exported_names:
+            raise InputError(f"the {field} of `data` must be {exported_names}", names)
+    built = exported.built()
+    return Fitted(
+        model=(app.phases(config)[-1].compile or app.compile)(built, config, 1),
+        networks=networks_of(built),
+        data=examples,
+        config=config,
+        folder=exported.folder,
+    )

@@ -1,0 +1,179 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from suite import InputError
+from suite.attacks.gradients import (
+    BATCH_SIZE,
+    fgsm,
+    logits_of,
+    margins,
+    pgd,
+    probabilities,
+)
+
+
+def accuracy(network, images, labels):
+    return (probabilities(network, images).argmax(axis=1) == labels).mean()
+
+
+def linear(seed=0):
+    """A linear network of two classes, and the difference of their weights by pixel."""
+    image = keras.Input((4, 4, 3), name="image")
+    logits = layers.Dense(2, name="logits")
+    model = keras.Model(image, logits(layers.Flatten()(layers.Rescaling(1 / 255)(image))))
+    weights = np.random.default_rng(seed).normal(size=(48, 2)).astype("float32")
+    logits.set_weights([weights, np.float32([0.3, -0.2])])
+    return model, (weights[:, 1] - weights[:, 0]).reshape(4, 4, 3) / 255
+
+
+def test_a_single_step_without_random_start_is_the_fast_gradient_sign_method(network, digits):
+    images, labels = (part[:100] for part in digits)
+
+    one_step = pgd(network, images, labels, epsilon=0.1, steps=1, step_size=0.1, random_start=False)
+    changed = fgsm(network, images, labels, epsilon=0.1)
+
+    np.testing.assert_array_equal(changed, one_step)
+    with tf.GradientTape() as tape:
+        pixels = tf.constant(images)
+        tape.watch(pixels)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+            labels, network(pixels, training=False)
+        )
+    expected = np.clip(images + 25.5 * np.sign(tape.gradient(loss, pixels)), 0, 255)
+    assert (np.abs(changed - expected) < 1e-3).mean() > 0.999  # gradients of nearly 0 may differ
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.02, 0.3, 1.0])
+def test_no_pixel_changes_by_more_than_epsilon_or_leaves_its_range(network, digits, epsilon):
+    images, labels = (part[:50] for part in digits)
+
+    for changed in (
+        fgsm(network, images, labels, epsilon=epsilon),
+        pgd(network, images, labels, epsilon=epsilon, steps=5, restarts=2),
+        pgd(network, images, labels, epsilon=epsilon, steps=3, step_size=1.0),
+    ):
+        assert changed.dtype == np.float32 and changed.shape == images.shape
+        assert np.abs(changed - images).max() <= 255 * epsilon + 1e-3
+        assert changed.min() >= 0 and changed.max() <= 255
+        assert epsilon == 0 or (changed != images).any()
+
+
+def test_stronger_attacks_leave_less_right(network, digits):
+    images, labels = (part[:500] for part in digits)
+    knobs = {"epsilon": 0.1}
+
+    clean = accuracy(network, images, labels)
+    by_one_step = accuracy(network, fgsm(network, images, labels, **knobs), labels)
+    by_many = accuracy(network, pgd(network, images, labels, steps=20, **knobs), labels)
+
+    assert clean > 0.95
+    assert by_many <= by_one_step <= clean
+    assert by_many < clean - 0.2
+
+
+def test_on_a_linear_network_one_step_is_the_exact_worst_case():
+    model, difference = linear()
+    images = np.random.default_rng(1).uniform(0, 255, (20, 4, 4, 3)).astype("float32")
+    labels = np.arange(20) % 2
+
+    changed = fgsm(model, images, labels, epsilon=0.2)
+
+    before, after = (
+        margins(logits_of(model, x), tf.constant(labels, tf.int32)).numpy()
+        for x in (images, changed)
+    )
+    signed = np.where(labels == 0, 1, -1)[:, None, None, None] * difference
+    low, high = np.maximum(images - 51, 0), np.minimum(images + 51, 255)
+    largest = np.maximum(signed * (low - images), signed * (high - images)).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(after - before, largest, rtol=1e-4, atol=1e-4)
+
+
+def test_more_restarts_never_find_fewer_wrong_answers(network, digits):
+    images, labels = (part[:300] for part in digits)
+    right = []
+    for restarts in (1, 2, 5):
+        changed = pgd(network, images, labels, epsilon=0.06, steps=3, restarts=restarts)
+        right.append(probabilities(network, changed).argmax(axis=1) == labels)
+
+    for fewer, more in itertools.pairwise(right):
+        assert not (more & ~fewer).any()
+    assert right[-1].sum() < right[0].sum()
+
+
+def test_an_attack_depends_on_its_seed_alone(network, digits):
+    images, labels = (part[: BATCH_SIZE + 10] for part in digits)
+
+    one, same, other = (
+        pgd(network, images, labels, epsilon=0.1, steps=1, step_size=0.01, seed=seed)
+        for seed in (1, 1, 2)
+    )
+
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    # Every batch has random starts of its own.
+    first, second = (one - images)[:10], (one - images)[BATCH_SIZE:]
+    assert (first != second).any()
+
+
+def test_the_network_is_used_as_after_training(network, digits):
+    """In a batch of equal pictures, statistics of the batch would give other answers."""
+    images = np.repeat(digits[0][:1], 8, axis=0)
+    before = network.get_weights()
+
+    outputs = logits_of(network, tf.constant(images))
+    fgsm(network, images, np.zeros(8), epsilon=0.1)
+
+    np.testing.assert_allclose(outputs, network.predict(images, verbose=0), rtol=1e-4, atol=1e-4)
+    for one, two in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_of_several_outputs_the_logits_count(network, digits):
+    outputs = {"features": network.layers[-2].output, "logits": network.output}
+    several = keras.Model(network.input, outputs)
+    images, labels = (part[:20] for part in digits)
+
+    np.testing.assert_array_equal(
+        fgsm(several, images, labels, epsilon=0.1), fgsm(network, images, labels, epsilon=0.1)
+    )
+
+
+def test_margins_by_hand():
+    logits = tf.constant([[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]])
+
+    assert margins(logits, tf.constant([1, 2])).numpy().tolist() == [-2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"epsilon": -0.1}, "`epsilon` must be from 0 to 1"),
+        ({"epsilon": 1.1}, "`epsilon` must be from 0 to 1"),
+        ({"epsilon": 0.1, "steps": 0}, "`steps` must be at least 1"),
+        ({"epsilon": 0.1, "restarts": 0}, "`restarts` must be at least 1"),
+    ],
+)
+def test_bad_input_is_refused(network, digits, knobs, message):
+    with pytest.raises(InputError, match=message):
+        pgd(network, *digits, **knobs)
+
+
+def test_the_accuracy_is_that_of_foolbox(network, digits):
+    foolbox = pytest.importorskip("foolbox", reason="compared where it is installed")
+    images, labels = (part[:500] for part in digits)
+    peer = foolbox.attacks.LinfPGD(steps=40, rel_stepsize=2.5 / 40)
+
+    _, _, fooled = peer(
+        foolbox.TensorFlowModel(network, bounds=(0, 255)),
+        tf.constant(images),
+        tf.constant(labels),
+        epsilons=25.5,
+    )
+
+    ours = accuracy(network, pgd(network, images, labels, epsilon=0.1, steps=40), labels)
+    assert ours == pytest.approx(1 - np.mean(fooled), abs=0.01)

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from apps.mnist_cnn import app
+from suite import Run, train
+from suite.cli import run
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    where = {"run_dir": folder / "run", "export_dir": folder / "saved_models"}
+    train(app, app.recipe(**app.tiny), Run(data="embedded", quiet=True, figures=False, **where))
+    return folder / "saved_models"
+
+
+def see(exports, words=""):
+    return run(app, ["see", "--export-dir", str(exports), *words.split()])
+
+
+def test_each_convolution_has_a_figure(exports, capsys):
+    assert see(exports, "--filters 6") == 0, capsys.readouterr().err
+
+    printed = capsys.readouterr().out.split()
+    assert printed == sorted(str(path) for path in Path("see").iterdir())
+    assert len(printed) == 2
+    with PIL.Image.open(printed[0]) as small, PIL.Image.open(printed[1]) as large:
+        assert small.size[1] < large.size[1]  # 4 filters against 6
+        assert np.asarray(small.convert("L")).std() > 20
+
+
+def test_one_layer_alone(exports, capsys):
+    see(exports, "--filters 1")
+    names = [Path(path).stem for path in capsys.readouterr().out.split()]
+
+    assert see(exports, f"--layer {names[1]} --filters 1 --output one") == 0
+
+    assert [path.stem for path in Path("one").iterdir()] == [names[1]]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--layer nothing", "--layer must be one of: conv2d"),
+        ("--filters 0", "--filters should be greater than or equal to 1"),
+        ("--output a_file", "--output must be a folder. Received: a_file"),
+    ],
+)
+def test_bad_input_gets_one_sentence(words, expected, exports, capsys):
+    Path("a_file").touch()
+
+    assert see(exports, words) == 2
+
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1 and captured.out == ""
