@@ -83,6 +83,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     objective="val_accuracy",
     own_data=task.OWN_DATA,
     tiny=task.TINY,

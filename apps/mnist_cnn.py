@@ -85,6 +85,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     try_next="predict your_digit.png",
     recipes={
         "fast": PLAIN

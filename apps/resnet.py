@@ -123,6 +123,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     recipes={
         "cifar10": {"dataset": "cifar10", "epochs": 30, "rotation": 0.0, "zoom": 0.0, "shift": 4.0},
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},

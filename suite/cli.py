@@ -18,7 +18,6 @@ from cyclopts import Group, Parameter, Token
 
 from suite.app import App, Fitted, Recipe, networks_of
 from suite.console import error_line, prepare_output
-from suite.data.examples import recorded_preparation
 from suite.data.sources import data_knob_of
 from suite.errors import (
     Diverged,
@@ -27,17 +26,17 @@ from suite.errors import (
     Unwritable,
     WorkerLost,
     as_input_error,
-    one_line_message,
 )
 from suite.export.exported import Exports
 from suite.knobs import Seed
 from suite.run import Run
 from suite.startup import set_keras_defaults
 from suite.studies.cross_validation import cross_validate
+from suite.studies.explain import explain
 from suite.training.stages import Trained, train
 
 # The studies that applications name in `studies`, as commands.
-STUDIES: dict[str, Callable[..., Any]] = {}
+STUDIES: dict[str, Callable[..., Any]] = {"explain": explain}
 DEBUG = "SUITE_DEBUG"  # if this variable is set, errors end in a traceback rather than a sentence
 
 
@@ -226,24 +225,7 @@ def evaluate(
     show_messages(quiet=False)
     exported = exports.open(app.name)
     metadata = exported.metadata()
-    try:
-        config = app.recorded(metadata["config"])
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"an exported model must be one of this version of {app.name}",
-            f"{exported.folder}: {one_line_message(error)}",
-        ) from None
-    run = Run(
-        data=data or data_knob_of(metadata["source"]),
-        data_dir=data_dir,
-        min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
-        preparation=recorded_preparation(metadata),
-    )
-    examples = app.data(config, run)
-    for field in ("class_names", "feature_names"):
-        names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
-        if exported_names is not None and names != exported_names:
-            raise InputError(f"the {field} of `data` must be {exported_names}", names)
+    config, examples = exported.examples(app, data, data_dir)
     built = exported.built()
     model = (app.phases(config)[-1].compile or app.compile)(built, config, 1)
     fitted = Fitted(

@@ -11,11 +11,16 @@ import tensorflow as tf
 from cyclopts import Parameter
 from pydantic import PositiveInt
 
-from suite.errors import InputError
+from suite.app import App
+from suite.data.examples import recorded_preparation
+from suite.data.pipelines import Data
+from suite.data.sources import data_knob_of
+from suite.errors import InputError, one_line_message
 from suite.export.endpoints import call
 from suite.export.versions import CHECKSUMS, METADATA, network_file, versions
 from suite.files import refuse_damage
 from suite.knobs import settings
+from suite.run import Run
 
 REQUIRED = {"app": str, "config": dict, "source": str, "metrics": dict}  # in every metadata.json
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
@@ -123,6 +128,42 @@ class ExportedModel:
         if files:
             return {path.stem: _loaded(path) for path in files}
         return _loaded(self.folder / network_file(None))
+
+    def examples(self, app: App, data: str | None, data_dir: Path | None) -> tuple[Any, Data]:
+        """Loads examples, prepared as those were that the version was trained on.
+
+        Args:
+            app: The app of the version.
+            data: Where examples come from, as in training; None for where they came from then.
+            data_dir: TFDS folder; None for the usual one.
+
+        Returns:
+            The settings of the training, and the examples.
+
+        Raises:
+            InputError: The version is of another version of the app, or the examples cannot be
+                loaded, or have other classes or features.
+        """
+        metadata = self.metadata()
+        try:
+            config = app.recorded(metadata["config"])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"an exported model must be one of this version of {app.name}",
+                f"{self.folder}: {one_line_message(error)}",
+            ) from None
+        run = Run(
+            data=data or data_knob_of(metadata["source"]),
+            data_dir=data_dir,
+            min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
+            preparation=recorded_preparation(metadata),
+        )
+        examples = app.data(config, run)
+        for field in ("class_names", "feature_names"):
+            names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
+            if exported_names is not None and names != exported_names:
+                raise InputError(f"the {field} of `data` must be {exported_names}", names)
+        return config, examples
 
 
 def _loaded(path: Path) -> keras.Model:
