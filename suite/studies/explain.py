@@ -104,7 +104,7 @@ def _heat_maps(
 ) -> np.ndarray:
     """Heat maps `(batch, height, width)` by features, gradients or logits of a model."""
     background = _background(images)
-    functions = {
+    functions: dict[str, Callable[..., tf.Tensor]] = {
         "grad_cam": heat_maps.grad_cam,
         "cam": heat_maps.cam,
         "saliency": heat_maps.saliency,

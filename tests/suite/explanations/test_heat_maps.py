@@ -155,8 +155,11 @@ def test_of_several_outputs_the_logits_are_explained():
 
     for name in ALL:
         function = getattr(heat_maps, name)
-        np.testing.assert_array_equal(
-            function(several, noise(), np.ones(4, int)), function(model, noise(), np.ones(4, int))
+        np.testing.assert_allclose(
+            function(several, noise(), np.ones(4, int)),
+            function(model, noise(), np.ones(4, int)),
+            rtol=1e-4,
+            atol=1e-5,
         )
 
 
@@ -205,9 +208,8 @@ def test_maps_change_with_the_weights(name):
     function = getattr(heat_maps, name)
     before = np.asarray(function(model, images, classes))
 
-    keras.utils.set_random_seed(5)
     random = np.random.default_rng(5)
-    model.set_weights([np.abs(w) * random.normal(1, 1, w.shape) for w in model.get_weights()])
+    model.set_weights([random.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()])
     after = np.asarray(function(model, images, classes))
 
     for one, other in zip(before, after, strict=True):
