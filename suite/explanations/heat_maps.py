@@ -24,7 +24,8 @@ def grad_cam(model: keras.Model, images: tf.Tensor, classes: tf.Tensor) -> tf.Te
     """Features, weighted by the mean gradient of the logit with respect to them, and rectified.
 
     The features are the input of the global pooling, if the network ends in one. Otherwise they are
-    the last ones of at least 4 x 4 pixels behind a convolution, or the largest ones.
+    the last ones of at least 4 x 4 pixels behind a convolution and its activation, or the largest
+    ones.
 
     Args:
         model: A network with a convolution.
@@ -228,16 +229,27 @@ def _features(network: keras.Model) -> keras.KerasTensor:
     """The features `(batch, height, width, filters)` that Grad-CAM weights."""
     if end := _pooled_features_and_dense(network):
         return end[0]
-    maps: list[keras.KerasTensor] = []
+    everything: list[keras.KerasTensor] = []
+    activated: list[keras.KerasTensor] = []
+    convolved = False
     for node in _nodes(network):
-        if maps or _convolves(node.operation):
-            maps += [tensor for tensor in node.output_tensors if len(tensor.shape) == 4]
-    if not maps:
+        convolved = convolved or _convolves(node.operation)
+        if convolved:
+            maps = [tensor for tensor in node.output_tensors if len(tensor.shape) == 4]
+            everything += maps
+            activated += [] if _is_linear_convolution(node.operation) else maps
+    if not convolved:
         raise InputError(
             "`method` must not be grad_cam for a network without convolutions", network.name
         )
+    maps = activated or everything
     large = [tensor for tensor in maps if _smallest_side(tensor) >= SMALLEST_SIDE]
     return large[-1] if large else max(maps, key=_smallest_side)
+
+
+def _is_linear_convolution(operation: Any) -> bool:
+    """Whether a layer is a convolution without activation, of whose outputs 0 means nothing yet."""
+    return isinstance(operation, CONVOLUTIONS) and operation.activation is keras.activations.linear
 
 
 def _smallest_side(tensor: keras.KerasTensor) -> int:

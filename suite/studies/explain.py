@@ -23,9 +23,7 @@ from suite.figures import explanations as figures
 from suite.figures.curves import write
 from suite.tasks import pictures
 
-Method = Literal[
-    "grad_cam", "cam", "occlusion", "saliency", "integrated_gradients", "lime", "shap"
-]
+Method = Literal["grad_cam", "cam", "occlusion", "saliency", "integrated_gradients", "lime", "shap"]
 BACKGROUND_ROWS = 100
 
 
@@ -163,9 +161,7 @@ def _explain_row(
     probability = functools.partial(_output, serve, "probabilities", index)
     # A text has a feature for every category, but is one player.
     columns = preparation.columns
-    players = np.repeat(
-        np.arange(len(columns)), [len(column.feature_names) for column in columns]
-    )
+    players = np.repeat(np.arange(len(columns)), [len(column.feature_names) for column in columns])
     value = coalition_value(probability, row[0], background, players)
     points = 100 * shapley_values(value, len(columns))
     title = f"{names[index]} ({answers['probabilities'][0, index]:.1%})"

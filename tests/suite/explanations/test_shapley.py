@@ -93,9 +93,7 @@ def test_values_add_up_with_convolution_and_max_pooling(picture_value):
 def test_kernel_shap_agrees_with_convolution_and_max_pooling(picture_value):
     *_, value = picture_value
 
-    np.testing.assert_allclose(
-        shapley.kernel_shap(value, 9), shapley.exact(value, 9), atol=1e-6
-    )
+    np.testing.assert_allclose(shapley.kernel_shap(value, 9), shapley.exact(value, 9), atol=1e-6)
 
 
 def test_the_values_of_a_row_against_a_background_are_those_of_the_definition():
