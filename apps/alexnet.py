@@ -106,6 +106,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
         "paper": PAPER

@@ -102,6 +102,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
         "highway32": task.CIFAR10 | {"convolutions": (10, 10, 11)},

@@ -150,6 +150,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
         "googlenet": {"share": 1.0, "stem": "large", "normalization": "none", "dropout": 0.4}

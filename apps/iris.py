@@ -238,6 +238,7 @@ app = App(
     findings=findings,
     figures=draw,
     commands={"predict": predict},
+    studies=("explain",),
     try_next="predict 5.1 3.5 1.4 0.2",
     objective="val_accuracy",
     own_data="a CSV with a header and a row for each example; `--label` names the class.",

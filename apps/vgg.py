@@ -101,6 +101,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS,
+    studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
         "vgg11": LARGE | {"convolutions": (1, 1, 2, 2, 2)},

@@ -34,14 +34,12 @@ from suite.run import Run
 from suite.startup import set_keras_defaults
 from suite.studies.attack import attack
 from suite.studies.cross_validation import cross_validate
+from suite.studies.explain import explain
 from suite.studies.see import see
 from suite.training.stages import Trained, train
 
 # The studies that applications name in `studies`, as commands.
-STUDIES: dict[str, Callable[..., Any]] = {
-    "attack": attack,
-    "see": see,
-}
+STUDIES: dict[str, Callable[..., Any]] = {"explain": explain, "attack": attack, "see": see}
 DEBUG = "SUITE_DEBUG"  # if this variable is set, errors end in a traceback rather than a sentence
 
 

@@ -26,7 +26,7 @@ from suite.serve.status import Code, RequestError
 log = logging.getLogger(__name__)
 
 DEFAULT_SIGNATURE = "serving_default"
-PICTURE = "picture"  # the input that takes encoded pictures
+PICTURE = "picture"  # the input that takes encoded pictures; a signature of this name is preferred
 # Errors that a model raises for bad inputs, such as a picture of gigabytes.
 REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, ValueError)
 MAX_OLDER = 2  # older versions of a model that stay loaded: those that were requested last
@@ -122,10 +122,9 @@ class Version(NamedTuple):
         return self.signatures[name]
 
     def picture_signature(self) -> Signature | None:
-        """A signature that takes encoded pictures, the default one if possible, or None."""
-        default = self.signatures.get(DEFAULT_SIGNATURE)
-        signatures = [default] if default else []
-        signatures += self.signatures.values()
+        """A signature that takes encoded pictures: the default one, `picture`, any, or None."""
+        names = [DEFAULT_SIGNATURE, PICTURE, *self.signatures]
+        signatures = [self.signatures[name] for name in names if name in self.signatures]
         return next((signature for signature in signatures if signature.takes_pictures()), None)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
@@ -25,6 +26,7 @@ from suite.data.images.augmentation import (
     random_horizontal_flip,
 )
 from suite.errors import InputError
+from suite.explanations import heat_maps
 from suite.export.endpoints import Endpoint, classifier, named_classes
 from suite.export.exported import Exports
 from suite.figures import classes
@@ -209,13 +211,41 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     """`serve`: `image` to `logits`, `probabilities`, `label` and `name`.
 
     `picture`, if the source has a preparation: encoded pictures to the same outputs.
+
+    `explain`, if the network has a convolution as well: encoded pictures to `heat_map`, `label`,
+    `name` and `probabilities`.
     """
     [model] = fitted.networks.values()
     serve = named_classes(classifier(model), fitted.data.description.class_names)
     source = fitted.data.source
     if source is None or source.preparation is None:
         return {"serve": serve}
-    return {"serve": serve, "picture": pictures.endpoint(serve, source.preparation)}
+    picture = pictures.endpoint(serve, source.preparation)
+    offered: dict[str, keras.Model | Endpoint] = {"serve": serve, "picture": picture}
+    if heat_maps.has_convolution(model):
+        offered["explain"] = pictures.endpoint(explanation(model, serve), source.preparation)
+    return offered
+
+
+def explanation(model: keras.Model, serve: Endpoint) -> Endpoint:
+    """An endpoint that shows where a picture speaks for its most likely class, by Grad-CAM.
+
+    Args:
+        model: A classifier with a convolution.
+        serve: The endpoint of the classifier, from images to `label`, `name` and `probabilities`.
+
+    Returns:
+        An endpoint with the same inputs, and the outputs `heat_map` `(batch, height, width)`,
+        float32, from 0 to 1 at the largest value of a picture, `label`, `name` and `probabilities`.
+    """
+
+    def explain(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = serve.function(image)
+        maps = heat_maps.grad_cam(model, image, answers["label"])
+        kept = {name: answers[name] for name in ("label", "name", "probabilities")}
+        return {"heat_map": heat_maps.normalized(maps), **kept}
+
+    return serve._replace(function=explain)
 
 
 def evaluate(fitted: Fitted) -> Metrics:
@@ -270,7 +300,7 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
-STUDIES = ("attack", "see")
+STUDIES = ("explain", "attack", "see")
 OWN_DATA = pictures.OWN_DATA
 # The recipe of CIFAR-10: photographs, shifted but neither turned nor zoomed.
 CIFAR10 = {"dataset": "cifar10", "epochs": 30, "rotation": 0.0, "zoom": 0.0, "shift": 4.0}

@@ -6,7 +6,8 @@ const STEP = 6; // pixels of an arrow key
 
 // A signature of encoded pictures; in an older export, the default one if it takes 28 x 28 grey values.
 export function findSignature({ signatures }) {
-  return signatures.find(takesFiles) ?? signatures.find(takesPixels);
+  const ofFiles = signatures.filter(takesFiles);
+  return ofFiles.find(({ name }) => name === "picture") ?? ofFiles[0] ?? signatures.find(takesPixels);
 }
 
 const takesFiles = ({ inputs }) => inputs.length === 1 && inputs[0].name === "picture" && inputs[0].type === "string";

@@ -106,7 +106,7 @@ def test_endpoints_answer_with_names_and_take_files(fitted, tmp_path):
 
     outputs = call(signatures["serve"], images)
 
-    assert list(endpoints) == ["serve", "picture"] and difference < 1e-4
+    assert list(endpoints) == ["serve", "picture", "explain"] and difference < 1e-4
     assert set(outputs) == {"logits", "probabilities", "label", "name"}
     np.testing.assert_allclose(outputs["logits"], fitted.model(images), atol=1e-4)
     np.testing.assert_array_equal(outputs["label"], outputs["logits"].argmax(axis=1))
@@ -119,6 +119,21 @@ def test_endpoints_answer_with_names_and_take_files(fitted, tmp_path):
     assert of_files.keys() == outputs.keys()
     np.testing.assert_allclose(of_files["logits"], expected["logits"], atol=1e-4)
     np.testing.assert_array_equal(of_files["name"], expected["name"])
+
+    explained = call(signatures["explain"], np.array(files, object))
+    assert set(explained) == {"heat_map", "label", "name", "probabilities"}
+    assert explained["heat_map"].shape == (5, 28, 28)
+    assert explained["heat_map"].min() >= 0 and explained["heat_map"].max() == pytest.approx(1)
+    np.testing.assert_array_equal(explained["name"], of_files["name"])
+
+
+def test_a_network_without_a_convolution_is_not_explained(fitted):
+    image = keras.Input((28, 28, 1), name="image")
+    dense = keras.Model(image, layers.Dense(10, name="logits")(layers.Flatten()(image)))
+
+    endpoints = task.endpoints(dataclasses.replace(fitted, networks={"dense": dense}))
+
+    assert list(endpoints) == ["serve", "picture"]
 
 
 def test_the_raw_input_is_described(fitted):
