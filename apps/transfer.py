@@ -124,9 +124,7 @@ def few_of_each(
         )
     order = np.random.default_rng(seed).permutation(len(labels))
     return np.sort(
-        np.concatenate(
-            [order[labels[order] == label][:count] for label in range(len(class_names))]
-        )
+        np.concatenate([order[labels[order] == label][:count] for label in range(len(class_names))])
     )
 
 

@@ -329,7 +329,7 @@ def test_a_download_that_is_not_possible_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
 
-    with pytest.raises(InputError, match="`weights` imagenet must be in Keras's folder .* no net"):
+    with pytest.raises(InputError, match=r"^`weights` imagenet must .* no network"):
         build_model((32, 32, 3), backbone="mobilenet")
 
 
