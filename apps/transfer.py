@@ -42,8 +42,8 @@ HEAD_DROPOUT, LOGITS = "head_dropout", "logits"  # the names of the layers of th
 SECONDS_TO_ANSWER = 20  # of the server of ImageNet's weights
 # For the command `labels`, which chooses among them by the validation split.
 RATES = (
-    {"learning_rate": 2e-3, "fine_tuning_rate": 2e-4},
-    {"learning_rate": 1e-2, "fine_tuning_rate": 2e-3},
+    {"learning_rate": 1e-2, "fine_tuning_rate": 2e-4},
+    {"learning_rate": 5e-2, "fine_tuning_rate": 2e-3},
 )
 
 
@@ -76,7 +76,8 @@ class Config(task.Config):
         labels_per_class: Training examples of each class, drawn by the seed. Defaults to all.
     """
 
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 6
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    learning_rate: LearningRate = 0.02
     fine_tuning_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 4
     fine_tuning_rate: LearningRate = 5e-4
     unfrozen: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -404,7 +405,7 @@ def compare_labels(
     image_size: PositiveInt | None = None,
     channels: PositiveInt | None = None,
     labels: tuple[PositiveInt, ...] = (1, 5, 10, 100),
-    epochs: Annotated[int, Field(ge=2)] = 10,
+    epochs: Annotated[int, Field(ge=2)] = 20,
     seeds: PositiveInt = 5,
     output: Path = Path("labels.png"),
 ) -> None:

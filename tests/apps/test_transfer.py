@@ -85,6 +85,7 @@ def test_an_export_takes_pictures_of_another_size_and_begins_at_random_if_asked_
     assert all(differ(kernels(fresh), kernels(network)))
 
 
+@pytest.mark.full
 def test_a_transferred_network_is_a_backbone_in_turn(export, tmp_path):
     recipe = app.recipe(**FEW, epochs=1, fine_tuning_epochs=0, backbone=str(export))
     here = dataclasses.replace(EMBEDDED, export_dir=tmp_path / "exports")
@@ -205,17 +206,18 @@ def test_cached_features_are_those_of_the_model(export):
     assert "test" not in cached.splits
 
 
-@pytest.mark.parametrize("when", [{"epoch": 0, "batch": 2}, {"epoch": 2, "batch": 2}], ids=str)
-def test_it_is_resumed_in_both_phases(when):
-    recipe = app.recipe(**FEW, epochs=2, fine_tuning_epochs=2)
+def test_it_is_resumed_in_the_fine_tuning():
+    """The contract has it resumed while the head is trained."""
+    recipe = app.recipe(**FEW, epochs=1, fine_tuning_epochs=2)
 
-    assert_same(*train_twice(app, recipe, EMBEDDED, when))
+    assert_same(*train_twice(app, recipe, EMBEDDED, {"epoch": 1, "batch": 2}))
 
 
 def test_the_head_on_frozen_features_is_as_good_as_logistic_regression():
     from sklearn.linear_model import LogisticRegression
 
-    recipe = app.recipe(dataset="mnist", epochs=6, fine_tuning_epochs=0, dropout=0.0)
+    knobs = {"epochs": 20, "fine_tuning_epochs": 0, "learning_rate": 0.05, "dropout": 0.0}
+    recipe = app.recipe(dataset="mnist", labels_per_class=40, **knobs)
     trained = train(app, recipe, EMBEDDED, until="judge")
     backbone = backbone_of(trained.networks)
     features = {
@@ -226,7 +228,7 @@ def test_the_head_on_frozen_features_is_as_good_as_logistic_regression():
     regression = LogisticRegression(max_iter=2000).fit(features["train"], targets["train"])
 
     expected = regression.score(features["test"], targets["test"])
-    assert expected > 0.6
+    assert expected > 0.8
     assert trained.metrics["test_accuracy"] > expected - 0.03
 
 
