@@ -452,7 +452,7 @@ def compare_labels(
 def accuracy_of_best_rate(app: App, knobs: Mapping[str, Any], run: Run) -> float:
     """Trains at all `RATES`; the test accuracy of the one that is best on the validation split."""
 
-    def trained(rates: Mapping[str, float]) -> Any:
+    def trained(rates: Mapping[str, Any]) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             here = dataclasses.replace(run, run_dir=Path(folder) / "run")
             return train(app, app.recipe(**knobs, **rates), here, until="fit")
