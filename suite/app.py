@@ -81,6 +81,9 @@ class Phase:
         compile: `compile(built, config, steps) -> keras.Model`; by default the app's.
         data: `data(data) -> Data`, what this phase trains on; by default what the app loads.
         begin: `begin(fitted)` runs once before the first step, for example to set weights.
+        features: `features(networks)` is a part of the networks that the phase does not train. Its
+            outputs on the training and validation examples are computed once, without augmentation,
+            and take the place of the inputs.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Phase:
     compile: Callable[[Built, Any, int], "keras.Model"] | None = None
     data: Callable[["Data"], "Data"] | None = None
     begin: Callable[[Fitted], None] | None = None
+    features: Callable[[Mapping[str, "keras.Model"]], "keras.Model"] | None = None
 
 
 def one_phase(config: Any) -> Sequence[Phase]:

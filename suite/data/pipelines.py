@@ -6,6 +6,7 @@ replaying the steps before it, and shuffling needs no buffer.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from suite.data.examples import (
     BY_FILES,
     SPLITS,
     Description,
+    Examples,
     Source,
     Split,
     fingerprint,
@@ -90,6 +92,8 @@ class Data:
         evaluation_batch_size: Largest number of examples in a batch of `validation` and `test`.
         even_shards: Whether all replicas must have equally large parts of a batch.
         batch_knob: Name of the knob for `batch_size`, for errors.
+        shuffled: `shuffled(split)` is the `train` of other examples with as many rows, in the same
+            order, without augmentation; None if the examples are generated.
     """
 
     train: Callable[..., tf.data.Dataset]
@@ -103,6 +107,7 @@ class Data:
     evaluation_batch_size: int = 1000
     even_shards: bool = False
     batch_knob: str = "batch_size"
+    shuffled: Callable[[Split], Callable[..., tf.data.Dataset]] | None = None
 
     @property
     def validation(self) -> tf.data.Dataset | None:
@@ -119,6 +124,32 @@ class Data:
         if split not in self.splits:
             return None
         return batches(self.splits[split], self.evaluation_batch_size)
+
+    def with_features(self, network: keras.Model) -> "Data":
+        """The same rows with the outputs of a network in place of their inputs, computed once.
+
+        Only `train` and `validation` are there, in memory, and without augmentation.
+
+        Args:
+            network: A model of the inputs.
+        """
+        if self.shuffled is None:
+            raise TypeError("features need examples: data that `supervised` has made")
+        compute = tf.function(lambda inputs: network(inputs, training=False), reduce_retracing=True)
+
+        def features(split: Split) -> Split:
+            parts = [
+                keras.tree.map_structure(lambda part: part.numpy(), (compute(inputs), *targets))
+                for inputs, *targets in untuned(batches(split, self.batch_size))
+            ]
+            return Examples(*keras.tree.map_structure(lambda *rows: np.concatenate(rows), *parts))
+
+        splits = {
+            name: features(split)
+            for name, split in self.splits.items()
+            if name in ("train", "validation")
+        }
+        return dataclasses.replace(self, splits=splits, train=self.shuffled(splits["train"]))
 
     def check_replicas(self, count: int) -> None:
         """Refuses a batch size that so many replicas cannot share.
@@ -186,6 +217,9 @@ def supervised(
         source=source,
         model_arguments=model_arguments(train) if model_arguments else {},
         description=describe(source, splits),
+        shuffled=functools.partial(
+            shuffled_batches, batch_size=batch_size, seed=seed, buckets=buckets
+        ),
     )
 
 

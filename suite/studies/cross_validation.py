@@ -200,6 +200,8 @@ class _Trainer:
             if phase.begin:
                 phase.begin(fitted)
             if phase.epochs:
+                if phase.features:
+                    trained_on = trained_on.with_features(phase.features(networks))
                 model.fit(
                     trained_on.train(0),
                     steps_per_epoch=steps,

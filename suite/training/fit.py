@@ -153,6 +153,10 @@ class _Fitting:
             state.restore()
             state.end_phase()
             return
+        if phase.features:
+            # Of the saved weights, if there are any; `fit` restores them again, with all the rest.
+            state.restore(again=True)
+            data = data.with_features(phase.features(fitted.networks))
         self._fit(phase, data, number)
         # If no steps were left to train, no epoch has restored the state.
         state.set_model(model)

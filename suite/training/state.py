@@ -196,17 +196,22 @@ class TrainingState(keras.callbacks.Callback):
             elif isinstance(callback, tuple(CALLBACK_ATTRIBUTES)):
                 self.resumables[name] = KerasCallbackState(callback)
 
-    def restore(self) -> None:
+    def restore(self, again: bool = False) -> None:
         """Restores the state that `find` has found; does nothing when it is called again.
 
         The running metrics are restored only if they exist, for example after an `evaluate`.
+
+        Args:
+            again: Whether the next call is to restore the state again.
 
         Raises:
             InputError: The state is damaged or of another model.
         """
         if self._path is None:
             return
-        path, self._path = self._path, None
+        path = self._path
+        if not again:
+            self._path = None
         checkpoint = self._checkpoint(self.resumed)
         try:
             reader = tf.train.load_checkpoint(path)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -281,3 +282,30 @@ def test_batches_that_replicas_cannot_share_are_refused():
     data.check_replicas(3)
     with pytest.raises(InputError, match="`batch_size` must be at least the number of replicas, 4"):
         data.check_replicas(4)
+
+
+def test_features_take_the_place_of_inputs_in_the_same_order():
+    point = keras.Input((1,))
+    doubled = keras.Model(point, keras.layers.Rescaling(2.0)(point))
+    source = Source(name="x", train=numbered(30), test=numbered(5))
+    augment = Augmentation(lambda batch, draws: (batch[0] + draws[0][:, None], *batch[1:]), 1)
+    plain, distorted = (
+        supervised(source, batch_size=4, validation_split=0.3, seed=3, augment=augment)
+        for augment in (None, augment)
+    )
+
+    data = distorted.with_features(doubled)
+
+    assert (data.steps_per_epoch, sorted(data.splits)) == (
+        plain.steps_per_epoch,
+        ["train", "validation"],
+    )
+    for one, other in (
+        (data.train(5, Shard(1, 2)), plain.train(5, Shard(1, 2))),
+        (data.validation, plain.validation),
+    ):
+        for (features, labels, *_), (inputs, targets, *_) in zip(
+            one.take(9), other.take(9), strict=True
+        ):
+            np.testing.assert_array_equal(features, 2 * inputs)
+            np.testing.assert_array_equal(labels, targets)

@@ -116,16 +116,23 @@ def test_folds_are_trained_anew_each():
 
 def test_phases_take_part():
     calls = []
+
+    def scaled(networks):
+        calls.append("features")
+        point = keras.Input((2,))
+        return keras.Model(point, keras.layers.Rescaling(2.0)(point))
+
     phases = [
         Phase(name="closed form", begin=lambda fitted: calls.append("begin")),
         Phase(name="fit", epochs=1),
         Phase(name="again", epochs=1, data=lambda data: data),
+        Phase(name="on features", epochs=1, features=scaled),
     ]
     in_phases = variant(app, phases=lambda config: phases)
 
     result = cross_validate(in_phases, app.recipe(), Run(arrays=TWO), folds=2)
 
-    assert calls == ["begin", "begin"]
+    assert calls == ["begin", "features"] * 2
     assert np.isfinite(result["cv_loss_mean"])
 
 

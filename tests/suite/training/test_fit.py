@@ -201,6 +201,38 @@ def test_a_training_killed_in_its_second_phase_is_resumed():
     assert_same(whole, training(SignalAt(), resume=True))
 
 
+def phases_with_features(config):
+    """Everything; the last layer on what the layers before it have learnt by then; both again."""
+
+    def compile_last(model, config, steps):
+        last = keras.Model(model.get_layer("hidden").output, model.output)
+        return compile_model(last, config, steps)
+
+    def features(networks):
+        [model] = networks.values()
+        return keras.Model(model.input, model.get_layer("hidden").output)
+
+    return [
+        Phase(name="all", epochs=1),
+        Phase(name="last", epochs=2, compile=compile_last, features=features),
+        Phase(name="again"),
+    ]
+
+
+@pytest.mark.parametrize("when", [{"epoch": 0}, {"epoch": 1, "batch": 3}, {"epoch": 1}], ids=str)
+def test_features_of_a_phase_are_those_of_the_phase_before_when_it_is_resumed(when):
+    on_features = variant(app, phases=phases_with_features)
+
+    whole, resumed = train_twice(on_features, app.recipe(), QUIET, when, until="judge")
+
+    assert_same(whole, resumed)
+    alone = variant(app, phases=lambda config: phases_with_features(config)[:1])
+    first = train(alone, run=QUIET, until="fit")
+    for name, same in (("hidden", True), ("logits", False)):
+        before, after = (t.model.get_layer(name).get_weights()[0] for t in (first, whole))
+        assert np.array_equal(before, after) is same, name
+
+
 def test_frozen_weights_stay_and_the_others_move_on():
     first = train(variant(app, phases=lambda config: phases(config)[:1]), run=QUIET, until="fit")
     both = train(of_two_phases, run=QUIET, until="fit")

@@ -1,0 +1,503 @@
+"""Transfer: a network that has learnt on other pictures sorts these, even with few labels.
+
+A backbone, whose weights are ImageNet's or those of any image classifier that the suite exported,
+makes features of a picture. A new last layer is trained on them, and then all layers together, at a
+smaller rate.
+"""
+
+import dataclasses
+import inspect
+import logging
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from keras import layers
+from matplotlib.figure import Figure
+from pydantic import Field, PositiveInt
+
+from suite import App, InputError, Run, checked, settings, train
+from suite.app import Phase
+from suite.cli import main, show_messages
+from suite.data import Data
+from suite.data.images.files import writable_picture
+from suite.errors import one_line_message
+from suite.export.exported import Exports
+from suite.figures import curves
+from suite.knobs import LearningRate, NumClasses, Rate
+from suite.tasks import image_classification as task
+
+# Under `suite`, whose messages a training shows.
+log = logging.getLogger("suite.transfer")
+
+Weights = Literal["auto", "imagenet", "none"]
+SMALL = "small"
+SMALL_FILTERS = (32, 64, 128)
+HEAD_DROPOUT, LOGITS = "head_dropout", "logits"  # the names of the layers of the head
+SECONDS_TO_ANSWER = 20  # of the server of ImageNet's weights
+# For the command `labels`, which chooses among them by the validation split.
+RATES = (
+    {"learning_rate": 1e-2, "fine_tuning_rate": 2e-4},
+    {"learning_rate": 5e-2, "fine_tuning_rate": 2e-3},
+)
+
+
+def spelt(name: str) -> str:
+    """The name of a network as it is compared: without underscores and capitals."""
+    return name.replace("_", "").lower()
+
+
+# The networks of keras.applications, such as `mobilenetv2`.
+KERAS_NETWORKS: dict[str, Callable[..., keras.Model]] = {
+    spelt(name): network
+    for name, network in vars(keras.applications).items()
+    if inspect.isfunction(network)
+}
+
+
+@settings
+class Config(task.Config):
+    """The settings of the training.
+
+    Args:
+        epochs: Epochs in which the head alone is trained, on features that are computed once; 0
+            begins with the fine-tuning.
+        learning_rate: Peak of the one-cycle schedule while the head alone is trained.
+        fine_tuning_epochs: Epochs in which the backbone is trained as well; 0 leaves them out.
+        fine_tuning_rate: Peak of the one-cycle schedule of the fine-tuning.
+        unfrozen: Share of the backbone's layers, counted from the last, that is fine-tuned.
+        train_batch_norm: Whether the fine-tuning also trains batch normalisation; otherwise its
+            weights and statistics stay as they are.
+        labels_per_class: Training examples of each class, drawn by the seed. Defaults to all.
+    """
+
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    learning_rate: LearningRate = 0.02
+    fine_tuning_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 4
+    fine_tuning_rate: LearningRate = 5e-4
+    unfrozen: Annotated[float, Field(ge=0, le=1)] = 1.0
+    train_batch_norm: bool = False
+    labels_per_class: PositiveInt | None = None
+
+
+def load_data(config: Config, run: Run) -> Data:
+    """Images `(height, width, channels)` with values in 0..255, and labels `()`.
+
+    Raises:
+        InputError: A class has fewer examples than `labels_per_class`.
+    """
+    data = task.load_data(config, run)
+    if config.labels_per_class is None or data.source is None:
+        return data
+    everything = data.splits["train"]
+    names = data.description.class_names
+    rows = few_of_each(everything.targets, names, config.labels_per_class, run.seed)
+    splits: dict[str, Any] = {**data.splits, "train": everything.rows(rows)}
+    few = dataclasses.replace(data.source, groups=None, **splits)
+    return task.load_data(config, dataclasses.replace(run, arrays=few, min_per_class=1))
+
+
+def few_of_each(
+    labels: np.ndarray, class_names: Sequence[str], count: int, seed: int
+) -> np.ndarray:
+    """The rows of some random examples of each class, in ascending order.
+
+    Args:
+        labels: Labels of all examples, `(examples,)`.
+        class_names: Names of the classes.
+        count: Examples of each class.
+        seed: Decides which ones.
+
+    Raises:
+        InputError: A class has fewer examples.
+    """
+    sizes = np.bincount(labels, minlength=len(class_names))
+    if sizes.min() < count:
+        raise InputError(
+            f"`labels_per_class` must be at most the {sizes.min()} training examples of "
+            f"{class_names[int(sizes.argmin())]}",
+            count,
+        )
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return np.sort(
+        np.concatenate([order[labels[order] == label][:count] for label in range(len(class_names))])
+    )
+
+
+@checked
+def build_model(
+    input_shape: task.AnyImageShape = (32, 32, 3),
+    num_classes: NumClasses = 10,
+    *,
+    backbone: str = SMALL,
+    weights: Weights = "auto",
+    dropout: Rate = 0.2,
+) -> keras.Model:
+    """Builds a backbone and a new last layer: from pixels to logits.
+
+    Args:
+        input_shape: `(height, width, channels)`; height and width may be None.
+        num_classes: Number of logits.
+        backbone: Name of a network of keras.applications, such as mobilenet_v2; or the folder of an
+            export, such as saved_models/resnet/1, or saved_models/resnet for its newest version; or
+            small, three convolutions with random weights.
+        weights: `imagenet`'s, for networks of keras.applications; or `none`, random ones; `auto`
+            takes what there is: ImageNet's, or those of the export.
+        dropout: Rate of dropout on the features.
+
+    Returns:
+        A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
+        `(batch, num_classes)`, float32. All layers but the last two are the backbone's.
+
+    Raises:
+        InputError: There is no such backbone, or its weights cannot be downloaded, or it does not
+            take pictures of this shape.
+
+    Reference:
+        Yosinski, Clune, Bengio and Lipson, 2014, How Transferable Are Features in Deep Neural
+        Networks?, https://arxiv.org/abs/1411.1792
+    """
+    if weights == "imagenet" and spelt(backbone) not in KERAS_NETWORKS:
+        raise InputError(
+            "`weights` must be auto or none for a backbone that is not of keras.applications",
+            weights,
+        )
+    image = keras.Input(input_shape, name="image")
+    if backbone == SMALL:
+        features = of_small_network(image)
+    elif spelt(backbone) in KERAS_NETWORKS:
+        features = of_keras_network(image, backbone, pretrained=weights != "none")
+    elif "/" in backbone or Path(backbone).is_dir():
+        features = of_export(image, Path(backbone), pretrained=weights != "none")
+    else:
+        names = sorted(network.__name__ for network in KERAS_NETWORKS.values())
+        raise InputError(
+            f"`backbone` must be {SMALL}, the folder of an export such as saved_models/resnet/1, "
+            f"or one of: {', '.join(names)}",
+            backbone,
+        )
+    x = layers.Dropout(dropout, name=HEAD_DROPOUT)(features)
+    logits = layers.Dense(num_classes, dtype=keras.config.floatx(), name=LOGITS)(x)
+    return keras.Model(image, logits, name="transfer")
+
+
+def of_small_network(image: keras.KerasTensor) -> keras.KerasTensor:
+    """The features of three convolutions with random weights, `(batch, 128)`."""
+    log.info(
+        "The backbone is a small network with random weights, so nothing is transferred; "
+        "--backbone mobilenet_v2 or --backbone saved_models/resnet begins with what those have "
+        "learnt."
+    )
+    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
+    for filters in SMALL_FILTERS:
+        x = layers.Conv2D(
+            filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+        )(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def of_keras_network(image: keras.KerasTensor, name: str, pretrained: bool) -> keras.KerasTensor:
+    """The features of a network of keras.applications, `(batch, features)`.
+
+    Args:
+        image: Pictures `(batch, height, width, 1 or 3)`, values in 0..255. What the network expects
+            of them instead is part of its features.
+        name: Name of the network.
+        pretrained: Whether its weights are ImageNet's, which are downloaded if they are not in
+            Keras's folder, or else random.
+
+    Raises:
+        InputError: The pictures are too small, or the weights cannot be downloaded.
+    """
+    network = KERAS_NETWORKS[spelt(name)]
+    log.info(
+        "The backbone is %s with %s weights.",
+        network.__name__,
+        "ImageNet's" if pretrained else "random",
+    )
+    preprocess = inspect.getmodule(network).preprocess_input  # type: ignore[union-attr]
+    x = preprocess(in_channels(image, 3))
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS_TO_ANSWER)
+    try:
+        with warnings.catch_warnings():
+            # That the weights were trained on pictures of another size.
+            warnings.simplefilter("ignore", UserWarning)
+            built = network(
+                include_top=False,
+                weights="imagenet" if pretrained else None,
+                input_tensor=x,
+                input_shape=tuple(x.shape[1:]),
+                pooling="avg",
+            )
+    except ValueError as error:
+        raise InputError(
+            f"`image_size` must be one that {network.__name__} takes", one_line_message(error)
+        ) from error
+    except Exception as error:
+        # A failed download is an `Exception` of Keras, of no class of its own, or an `OSError`.
+        if type(error) is not Exception and not isinstance(error, OSError):
+            raise
+        raise InputError(
+            "`weights` imagenet must be in Keras's folder or be downloaded; `weights` none begins "
+            "with random ones",
+            one_line_message(error),
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return built.output
+
+
+def of_export(image: keras.KerasTensor, folder: Path, pretrained: bool) -> keras.KerasTensor:
+    """The features of an exported image classifier, those before its last dense layer.
+
+    Args:
+        image: Pictures `(batch, height, width, channels)`, values in 0..255, of any size that the
+            exported network can be built for.
+        folder: `<export_dir>/<app>/<version>`, or `<export_dir>/<app>` for the newest version.
+        pretrained: Whether its weights are those of the export, or else random.
+
+    Raises:
+        InputError: There is no such export, it is damaged, or it does not take such pictures.
+    """
+    version = int(folder.name) if folder.name.isdecimal() else None
+    app_folder = folder.parent if version else folder
+    exported = Exports(export_dir=app_folder.parent, version=version).open(app_folder.name)
+    network = exported.built()
+    if not isinstance(network, keras.Model) or [len(x.shape) for x in network.inputs] != [4]:
+        raise InputError("`backbone` must be an export with one network of pictures", folder)
+    log.info(
+        "The backbone is %s with %s weights.", exported.folder, "its" if pretrained else "random"
+    )
+    dense = [layer for layer in network.layers if isinstance(layer, layers.Dense)]
+    features = keras.Model(network.inputs[0], dense[-1].input if dense else network.outputs[0])
+    _, height, width, channels = network.inputs[0].shape
+    x = in_channels(image, channels)
+    try:
+        x = copied(features, x, pretrained)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"`image_size` must be one that the backbone takes, such as its {height} x {width}",
+            " x ".join(map(str, image.shape[1:3])),
+        ) from error
+    return layers.GlobalAveragePooling2D(name="backbone_pooling")(x) if len(x.shape) == 4 else x
+
+
+def in_channels(image: keras.KerasTensor, channels: int) -> keras.KerasTensor:
+    """The pictures with as many channels as a backbone takes: grey ones repeat theirs.
+
+    Raises:
+        InputError: The pictures are in colour, and the backbone takes grey ones.
+    """
+    given = image.shape[-1]
+    if given == channels:
+        return image
+    if given != 1:
+        raise InputError(f"`channels` must be {channels} for this backbone", given)
+    return layers.Concatenate(name="repeated_grey")([image] * channels)
+
+
+def copied(network: keras.Model, x: keras.KerasTensor, with_weights: bool) -> keras.KerasTensor:
+    """Applies a copy of every layer of a network to other inputs, of perhaps another size.
+
+    The layers become layers of the model that is being built, and are not hidden in a layer that is
+    a model: so freezing, drawing and explaining find them. Their names begin with `backbone_`.
+
+    Args:
+        network: A functional model of one input and one output.
+        x: The other inputs.
+        with_weights: Whether the copies have the weights of the originals, or else new ones.
+
+    Raises:
+        ValueError: The network does not take inputs of this shape.
+    """
+    outputs = []
+
+    def renamed(operation: Any) -> Any:
+        config = operation.get_config()
+        if "name" in config:
+            config["name"] = f"backbone_{config['name']}"
+        return type(operation).from_config(config)
+
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs.append(operation(*args, **kwargs))
+        return outputs[-1]
+
+    copy = keras.models.clone_model(
+        network, input_tensors=x, clone_function=renamed, call_function=call
+    )
+    if with_weights:
+        copy.set_weights(network.get_weights())
+    return outputs[-1]  # Keras calls the operation that makes the output last
+
+
+def backbone_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers with weights that are not the head's, the first one first."""
+    return [layer for layer in model.layers if layer.weights and layer.name != LOGITS]
+
+
+def backbone_of(networks: Mapping[str, keras.Model]) -> keras.Model:
+    """The model from pictures to the features `(batch, features)` that the head takes."""
+    [model] = networks.values()
+    return keras.Model(model.input, model.get_layer(HEAD_DROPOUT).input, name="backbone")
+
+
+def compile_head(model: keras.Model, config: Config, steps: int) -> keras.Model:
+    """Compiles the head alone, from features to logits; it shares its layers with the model."""
+    head = keras.Model(model.get_layer(HEAD_DROPOUT).input, model.output, name="head")
+    return task.compile_model(head, config, steps)
+
+
+def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
+    """Compiles the whole model for the fine-tuning, with the first layers frozen."""
+    backbone = backbone_layers(model)
+    first = len(backbone) - round(config.unfrozen * len(backbone))
+    for number, layer in enumerate(backbone):
+        # Not trainable, a batch normalisation also leaves its statistics as they are.
+        trained = config.train_batch_norm or not isinstance(layer, layers.BatchNormalization)
+        layer.trainable = trained and number >= first
+    fine_tuning = dataclasses.replace(config, learning_rate=config.fine_tuning_rate)
+    return task.compile_model(model, fine_tuning, steps)
+
+
+def phases(config: Config) -> Sequence[Phase]:
+    """The head alone on cached features, then the fine-tuning.
+
+    Raises:
+        InputError: Both are left out.
+    """
+    if not config.epochs and not config.fine_tuning_epochs:
+        raise InputError("`epochs` or `fine_tuning_epochs` must be 1 or more", 0)
+    return [
+        Phase(name="head", epochs=config.epochs, compile=compile_head, features=backbone_of),
+        Phase(name="fine_tuning", epochs=config.fine_tuning_epochs),
+    ]
+
+
+def ways_to_train(epochs: int) -> dict[str, dict[str, Any]]:
+    """The knobs of four ways to train, of as many epochs each, by the name of the way."""
+    everything = {"epochs": 0, "fine_tuning_epochs": epochs}
+    return {
+        "scratch": {**everything, "weights": "none", "train_batch_norm": True},
+        "probe": {"epochs": epochs, "fine_tuning_epochs": 0},
+        "fine-tuned": everything,
+        "probe, then fine-tuned": {
+            "epochs": epochs - epochs // 2,
+            "fine_tuning_epochs": epochs // 2,
+        },
+    }
+
+
+def compare_labels(
+    app: App,
+    *,
+    backbone: str = "saved_models/resnet",
+    dataset: str = "fashion_mnist",
+    data: str = "auto",
+    data_dir: Path | None = None,
+    image_size: PositiveInt | None = None,
+    channels: PositiveInt | None = None,
+    labels: tuple[PositiveInt, ...] = (1, 5, 10, 100),
+    epochs: Annotated[int, Field(ge=2)] = 20,
+    seeds: PositiveInt = 5,
+    output: Path = Path("labels.png"),
+) -> None:
+    """Draw the accuracy of four ways to train against the number of labels.
+
+    They are: from scratch; the head alone; everything at once; the head, then everything. The rates
+    are chosen on the validation split, and the best of them is tested.
+
+    Args:
+        backbone: As in training.
+        dataset: As in training.
+        data: Where examples come from, as in training.
+        data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+        image_size: As in training.
+        channels: As in training.
+        labels: Numbers of training examples of each class.
+        epochs: Epochs of every training.
+        seeds: Trainings of every way; each has other labels and other new weights.
+        output: Image file for the curves.
+    """
+    show_messages(quiet=False)
+    writable_picture(output)
+    accuracies: dict[str, np.ndarray] = {}
+    for way, knobs in ways_to_train(epochs).items():
+        accuracies[way] = np.empty((len(labels), seeds))
+        for row, count in enumerate(labels):
+            chosen = {
+                "backbone": backbone,
+                "dataset": dataset,
+                "image_size": image_size,
+                "channels": channels,
+                "labels_per_class": count,
+                **knobs,
+            }
+            for seed in range(seeds):
+                run = Run(data=data, data_dir=data_dir, seed=seed, quiet=True)
+                accuracies[way][row, seed] = accuracy_of_best_rate(app, chosen, run)
+            values = accuracies[way][row]
+            print(f"{way}, {count} a class: {values.mean():.1%}, spread {values.std():.1%}")
+    curves.write(accuracy_by_labels(accuracies, labels), output)
+    print(f"{output}: {', '.join(accuracies)}")
+
+
+def accuracy_of_best_rate(app: App, knobs: Mapping[str, Any], run: Run) -> float:
+    """Trains at all `RATES`; the test accuracy of the one that is best on the validation split."""
+
+    def trained(rates: Mapping[str, Any]) -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            here = dataclasses.replace(run, run_dir=Path(folder) / "run")
+            return train(app, app.recipe(**knobs, **rates), here, until="fit")
+
+    best = max(map(trained, RATES), key=lambda one: one.history["val_accuracy"][-1])
+    return float(best.model.evaluate(best.data.test, verbose=0, return_dict=True)["accuracy"])
+
+
+def accuracy_by_labels(accuracies: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
+    """Plots the mean accuracy against the number of labels, within bands of one deviation.
+
+    Args:
+        accuracies: Accuracies `(labels, seeds)` by the name of the curve.
+        labels: Numbers of labels of each class.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in accuracies.items():
+        mean, deviation = values.mean(axis=1), values.std(axis=1)
+        axes.plot(labels, mean, marker="o", markersize=3, label=name)
+        axes.fill_between(labels, mean - deviation, mean + deviation, alpha=0.2)
+    axes.set(xscale="log", xlabel="labels of each class", ylabel="test accuracy")
+    axes.set_xticks(labels, list(map(str, labels)))
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    return figure
+
+
+app = App(
+    name="transfer",
+    topic="images",
+    summary=__doc__,
+    config=Config,
+    data=load_data,
+    build=build_model,
+    compile=compile_model,
+    phases=phases,
+    endpoints=task.endpoints,
+    evaluate=task.evaluate,
+    figures=task.draw,
+    commands=task.COMMANDS | {"labels": compare_labels},
+    objective="val_accuracy",
+    own_data=task.OWN_DATA,
+    tiny=task.TINY | {"fine_tuning_epochs": 1},
+)
+
+if __name__ == "__main__":
+    main(app)
