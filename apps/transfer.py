@@ -494,6 +494,7 @@ app = App(
     evaluate=task.evaluate,
     figures=task.draw,
     commands=task.COMMANDS | {"labels": compare_labels},
+    studies=task.STUDIES,
     objective="val_accuracy",
     own_data=task.OWN_DATA,
     tiny=task.TINY | {"fine_tuning_epochs": 1},
