@@ -5,18 +5,26 @@ module builds the networks for small pictures (6n + 2 layers) and those for Imag
 layers).
 """
 
+import itertools
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import keras
+import numpy as np
 from keras import layers, ops
+from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite import App, checked
+from suite.app import Fitted
 from suite.cli import main
 from suite.knobs import Filters, NumClasses
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.tasks import image_classification as task
+
+MOST_PICTURES = 1000  # of the test split, on which networks without some of their blocks are tried
+NUM_SHUFFLES = 5
 
 
 @checked
@@ -71,9 +79,9 @@ def build_model(
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if stem == "large":
         x = layers.ReLU()(convolve(x, filters, 7, 2, normalization))
-        x = layers.MaxPooling2D(3, 2, padding="same")(x)
+        x = layers.MaxPooling2D(3, 2, padding="same", name="stem")(x)
     else:
-        x = layers.ReLU()(convolve(x, filters, 3, normalization=normalization))
+        x = layers.ReLU(name="stem")(convolve(x, filters, 3, normalization=normalization))
     for stage, count in enumerate(blocks):
         stage_filters = filters * 2**stage
         for number in range(count):
@@ -81,7 +89,7 @@ def build_model(
             y = block(x, stage_filters, stride, bottleneck, normalization)
             if residual:
                 y = layers.Add()([y, match_shape(x, y, stride, shortcut, normalization)])
-            x = layers.ReLU()(y)
+            x = layers.ReLU(name=f"block_{stage + 1}_{number + 1}")(y)
     return keras.Model(image, task.head(x, num_classes, include_top, pooling), name="resnet")
 
 
@@ -117,6 +125,78 @@ def match_shape(
     return ops.pad(x[:, ::stride, ::stride], [[0, 0], [0, 0], [0, 0], [0, missing]])
 
 
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Draws what every classifier does, and the error without single blocks, or with others' order.
+
+    Reference:
+        Veit, Wilber and Belongie, 2016, Residual Networks Behave Like Ensembles of Relatively
+        Shallow Networks, https://arxiv.org/abs/1605.06431
+    """
+    [model] = fitted.networks.values()
+    test = fitted.data.splits["test"]
+    some = test.rows(np.arange(min(MOST_PICTURES, test.num_examples))).in_memory()
+    errors = block_errors(model, some.inputs, some.targets)
+    if not errors["left_out"]:
+        return task.draw(fitted)
+    return {**task.draw(fitted), "blocks": draw_errors(errors, some.num_examples)}
+
+
+def block_errors(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """The share of wrong answers of a network that is taken apart block by block.
+
+    Args:
+        model: A network of this module, with or without residual connections.
+        images: `(n, height, width, channels)`, values in 0..255.
+        labels: Their classes, `(n,)`.
+
+    Returns:
+        `left_out`: the error without a block, by its name; blocks that change the shape stay.
+        `shuffled`: the error with the blocks of every stage in another order, by the number of the
+        attempt. `whole`: the error of the network as it is.
+    """
+    names = [layer.name for layer in model.layers if layer.name.startswith("block_")]
+    ends = [model.get_layer(name).output for name in ["stem", *names]]
+    start = keras.Model(model.input, ends[0])(images)
+    parts = [keras.Model(before, after) for before, after in itertools.pairwise(ends)]
+    end = keras.Model(ends[-1], model.output)
+
+    def error(order: Iterable[int]) -> float:
+        x = start
+        for number in order:
+            x = parts[number](x, training=False)
+        return float(np.mean(np.argmax(end(x), axis=-1) != labels))
+
+    everything = range(len(parts))
+    removable = [number for number in everything if not names[number].endswith("_1")]
+    random, shuffled = np.random.default_rng(0), {}
+    for attempt in range(NUM_SHUFFLES):
+        order = list(everything)
+        for _, stage in itertools.groupby(removable, lambda number: names[number].split("_")[1]):
+            places = list(stage)
+            order[places[0] : places[-1] + 1] = random.permutation(places).tolist()
+        shuffled[str(attempt)] = error(order)
+    left_out = {names[one]: error(n for n in everything if n != one) for one in removable}
+    return {"whole": {"": error(everything)}, "left_out": left_out, "shuffled": shuffled}
+
+
+def draw_errors(errors: dict[str, dict[str, float]], num_pictures: int) -> Figure:
+    """Draws what `block_errors` returns, for a title with the number of pictures."""
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    left_out = errors["left_out"]
+    axes.bar(range(len(left_out)), list(left_out.values()), color="tab:blue", label="without it")
+    axes.axhline(errors["whole"][""], color="black", linewidth=1, label="whole network")
+    shuffled = list(errors["shuffled"].values())
+    axes.axhline(np.mean(shuffled), color="tab:red", linestyle="--", label="blocks shuffled")
+    labels = [name.removeprefix("block_").replace("_", ".") for name in left_out]
+    axes.set_xticks(range(len(left_out)), labels)
+    axes.set(xlabel="stage and block", ylabel=f"error on {num_pictures} test pictures", ylim=(0, 1))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 LARGE = {"filters": 64, "stem": "large", "shortcut": "projection"}
 
 app = App(
@@ -129,7 +209,7 @@ app = App(
     compile=task.compile_model,
     endpoints=task.endpoints,
     evaluate=task.evaluate,
-    figures=task.draw,
+    figures=draw,
     commands=task.COMMANDS,
     studies=task.STUDIES,
     recipes={

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from apps.resnet import app, build_model
+from apps.resnet import app, block_errors, build_model
 from suite import InputError, Run, train
 
 IMAGENET = ((224, 224, 3), 1000)
@@ -63,3 +63,30 @@ def test_any_normalisation_takes_the_place_of_batch_normalisation(normalization)
 
     assert not any(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
     assert np.isfinite(model(np.ones((1, 8, 8, 3)))).all()
+
+
+def test_a_residual_network_does_without_a_block_of_zero_weights():
+    model = build_model((8, 8, 1), blocks=(3, 2), filters=4)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization" and layer is not model.layers[3]:
+            layer.gamma.assign(np.zeros_like(layer.gamma))
+    images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 1)).astype("float32")
+    labels = np.asarray(model(images)).argmax(axis=1)
+
+    errors = block_errors(model, images, labels)
+
+    assert errors["whole"] == {"": 0.0}
+    assert errors["left_out"] == {"block_1_2": 0.0, "block_1_3": 0.0, "block_2_2": 0.0}
+    assert set(errors["shuffled"].values()) == {0.0}
+
+
+def test_a_plain_network_misses_every_block():
+    model = build_model((8, 8, 1), blocks=(3, 2), filters=8, residual=False)
+    images = np.random.default_rng(0).integers(0, 255, (200, 8, 8, 1)).astype("float32")
+    labels = np.asarray(model(images)).argmax(axis=1)
+
+    errors = block_errors(model, images, labels)
+
+    assert errors["whole"] == {"": 0.0}
+    assert min(errors["left_out"].values()) > 0
+    assert max(errors["shuffled"].values()) > 0
