@@ -30,7 +30,7 @@ def build_model(
     units: tuple[Units, ...] = (512, 512),
     stem: Literal["small", "large"] = "small",
     towers: Annotated[int, Field(ge=1, le=2)] = 1,
-    normalization: Normalization | Literal["response"] = "batch",
+    normalization: Literal["batch", "layer", "instance", "group", "response", "none"] = "batch",
     dropout: Rate = 0.5,
 ) -> keras.Model:
     """Builds AlexNet, from pixels to logits.
@@ -73,7 +73,7 @@ def build_model(
     for number, (width, size) in enumerate(zip(filters, sizes, strict=True), 1):
         stride = 4 if stem == "large" and number == 1 else 1
         parts = ops.split(x, 2, axis=-1) if towers == 2 and number in (2, 4, 5) else [x]
-        before = "none" if normalization == "response" else normalization
+        before: Normalization = "none" if normalization == "response" else normalization
         maps = [convolve(part, width // len(parts), size, stride, before) for part in parts]
         x = layers.ReLU()(layers.Concatenate()(maps) if len(maps) > 1 else maps[0])
         if normalization == "response" and number in (1, 2):

@@ -30,6 +30,8 @@ STAGES = (
     ),
     ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )  # fmt: skip
+UpTo2 = Annotated[int, Field(ge=1, le=2)]
+UpTo5 = Annotated[int, Field(ge=1, le=5)]
 AUXILIARY = {(1, 0): "auxiliary_1", (1, 3): "auxiliary_2"}  # behind these modules
 AUXILIARY_WEIGHT = 0.3
 FACTORS = {3: ((3, 1), (1, 3)), 5: ((3, 3), (3, 3))}
@@ -42,6 +44,7 @@ def build_model(
     include_top: bool = True,
     pooling: task.Pooling = "avg",
     *,
+    modules: tuple[UpTo2, UpTo5, UpTo2] = (2, 5, 2),
     share: Annotated[float, Field(gt=0, le=4)] = 0.5,
     stem: Literal["small", "large"] = "small",
     factorized: bool = False,
@@ -49,13 +52,14 @@ def build_model(
     normalization: Normalization = "batch",
     dropout: Rate = 0.2,
 ) -> keras.Model:
-    """Builds GoogLeNet, of nine inception modules: from pixels to logits.
+    """Builds GoogLeNet, of inception modules: from pixels to logits.
 
     Args:
         input_shape: `(height, width, channels)`; height and width may be None.
         num_classes: Number of logits.
         include_top: Whether the outputs are logits, or else the features before them.
         pooling: Global pooling, `avg` or `max`.
+        modules: Number of modules of each stage, at most 2, 5 and 2 as in the paper.
         share: Filters of every convolution, as a share of the paper's.
         stem: `small` begins with a 3 x 3 convolution, for images from 8 x 8; `large`, for images
             from 32 x 32, with three convolutions and pooling.
@@ -67,7 +71,7 @@ def build_model(
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to a dict
-        of `logits`, `auxiliary_1` and `auxiliary_2` `(batch, num_classes)`, float32; without
+        of `logits` and auxiliary ones `(batch, num_classes)`, float32; without
         `auxiliary` to the logits alone; without `include_top` to pooled features
         `(batch, features)`.
 
@@ -93,9 +97,11 @@ def build_model(
     else:
         x = convolution(x, 64, 3)
     outputs: dict[str, keras.KerasTensor] = {}
-    for stage, modules in enumerate(STAGES):
+    for stage, (table, count) in enumerate(zip(STAGES, modules, strict=True)):
         x = layers.MaxPooling2D(3, 2, padding="same")(x)
-        for number, (direct, before_3, size_3, before_5, size_5, pooled) in enumerate(modules):
+        for number, (direct, before_3, size_3, before_5, size_5, pooled) in enumerate(
+            table[:count]
+        ):
             branches = [
                 convolution(x, direct, 1),
                 convolution(convolution(x, before_3, 1), size_3, 3),
@@ -158,7 +164,7 @@ app = App(
     },
     objective="val_accuracy",
     own_data=task.OWN_DATA,
-    tiny=task.TINY | {"share": 0.08},
+    tiny=task.TINY | {"share": 0.1, "modules": (1, 1, 1)},
 )
 
 if __name__ == "__main__":
