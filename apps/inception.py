@@ -18,7 +18,6 @@ from suite.knobs import NumClasses, Rate
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.tasks import image_classification as task
-from suite.trainers.auxiliary import AuxiliaryLosses
 
 # Table 1 of the paper, for the modules of each stage: the filters of 1 x 1; of 1 x 1 before 3 x 3,
 # and of 3 x 3; of 1 x 1 before 5 x 5, and of 5 x 5; of 1 x 1 after the pooling.
@@ -33,7 +32,6 @@ STAGES = (
 UpTo2 = Annotated[int, Field(ge=1, le=2)]
 UpTo5 = Annotated[int, Field(ge=1, le=5)]
 AUXILIARY = {(1, 0): "auxiliary_1", (1, 3): "auxiliary_2"}  # behind these modules
-AUXILIARY_WEIGHT = 0.3
 FACTORS = {3: ((3, 1), (1, 3)), 5: ((3, 3), (3, 3))}
 
 
@@ -137,13 +135,6 @@ def convolve_scaled(
     return x
 
 
-def compile_model(model: keras.Model, config: task.Config, steps: int) -> keras.Model:
-    """Compiles as for any classifier, with the losses of the auxiliary classifiers, if any."""
-    if isinstance(model.output, dict):
-        model = AuxiliaryLosses(model, AUXILIARY_WEIGHT)
-    return task.compile_model(model, config, steps)
-
-
 app = App(
     name="inception",
     topic="images",
@@ -151,7 +142,7 @@ app = App(
     config=task.Config,
     data=task.load_data,
     build=build_model,
-    compile=compile_model,
+    compile=task.compile_model,
     endpoints=task.endpoints,
     evaluate=task.evaluate,
     figures=task.draw,

@@ -4,7 +4,7 @@ An application builds a network, and passes the functions of this module to its 
 `compile_model`, `endpoints`, `evaluate`, `draw`, the `COMMANDS` and the `STUDIES`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +35,7 @@ from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDeca
 from suite.run import Run
 from suite.tasks import pictures
 from suite.trainers.adversarial import AdversarialClassifier
+from suite.trainers.auxiliary import AuxiliaryLosses
 from suite.trainers.labels import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
@@ -180,15 +181,24 @@ def head(
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Compiles with cross-entropy on logits, and an optimizer with a one-cycle learning rate.
 
-    If `attack_epsilon` is not 0, the result is an `AdversarialClassifier` around the network.
+    The result is the network itself; or, around it, an `AuxiliaryLosses` if it has outputs beside
+    `logits`, or an `AdversarialClassifier` if `attack_epsilon` is not 0.
 
     Raises:
-        InputError: Mixtures of pictures are to be attacked, which have no class to lead away from.
+        InputError: Mixtures of pictures are to be attacked, which have no class to lead away from,
+            or a network with auxiliary outputs.
     """
     if config.attack_epsilon and config.mixup:
         raise InputError("`mixup` must be left out with `attack_epsilon`", config.mixup)
     trained = model
-    if config.attack_epsilon:
+    if isinstance(model.output, Mapping):
+        if config.attack_epsilon:
+            raise InputError(
+                "`attack_epsilon` must be 0 for a network with auxiliary outputs",
+                config.attack_epsilon,
+            )
+        trained = AuxiliaryLosses(model)
+    elif config.attack_epsilon:
         trained = AdversarialClassifier(
             model,
             epsilon=config.attack_epsilon,

@@ -15,13 +15,14 @@ class AuxiliaryLosses(keras.Model):
     Args:
         network: Functional, maps images to a dict of `logits` and of auxiliary logits by name, all
             `(batch, classes)`.
-        weight: Weight of the loss of each auxiliary output; that of `logits` has a weight of 1.
+        weight: Weight of the loss of each auxiliary output, 0.3 in the paper; that of `logits` has
+            a weight of 1.
 
     Reference:
         Szegedy et al., 2014, Going Deeper with Convolutions, https://arxiv.org/abs/1409.4842
     """
 
-    def __init__(self, network: keras.Model, weight: float) -> None:
+    def __init__(self, network: keras.Model, weight: float = 0.3) -> None:
         super().__init__(dtype="float32")  # the network has dtypes of its own
         self.network, self.weight = network, weight
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from apps.inception import app, build_model, compile_model, convolve_scaled
+from apps.inception import app, build_model, convolve_scaled
 from suite import InputError
 from suite.export.endpoints import classifier
 from suite.trainers.auxiliary import AuxiliaryLosses
@@ -60,7 +60,7 @@ def test_auxiliary_classifiers_are_not_served():
 
 def test_auxiliary_classifiers_are_trained_with_a_weight_of_0_3():
     model = build_model(**TINY)
-    trained = compile_model(model, app.config(), 10)
+    trained = app.compile(model, app.config(), 10)
 
     assert isinstance(trained, AuxiliaryLosses)
     assert (trained.network, trained.weight) == (model, 0.3)
@@ -69,7 +69,7 @@ def test_auxiliary_classifiers_are_trained_with_a_weight_of_0_3():
 def test_without_auxiliary_classifiers_it_is_a_plain_classifier():
     model = build_model(auxiliary=False, **TINY)
 
-    assert compile_model(model, app.config(), 10) is model
+    assert app.compile(model, app.config(), 10) is model
     assert model.output_shape == (None, 10)
 
 
