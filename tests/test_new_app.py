@@ -38,13 +38,17 @@ def python(project, *arguments):
 
 
 def test_it_trains_evaluates_and_is_listed(project):
-    trained = python(project, "-m", "apps.xor", "--units", "6", "--quiet")
+    script = (
+        "from apps.xor import app\n"
+        "from suite.cli import run\n"
+        "assert run(app, ['--units', '6', '--quiet']) == 0\n"
+        "assert run(app, ['evaluate']) == 0\n"
+    )
+    process = python(project, "-c", script)
 
-    assert trained.returncode == 0, trained.stderr
-    assert "test_accuracy  1.0000" in trained.stdout
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("test_accuracy  1.0000") == 3
     assert re.search(r"xor +Exclusive or by a network", python(project, "-m", "apps").stdout)
-    evaluated = python(project, "-m", "apps.xor", "evaluate")
-    assert evaluated.stdout.count("test_accuracy  1.0000") == 2, evaluated.stderr
 
 
 def test_the_contract_covers_it(project):
