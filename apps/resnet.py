@@ -189,7 +189,7 @@ def draw_errors(errors: dict[str, dict[str, float]], num_pictures: int) -> Figur
     axes.bar(range(len(left_out)), list(left_out.values()), color="tab:blue", label="without it")
     axes.axhline(errors["whole"][""], color="black", linewidth=1, label="whole network")
     shuffled = list(errors["shuffled"].values())
-    axes.axhline(np.mean(shuffled), color="tab:red", linestyle="--", label="blocks shuffled")
+    axes.axhline(float(np.mean(shuffled)), color="tab:red", linestyle="--", label="blocks shuffled")
     labels = [name.removeprefix("block_").replace("_", ".") for name in left_out]
     axes.set_xticks(range(len(left_out)), labels)
     axes.set(xlabel="stage and block", ylabel=f"error on {num_pictures} test pictures", ylim=(0, 1))
