@@ -7,8 +7,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import PIL.Image
 from matplotlib.figure import Figure
 
+from suite.data.images.files import write_picture
 from suite.files import write_whole
 
 
@@ -23,13 +25,16 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Writes a figure to an image file, whole or not at all."""
+    """Writes a figure to an image file of any format of `writable_picture`, whole or not at all."""
     content = io.BytesIO()
     with warnings.catch_warnings():
         # Characters that the font lacks are drawn as boxes, which is no reason to fail.
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
-        figure.savefig(content, format=path.suffix[1:], dpi=120, bbox_inches="tight")
-    write_whole(path, content.getvalue())
+        figure.savefig(content, format="png", dpi=120, bbox_inches="tight")
+    if path.suffix.lower() == ".png":
+        write_whole(path, content.getvalue())
+    else:  # Matplotlib has fewer formats than Pillow
+        write_picture(np.asarray(PIL.Image.open(content).convert("RGB")), path)
 
 
 def learning_curves(history: Mapping[str, Sequence[float | None]]) -> Figure:

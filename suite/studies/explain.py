@@ -50,13 +50,11 @@ def explain(
             `integrated_gradients` take gradients of pixels; `occlusion`, `lime` and `shap` hide
             parts. By default grad_cam. For tables: shap, which is exact up to 12 columns.
         label: Name of the class to explain. Defaults to the most likely one.
-        output: PNG file to draw.
+        output: Image file to draw.
         data: For tables, where the rows come from with which a row is compared, as in training.
             Defaults to where the export's did.
         data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
     """
-    if output.suffix.lower() != ".png":
-        raise InputError("`output` must end in .png", output)
     writable_picture(output)
     exported = exports.open(app.name)
     if exported.metadata("class_names").get("feature_names"):

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
+import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
+from suite.data.images.files import ENDINGS
 from suite.errors import Unwritable
 from suite.figures import curves
 
@@ -52,3 +56,13 @@ def test_a_figure_that_cannot_be_written_is_said(tmp_path):
 
     with pytest.raises(Unwritable, match=r"one\.png cannot be written"):
         curves.save({"one": Figure()}, tmp_path)
+
+
+@pytest.mark.parametrize("ending", sorted(ENDINGS))
+def test_a_figure_is_written_in_any_format(ending):
+    figure = Figure(figsize=(2, 1))
+
+    curves.write(figure, Path(f"figure{ending}"))
+
+    with PIL.Image.open(f"figure{ending}") as image:
+        assert image.width > image.height > 20

@@ -113,7 +113,7 @@ BAD = [
         "digit.png --method no",
         'Invalid value "no" for --method. Choose from: "grad_cam"',
     ),
-    (mnist_cnn, "digit.png --output map.pdf", "--output must end in .png. Received: map.pdf"),
+    (mnist_cnn, "digit.png --output map.pdf", "an image file must end in one of: "),
     (mnist_cnn, "digit.png --output no/map.png", "must be writable. Received: no/map.png"),
     (iris, "1 2 3", "a row must have 4 values (sepal_length, "),
     (iris, "1 2 3 x", "petal_width must be a number. Received: 'x'"),
