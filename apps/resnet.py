@@ -154,7 +154,7 @@ def block_errors(
     Returns:
         `left_out`: the error without a block, by its name; blocks that change the shape stay.
         `shuffled`: the error with the blocks of every stage in another order, by the number of the
-        attempt. `whole`: the error of the network as it is.
+        attempt, if a stage has several that can move. `whole`: the error of the network as it is.
     """
     names = [layer.name for layer in model.layers if layer.name.startswith("block_")]
     ends = [model.get_layer(name).output for name in ["stem", *names]]
@@ -170,12 +170,15 @@ def block_errors(
 
     everything = range(len(parts))
     removable = [number for number in everything if not names[number].endswith("_1")]
+    by_stage = itertools.groupby(removable, lambda number: names[number].split("_")[1])
+    stages = [list(numbers) for _, numbers in by_stage]
+    can_be_shuffled = any(len(stage) > 1 for stage in stages)
     random, shuffled = np.random.default_rng(0), {}
-    for attempt in range(NUM_SHUFFLES):
+    for attempt in range(NUM_SHUFFLES if can_be_shuffled else 0):
         order = list(everything)
-        for _, stage in itertools.groupby(removable, lambda number: names[number].split("_")[1]):
-            places = list(stage)
-            order[places[0] : places[-1] + 1] = random.permutation(places).tolist()
+        while order == list(everything):
+            for stage in stages:
+                order[stage[0] : stage[-1] + 1] = random.permutation(stage).tolist()
         shuffled[str(attempt)] = error(order)
     left_out = {names[one]: error(n for n in everything if n != one) for one in removable}
     return {"whole": {"": error(everything)}, "left_out": left_out, "shuffled": shuffled}
@@ -188,8 +191,9 @@ def draw_errors(errors: dict[str, dict[str, float]], num_pictures: int) -> Figur
     left_out = errors["left_out"]
     axes.bar(range(len(left_out)), list(left_out.values()), color="tab:blue", label="without it")
     axes.axhline(errors["whole"][""], color="black", linewidth=1, label="whole network")
-    shuffled = list(errors["shuffled"].values())
-    axes.axhline(float(np.mean(shuffled)), color="tab:red", linestyle="--", label="blocks shuffled")
+    if shuffled := list(errors["shuffled"].values()):
+        mean = float(np.mean(shuffled))
+        axes.axhline(mean, color="tab:red", linestyle="--", label="blocks shuffled")
     labels = [name.removeprefix("block_").replace("_", ".") for name in left_out]
     axes.set_xticks(range(len(left_out)), labels)
     axes.set(xlabel="stage and block", ylabel=f"error on {num_pictures} test pictures", ylim=(0, 1))
