@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from suite import App, InputError, checked
+from suite import App, checked
 from suite.cli import main
 from suite.knobs import Activation, NumClasses
 from suite.tasks import image_classification as task
@@ -19,7 +19,7 @@ INPUT_MAPS += [[n, n + 1, n + 3, (n + 4) % 6] for n in range(3)] + [[0, 1, 2, 3,
 
 @checked
 def build_model(
-    input_shape: task.AnyImageShape = (28, 28, 1),
+    input_shape: task.pictures.ImageShape = (28, 28, 1),
     num_classes: NumClasses = 10,
     *,
     activation: Activation = "tanh",
@@ -43,8 +43,7 @@ def build_model(
         Recognition, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf
         Differs from the paper: codes are random signs; loss is cross-entropy of the distances.
     """
-    if min(side or 0 for side in input_shape[:2]) < 12:
-        raise InputError("`input_shape` must be at least 12 x 12 pixels", input_shape)
+    task.refuse_images_below(input_shape, 12)
     image = keras.Input(input_shape, name="image")
     x = layers.ZeroPadding2D(2)(layers.Rescaling(1.275 / 255, offset=-0.1)(image))
     x = subsample(layers.Conv2D(6, 5, activation=activation)(x), activation)
