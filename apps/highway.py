@@ -10,7 +10,7 @@ import keras
 from keras import layers
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, checked
+from suite import App, checked
 from suite.cli import main
 from suite.knobs import NumClasses, Stages
 from suite.layers.convolutions import convolve
@@ -61,11 +61,7 @@ def build_model(
         Differs from the paper: batch normalisation by default, a global pooling at the end, and no
         dropout.
     """
-    if len(convolutions) != len(filters):
-        raise InputError(
-            f"`convolutions` must be {len(filters)} numbers, one for each of `filters`",
-            convolutions,
-        )
+    task.refuse_other_length("convolutions", convolutions, "filters", filters)
     task.refuse_small_images(input_shape, len(filters) - 1, "filters", filters)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)

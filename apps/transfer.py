@@ -96,13 +96,13 @@ def load_data(config: Config, run: Run) -> Data:
         return data
     everything = data.splits["train"]
     names = data.description.class_names
-    rows = few_of_each(everything.targets, names, config.labels_per_class, run.seed)
+    rows = rows_of_each_class(everything.targets, names, config.labels_per_class, run.seed)
     splits: dict[str, Any] = {**data.splits, "train": everything.rows(rows)}
-    few = dataclasses.replace(data.source, groups=None, **splits)
-    return task.load_data(config, dataclasses.replace(run, arrays=few, min_per_class=1))
+    source = dataclasses.replace(data.source, groups=None, **splits)
+    return task.load_data(config, dataclasses.replace(run, arrays=source, min_per_class=1))
 
 
-def few_of_each(
+def rows_of_each_class(
     labels: np.ndarray, class_names: Sequence[str], count: int, seed: int
 ) -> np.ndarray:
     """The rows of some random examples of each class, in ascending order.

@@ -60,7 +60,7 @@ def explain(
     if exported.metadata("class_names").get("feature_names"):
         _explain_row(app, exported, inputs, method, label, output, data, data_dir)
     else:
-        _, images = pictures.read_files(app, [Path(name) for name in inputs], exports)
+        images = pictures.prepare_files(exported, [Path(name) for name in inputs])
         _explain_pictures(exported, inputs, images, method or "grad_cam", label, output)
 
 

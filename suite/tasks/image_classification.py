@@ -124,6 +124,20 @@ def refuse_small_images(
         )
 
 
+def refuse_other_length(
+    knob: str, stages: Sequence[int], other_knob: str, others: Sequence[int]
+) -> None:
+    """Refuses two knobs of the stages of a network that differ in length.
+
+    Raises:
+        InputError: `stages`, the value of `knob`, has not as many numbers as the other.
+    """
+    if len(stages) != len(others):
+        raise InputError(
+            f"`{knob}` must be {len(others)} numbers, one for each of `{other_knob}`", stages
+        )
+
+
 def refuse_images_below(input_shape: AnyImageShape, smallest: int) -> None:
     """Refuses images with a side of fewer pixels; a height or width of None is not checked.
 

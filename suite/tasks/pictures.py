@@ -142,10 +142,24 @@ def read_files(
     Raises:
         InputError: A file is no picture, or shows nothing; or there is no exported model.
     """
-    if not files:
-        raise InputError("there must be one image file or more", "none")
+    _refuse_none(files)
     for path in files:
         read_encoded(path)  # refuses what is no picture, before a model is loaded
     exported = exports.open(app.name)
+    return exported, prepare_files(exported, files)
+
+
+def prepare_files(exported: ExportedModel, files: Sequence[Path]) -> np.ndarray:
+    """Prepares picture files as inputs of an exported model, `(files, height, width, channels)`.
+
+    Raises:
+        InputError: There is no file, or one is no picture, or shows nothing.
+    """
+    _refuse_none(files)
     preparation = Preparation.of_export(exported.metadata())
-    return exported, np.stack([read_picture(path, preparation) for path in files])
+    return np.stack([read_picture(path, preparation) for path in files])
+
+
+def _refuse_none(files: Sequence[Path]) -> None:
+    if not files:
+        raise InputError("there must be one image file or more", "none")

@@ -15,8 +15,8 @@ from apps.transfer import (
     backbone_of,
     build_model,
     compile_model,
-    few_of_each,
     load_data,
+    rows_of_each_class,
 )
 from suite import InputError, Run, train
 from suite.cli import run
@@ -247,7 +247,7 @@ def test_so_many_labels_of_each_class_are_trained_on():
 
 def test_the_seed_draws_the_labels():
     labels = np.arange(40) % 2
-    one, same, other = (few_of_each(labels, "ab", 5, seed).tolist() for seed in (1, 1, 2))
+    one, same, other = (rows_of_each_class(labels, "ab", 5, seed).tolist() for seed in (1, 1, 2))
 
     assert one == same != other
     assert np.bincount(labels[one]).tolist() == [5, 5]
