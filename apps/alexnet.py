@@ -102,6 +102,7 @@ app = App(
     data=task.load_data,
     build=build_model,
     compile=task.compile_model,
+    callbacks=task.callbacks,
     endpoints=task.endpoints,
     evaluate=task.evaluate,
     figures=task.draw,

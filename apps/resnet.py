@@ -16,15 +16,17 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite import App, checked
-from suite.app import Fitted
+from suite.app import Fitted, Phase
 from suite.cli import main
 from suite.knobs import Filters, NumClasses
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
+from suite.layers.whitening import fit_whitening, has_whitening, whiten
 from suite.tasks import image_classification as task
 
 MOST_PICTURES = 1000  # of the test split, on which networks without some of their blocks are tried
 NUM_SHUFFLES = 5
+WHITENING_PICTURES = 5000  # of the training split, whose pixels the whitening decorrelates
 
 
 @checked
@@ -37,7 +39,8 @@ def build_model(
     blocks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (3, 3, 3),
     filters: Filters = 16,
     bottleneck: bool = False,
-    stem: Literal["small", "large"] = "small",
+    stem: Literal["small", "large", "whitening"] = "small",
+    downsampling: Literal["stride", "pooling"] = "stride",
     shortcut: Literal["padding", "projection"] = "padding",
     residual: bool = True,
     normalization: Normalization = "batch",
@@ -55,7 +58,10 @@ def build_model(
         bottleneck: Whether a block has three convolutions, of 1 x 1, 3 x 3 and 1 x 1, and four
             times the filters at its end, instead of two of 3 x 3.
         stem: `small` begins with a 3 x 3 convolution; `large`, for large pictures, with a 7 x 7
-            convolution and pooling.
+            convolution and pooling; `whitening` with a 2 x 2 convolution that decorrelates the
+            pixels of the training pictures and is not trained.
+        downsampling: A stage halves height and width by the `stride` of its first block; or, the
+            first stage as well, by a convolution with `pooling` before its first block.
         shortcut: Adaptation of a block's input to a new shape: `padding` with zeros, or
             `projection` by a 1 x 1 convolution.
         residual: Whether blocks add their input; False gives a plain network of the same depth.
@@ -72,20 +78,28 @@ def build_model(
     Reference:
         He, Zhang, Ren and Sun, 2015, Deep Residual Learning for Image Recognition,
         https://arxiv.org/abs/1512.03385
+        Page, 2018, How to Train Your ResNet (`whitening` and `pooling`),
+        https://github.com/davidcpage/cifar10-fast
     """
-    halvings = len(blocks) - 1 + 2 * (stem == "large")
+    pools = downsampling == "pooling"
+    halvings = len(blocks) - (not pools) + 2 * (stem == "large")
     task.refuse_small_images(input_shape, halvings, "blocks", blocks)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if stem == "large":
         x = layers.ReLU()(convolve(x, filters, 7, 2, normalization))
         x = layers.MaxPooling2D(3, 2, padding="same", name="stem")(x)
+    elif stem == "whitening":
+        x = layers.ReLU(name="stem")(whiten(x))
     else:
         x = layers.ReLU(name="stem")(convolve(x, filters, 3, normalization=normalization))
     for stage, count in enumerate(blocks):
         stage_filters = filters * 2**stage
+        if pools:
+            x = convolve(x, stage_filters, 3, normalization=normalization, pooling=True)
+            x = layers.ReLU()(x)
         for number in range(count):
-            stride = 2 if stage and not number else 1
+            stride = 2 if stage and not number and not pools else 1
             y = block(x, stage_filters, stride, bottleneck, normalization)
             if residual:
                 y = layers.Add()([y, match_shape(x, y, stride, shortcut, normalization)])
@@ -123,6 +137,19 @@ def match_shape(
     if shortcut == "projection":
         return convolve(x, y.shape[-1], 1, stride, normalization)
     return ops.pad(x[:, ::stride, ::stride], [[0, 0], [0, 0], [0, 0], [0, missing]])
+
+
+def phases(config: task.Config) -> list[Phase]:
+    """One phase, which begins by fitting the whitening to training pictures, if there is any."""
+
+    def begin(fitted: Fitted) -> None:
+        [model] = fitted.networks.values()
+        if has_whitening(model):
+            train = fitted.data.splits["train"]
+            some = np.arange(min(WHITENING_PICTURES, train.num_examples))
+            fit_whitening(model, train.rows(some).in_memory().inputs)
+
+    return [Phase(name="fit", epochs=config.epochs, begin=begin)]
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
@@ -201,6 +228,24 @@ def draw_errors(errors: dict[str, dict[str, float]], num_pictures: int) -> Figur
     return figure
 
 
+FAST = {
+    "dataset": "cifar10",
+    "batch_size": 500,
+    "optimizer": "nesterov",
+    "learning_rate": 0.5,
+    "weight_decay": 0.0133,
+    "label_smoothing": 0.2,
+    "rotation": 0.0,
+    "zoom": 0.0,
+    "shift": 0.0,
+    "flip": True,
+    "crop": 2,
+    "views": "mirrored_and_shifted",
+    "blocks": (1, 1, 1),
+    "filters": 64,
+    "stem": "whitening",
+    "downsampling": "pooling",
+}
 LARGE = {"filters": 64, "stem": "large", "shortcut": "projection"}
 
 app = App(
@@ -211,6 +256,8 @@ app = App(
     data=task.load_data,
     build=build_model,
     compile=task.compile_model,
+    callbacks=task.callbacks,
+    phases=phases,
     endpoints=task.endpoints,
     evaluate=task.evaluate,
     figures=draw,
@@ -218,6 +265,7 @@ app = App(
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
+        "fast": FAST | {"epochs": 10},
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},

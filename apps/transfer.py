@@ -490,6 +490,7 @@ app = App(
     build=build_model,
     compile=compile_model,
     phases=phases,
+    callbacks=task.callbacks,
     endpoints=task.endpoints,
     evaluate=task.evaluate,
     figures=task.draw,

@@ -5,7 +5,7 @@ Every function takes a functional network from `image` `(batch, height, width, c
 TensorFlow, eagerly or in a graph, so that an export can hold them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from suite.errors import InputError
+from suite.export.endpoints import to_logits
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 SMALLEST_SIDE = 4  # of the features of Grad-CAM; on fewer pixels nothing can be located
@@ -44,7 +45,7 @@ def grad_cam(model: keras.Model, images: tf.Tensor, classes: tf.Tensor) -> tf.Te
         Differs from the paper: rectified after the resizing and not before, so that it is the
         positive part of `cam`, up to scale, where there is global average pooling.
     """
-    network = _to_logits(model)
+    network = to_logits(model)
     features, logits = _features(network), network.output
     both = keras.Model(network.input, [features, logits])
     images = tf.cast(images, network.inputs[0].dtype)
@@ -74,7 +75,7 @@ def cam(model: keras.Model, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         Zhou, Khosla, Lapedriza, Oliva and Torralba, 2015, Learning Deep Features for Discriminative
         Localization, https://arxiv.org/abs/1512.04150
     """
-    network = _to_logits(model)
+    network = to_logits(model)
     end = _pooled_features_and_dense(network)
     if end is None:
         raise InputError(
@@ -104,7 +105,7 @@ def saliency(model: keras.Model, images: tf.Tensor, classes: tf.Tensor) -> tf.Te
         Simonyan, Vedaldi and Zisserman, 2013, Deep Inside Convolutional Networks: Visualising Image
         Classification Models and Saliency Maps, https://arxiv.org/abs/1312.6034
     """
-    network = _to_logits(model)
+    network = to_logits(model)
     images = tf.cast(images, network.inputs[0].dtype)
     gradients = tf.cast(_gradients(network, images, classes), tf.float32)
     return tf.reduce_max(tf.abs(gradients), axis=-1)
@@ -137,7 +138,7 @@ def integrated_gradients(
         Sundararajan, Taly and Yan, 2017, Axiomatic Attribution for Deep Networks,
         https://arxiv.org/abs/1703.01365
     """
-    network = _to_logits(model)
+    network = to_logits(model)
     images = tf.cast(images, network.inputs[0].dtype)
     difference = images - tf.cast(background, images.dtype)
 
@@ -175,7 +176,7 @@ def occlusion(
         Differs from the paper: logits instead of probabilities, which hardly change for a picture
         that is recognised with certainty.
     """
-    network = _to_logits(model)
+    network = to_logits(model)
     images = tf.cast(images, network.inputs[0].dtype)
     background = tf.cast(background, images.dtype)
     rows, columns = (_bands(side) for side in images.shape[1:3])
@@ -208,15 +209,6 @@ def _convolves(operation: Any) -> bool:
     if isinstance(operation, keras.Model):
         return has_convolution(operation)
     return isinstance(operation, CONVOLUTIONS)
-
-
-def _to_logits(model: keras.Model) -> keras.Model:
-    """A network with the logits as its only output: the output of that name, if it has several."""
-    outputs = model.output
-    if not isinstance(outputs, Mapping):
-        outputs = dict(zip(model.output_names, model.outputs, strict=True))
-    logits = model.outputs[0] if len(outputs) == 1 else outputs["logits"]
-    return keras.Model(model.inputs[0], logits, name=model.name)
 
 
 def _nodes(network: keras.Model) -> Iterator[Any]:

@@ -38,10 +38,10 @@ def classifier(model: keras.Model) -> keras.Model:
         A model with the same inputs and the outputs `logits` and `probabilities`
         `(batch, classes)`, float32, and `label` `(batch,)`, int64: the index of the class.
     """
-    output = model.output
-    logits = ops.cast(output["logits"] if isinstance(output, Mapping) else output, "float32")
+    network = to_logits(model)
+    logits = ops.cast(network.output, "float32")
     return keras.Model(
-        model.input,
+        network.input,
         {
             "logits": logits,
             "probabilities": ops.softmax(logits),
@@ -49,6 +49,15 @@ def classifier(model: keras.Model) -> keras.Model:
         },
         name=model.name,
     )
+
+
+def to_logits(model: keras.Model) -> keras.Model:
+    """A network with the logits as its only output: the output of that name, if it has several."""
+    outputs = model.output
+    if not isinstance(outputs, Mapping):
+        outputs = dict(zip(model.output_names, model.outputs, strict=True))
+    logits = model.outputs[0] if len(outputs) == 1 else outputs["logits"]
+    return keras.Model(model.inputs[0], logits, name=model.name)
 
 
 def most_likely(scores: keras.KerasTensor) -> keras.KerasTensor:

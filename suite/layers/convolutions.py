@@ -12,6 +12,7 @@ def convolve(
     size: int | tuple[int, int],
     stride: int = 1,
     normalization: Normalization = "batch",
+    pooling: bool = False,
 ) -> keras.KerasTensor:
     """A convolution with padding, followed by a normalisation, before any activation.
 
@@ -23,6 +24,7 @@ def convolve(
         size: Height and width of a filter, or one number for both.
         stride: What height and width are divided by, rounded up.
         normalization: As in `normalize`.
+        pooling: Whether the maximum of every 2 x 2 pixels is what is normalised.
 
     Reference:
         He, Zhang, Ren and Sun, 2015, Delving Deep into Rectifiers (the initial weights),
@@ -36,4 +38,5 @@ def convolve(
         use_bias=normalization == "none",
         kernel_initializer="he_normal",
     )
-    return normalize(convolution(x), normalization)
+    x = convolution(x)
+    return normalize(layers.MaxPooling2D()(x) if pooling else x, normalization)

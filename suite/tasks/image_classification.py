@@ -27,15 +27,17 @@ from suite.data.images.augmentation import (
 )
 from suite.errors import InputError
 from suite.explanations import heat_maps
-from suite.export.endpoints import Endpoint, classifier, named_classes
+from suite.export.endpoints import Endpoint, classifier, named_classes, to_logits
 from suite.export.exported import Exports
 from suite.figures import classes
 from suite.figures import images as figures
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.layers.views import Views, average_views
 from suite.run import Run
 from suite.tasks import pictures
 from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.auxiliary import AuxiliaryLosses
+from suite.trainers.averages import AverageWeights
 from suite.trainers.labels import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
@@ -62,6 +64,11 @@ class Config(pictures.Config):
         cutout: Side of a square of every training image that is blanked, in pixels.
         mixup: Whether training images are mixtures of two, as are their labels.
         label_smoothing: Part of a label that is spread over all classes.
+        weight_average: Share of a moving average of the weights that a step keeps; 0 keeps none.
+            The validation uses the average, and the training ends with it.
+        views: What the trained network looks at before it answers: the picture (`plain`), its
+            mirror image as well (`mirrored`), and both of them shifted by a pixel, too
+            (`mirrored_and_shifted`). The probabilities are of the mean of their logits.
         optimizer: `nesterov` is SGD with a momentum of 0.9; `sgd` has none.
         attack_epsilon: Largest change of a pixel, as a share of its range, by attacks in the
             training; 0 trains on the pictures as they are.
@@ -83,6 +90,8 @@ class Config(pictures.Config):
     cutout: Annotated[int, Field(ge=0, le=1000)] = 0
     mixup: bool = False
     label_smoothing: Rate = 0.0
+    weight_average: Rate = 0.0
+    views: Views = "plain"
     optimizer: OptimizerName = "adamw"
     attack_epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
     attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -220,15 +229,30 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
             step_size=config.attack_step_size,
         )
     learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
-    loss: keras.losses.Loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if config.mixup or config.label_smoothing:
-        loss = SmoothCrossentropy(config.label_smoothing)
     trained.compile(
         optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay),
-        loss=loss,
-        metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
+        loss=crossentropy(config),
+        metrics=[accuracy_metric()],
     )
     return trained
+
+
+def crossentropy(config: Config) -> keras.losses.Loss:
+    """The cross-entropy of logits, with labels that are smoothed or mixed if the settings ask."""
+    if config.mixup or config.label_smoothing:
+        return SmoothCrossentropy(config.label_smoothing)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def accuracy_metric() -> keras.metrics.Metric:
+    """The share of pictures whose largest logit is that of their class."""
+    return keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+
+
+def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
+    """The moving average of the weights, if there is to be one."""
+    decay = fitted.config.weight_average
+    return [AverageWeights(decay)] if decay else []
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
@@ -240,7 +264,8 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     `name` and `probabilities`.
     """
     [model] = fitted.networks.values()
-    serve = named_classes(classifier(model), fitted.data.description.class_names)
+    answering = average_views(to_logits(model), fitted.config.views)
+    serve = named_classes(classifier(answering), fitted.data.description.class_names)
     source = fitted.data.source
     if source is None or source.preparation is None:
         return {"serve": serve}
@@ -272,12 +297,29 @@ def explanation(model: keras.Model, serve: Endpoint) -> Endpoint:
     return serve._replace(function=explain)
 
 
+def with_views(fitted: Fitted) -> Fitted:
+    """The fitted network as it is exported, which answers after several views of a picture."""
+    if fitted.config.views == "plain":
+        return fitted
+    [network] = fitted.networks.values()
+    answering = average_views(to_logits(network), fitted.config.views)
+    answering.compile(loss=crossentropy(fitted.config), metrics=[accuracy_metric()])
+    return Fitted(
+        model=answering,
+        networks=fitted.networks,
+        data=fitted.data,
+        config=fitted.config,
+        folder=fitted.folder,
+    )
+
+
 def evaluate(fitted: Fitted) -> Metrics:
     """Loss and accuracy on the test split.
 
     `test_accuracy_by_class` has an accuracy by the name of the class, None for one without
     examples.
     """
+    fitted = with_views(fitted)
     labels = fitted.data.splits["test"].targets
     correct = np.asarray(fitted.outputs()).argmax(axis=1) == labels
     names = fitted.data.description.class_names
@@ -293,7 +335,7 @@ def evaluate(fitted: Fitted) -> Metrics:
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Draws confusion matrix and worst mistakes on the test split, and the first filters."""
     test = fitted.data.splits["test"].in_memory()
-    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(fitted.outputs()))
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(with_views(fitted).outputs()))
     names = fitted.data.description.class_names
     [model] = fitted.networks.values()
     drawings = {

@@ -1,0 +1,77 @@
+"""A moving average of the weights, which is judged and kept in place of the last weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Averages the weights over the steps; validates with the average, and ends with it.
+
+    Batch statistics are averaged as well. In the first steps the average is shorter, so that it
+    forgets the initial weights. Keras's `use_ema` ends every call of `fit` with the average, and
+    leaves batch statistics alone.
+
+    Args:
+        decay: Share of the average that a step keeps, in (0, 1).
+
+    Reference:
+        Polyak and Juditsky, 1992, Acceleration of Stochastic Approximation by Averaging
+        Tarvainen and Valpola, 2017, Mean teachers are better role models (the exponential form),
+        https://arxiv.org/abs/1703.01780
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self._averages: list[Any] = []
+        self._trained: Sequence[np.ndarray] = ()
+        self._steps = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        variables = self._variables()
+        if not self._averages:
+            self._averages = [ops.convert_to_tensor(variable) for variable in variables]
+        # An execution may have several steps.
+        done = int(self.model.optimizer.iterations)
+        decay = min(self.decay, (1 + done) / (10 + done)) ** max(done - self._steps, 1)
+        self._steps = done
+        self._averages = [
+            decay * average + (1 - decay) * ops.convert_to_tensor(variable)
+            for average, variable in zip(self._averages, variables, strict=True)
+        ]
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._averages:
+            self._trained = [ops.convert_to_numpy(variable) for variable in self._variables()]
+            self._assign(self._averages)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._trained:
+            self._assign(self._trained)
+            self._trained = ()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch + 1 == self.params["epochs"] and self._averages:
+            self._assign(self._averages)
+
+    def state(self) -> Any:
+        """The averages, and the steps that they are of."""
+        averages = [ops.convert_to_numpy(average) for average in self._averages]
+        return {"averages": averages, "steps": self._steps}
+
+    def restore(self, state: Any) -> None:
+        """Continues with saved averages."""
+        self._averages = [ops.convert_to_tensor(average) for average in state["averages"]]
+        self._steps = state["steps"]
+
+    def _variables(self) -> list[keras.Variable]:
+        """The weights that are averaged; not, for example, the states of random generators."""
+        return [v for v in self.model.variables if keras.backend.is_float_dtype(v.dtype)]
+
+    def _assign(self, values: Sequence[Any]) -> None:
+        for variable, value in zip(self._variables(), values, strict=True):
+            variable.assign(value)
