@@ -235,7 +235,7 @@ class ActorCritic(OnPolicyPlayer):
         values = tf.reshape(values, observations.shape[:2])
         rollout = rollout._replace(rewards=config.reward_scale * rollout.rewards)
         gains = advantages(rollout, values, config.discount, config.gae_lambda)
-        weights = tf.cast(rollout.valid, tf.float32)
+        weights = tf.cast(rollout.valid, gains.dtype)
         returns = gains + values[:-1]
         if config.normalize_advantages:
             mean, variance = tf.nn.weighted_moments(gains, [0, 1], weights)

@@ -56,7 +56,7 @@ def build_model(
     x = subsample(layers.Activation(activation)(x), activation)
     x = layers.Flatten()(layers.Conv2D(120, x.shape[1:3], activation=activation)(x))
     # A negative squared distance to signs is twice the dot product, plus what all classes share.
-    code = layers.Dense(num_classes, use_bias=False, dtype="float32", name="logits")
+    code = layers.Dense(num_classes, use_bias=False, dtype=keras.config.floatx(), name="logits")
     code.trainable = False
     model = keras.Model(image, code(layers.Dense(84, activation=activation)(x)), name="lenet")
     code.set_weights([np.random.default_rng(0).choice([-2.0, 2.0], (84, num_classes))])

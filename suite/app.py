@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from suite.errors import InputError
 
@@ -68,6 +68,47 @@ class Fitted:
         if split not in self._outputs:
             self._outputs[split] = self.model.predict(self.data.one_pass(split), verbose=0)
         return self._outputs[split]
+
+
+class Objective(NamedTuple):
+    """A loss as a function of weights, with all else fixed: examples, rollouts, latents.
+
+    A model with a `train_step` of its own has a method `objectives(batch)`, which returns what a
+    step lowers, by name. The gradient check compares each with its gradient. Noise that layers draw
+    need not be fixed, since the check sets the states of their seeds back.
+
+    Args:
+        loss: `loss()` computes it, a scalar, with the present weights.
+        variables: The weights that learn from it.
+    """
+
+    loss: Callable[[], Any]
+    variables: Sequence["keras.Variable"]
+
+    @classmethod
+    def of(cls, model: "keras.Model", examples: Any) -> "Objective":
+        """The objective of Keras's own training step: `compute_loss` on the model's outputs.
+
+        Args:
+            model: The compiled model.
+            examples: `(inputs, targets, sample_weights)`, or the first of these.
+        """
+        import keras
+
+        def in_floatx(part: Any) -> Any:
+            part = keras.ops.convert_to_tensor(part)
+            is_float = keras.backend.is_float_dtype(part.dtype)
+            return keras.ops.cast(part, keras.config.floatx()) if is_float else part
+
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(
+            keras.tree.map_structure(lambda p: p if p is None else in_floatx(p), examples)
+        )
+
+        def loss() -> Any:
+            outputs = model(inputs, training=True)
+            return model.compute_loss(inputs, targets, outputs, weights, training=True)
+
+        return cls(loss, model.trainable_variables)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

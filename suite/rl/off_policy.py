@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from suite.app import Objective
 from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
 from suite.rl.replay import ReplayBuffer, transition_buffer
-from suite.rl.rollouts import collect, transitions
+from suite.rl.rollouts import collect, in_floatx, transitions
 
 
 class Target:
@@ -125,6 +126,12 @@ class OffPolicyPlayer(Player):
             batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
         """
         return self.update(self.examples(batch))
+
+    def objectives(self, batch: Any) -> dict[str, Objective]:
+        """The loss of the transitions of one rollout, without a replay; the target stays."""
+        (seeds,) = batch
+        rollout = in_floatx(self.collect(self.environments(seeds)))
+        return {"loss": Objective.of(self, self.examples(transitions(rollout)))}
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         (seeds,) = data

@@ -4,9 +4,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from suite.app import Objective
 from suite.rl.players import Player
 from suite.rl.policies import distribution
-from suite.rl.rollouts import Rollout
+from suite.rl.rollouts import Rollout, in_floatx
 
 
 class OnPolicyPlayer(Player):
@@ -26,6 +27,12 @@ class OnPolicyPlayer(Player):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         (seeds,) = data
         return self.learn(self.collect(self.environments(seeds)))
+
+    def objectives(self, batch: Any) -> dict[str, Objective]:
+        """The loss of a rollout that the present policy has played, and that then stays."""
+        (seeds,) = batch
+        rollout = in_floatx(self.collect(self.environments(seeds)))
+        return {"loss": Objective.of(self, self.examples(rollout))}
 
     def learn(self, rollout: Rollout) -> dict[str, tf.Tensor]:
         """Learns from a rollout, and returns the metrics."""
@@ -59,8 +66,8 @@ def advantages(
         Schulman et al., 2015, High-Dimensional Continuous Control Using Generalized Advantage
         Estimation, https://arxiv.org/abs/1506.02438
     """
-    continues = tf.cast(~rollout.terminated, tf.float32)
-    same_episode = tf.cast(~(rollout.terminated | rollout.truncated), tf.float32)
+    continues = tf.cast(~rollout.terminated, values.dtype)
+    same_episode = tf.cast(~(rollout.terminated | rollout.truncated), values.dtype)
     differences = rollout.rewards + discount * continues * values[1:] - values[:-1]
 
     def advantage(following: tf.Tensor, step: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

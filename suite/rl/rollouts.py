@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from suite.rl.environments import Environments
@@ -73,6 +74,11 @@ def collect(
         parallel_iterations=1,
     )
     return Rollout(tf.concat([start[None], observations], axis=0), *others)
+
+
+def in_floatx(rollout: Rollout) -> Rollout:
+    """The same rollout with rewards of the type that Keras computes in, float32 by default."""
+    return rollout._replace(rewards=tf.cast(rollout.rewards, keras.config.floatx()))
 
 
 def transitions(rollout: Rollout) -> dict[str, tf.Tensor]:

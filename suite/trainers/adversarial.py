@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from suite.app import Objective
 from suite.attacks.gradients import climb, default_step_size, random_point
 from suite.placement.replicas import seed_of_replica
 
@@ -50,10 +51,18 @@ class AdversarialClassifier(keras.Model):
         return self.network(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        return super().train_step(self._attacked(data))
+
+    def objectives(self, batch: Any) -> dict[str, Objective]:
+        """The loss on pictures that were attacked with the present weights, and then stay."""
+        return {"loss": Objective.of(self, self._attacked(batch))}
+
+    def _attacked(self, data: Any) -> tuple[tf.Tensor, Any, Any]:
+        """The examples with attacked pictures."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         images = tf.cast(images, tf.float32)
         start = random_point(images, self.epsilon, seed_of_replica(self.seed_generator))
         attacked = climb(
             self.network, images, labels, start, self.epsilon, self.step_size, self.steps
         )
-        return super().train_step((attacked, labels, weights))
+        return attacked, labels, weights

@@ -23,7 +23,7 @@ class AuxiliaryLosses(keras.Model):
     """
 
     def __init__(self, network: keras.Model, weight: float = 0.3) -> None:
-        super().__init__(dtype="float32")  # the network has dtypes of its own
+        super().__init__(dtype=keras.config.floatx())  # the network has dtypes of its own
         self.network, self.weight = network, weight
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
+from suite.app import Objective
 from suite.errors import Diverged, InputError
 from suite.placement.replicas import seed_of_replica
 
@@ -150,6 +151,26 @@ class GenerativeAdversarialNetwork(keras.Model):
         self._losses_of(self._scores(real, training=False), self._scores(fake, training=False))
         return {name: mean.result() for name, mean in self.means.items()}
 
+    def objectives(self, batch: Any) -> dict[str, Objective]:
+        """The losses of both networks, for fixed latents."""
+        images, codes, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        real, latents = self._real(images, codes), self._latents(tf.shape(images)[0])
+        learn, judge = self.learner.trainable_variables, self.discriminator.trainable_variables
+        return {
+            "generator": Objective(lambda: self._both_losses(real, latents)[0], learn),
+            "discriminator": Objective(lambda: self._both_losses(real, latents)[1], judge),
+        }
+
+    def _both_losses(
+        self, real: Mapping[str, Any], latents: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Generates images, and computes the losses of generator and discriminator in training."""
+        fake = self.learner(latents, training=True)
+        # Two calls, so that batch normalisation never mixes real and generated images.
+        real_scores = self._scores(real, training=True)
+        fake_scores = self._scores(fake, training=True)
+        return self._losses_of(real_scores, fake_scores)
+
     def _real(self, images: tf.Tensor, codes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Real images, and their codes if there are any, as a dict like the generator's output."""
         real = {"image": tf.cast(images, tf.float32)}
@@ -174,11 +195,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         """
         latents = self._latents(tf.shape(real["image"])[0])
         with tf.GradientTape(persistent=True) as tape:
-            fake = self.learner(latents, training=True)
-            # Two calls, so that batch normalisation never mixes real and generated images.
-            real_scores = self._scores(real, training=True)
-            fake_scores = self._scores(fake, training=True)
-            generator_loss, discriminator_loss = self._losses_of(real_scores, fake_scores)
+            generator_loss, discriminator_loss = self._both_losses(real, latents)
             # Gradients are summed over the replicas.
             share = weight / tf.distribute.get_strategy().num_replicas_in_sync
             scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)

@@ -25,12 +25,12 @@ class SmoothCrossentropy(keras.losses.Loss):
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """The cross-entropy of every example, `(batch,)`."""
-        log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"))
+        log_probabilities = ops.log_softmax(ops.cast(y_pred, self.dtype))
         num_classes = y_pred.shape[-1]
         if len(y_true.shape) == 1:
             targets = ops.one_hot(ops.cast(y_true, "int32"), num_classes)
         else:
-            share = ops.cast(y_true[:, 2:], "float32")
+            share = ops.cast(y_true[:, 2:], self.dtype)
             first, second = (
                 ops.one_hot(ops.cast(y_true[:, n], "int32"), num_classes) for n in (0, 1)
             )

@@ -5,6 +5,7 @@ likelihoods are in nats per image.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -71,7 +72,7 @@ class VariationalAutoencoder(keras.Model):
         free_bits: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        super().__init__(dtype="float32")  # the encoder and the decoder have dtypes of their own
+        super().__init__(dtype=keras.config.floatx())  # both networks have dtypes of their own
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = likelihood
         self.num_samples, self.importance_weighted = num_samples, importance_weighted
@@ -123,7 +124,7 @@ class VariationalAutoencoder(keras.Model):
         """
         samples = tf.shape(latents)[0]
         flat = tf.reshape(latents, [-1, latents.shape[-1]])
-        logits = tf.cast(self.decoder(flat, training=training)["logits"], tf.float32)
+        logits = tf.cast(self.decoder(flat, training=training)["logits"], pixels.dtype)
         logits = tf.reshape(logits, tf.concat([[samples], tf.shape(pixels)], 0))
         log_probs = LIKELIHOODS[self.likelihood](logits=logits).log_prob(pixels)
         return tf.reduce_sum(log_probs, axis=[2, 3, 4])
@@ -131,7 +132,7 @@ class VariationalAutoencoder(keras.Model):
     def _beta(self) -> tf.Tensor | float:
         if not self.beta_warmup:
             return self.beta
-        steps = tf.cast(self.optimizer.iterations, tf.float32)
+        steps = tf.cast(self.optimizer.iterations, keras.config.floatx())
         return self.beta * tf.minimum(steps / self.beta_warmup, 1)
 
 
@@ -142,11 +143,12 @@ def negative_bound(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 def standard_normal() -> tfd.Normal:
     """The prior distribution of every latent unit."""
-    return tfd.Normal(0.0, 1.0)
+    zero = tf.zeros((), keras.config.floatx())
+    return tfd.Normal(zero, tf.ones_like(zero))
 
 
 def pixels_of(images: tf.Tensor, likelihood: Likelihood, seed: tf.Tensor) -> tf.Tensor:
-    """Converts grey values in 0..255 to pixels in 0..1, float32, for the likelihood.
+    """Converts grey values in 0..255 to pixels in 0..1 for the likelihood, of type `floatx`.
 
     Args:
         images: Grey values of any shape.
@@ -154,10 +156,11 @@ def pixels_of(images: tf.Tensor, likelihood: Likelihood, seed: tf.Tensor) -> tf.
             `continuous_bernoulli` scales the grey values to 0..1.
         seed: A pair of integers.
     """
-    grey = tf.cast(images, tf.float32) / 255
+    grey = tf.cast(images, keras.config.floatx()) / 255
     if likelihood != "bernoulli":
         return grey
-    return tf.cast(tf.random.stateless_uniform(tf.shape(grey), seed) < grey, tf.float32)
+    uniform = tf.random.stateless_uniform(tf.shape(grey), seed)
+    return tf.cast(tf.cast(uniform, grey.dtype) < grey, grey.dtype)
 
 
 def log_prior_over_posterior(posterior: tfd.Normal, latents: tf.Tensor) -> tf.Tensor:
@@ -176,7 +179,7 @@ def log_prior_over_posterior(posterior: tfd.Normal, latents: tf.Tensor) -> tf.Te
 
 def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     """The log of the mean of the exponentials over the first axis, without overflow."""
-    return tf.reduce_logsumexp(values, axis=0) - tf.math.log(float(values.shape[0]))
+    return tf.reduce_logsumexp(values, axis=0) - math.log(values.shape[0])
 
 
 def estimate_evidence(

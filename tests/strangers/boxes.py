@@ -62,7 +62,7 @@ def box_loss(y_true, y_pred):
     """The squared distance of the boxes, without padding, which is all zeros."""
     missing = MOST - tf.shape(y_true)[1]
     padded = tf.pad(y_true, [[0, 0], [0, missing], [0, 0]])
-    is_box = ops.cast(ops.any(padded > 0, axis=-1, keepdims=True), "float32")
+    is_box = ops.cast(ops.any(padded > 0, axis=-1, keepdims=True), y_pred.dtype)
     return ops.mean(is_box * (padded - y_pred) ** 2, axis=(1, 2))
 
 

@@ -1,11 +1,14 @@
 """Named networks with a condition: a generator and a critic, which get the class as an input."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
 from suite import App, checked, settings
+from suite.app import Objective
 from suite.data import Examples, Source, supervised
 from suite.knobs import BatchSize, Epochs, Units
 from suite.placement.replicas import seed_of_replica
@@ -72,6 +75,13 @@ class Trainer(keras.Model):
     def build_optimizers(self):
         self.optimizer.build(self.generator.trainable_variables)
         self.critic_optimizer.build(self.critic.trainable_variables)
+
+    def objectives(self, batch):
+        gap = functools.partial(self.gap, *batch[:2])
+        return {
+            "critic": Objective(gap, self.critic.trainable_variables),
+            "generator": Objective(lambda: -gap(), self.generator.trainable_variables),
+        }
 
     def gap(self, points, labels):
         latent = tf.random.stateless_normal(tf.shape(points), seed_of_replica(self.seeds))

@@ -74,7 +74,7 @@ class DeepQ(OffPolicyPlayer):
 
     def examples(self, batch):
         following = self.target.network(batch["next_observations"], training=False)["value"]
-        goes_on = tf.cast(~batch["terminated"], tf.float32)
+        goes_on = tf.cast(~batch["terminated"], following.dtype)
         worth = batch["rewards"] + 0.9 * goes_on * tf.reduce_max(following, axis=-1)
         return batch["observations"], {"action": batch["actions"], "worth": worth}, None
 

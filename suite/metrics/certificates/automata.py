@@ -246,7 +246,7 @@ def closing_loss(network: Network, automaton: Automaton, rounds: int) -> Tensor:
         A scalar: the mean softplus of the negative margins, plus `GROWTH_WEIGHT` times the mean
         growth of the boxes in one more round.
     """
-    family = Family(network, automaton, 1, FLOAT32_ROUNDOFF, "float32")
+    family = Family(network, automaton, 1, FLOAT32_ROUNDOFF, network.layer.variable_dtype)
 
     def grow(_: Tensor, box: Box) -> Box:
         return tuple(hull(*pair) for pair in zip(box, family.successors(box)[0], strict=True))
