@@ -37,6 +37,8 @@ from suite.studies.attack import attack
 from suite.studies.compare import checked_values, compare, knob_types
 from suite.studies.cross_validation import cross_validate
 from suite.studies.explain import explain
+from suite.studies.gradient_check import run_check
+from suite.studies.gradients import measure_gradients
 from suite.studies.see import see
 from suite.training.stages import Trained, train
 
@@ -256,11 +258,59 @@ def _compare_command(app: App) -> Callable[..., None]:
     return compare_app
 
 
+def _gradients_command(app: App) -> Callable[..., None]:
+    """The command `gradients`, with the flags of recipe and architecture of a training."""
+    config_type: Any = app.config
+    architecture_type: Any = _architecture(app)
+    recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+
+    def gradients_app(
+        *,
+        steps: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 100,
+        check: bool = False,
+        recipe: Annotated[
+            recipe_names | None,
+            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
+        ] = None,
+        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        data: str = "auto",
+        data_dir: Path | None = None,
+        seed: Seed = 0,
+    ) -> None:
+        """Draw the size of gradients and activations, by layer, in the first steps of a training.
+
+        Args:
+            steps: Steps of each phase of the training.
+            check: Compare the gradients with central differences in float64 instead; the exit code
+                is 1 if they differ.
+            recipe: Named set of knobs; single flags still override it.
+            data: Where examples come from, as in training.
+            data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+            seed: Decides initial weights and the order of the examples.
+        """
+        show_messages(quiet=False)
+        defaults = dataclasses.asdict(architecture_type())
+        knobs = {n: v for n, v in dataclasses.asdict(architecture).items() if v != defaults[n]}
+        chosen = Recipe(config=config, architecture=knobs)
+        run = Run(data=data, data_dir=data_dir, seed=seed)
+        if check:
+            checked = run_check(app, chosen, run)
+            print(columns(checked.summary()))
+            if not checked.passed:
+                sys.exit(1)
+        else:
+            print(columns(measure_gradients(app, chosen, run, steps=steps).summary()))
+
+    return gradients_app
+
+
 # Commands that every application has beside `evaluate` and `cross-validate`, by name. Each is made
 # for the application, by a function that takes it and returns the command: what that takes becomes
 # flags.
 EVERY_APP: dict[str, Callable[[App], Callable[..., None]]] = {
     "compare": _compare_command,
+    "gradients": _gradients_command,
 }
 
 

@@ -28,6 +28,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -37,7 +38,10 @@ import tensorflow as tf
 from suite.app import App, Objective, Phase, Recipe, networks_of
 from suite.data.pipelines import Data
 from suite.errors import InputError
+from suite.run import Run
+from suite.studies.gradients import write_table
 from suite.training.process import restored_settings
+from suite.training.record import RUNS, refuse_unwritable, timed_folder
 from suite.training.session import build
 
 TOLERANCE = 1e-6  # of a relative error
@@ -77,6 +81,56 @@ class Derivative:
     numeric: float
     error: float
     doubt: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What the check ends with.
+
+    Args:
+        derivatives: The derivatives of all phases and losses.
+        folder: Holds `check.csv`.
+    """
+
+    derivatives: Sequence[Derivative]
+    folder: Path
+
+    @property
+    def passed(self) -> bool:
+        """Whether no error is above `TOLERANCE`."""
+        return all(derivative.error <= TOLERANCE for derivative in self.derivatives)
+
+    def summary(self) -> dict[str, Any]:
+        """The largest relative error of every layer, by the name of the loss."""
+        table: dict[str, Any] = {}
+        for derivative in self.derivatives:
+            worst = table.setdefault(derivative.loss, {})
+            worst[derivative.layer] = max(worst.get(derivative.layer, 0.0), derivative.error)
+        words = {
+            loss: {layer: f"{error:.1e}" for layer, error in errors.items()}
+            for loss, errors in table.items()
+        }
+        count = len(self.derivatives)
+        verdict = "agree" if self.passed else f"differ by more than {TOLERANCE:.0e}"
+        return {**words, f"{count} derivatives": verdict, "files": self.folder}
+
+
+def run_check(app: App, recipe: Recipe, run: Run) -> Check:
+    """Loads the data, checks the gradients, and writes `runs/<app>/gradients/<time>/check.csv`.
+
+    Raises:
+        InputError: The app does not train by gradients, or `check_gradients` raises it.
+    """
+    parent = RUNS / app.name / "gradients"
+    refuse_unwritable(parent, "run_dir")
+    with restored_settings():
+        data = app.data(recipe.config, run)
+        derivatives = check_gradients(app, recipe, data, seed=run.seed)
+    if not derivatives:
+        raise InputError("`gradients` needs an application that trains by gradients", app.name)
+    folder = timed_folder(parent)
+    write_table(derivatives, folder / "check.csv")
+    return Check(derivatives, folder)
 
 
 def check_gradients(
