@@ -266,7 +266,7 @@ def _gradients_command(app: App) -> Callable[..., None]:
 
     def gradients_app(
         *,
-        steps: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 100,
+        steps: int = 100,
         check: bool = False,
         recipe: Annotated[
             recipe_names | None,

@@ -27,6 +27,8 @@ import tensorflow as tf
 from suite import InputError, Run, train
 from suite.app import app_names, load_app, networks_of
 from suite.export.endpoints import arguments, as_endpoint
+from suite.studies.gradient_check import TOLERANCE, check_gradients
+from suite.studies.gradients import measure_gradients
 from suite.training.session import build
 from suite.training.state import optimizers
 from tests.forks import Fork, program
@@ -309,6 +311,30 @@ def test_loss_falls_on_a_few_examples(name, training, embedded):
     for key, network in trained.networks.items():
         network.set_weights(weights[key])
     assert history["loss"][-1] < history["loss"][0]
+
+
+def test_gradients_are_those_of_central_differences(name, training):
+    app, data = training(name).app, training(name).trained.data
+
+    derivatives = check_gradients(app, tiny(app), data, weights=1)
+
+    if not derivatives:
+        pytest.skip("it does not train by gradients")
+    assert [d for d in derivatives if not d.error <= TOLERANCE] == []
+
+
+@pytest.mark.usefixtures("one_of_a_kind")
+def test_gradients_can_be_measured(name, training, embedded):
+    app, run = training(name).app, training(name).run
+    if not training(name).trained.history:
+        pytest.skip("it does not train by gradients")
+
+    result = measure_gradients(app, tiny(app), run, steps=2)
+
+    for phase in result.phases:
+        layers, sizes = result.sizes(phase)
+        assert layers and finite({f"{n}": float(values.sum()) for n, values in sizes.items()})
+        assert (sizes["weights"].sum(axis=0) > 0).all()
 
 
 @pytest.mark.usefixtures("one_of_a_kind")

@@ -57,7 +57,7 @@ def collect(
 
     def step(before: tuple[Any, ...], number: tf.Tensor) -> tuple[Any, ...]:
         seed_of_step = tf.random.experimental.stateless_fold_in(seed, number)
-        actions = act(before[0], seed_of_step)
+        actions = tf.cast(act(before[0], seed_of_step), spaces.action_dtype)
         after = tf.numpy_function(environments.step, [actions], types)
         for tensor, shape in zip(after, shapes, strict=True):
             tensor.set_shape(shape)

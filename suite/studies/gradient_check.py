@@ -241,8 +241,16 @@ def compare(
         state: Variables that computing the loss changes, such as those of seeds.
         weights: Single weights of every tensor that are compared.
         random: Decides the point and the directions.
+
+    Raises:
+        InputError: A variable is not of float64, such as one of a network that was loaded.
     """
     random = random or np.random.default_rng(0)
+    for variable in objective.variables:
+        if variable.dtype != "float64":
+            raise InputError(
+                "weights must be float64 to be checked", f"{variable.path}: {variable.dtype}"
+            )
     begun = [np.array(variable) for variable in objective.variables]
     for variable, values in zip(objective.variables, begun, strict=True):
         variable.assign(values + NOISE * random.normal(size=values.shape))

@@ -295,7 +295,7 @@ class ProvableCrossentropy(keras.losses.BinaryCrossentropy):
             # A network that contracts its states too early cannot separate the automaton's states.
             return ops.stop_gradient(ops.clip(1 - 10 * ops.mean(losses), 0, 1))
         # From the data alone gated layers learn a memory that leaks: the bounds must begin early.
-        steps = ops.cast(self.model.optimizer.iterations, "float32")
+        steps = ops.cast(self.model.optimizer.iterations, losses.dtype)
         return ops.minimum(steps / WARMUP_STEPS, 1)
 
 
