@@ -37,9 +37,10 @@ from suite.studies.attack import attack
 from suite.studies.compare import checked_values, compare, knob_types
 from suite.studies.cross_validation import cross_validate
 from suite.studies.explain import explain
-from suite.studies.gradient_check import run_check
-from suite.studies.gradients import measure_gradients
+from suite.studies.gradient_check import agree, check_gradients, worst_errors
+from suite.studies.gradients import measure_gradients, write_gradients, write_table
 from suite.studies.see import see
+from suite.training.record import RUNS, refuse_unwritable, timed_folder
 from suite.training.stages import Trained, train
 
 # The studies that applications name in `studies`, as commands.
@@ -294,13 +295,20 @@ def _gradients_command(app: App) -> Callable[..., None]:
         knobs = {n: v for n, v in dataclasses.asdict(architecture).items() if v != defaults[n]}
         chosen = Recipe(config=config, architecture=knobs)
         run = Run(data=data, data_dir=data_dir, seed=seed)
+        parent = RUNS / app.name / "gradients"
+        refuse_unwritable(parent, "run_dir")
         if check:
-            checked = run_check(app, chosen, run)
-            print(columns(checked.summary()))
-            if not checked.passed:
+            derivatives = check_gradients(app, chosen, app.data(config, run), seed=seed)
+            folder = timed_folder(parent)
+            write_table(derivatives, folder / "check.csv")
+            print(columns({**worst_errors(derivatives), "files": folder}))
+            if not agree(derivatives):
                 sys.exit(1)
         else:
-            print(columns(measure_gradients(app, chosen, run, steps=steps).summary()))
+            gradients = measure_gradients(app, chosen, run, steps=steps)
+            folder = timed_folder(parent)
+            write_gradients(gradients, folder)
+            print(columns({**gradients.summary(), "files": folder}))
 
     return gradients_app
 

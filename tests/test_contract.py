@@ -315,11 +315,11 @@ def test_loss_falls_on_a_few_examples(name, training, embedded):
 
 def test_gradients_are_those_of_central_differences(name, training):
     app, data = training(name).app, training(name).trained.data
+    if not training(name).trained.history:
+        pytest.skip("it does not train by gradients")
 
     derivatives = check_gradients(app, tiny(app), data, weights=1)
 
-    if not derivatives:
-        pytest.skip("it does not train by gradients")
     assert [d for d in derivatives if not d.error <= TOLERANCE] == []
 
 

@@ -28,7 +28,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -38,10 +37,7 @@ import tensorflow as tf
 from suite.app import App, Objective, Phase, Recipe, networks_of
 from suite.data.pipelines import Data
 from suite.errors import InputError
-from suite.run import Run
-from suite.studies.gradients import write_table
 from suite.training.process import restored_settings
-from suite.training.record import RUNS, refuse_unwritable, timed_folder
 from suite.training.session import build
 
 TOLERANCE = 1e-6  # of a relative error
@@ -83,54 +79,23 @@ class Derivative:
     doubt: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """What the check ends with.
-
-    Args:
-        derivatives: The derivatives of all phases and losses.
-        folder: Holds `check.csv`.
-    """
-
-    derivatives: Sequence[Derivative]
-    folder: Path
-
-    @property
-    def passed(self) -> bool:
-        """Whether no error is above `TOLERANCE`."""
-        return all(derivative.error <= TOLERANCE for derivative in self.derivatives)
-
-    def summary(self) -> dict[str, Any]:
-        """The largest relative error of every layer, by the name of the loss."""
-        table: dict[str, Any] = {}
-        for derivative in self.derivatives:
-            worst = table.setdefault(derivative.loss, {})
-            worst[derivative.layer] = max(worst.get(derivative.layer, 0.0), derivative.error)
-        words = {
-            loss: {layer: f"{error:.1e}" for layer, error in errors.items()}
-            for loss, errors in table.items()
-        }
-        count = len(self.derivatives)
-        verdict = "agree" if self.passed else f"differ by more than {TOLERANCE:.0e}"
-        return {**words, f"{count} derivatives": verdict, "files": self.folder}
+def worst_errors(derivatives: Sequence[Derivative]) -> dict[str, Any]:
+    """The largest error of every layer, by the name of the loss; and whether all are small."""
+    table: dict[str, Any] = {}
+    for derivative in derivatives:
+        errors = table.setdefault(derivative.loss, {})
+        errors[derivative.layer] = max(errors.get(derivative.layer, 0.0), derivative.error)
+    words = {
+        loss: {layer: f"{error:.1e}" for layer, error in errors.items()}
+        for loss, errors in table.items()
+    }
+    verdict = "agree" if agree(derivatives) else f"differ by more than {TOLERANCE:.0e}"
+    return {**words, f"{len(derivatives)} derivatives": verdict}
 
 
-def run_check(app: App, recipe: Recipe, run: Run) -> Check:
-    """Loads the data, checks the gradients, and writes `runs/<app>/gradients/<time>/check.csv`.
-
-    Raises:
-        InputError: The app does not train by gradients, or `check_gradients` raises it.
-    """
-    parent = RUNS / app.name / "gradients"
-    refuse_unwritable(parent, "run_dir")
-    with restored_settings():
-        data = app.data(recipe.config, run)
-        derivatives = check_gradients(app, recipe, data, seed=run.seed)
-    if not derivatives:
-        raise InputError("`gradients` needs an application that trains by gradients", app.name)
-    folder = timed_folder(parent)
-    write_table(derivatives, folder / "check.csv")
-    return Check(derivatives, folder)
+def agree(derivatives: Sequence[Derivative]) -> bool:
+    """Whether no error is above `TOLERANCE`."""
+    return all(derivative.error <= TOLERANCE for derivative in derivatives)
 
 
 def check_gradients(
@@ -153,10 +118,11 @@ def check_gradients(
         examples: Largest number of examples in the batch.
 
     Returns:
-        The derivatives; none of a phase without epochs, such as a closed form.
+        The derivatives of all phases that have epochs.
 
     Raises:
-        InputError: The app's model has a training step of its own, and no `objectives`.
+        InputError: The app's model has a training step of its own, and no `objectives`; or the app
+            does not train by gradients.
     """
     derivatives = []
     with restored_settings(), in_float64():
@@ -178,6 +144,8 @@ def check_gradients(
                     weights=weights,
                     random=np.random.default_rng(seed),
                 )
+    if not derivatives:
+        raise InputError("`gradients` needs an application that trains by gradients", app.name)
     return derivatives
 
 

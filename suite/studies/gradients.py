@@ -20,11 +20,8 @@ from suite.figures import gradients as figures
 from suite.files import write_whole
 from suite.run import Run
 from suite.training.process import restored_settings
-from suite.training.record import RUNS, refuse_unwritable, timed_folder
 from suite.training.session import build
 from suite.training.state import build_optimizers, optimizers
-
-TABLE = "gradients.csv"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,16 +49,13 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Gradients:
-    """What the study ends with.
+    """What was measured.
 
     Args:
         measurements: Step by step, and within a step layer by layer, from the input to the output.
-        folder: Holds `gradients.csv`, `by_step.png` and `over_depth.png`; both figures once for
-            each phase, if there are several.
     """
 
     measurements: Sequence[Measurement]
-    folder: Path
 
     def sizes(self, phase: str) -> tuple[list[str], dict[str, np.ndarray]]:
         """The layers of a phase, and `(steps, layers)` by the name of what was measured."""
@@ -81,7 +75,7 @@ class Gradients:
             ends = zip(layers, sizes["weights"][0], sizes["weights"][-1], strict=True)
             title = f"gradient of weights, {phase}: first and last of {len(sizes['weights'])} steps"
             table[title] = {layer: f"{first:9.3g} {last:9.3g}" for layer, first, last in ends}
-        return {**table, "files": self.folder}
+        return table
 
     @property
     def phases(self) -> list[str]:
@@ -109,17 +103,13 @@ def measure_gradients(app: App, recipe: Recipe, run: Run, *, steps: int = 100) -
     """
     if steps < 1:
         raise InputError("`steps` must be 1 or more", steps)
-    parent = RUNS / app.name / "gradients"
-    refuse_unwritable(parent, "run_dir")
     with restored_settings():
         keras.utils.set_random_seed(run.seed)
         data = app.data(recipe.config, run)
         measurements = list(_train(app, recipe, data, steps))
     if not measurements:
         raise InputError("`gradients` needs an application that trains by gradients", app.name)
-    result = Gradients(measurements, timed_folder(parent))
-    _write(result)
-    return result
+    return Gradients(measurements)
 
 
 def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measurement]:
@@ -282,18 +272,21 @@ def write_table(rows: Sequence[Any], path: Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def _write(result: Gradients) -> None:
-    """Writes table and figures into the folder."""
-    write_table(result.measurements, result.folder / TABLE)
+def write_gradients(gradients: Gradients, folder: Path) -> None:
+    """Writes `gradients.csv`, `by_step.png` and `over_depth.png` into a folder that exists.
+
+    The figures are written once for each phase, if there are several.
+    """
+    write_table(gradients.measurements, folder / "gradients.csv")
     drawings = {}
-    for phase in result.phases:
-        layers, sizes = result.sizes(phase)
+    for phase in gradients.phases:
+        layers, sizes = gradients.sizes(phase)
         titled = {
             "gradient of weights": sizes["weights"],
             "gradient of activations": sizes["activation_gradient"],
             "activations": sizes["activations"],
         }
-        ending = f"_{phase}" if len(result.phases) > 1 else ""
+        ending = f"_{phase}" if len(gradients.phases) > 1 else ""
         drawings[f"by_step{ending}"] = figures.by_step(titled, layers)
         drawings[f"over_depth{ending}"] = figures.over_depth(titled, layers)
-    curves.save(drawings, result.folder)
+    curves.save(drawings, folder)
