@@ -304,6 +304,8 @@ def _fill_in_recipe(
         [argument] = [a for a in arguments if a.name == flag]
         values = value if isinstance(value, tuple) else (value,)
         if not argument.tokens:
+            if not values:
+                argument.append(Token(keyword=flag, source="recipe", implicit_value=()))
             for index, word in enumerate(values):
                 argument.append(Token(keyword=flag, value=str(word), source="recipe", index=index))
     given.update(a.name.removeprefix("--").replace("-", "_") for a in arguments if a.tokens)

@@ -6,10 +6,27 @@ from typing import Any, Literal
 
 import keras
 
-OptimizerName = Literal["adamw", "lion", "muon", "nesterov", "rmsprop", "sgd"]
+from suite.errors import InputError
+
+OptimizerName = Literal[
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamw",
+    "lion",
+    "momentum",
+    "muon",
+    "nesterov",
+    "rmsprop",
+    "sgd",
+]
 _OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
+    "adadelta": keras.optimizers.Adadelta,
+    "adagrad": keras.optimizers.Adagrad,
+    "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
     "lion": keras.optimizers.Lion,
+    "momentum": partial(keras.optimizers.SGD, momentum=0.9),
     "muon": keras.optimizers.Muon,
     "nesterov": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
     "rmsprop": keras.optimizers.RMSprop,
@@ -17,13 +34,36 @@ _OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
 }
 
 
-def make_optimizer(name: OptimizerName, learning_rate: Any, weight_decay: float) -> keras.Optimizer:
-    """Makes an optimizer with decoupled weight decay.
+def make_optimizer(
+    name: OptimizerName,
+    learning_rate: Any,
+    weight_decay: float,
+    *,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+) -> keras.Optimizer:
+    """Makes an optimizer with decoupled weight decay, which may clip gradients.
 
     Args:
-        name: `nesterov` is SGD with a momentum of 0.9, `sgd` has none; `adamw` without weight decay
-            is Adam.
+        name: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's, `sgd` has none;
+            `adam` with weight decay is `adamw`.
         learning_rate: A number or a schedule.
         weight_decay: Share of a weight that a step takes off it, times the learning rate.
+        clip_value: Largest absolute value of a component of the gradient.
+        clip_norm: Largest norm of the gradient of all weights together.
+
+    Raises:
+        InputError: Gradients are to be clipped both by value and by norm.
+
+    Reference:
+        Pascanu, Mikolov and Bengio, 2012, On the Difficulty of Training Recurrent Neural Networks
+        (clipping by norm), https://arxiv.org/abs/1211.5063
     """
-    return _OPTIMIZERS[name](learning_rate, weight_decay=weight_decay)
+    if clip_value is not None and clip_norm is not None:
+        raise InputError("`clip_value` must be left out with `clip_norm`", clip_value)
+    return _OPTIMIZERS[name](
+        learning_rate,
+        weight_decay=weight_decay,
+        clipvalue=clip_value,
+        global_clipnorm=clip_norm,
+    )
