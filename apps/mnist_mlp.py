@@ -188,7 +188,7 @@ app = App(
     evaluate=evaluate,
     figures=draw,
     commands=task.COMMANDS,
-    studies=task.STUDIES,
+    studies=("explain", "attack"),
     recipes={
         "softmax": {"units": ()},
         "softmax_lbfgs": {"units": (), "lbfgs_iterations": 200, "l2": 1e-5},

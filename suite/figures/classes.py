@@ -196,7 +196,8 @@ def moving_regions(
     scale = {"cmap": palette, "vmin": -0.5, "vmax": 1.5}
     panels = figure.subplots(1, len(names), squeeze=False).flat
     for axes, name in zip(panels, names, strict=True):
-        axes.pcolormesh(side, side, frames[name] > 0, alpha=0.25, shading="nearest", **scale)
+        regions = (frames[name] > 0).astype(int)
+        axes.pcolormesh(side, side, regions, alpha=0.25, shading="nearest", **scale)
         axes.scatter(*points.T, c=labels, s=40, edgecolors="white", **scale)
         axes.set(title=name, aspect="equal", xticks=[0, 1], yticks=[0, 1])
     return figure

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from suite import InputError
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 
 
@@ -18,3 +19,41 @@ def test_every_optimizer_follows_the_gradient_and_decays_weights(name):
 
     assert weight_after(0.0, 1.0) < 2 < weight_after(0.0, -1.0)
     assert weight_after(0.5, 1.0) < weight_after(0.0, 1.0)
+
+
+def steps_of_sgd(gradients, **clipping):
+    weights = [keras.Variable(np.zeros(len(gradient), "float32")) for gradient in gradients]
+    optimizer = make_optimizer("sgd", 1.0, 0.0, **clipping)
+    optimizer.build(weights)
+    optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients])
+    return [np.asarray(weight).tolist() for weight in weights]
+
+
+def test_gradients_are_clipped_by_value_or_by_their_common_norm():
+    gradients = [[3.0, -0.5], [4.0]]
+
+    assert steps_of_sgd(gradients) == [[-3.0, 0.5], [-4.0]]
+    assert steps_of_sgd(gradients, clip_value=1.0) == [[-1.0, 0.5], [-1.0]]
+    # The norm of [3, 4] is 5, of which 1 remains.
+    [first], [second] = steps_of_sgd([[3.0], [4.0]], clip_norm=1.0)
+    assert (first, second) == pytest.approx((-0.6, -0.8), abs=1e-6)
+    assert steps_of_sgd([[3.0], [4.0]], clip_norm=6.0) == [[-3.0], [-4.0]]
+
+
+def test_gradients_are_clipped_in_one_way():
+    with pytest.raises(InputError, match="`clip_value` must be left out with `clip_norm`"):
+        make_optimizer("sgd", 1.0, 0.0, clip_value=1.0, clip_norm=1.0)
+
+
+def test_momentum_and_nesterov_differ_from_sgd_and_from_each_other():
+    def places(name):
+        weight = keras.Variable(np.zeros(1, "float32"))
+        optimizer = make_optimizer(name, 1.0, 0.0)
+        optimizer.build([weight])
+        for _ in range(2):
+            optimizer.apply([keras.ops.ones(1)])
+        return float(np.asarray(weight)[0])
+
+    assert places("sgd") == pytest.approx(-2.0)
+    assert places("momentum") == pytest.approx(-2.9)
+    assert places("nesterov") < places("momentum")
