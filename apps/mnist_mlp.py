@@ -135,10 +135,9 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         InputError: Settings do not go together.
     """
     if config.lbfgs_iterations:
-        if config.attack_epsilon:
-            raise InputError(
-                "`attack_epsilon` must be 0 with `lbfgs_iterations`", config.attack_epsilon
-            )
+        for knob in ("attack_epsilon", "virtual_epsilon"):
+            if value := getattr(config, knob):
+                raise InputError(f"`{knob}` must be 0 with `lbfgs_iterations`", value)
         full_batch.refuse_other_than_a_function(model, "lbfgs_iterations", config.lbfgs_iterations)
     return task.compile_model(model, config, steps)
 
@@ -203,17 +202,12 @@ app = App(
             "normalization": "batch",
         },
         "accurate": {
-            "epochs": 50,
-            "batch_size": 500,
-            "learning_rate": 4e-3,
-            "weight_decay": 0.02,
+            "epochs": 40,
+            "batch_size": 250,
             "weight_average": 0.995,
-            "attack_epsilon": 0.15,
-            "attack_steps": 1,
-            "attack_share": 0.5,
-            "units": (1200, 600, 300),
+            "virtual_epsilon": 2.0,
+            "units": (800, 400, 200),
             "normalization": "batch",
-            "dropout": 0.2,
         },
     },
     objective="val_accuracy",

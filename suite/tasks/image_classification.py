@@ -42,6 +42,7 @@ from suite.trainers.averages import AverageWeights
 from suite.trainers.labels import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
+from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 # Height and width may be None for a network that pools over the whole image.
 AnyImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
@@ -92,6 +93,9 @@ class Config(pictures.Config):
             are.
         attack_step_size: Length of such a step, as a share of the range. Defaults to 2.5 times
             `attack_epsilon`, divided by the steps.
+        virtual_epsilon: Length of the change, with pixels from 0 to 1, after which the answer to a
+            training image shall be the same; the change is the one that would change it most. 0
+            makes none.
     """
 
     epochs: Epochs = 6
@@ -119,6 +123,7 @@ class Config(pictures.Config):
     attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
     attack_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None
+    virtual_epsilon: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
 
 def load_data(config: Config, run: Run) -> Data:
@@ -249,24 +254,28 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     """Compiles with cross-entropy on logits, and the optimizer and schedule of the settings.
 
     The result is the network itself; or, around it, an `AuxiliaryLosses` if it has outputs beside
-    `logits`, or an `AdversarialClassifier` if `attack_epsilon` is not 0.
+    `logits`; an `AdversarialClassifier` if `attack_epsilon` is not 0, or a `VirtualAdversarial` if
+    `virtual_epsilon` is not 0.
 
     Raises:
         InputError: Mixtures of pictures are to be attacked, which have no class to lead away from,
-            or a network with auxiliary outputs; gradients are to be clipped in two ways; or the
-            training is to end early with an average, which is not what the best weights are.
+            or a network with auxiliary outputs, or pictures in two ways; gradients are to be
+            clipped in two ways; or the training is to end early with an average, which is not what
+            the best weights are.
     """
     if config.weight_average and config.patience is not None:
         raise InputError("`patience` must be left out with `weight_average`", config.patience)
     if config.attack_epsilon and config.mixup:
         raise InputError("`mixup` must be left out with `attack_epsilon`", config.mixup)
+    if config.attack_epsilon and config.virtual_epsilon:
+        raise InputError(
+            "`virtual_epsilon` must be 0 with `attack_epsilon`", config.virtual_epsilon
+        )
     trained = model
     if isinstance(model.output, Mapping):
-        if config.attack_epsilon:
-            raise InputError(
-                "`attack_epsilon` must be 0 for a network with auxiliary outputs",
-                config.attack_epsilon,
-            )
+        for knob in ("attack_epsilon", "virtual_epsilon"):
+            if value := getattr(config, knob):
+                raise InputError(f"`{knob}` must be 0 for a network with auxiliary outputs", value)
         trained = AuxiliaryLosses(model)
     elif config.attack_epsilon:
         trained = AdversarialClassifier(
@@ -276,6 +285,8 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
             share=config.attack_share,
             step_size=config.attack_step_size,
         )
+    elif config.virtual_epsilon:
+        trained = VirtualAdversarial(model, epsilon=config.virtual_epsilon)
     learning_rate: Any = config.learning_rate
     if config.schedule == "one_cycle":
         learning_rate = one_cycle(config.learning_rate, steps, config.warmup)

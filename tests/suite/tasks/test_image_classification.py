@@ -13,6 +13,7 @@ from suite.app import Fitted
 from suite.export.endpoints import as_endpoint, call
 from suite.export.saved_model import write_saved_model
 from suite.tasks import image_classification as task
+from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 CONFIG = task.Config(batch_size=8)
 
@@ -253,3 +254,11 @@ def test_a_training_without_progress_ends_with_its_best_weights(fitted):
 def test_an_early_end_and_an_average_are_refused_together():
     with pytest.raises(InputError, match="`patience` must be left out with `weight_average`"):
         task.compile_model(build(), task.Config(patience=3, weight_average=0.9), 10)
+
+
+def test_pictures_are_attacked_in_one_way():
+    compiled = task.compile_model(build(), task.Config(virtual_epsilon=2.0), 10)
+
+    assert isinstance(compiled, VirtualAdversarial) and compiled.epsilon == 2.0
+    with pytest.raises(InputError, match="`virtual_epsilon` must be 0 with `attack_epsilon`"):
+        task.compile_model(build(), task.Config(virtual_epsilon=2.0, attack_epsilon=0.1), 10)
