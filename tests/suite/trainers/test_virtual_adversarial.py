@@ -119,16 +119,17 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_replicas_take_the_step_of_one_device():
-    """On a linear network the attack has one direction, wherever it begins."""
-    weights = []
-    for placement in ("one_device", "mirrored"):
-        with create_strategy(placement).scope():
-            model = classifier(hidden=0, epsilon=0.1)
-        model.fit(*examples(), batch_size=16, epochs=2, shuffle=False, verbose=0)
-        weights.append(model.network.get_weights())
+    """On a linear network attacks lie on one line, and short ones of both signs do the same."""
 
-    for one, two in zip(*weights, strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-2, atol=1e-4)
+    def kernel(placement, weight):
+        with create_strategy(placement).scope():
+            model = classifier(hidden=0, epsilon=0.1, weight=weight)
+        model.fit(*examples(), batch_size=16, epochs=2, shuffle=False, verbose=0)
+        return model.network.get_weights()[0]
+
+    one, two = (kernel(placement, 10.0) for placement in ("one_device", "mirrored"))
+    without = kernel("one_device", 0.0)
+    assert np.abs(one - two).max() < np.abs(one - without).max() / 4
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
