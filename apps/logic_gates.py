@@ -31,7 +31,7 @@ Gate = Literal["and", "or", "nand", "xor"]
 Unit = Literal["mcculloch_pitts", "rosenblatt", "network"]
 NumBits = Annotated[int, Field(ge=2, le=10)]
 SIDE = np.linspace(-0.5, 1.5, 81)  # of the square of the plane that is drawn
-STEPS_PER_EPOCH = 100  # or one pass over the table, if that has more
+STEPS_PER_EPOCH = 10  # or one pass over the table, if that has more
 
 
 @settings
@@ -43,7 +43,7 @@ class Config:
         bits: Inputs of the gate.
         unit: What computes it: units of McCulloch and Pitts, with weights set by hand; one unit
             that learns by Rosenblatt's rule; or a network with a hidden layer, by backpropagation.
-        epochs: Largest number of epochs of 100 steps or more. The training ends when all rows are
+        epochs: Largest number of epochs of 10 steps or more. The training ends when all rows are
             right.
         batch_size: Rows per step of the network; Rosenblatt's rule takes one at a time.
         learning_rate: Learning rate of Rosenblatt's rule, or of Adam for the network.
@@ -52,7 +52,7 @@ class Config:
     gate: Gate = "xor"
     bits: NumBits = 2
     unit: Unit = "network"
-    epochs: Epochs = 40
+    epochs: Epochs = 100
     batch_size: BatchSize = 128
     learning_rate: LearningRate = 0.03
 

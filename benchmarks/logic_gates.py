@@ -29,7 +29,7 @@ CASES: tuple[dict[str, Any], ...] = (
     {"unit": "rosenblatt", "gate": "and", "bits": 2},
     {"unit": "rosenblatt", "gate": "or", "bits": 2},
     {"unit": "rosenblatt", "gate": "nand", "bits": 2},
-    {"unit": "rosenblatt", "gate": "xor", "bits": 2},
+    {"unit": "rosenblatt", "gate": "xor", "bits": 2, "epochs": 30},
     {"unit": "network", "gate": "xor", "bits": 2},
     {"unit": "network", "gate": "xor", "bits": 7},
 )
@@ -89,7 +89,7 @@ def main(*, seeds: int = 100) -> None:
         solved = [epochs for epochs in results if epochs is not None]
         rows.append(
             {
-                "case": " ".join(map(str, knobs.values())),
+                "case": f"{knobs['unit']}: {knobs['gate']} of {knobs['bits']} bits",
                 "solved": len(solved),
                 "median_epochs": statistics.median(solved) if solved else 0,
                 "most_epochs": max(solved, default=0),

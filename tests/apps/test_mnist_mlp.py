@@ -157,9 +157,7 @@ def test_lbfgs_trains_on_no_attacks():
 
 def test_random_labels_are_learnt_by_heart_and_tell_nothing():
     """A few pictures, of which a small network learns any labels."""
-    recipe = app.recipe(
-        "random_labels", units=(512,), epochs=20, batch_size=50, learning_rate=0.01
-    )
+    recipe = app.recipe("random_labels", units=(512,), epochs=20, batch_size=50, learning_rate=0.01)
 
     trained = train(app, recipe, QUIET, until="judge")
 
