@@ -20,8 +20,11 @@ from suite import Run
 from suite.data.images.sources import load_pictures
 
 OURS = ("ours float32", "ours bfloat16")
-PEERS = tuple(
-    f"PyTorch {p} {mode}" for p in ("float32", "bfloat16") for mode in ("eager", "compiled")
+PEERS = (
+    "PyTorch float32 eager",
+    "PyTorch float32 compiled",
+    "PyTorch bfloat16 eager",
+    "PyTorch bfloat16 compiled",
 )
 BATCH, BLOCKS, FILTERS = 125, (3, 3, 3), 16
 WARM_UP, STEPS = 20, 100
