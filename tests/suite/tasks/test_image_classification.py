@@ -128,6 +128,32 @@ def test_endpoints_answer_with_names_and_take_files(fitted, tmp_path):
     np.testing.assert_array_equal(explained["name"], of_files["name"])
 
 
+def test_the_test_and_the_export_answer_after_the_same_views(fitted):
+    config = dataclasses.replace(CONFIG, views="mirrored")
+    looking_twice = dataclasses.replace(fitted, config=config)
+    images = fitted.data.splits["test"].inputs[:40]
+    logits = (fitted.model(images) + fitted.model(images[:, :, ::-1])) / 2
+
+    serve = as_endpoint(task.endpoints(looking_twice)["serve"])
+    outputs = serve.function(tf.constant(images, tf.float32))
+    metrics = task.evaluate(looking_twice)
+    everything = task.with_views(looking_twice).outputs()
+
+    np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
+    np.testing.assert_allclose(everything[:40], logits, atol=1e-4)
+    labels = fitted.data.splits["test"].targets
+    assert metrics["test_accuracy"] == pytest.approx(np.mean(everything.argmax(axis=1) == labels))
+    assert metrics["test_loss"] != task.evaluate(fitted)["test_loss"]
+
+
+def test_a_moving_average_is_one_of_the_callbacks_if_it_is_asked_for(fitted):
+    averaging = dataclasses.replace(CONFIG, weight_average=0.9)
+
+    assert task.callbacks(fitted) == []
+    [callback] = task.callbacks(dataclasses.replace(fitted, config=averaging))
+    assert callback.decay == 0.9
+
+
 def test_a_network_without_a_convolution_is_not_explained(fitted):
     image = keras.Input((28, 28, 1), name="image")
     dense = keras.Model(image, layers.Dense(10, name="logits")(layers.Flatten()(image)))

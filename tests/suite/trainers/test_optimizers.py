@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from suite import InputError
-from suite.trainers.optimizers import OptimizerName, make_optimizer
+from suite.trainers.optimizers import Muon, OptimizerName, make_optimizer
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
@@ -57,3 +57,39 @@ def test_momentum_and_nesterov_differ_from_sgd_and_from_each_other():
     assert places("sgd") == pytest.approx(-2.0)
     assert places("momentum") == pytest.approx(-2.9)
     assert places("nesterov") < places("momentum")
+
+
+def test_muon_turns_the_kernel_of_a_convolution_like_a_matrix():
+    """The singular values of a step are alike, however different those of the gradient are."""
+    gradient = np.random.default_rng(0).normal(size=(3, 3, 4, 8)) * 1.5 ** np.arange(8)
+    kernel = keras.Variable(np.zeros((3, 3, 4, 8), "float32"), name="kernel")
+    optimizer = make_optimizer("muon", 1.0, 0.0)
+    optimizer.build([kernel])
+
+    optimizer.apply([keras.ops.convert_to_tensor(gradient.astype("float32"))])
+
+    values = np.linalg.svd(np.asarray(kernel).reshape(36, 8), compute_uv=False)
+    assert values.max() / values.min() < 2
+    assert values.max() == pytest.approx(0.2 * 6, rel=0.3)  # a fifth, times the root of 36
+
+
+def test_muon_leaves_scales_logits_and_depthwise_kernels_to_adam():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, use_bias=False),
+            keras.layers.DepthwiseConv2D(3, use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, use_bias=False),
+            keras.layers.Dense(2, use_bias=False, name="logits"),
+        ]
+    )
+    optimizer = make_optimizer("muon", 0.1, 0.0)
+    optimizer.build(model.trainable_variables)
+
+    by_adam = [velocity is not None for velocity in optimizer.adam_velocities]
+    names = [variable.path.split("/")[-2] for variable in model.trainable_variables]
+    chosen = dict(zip(names, by_adam, strict=True))
+    assert [*chosen.values()] == [False, True, True, False, True], chosen
+    assert Muon.from_config(optimizer.get_config()).momentum == optimizer.momentum == 0.6
