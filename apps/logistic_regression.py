@@ -216,7 +216,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     }
 
 
-def odds(app: App, exports: Exports = Exports()) -> None:
+def odds(app: App, *, exports: Exports = Exports()) -> None:
     """Print the odds ratio of each feature, the strongest first."""
     ratios = exports.open(app.name).metadata("odds_ratios")["odds_ratios"]
     for name, by_feature in ratios.items():
