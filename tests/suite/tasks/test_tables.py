@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -88,5 +90,6 @@ def test_without_a_preparation_there_are_no_rows():
     serve = Endpoint(lambda features: {"mean": features}, [tf.TensorSpec((None, 4))])
 
     assert set(task.with_rows(serve, fitted)) == {"serve", "row"}
-    object.__setattr__(data, "source", None)
+    data = dataclasses.replace(data, source=None)
+    fitted = dataclasses.replace(fitted, data=data)
     assert set(task.with_rows(serve, fitted)) == {"serve"}

@@ -304,7 +304,7 @@ def test_rare_classes_are_left_out_on_request():
     assert load_table(Run(data="own.csv", min_per_class=2)).class_names == ("elm", "oak")
 
 
-# --- labels that are numbers ------------------------------------------------------------------
+# --- labels that are numbers ----------------------------------------------------------------
 
 
 def test_labels_may_be_numbers():
@@ -369,7 +369,7 @@ def test_a_table_that_scikit_learn_downloads(monkeypatch):
         load_table(Run(), dataset="california", numeric=True)
 
 
-# --- columns that are no features -------------------------------------------------------------
+# --- columns that are no features -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
