@@ -194,7 +194,7 @@ def polynomial(x: keras.KerasTensor, degree: int) -> keras.KerasTensor:
     for power in range(2, degree + 1):
         factors = np.array([term for term in terms_of(num_features, degree) if len(term) == power])
         parts.append(ops.prod(ops.take(x, factors, axis=1), axis=2))
-    return layers.Concatenate(name="terms")(parts) if degree > 1 else x
+    return layers.Concatenate(dtype=keras.config.floatx(), name="terms")(parts) if degree > 1 else x
 
 
 def terms_of(num_features: int, degree: int) -> list[tuple[int, ...]]:
