@@ -330,7 +330,8 @@ def solve(fitted: Fitted) -> None:
     kept = s**2 / (s**2 + count * location.kernel_regularizer.l2)
     parts = kept * (u.T @ (targets - targets.mean()))
     kernel = v.T @ (parts / s)
-    location.set_weights([kernel[:, None], [targets.mean() - terms.mean(axis=0) @ kernel]])
+    bias = targets.mean() - terms.mean(axis=0) @ kernel
+    location.set_weights([kernel[:, None], np.array([bias])])
 
     leverage = 1 / count + u**2 @ kept
     errors = targets - targets.mean() - u @ parts
@@ -338,7 +339,7 @@ def solve(fitted: Fitted) -> None:
     half_width = quantile_of_errors(left_out, fitted.config)
     # The inverse of what the model makes of the raw scale.
     raw = np.log(np.expm1(max(half_width, 2 * SMALLEST_SCALE) - SMALLEST_SCALE))
-    raw_scale.set_weights([[[raw]]])
+    raw_scale.set_weights([np.array([[raw]])])
 
 
 def calibrate(fitted: Fitted) -> None:

@@ -187,7 +187,7 @@ def test_coefficients_are_those_of_the_function_that_the_model_is():
         2, np.array([3.0, -1.0]), np.array([2.0, 0.5]), np.array([7.0]), np.array([4.0]), degree=3
     )
     location = model.get_layer("location")
-    location.set_weights([random.normal(size=(9, 1)), [0.5]])
+    location.set_weights([random.normal(size=(9, 1)), np.array([0.5])])
     x = random.normal(size=(6, 2)).astype("float32")
 
     polynomial = coefficients(model, ["a", "b"])
