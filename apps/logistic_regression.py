@@ -13,8 +13,7 @@ import tensorflow as tf
 from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
-from tensorflow_probability import math as tfm
-from tensorflow_probability import optimizer as tfo
+from scipy.optimize import minimize
 
 from suite import App, checked, settings
 from suite.app import Fitted, Metrics, Phase, evaluate_on_test
@@ -28,6 +27,7 @@ from suite.trainers.schedules import one_cycle
 log = logging.getLogger(__name__)
 
 MOST_ITERATIONS = 5000  # of L-BFGS
+STEEP = 1e-5  # a slope of the loss that is no minimum
 LARGEST = 300  # logarithm of an odds ratio that is reported
 
 
@@ -117,12 +117,12 @@ def solve(fitted: Fitted) -> None:
     """
     train = fitted.data.splits["train"].in_memory()
     layer = fitted.model.get_layer("log_odds")
-    matrix, bias = fitted.model.get_layer("standardize").get_weights()
-    rows = tf.constant(train.inputs.astype(np.float64) @ matrix.astype(np.float64) + bias)
+    matrix, shift = fitted.model.get_layer("standardize").get_weights()
+    rows = tf.constant(train.inputs.astype(np.float64) @ matrix.astype(np.float64) + shift)
     num_features, count = layer.kernel.shape
     l2 = layer.kernel_regularizer.l2
 
-    def loss(flat: tf.Tensor) -> tf.Tensor:
+    def loss_of(flat: tf.Tensor) -> tf.Tensor:
         kernel = tf.reshape(flat[:-count], (num_features, count))
         logits = rows @ kernel + flat[-count:]
         if count == 1:
@@ -130,20 +130,24 @@ def solve(fitted: Fitted) -> None:
         crossentropy = tf.nn.sparse_softmax_cross_entropy_with_logits(train.targets, logits)
         return tf.reduce_mean(crossentropy) + l2 * tf.reduce_sum(kernel**2)
 
-    @tf.function(autograph=False)
-    def minimize() -> Any:
-        return tfo.lbfgs_minimize(
-            lambda flat: tfm.value_and_gradient(loss, flat),
-            tf.zeros((num_features + 1) * count, tf.float64),
-            tolerance=1e-9,
-            max_iterations=MOST_ITERATIONS,
-        )
+    def loss_and_gradient(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = tf.constant(flat)
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            loss = loss_of(weights)
+        return loss.numpy(), tape.gradient(loss, weights).numpy()
 
-    result = minimize()
-    if not result.converged:
+    result = minimize(
+        loss_and_gradient,
+        np.zeros((num_features + 1) * count),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": MOST_ITERATIONS, "ftol": 0, "gtol": 1e-9},
+    )
+    if abs(result.jac).max() > STEEP:
         log.warning("L-BFGS stopped before its end; a larger --l2 gives the loss a clear minimum.")
-    position = result.position.numpy()
-    layer.set_weights([position[:-count].reshape(num_features, count), position[-count:]])
+    kernel, bias = result.x[:-count], result.x[-count:]
+    layer.set_weights([kernel.reshape(num_features, count), bias])
 
 
 def evaluate(fitted: Fitted) -> Metrics:
