@@ -1,5 +1,6 @@
 """The study `search`: the knobs with the best validation objective, found by Optuna."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -9,23 +10,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import keras
 from cyclopts import Parameter
+from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite.app import App, Recipe
-from suite.errors import InputError
+from suite.app import App
+from suite.errors import InputError, Interrupted
 from suite.figures import curves, searches
 from suite.knobs import settings
 from suite.run import Run
 from suite.studies.spaces import first_trial, search_spaces
-from suite.studies.trials import Trial, run_trials
+from suite.studies.trials import Trial, objective_mode, run_trials
 from suite.training.record import plain
 from suite.training.stages import train
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from suite.studies.shared_study import SharedStudy
+
+JOURNAL = "search.journal"
 MOST_FAILURES = 5  # trials that may fail before one succeeds: then the recipe itself is wrong
 
 log = logging.getLogger(__name__)
@@ -83,32 +87,21 @@ class Found:
     storage: str
 
 
-def find_best(
-    app: App,
-    how: Search,
-    *,
-    module: str,
-    folder: Path,
-    recipe: str | None,
-    knobs: Mapping[str, Any],
-    run: Mapping[str, Any],
-) -> Found:
+def find_best(app: App, how: Search, base: Trial) -> Found:
     """Searches for the knobs with the best objective on the validation split.
 
-    No trial looks at the test split. The first trial is the recipe as it is.
+    No trial looks at the test split. The first one is the recipe as it is.
 
     Args:
         app: The application.
         how: What is searched, how, and for how long.
-        module: The application's module, which the processes of the trials import.
-        folder: For the trials and figures of a new search.
-        recipe: Name of a recipe.
-        knobs: Knobs of all trials, which are not searched.
-        run: Settings of all runs, without their folders.
+        base: What all trials have in common: knobs that are not searched, and the run. Its folder
+            gets the trials and figures, unless the search has a folder already.
 
     Raises:
         InputError: A space or the storage cannot be used, Optuna is not installed, or no trial has
             trained to its end.
+        Interrupted: SIGINT or SIGTERM came. The storage has all that ended; states are saved.
     """
     try:
         from suite.studies import shared_study
@@ -116,76 +109,62 @@ def find_best(
         raise InputError(
             "search needs one more package: pip install '.[search]'", f"no module {error.name}"
         ) from None
-    base = app.recipe(recipe, **knobs)
-    spaces = search_spaces(app, base, knobs.keys(), how.knob)
-    larger_is_better = _larger_is_better(app, base, Run(**run))
-    storage = how.storage or str(folder / "search.journal")
+    recipe, larger_is_better = app.recipe(base.recipe, **base.knobs), objective_mode(app) == "max"
+    spaces = search_spaces(app, recipe, base.knobs.keys(), how.knob)
+    # Refuses a recipe and data that no trial could use.
+    train(app, recipe, Run(**{**base.run, "quiet": True}), until="open")
+    storage = how.storage or str(base.folder / JOURNAL)
     if not shared_study.is_url(storage):
         storage = str(Path(storage).resolve())
-    record = {
-        "app": app.name,
-        "recipe": recipe,
-        "knobs": knobs,
-        "run": run,
-        "spaces": {name: str(space) for name, space in spaces.items()},
-    }
+    texts = {name: str(space) for name, space in spaces.items()}
     study = shared_study.open_study(
         storage,
-        folder,
+        base.folder,
         larger_is_better=larger_is_better,
         spaces=spaces,
-        record=plain(record),
-        first=first_trial(app, base, spaces),
+        record=plain(
+            {
+                "app": app.name,
+                "recipe": base.recipe,
+                "knobs": dict(base.knobs),
+                "run": dict(base.run),
+                "spaces": texts,
+            }
+        ),
+        first=first_trial(app, recipe, spaces),
     )
-    log.info("%s keeps the search of %s", storage, "  ".join(_words(record["spaces"])))
-
-    def trials() -> Iterator[Trial]:
-        end = time.monotonic() + 60 * (how.minutes or math.inf)
-        while time.monotonic() < end:
-            asked = study.ask(how.sampler, Run(**run).seed, how.trials)
-            if asked is None:
-                return
-            yield Trial(
-                app=module,
-                recipe=recipe,
-                knobs={**knobs, **asked.values},
-                run=run,
-                folder=study.folder / f"{asked.number:04}",
-            )
-
+    log.info("searching %s; kept in %s", _words(texts), storage)
+    reports = functools.partial(shared_study.reports, storage, app.objective)
     failures = 0
-    with study:
-        reports = functools.partial(shared_study.reports, storage, app.objective)
-        for trial, outcome in run_trials(trials(), how.jobs, reports):
-            told = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
-            searched = {name: trial.knobs[name] for name in spaces}
-            log.info(
-                "trial %d of %d  %s  %s  %.1f s",
-                told.number + 1,
-                how.trials,
-                _result(app.objective, told, outcome.error),
-                "  ".join(_words(searched)),
-                outcome.seconds,
-            )
-            failures += outcome.error is not None
-            if failures == MOST_FAILURES and not study.finished():
-                raise InputError(f"one of the first {failures} trials must succeed", outcome.error)
+    try:
+        with (
+            study,
+            contextlib.closing(run_trials(_trials(study, how, base), how.jobs, reports)) as ends,
+        ):
+            for trial, outcome in ends:
+                told = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
+                log.info(
+                    "trial %d of %d: %s, %s",
+                    told.number + 1,
+                    how.trials,
+                    _result(app.objective, told),
+                    _words({name: trial.knobs[name] for name in spaces}),
+                )
+                failures += outcome.error is not None
+                if failures == MOST_FAILURES and not study.finished():
+                    raise InputError(
+                        f"one of the first {failures} trials must succeed", outcome.error
+                    )
+    except Interrupted as error:
+        raise Interrupted(
+            f"stopped; with --storage {storage} it goes on", error.signal_number
+        ) from None
     best, ended = study.best(), study.ended()
     if best is None:
         raise InputError("a trial must train to its end", f"{len(ended)} trials that did not")
-    figures = {
-        "history": searches.history(
-            [trial.value for trial in ended],
-            [trial.state.name == "COMPLETE" for trial in ended],
-            app.objective,
-            larger_is_better,
-        )
-    }
-    if shares := study.importances():
-        figures["importances"] = searches.importances(shares)
-    curves.save(figures, study.folder / "figures")
+    curves.save(_figures(app.objective, larger_is_better, study), study.folder / "figures")
     return Found(
-        knobs={**knobs, **study.values(best.params)},
+        knobs={**base.knobs, **study.values(best.params)},
         objective=float(best.values[0]),
         number=best.number,
         trials=len(ended),
@@ -195,32 +174,45 @@ def find_best(
     )
 
 
-def _result(objective: str, trial: "FrozenTrial", error: str | None) -> str:
+def _trials(study: "SharedStudy", how: Search, base: Trial) -> Iterator[Trial]:
+    """The trials that this process runs, each asked for when a process is free."""
+    end = time.monotonic() + 60 * (how.minutes or math.inf)
+    seed = Run(**base.run).seed
+    while time.monotonic() < end:
+        asked = study.ask(how.sampler, seed, how.trials)
+        if asked is None:
+            return
+        yield dataclasses.replace(
+            base,
+            knobs={**base.knobs, **asked.values},
+            folder=study.folder / f"{asked.number:04}",
+        )
+
+
+def _figures(objective: str, larger_is_better: bool, study: "SharedStudy") -> dict[str, Figure]:
+    """The history of a search, and the importances of its knobs, if they can be told."""
+    ended = study.ended()
+    figures = {
+        "history": searches.history(
+            [trial.value for trial in ended],
+            [trial.state.name == "COMPLETE" for trial in ended],
+            objective,
+            larger_is_better,
+        )
+    }
+    if shares := study.importances():
+        figures["importances"] = searches.importances(shares)
+    return figures
+
+
+def _result(objective: str, trial: "FrozenTrial") -> str:
     """What came of a trial, in a few words."""
-    if error is not None:
-        return f"failed: {error}"
-    if trial.value is None:
-        return "stopped"
-    return f"{objective} {trial.value:.4f}{'' if trial.state.name == 'COMPLETE' else ', stopped'}"
+    if error := trial.user_attrs.get("error"):
+        return f"failed ({error})"
+    value = "" if trial.value is None else f"{objective} {trial.value:.4f}"
+    stopped = "" if trial.state.name == "COMPLETE" else "stopped"
+    return " ".join(filter(None, (stopped, value)))
 
 
-def _words(values: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={value}" for name, value in values.items()]
-
-
-def _larger_is_better(app: App, recipe: Recipe, run: Run) -> bool:
-    """Whether the app's objective is better if it is larger.
-
-    Opens a training, which also refuses a recipe and data that no trial could use.
-    """
-    opened = train(app, recipe, dataclasses.replace(run, quiet=True), until="open")
-    if app.objective_mode != "auto":
-        return app.objective_mode == "max"
-    if opened.data.validation is None:
-        raise InputError("search needs a validation split", "none")
-    watch = keras.callbacks.EarlyStopping(app.objective)
-    watch.set_model(opened.model)
-    # Keras knows the names of metrics after a step only.
-    opened.model.evaluate(opened.data.validation, steps=1, verbose=0)
-    watch._set_monitor_op()
-    return bool(watch.monitor_op is keras.ops.greater)
+def _words(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
