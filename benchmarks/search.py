@@ -62,7 +62,7 @@ def search_made_up(sampler: SamplerName, seed: int, trials: int, folder: Path) -
     """Searches the made-up problem, by the loop of `suite.studies.search`."""
     with open_study(
         str(folder / JOURNAL),
-        folder,
+        lambda: folder,
         larger_is_better=False,
         spaces=SPACES,
         record={"app": "made_up"},

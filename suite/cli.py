@@ -35,6 +35,7 @@ from suite.startup import set_keras_defaults
 from suite.studies.attack import attack
 from suite.studies.cross_validation import cross_validate
 from suite.studies.explain import explain
+from suite.studies.search import Search, command_of, find_best
 from suite.studies.see import see
 from suite.training.stages import Trained, train
 
@@ -191,6 +192,51 @@ def _command_line(app: App) -> cyclopts.App:
         )
         print(columns(result))
 
+    def search_app(
+        *,
+        how: Search = Search(),  # noqa: B008
+        recipe: Annotated[
+            recipe_names | None,
+            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
+        ] = None,
+        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        run: Annotated[Run, _flat("Run", 3)] = Run(),
+    ) -> None:
+        """Search for the knobs with the best validation objective.
+
+        Knobs that are given hold for all trials. `run_dir`, `figures` and `export_dir` are of the
+        last training, if there is one.
+
+        Args:
+            recipe: Named set of knobs to begin with; single flags still override it.
+        """
+        if run.resume:
+            raise InputError("`resume` must be left out; `storage` takes a search up again")
+        show_messages(run.quiet)
+        named = app.recipes.get(recipe or "", {})
+        values = vars(config) | vars(architecture)
+        knobs = {n: v for n, v in values.items() if n in given and (n, v) not in named.items()}
+        runs = given - {"run_dir", "figures", "export_dir", "quiet"}
+        settings = {name: value for name, value in vars(run).items() if name in runs}
+        found = find_best(app, how, recipe, knobs, settings)
+        print(
+            "\n"
+            + columns(
+                {
+                    app.objective: found.objective,
+                    "trial": f"{found.number + 1} of {found.trials}",
+                    "stopped": found.stopped,
+                    "figures": found.folder / "figures",
+                    "storage": found.storage,
+                    "best": command_of(app, recipe, {**found.knobs, **settings}),
+                }
+            )
+        )
+        if how.train:
+            trained = train(app, app.recipe(recipe, **found.knobs), run)
+            print(_summary(app, trained))
+
     command_line = cyclopts.App(
         name=f"python -m apps.{app.name}",
         help=_help(app),
@@ -209,6 +255,7 @@ def _command_line(app: App) -> cyclopts.App:
     for name, command in commands.items():
         command_line.command(_bound(command, app), name=name)
     command_line.command(cross_validate_app, name="cross-validate")
+    command_line.command(search_app, name="search")
     return command_line
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import functools
 import logging
 import math
+import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,8 +21,8 @@ from suite.figures import curves, searches
 from suite.knobs import settings
 from suite.run import Run
 from suite.studies.spaces import first_trial, search_spaces
-from suite.studies.trials import Trial, objective_mode, run_trials
-from suite.training.record import plain
+from suite.studies.trials import Outcome, Trial, module_of, objective_mode, run_trials
+from suite.training.record import RUNS, plain, timed_folder
 from suite.training.stages import train
 
 if TYPE_CHECKING:
@@ -87,7 +88,13 @@ class Found:
     storage: str
 
 
-def find_best(app: App, how: Search, base: Trial) -> Found:
+def find_best(
+    app: App,
+    how: Search,
+    recipe: str | None,
+    knobs: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> Found:
     """Searches for the knobs with the best objective on the validation split.
 
     No trial looks at the test split. The first one is the recipe as it is.
@@ -95,8 +102,9 @@ def find_best(app: App, how: Search, base: Trial) -> Found:
     Args:
         app: The application.
         how: What is searched, how, and for how long.
-        base: What all trials have in common: knobs that are not searched, and the run. Its folder
-            gets the trials and figures, unless the search has a folder already.
+        recipe: Name of a recipe; None for the app's own.
+        knobs: Knobs of all trials, which are not searched.
+        run: Settings of the runs of all trials.
 
     Raises:
         InputError: A space or the storage cannot be used, Optuna is not installed, or no trial has
@@ -109,52 +117,38 @@ def find_best(app: App, how: Search, base: Trial) -> Found:
         raise InputError(
             "search needs one more package: pip install '.[search]'", f"no module {error.name}"
         ) from None
-    recipe, larger_is_better = app.recipe(base.recipe, **base.knobs), objective_mode(app) == "max"
-    spaces = search_spaces(app, recipe, base.knobs.keys(), how.knob)
+    chosen, larger_is_better = app.recipe(recipe, **knobs), objective_mode(app) == "max"
+    spaces = search_spaces(app, chosen, knobs.keys(), how.knob)
     # Refuses a recipe and data that no trial could use.
-    train(app, recipe, Run(**{**base.run, "quiet": True}), until="open")
-    storage = how.storage or str(base.folder / JOURNAL)
+    train(app, chosen, Run(**{**run, "quiet": True}), until="open")
+    folder = timed_folder(RUNS / app.name / "search") if how.storage is None else None
+    storage = how.storage or str(folder / JOURNAL)
     if not shared_study.is_url(storage):
         storage = str(Path(storage).resolve())
     texts = {name: str(space) for name, space in spaces.items()}
     study = shared_study.open_study(
         storage,
-        base.folder,
+        lambda: folder or timed_folder(RUNS / app.name / "search"),
         larger_is_better=larger_is_better,
         spaces=spaces,
         record=plain(
             {
                 "app": app.name,
-                "recipe": base.recipe,
-                "knobs": dict(base.knobs),
-                "run": dict(base.run),
+                "recipe": recipe,
+                "knobs": dict(knobs),
+                "run": dict(run),
                 "spaces": texts,
             }
         ),
-        first=first_trial(app, recipe, spaces),
+        first=first_trial(app, chosen, spaces),
     )
     log.info("searching %s; kept in %s", _words(texts), storage)
+    base = Trial(app=module_of(app), recipe=recipe, knobs=knobs, run=run, folder=study.folder)
     reports = functools.partial(shared_study.reports, storage, app.objective)
-    failures = 0
+    outcomes = run_trials(_trials(study, how, base), how.jobs, reports)
     try:
-        with (
-            study,
-            contextlib.closing(run_trials(_trials(study, how, base), how.jobs, reports)) as ends,
-        ):
-            for trial, outcome in ends:
-                told = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
-                log.info(
-                    "trial %d of %d: %s, %s",
-                    told.number + 1,
-                    how.trials,
-                    _result(app.objective, told),
-                    _words({name: trial.knobs[name] for name in spaces}),
-                )
-                failures += outcome.error is not None
-                if failures == MOST_FAILURES and not study.finished():
-                    raise InputError(
-                        f"one of the first {failures} trials must succeed", outcome.error
-                    )
+        with study, contextlib.closing(outcomes):
+            _tell(study, app.objective, how.trials, outcomes)
     except Interrupted as error:
         raise Interrupted(
             f"stopped; with --storage {storage} it goes on", error.signal_number
@@ -164,7 +158,7 @@ def find_best(app: App, how: Search, base: Trial) -> Found:
         raise InputError("a trial must train to its end", f"{len(ended)} trials that did not")
     curves.save(_figures(app.objective, larger_is_better, study), study.folder / "figures")
     return Found(
-        knobs={**base.knobs, **study.values(best.params)},
+        knobs={**knobs, **study.values(best.params)},
         objective=float(best.values[0]),
         number=best.number,
         trials=len(ended),
@@ -172,6 +166,18 @@ def find_best(app: App, how: Search, base: Trial) -> Found:
         folder=study.folder,
         storage=storage,
     )
+
+
+def command_of(app: App, recipe: str | None, knobs: Mapping[str, Any]) -> str:
+    """The command that trains with some knobs, as typed in a shell."""
+    words = ["python", "-m", f"apps.{app.name}", *(["--recipe", recipe] if recipe else [])]
+    for name, value in knobs.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def _trials(study: "SharedStudy", how: Search, base: Trial) -> Iterator[Trial]:
@@ -187,6 +193,25 @@ def _trials(study: "SharedStudy", how: Search, base: Trial) -> Iterator[Trial]:
             knobs={**base.knobs, **asked.values},
             folder=study.folder / f"{asked.number:04}",
         )
+
+
+def _tell(
+    study: "SharedStudy", objective: str, most: int, outcomes: Iterable[tuple[Trial, Outcome]]
+) -> None:
+    """Tells the study what comes of the trials, and logs a line for each.
+
+    Raises:
+        InputError: The first trials have all failed.
+    """
+    failures = 0
+    for trial, outcome in outcomes:
+        told = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
+        searched = {name: trial.knobs[name] for name in study.spaces}
+        result = _result(objective, told)
+        log.info("trial %d of %d: %s, %s", told.number + 1, most, result, _words(searched))
+        failures += outcome.error is not None
+        if failures == MOST_FAILURES and not study.finished():
+            raise InputError(f"one of the first {failures} trials must succeed", outcome.error)
 
 
 def _figures(objective: str, larger_is_better: bool, study: "SharedStudy") -> dict[str, Figure]:

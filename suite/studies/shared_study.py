@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -173,7 +173,7 @@ class SharedStudy:
 
 def open_study(
     storage: str,
-    folder: Path,
+    new_folder: Callable[[], Path],
     *,
     larger_is_better: bool,
     spaces: Mapping[str, Space],
@@ -184,7 +184,7 @@ def open_study(
 
     Args:
         storage: A file, or the URL of a database.
-        folder: For what its processes share; a search that is joined has a folder already.
+        new_folder: Makes the folder that the processes of a new search share.
         larger_is_better: Whether the best objective is the largest.
         spaces: Where to search, by the name of the knob.
         record: What all processes of the search must agree on, as JSON holds it; one is `app`.
@@ -210,7 +210,7 @@ def open_study(
                 study.enqueue_trial(dict(first), skip_if_exists=True)
             for name, value in record.items():
                 study.set_user_attr(name, value)
-            study.set_user_attr("folder", str(folder.resolve()))  # last: now all is there
+            study.set_user_attr("folder", str(new_folder().resolve()))  # last: now all is there
         recorded = study.user_attrs
     if recorded["app"] != record["app"]:
         raise InputError(

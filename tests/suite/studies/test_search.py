@@ -1,21 +1,20 @@
-import dataclasses
-import json
 import re
 import shlex
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 import suite.studies
 from apps.iris import app as iris
-from suite import InputError, Run, cli
+from suite import InputError, cli
 from suite.studies import search as searches
 from suite.studies.search import Search, find_best
 from suite.studies.trials import Outcome
 from tests.forks import Fork, program
-from tests.suite.small import app, variant
+from tests.suite.small import app
 
 SHORT = ["--epochs", "1", "--data", "embedded"]
 
@@ -34,20 +33,12 @@ def recorded(monkeypatch):
             yield trial, Outcome(objective=objective, history={}, seconds=0.1, error=error)
 
     monkeypatch.setattr(searches, "run_trials", run_trials)
-    monkeypatch.setattr(searches, "_larger_is_better", lambda *_: False)
+    monkeypatch.setattr(searches, "train", lambda *_, **__: None)
     return trials
 
 
 def find(searched=app, recipe=None, knobs=None, run=None, **how):
-    return find_best(
-        searched,
-        Search(**how),
-        module="tests.suite.small",
-        folder=Path("runs/small/search/now"),
-        recipe=recipe,
-        knobs=knobs or {},
-        run=run or {},
-    )
+    return find_best(searched, Search(**how), recipe, knobs or {}, run or {})
 
 
 # --- the loop -------------------------------------------------------------------------------
@@ -83,8 +74,9 @@ def test_a_search_goes_on_until_there_are_enough_trials(recorded):
 
 
 def test_no_trial_begins_when_the_time_is_over(recorded, monkeypatch):
-    clock = iter(range(0, 1000, 25))
-    monkeypatch.setattr(searches.time, "monotonic", lambda: next(clock))
+    seconds = iter(range(0, 1000, 25))
+    clock = types.SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr(searches, "time", clock)
 
     assert find(minutes=2).trials == 4
 
@@ -98,21 +90,6 @@ def test_all_trials_that_fail_are_reported_soon(recorded):
 def test_a_search_without_a_result_is_refused(recorded):
     with pytest.raises(InputError, match=r"must train to its end. Received: 2 trials that did not"):
         find(knob=("dropout=0.41..0.5",), trials=2)
-
-
-@pytest.mark.parametrize(
-    ("fields", "larger"),
-    [
-        ({}, False),
-        ({"objective": "val_accuracy"}, True),
-        ({"objective": "val_accuracy", "objective_mode": "min"}, False),
-        ({"objective": "anything", "objective_mode": "max"}, True),
-    ],
-)
-def test_keras_knows_which_objective_is_better(fields, larger):
-    searched = variant(app, **fields)
-
-    assert searches._larger_is_better(searched, searched.recipe(), Run(quiet=True)) is larger
 
 
 # --- refusals -------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from suite.studies.spaces import Range
 
 with open_study(
     "journal",
-    Path("folder"),
+    lambda: Path("folder"),
     larger_is_better=False,
     spaces={"x": Range(low=-1.0, high=1.0, whole=False)},
     record={"app": "line"},
@@ -43,7 +43,7 @@ with open_study(
 def opened(storage="journal", spaces=LINE, larger_is_better=False, first=None, **record):
     return open_study(
         str(storage),
-        Path("folder"),
+        lambda: Path("folder"),
         larger_is_better=larger_is_better,
         spaces=spaces,
         record={"app": "line", **record},
