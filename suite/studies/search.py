@@ -7,7 +7,7 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -121,14 +121,11 @@ def find_best(
     spaces = search_spaces(app, chosen, knobs.keys(), how.knob)
     # Refuses a recipe and data that no trial could use.
     train(app, chosen, Run(**{**run, "quiet": True}), until="open")
-    folder = timed_folder(RUNS / app.name / "search") if how.storage is None else None
-    storage = how.storage or str(folder / JOURNAL)
-    if not shared_study.is_url(storage):
-        storage = str(Path(storage).resolve())
+    storage, new_folder = _place(app, how.storage)
     texts = {name: str(space) for name, space in spaces.items()}
     study = shared_study.open_study(
         storage,
-        lambda: folder or timed_folder(RUNS / app.name / "search"),
+        new_folder,
         larger_is_better=larger_is_better,
         spaces=spaces,
         record=plain(
@@ -147,7 +144,7 @@ def find_best(
     reports = functools.partial(shared_study.reports, storage, app.objective)
     outcomes = run_trials(_trials(study, how, base), how.jobs, reports)
     try:
-        with study, contextlib.closing(outcomes):
+        with study, contextlib.closing(outcomes):  # type: ignore[type-var]  # a generator
             _tell(study, app.objective, how.trials, outcomes)
     except Interrupted as error:
         raise Interrupted(
@@ -166,6 +163,15 @@ def find_best(
         folder=study.folder,
         storage=storage,
     )
+
+
+def _place(app: App, storage: str | None) -> tuple[str, Callable[[], Path]]:
+    """Where a search is kept, by an absolute path or a URL; and what makes a folder for it."""
+    new_folder = functools.partial(timed_folder, RUNS / app.name / "search")
+    if storage is None:
+        folder = new_folder().resolve()
+        return str(folder / JOURNAL), lambda: folder
+    return storage if "://" in storage else str(Path(storage).resolve()), new_folder
 
 
 def command_of(app: App, recipe: str | None, knobs: Mapping[str, Any]) -> str:

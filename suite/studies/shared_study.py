@@ -194,7 +194,7 @@ def open_study(
         InputError: The storage cannot be used, or holds another search.
     """
     opened = open_storage(storage)
-    lock = None if is_url(storage) else Path(f"{storage}.asking")
+    lock = None if "://" in storage else Path(f"{storage}.asking")
     with _locked(lock):
         names = optuna.study.get_all_study_names(opened)
         if names and NAME not in names:
@@ -232,7 +232,7 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
         InputError: The file is none that a search wrote, it cannot be written, or the database
             cannot be opened.
     """
-    if is_url(storage):
+    if "://" in storage:
         try:
             return optuna.storages.RDBStorage(storage)
         except Exception as error:  # of the database's own package
@@ -255,11 +255,6 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
         raise InputError(requirement, f"{storage}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AssertionError):  # of a line that is no entry
         raise InputError(requirement, storage) from None
-
-
-def is_url(storage: str) -> bool:
-    """Whether a storage is a database, and not a file."""
-    return "://" in storage
 
 
 class JournalLock(JournalFileOpenLock):

@@ -139,7 +139,7 @@ def test_the_storage_of_another_app_is_refused(recorded, capsys):
 
 
 def test_a_search_trains_and_ends_with_a_command(tmp_path, capsys):
-    flags = ["--knob", "units=2..8", "activation=relu,tanh", "--trials", "3", "--train"]
+    flags = ["--knob", "units=2..8", "activation=relu,tanh", "--trials", "2", "--train"]
 
     assert cli.run(iris, ["search", *SHORT, *flags]) == 0
 
@@ -154,6 +154,7 @@ def test_a_search_trains_and_ends_with_a_command(tmp_path, capsys):
     assert cli.run(iris, [*shlex.split(command)[3:], "--quiet"]) == 0
 
 
+@pytest.mark.full  # two programs import TensorFlow twice each
 def test_a_search_that_is_killed_goes_on(tmp_path):
     words = ["search", *SHORT, "--trials", "4", "--storage", "kept"]
     output = tmp_path / "output.txt"
