@@ -80,12 +80,14 @@ class Outcome:
             phase does not log the name.
         seconds: From the start of the trial, or from its last resume, to its end.
         error: Why it failed, in one line; None if it did not.
+        refused: Whether it failed for bad input, before the training began.
     """
 
     objective: float | None
     history: dict[str, list[float | None]]
     seconds: float
     error: str | None = None
+    refused: bool = False
 
 
 Callbacks = Callable[[Trial], Sequence[keras.callbacks.Callback]]
@@ -386,7 +388,8 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
     A failure that would come again, a divergence, is an outcome as well; others are not written.
     """
     app = importlib.import_module(trial.app).app
-    started, objective, error, is_final = time.perf_counter(), None, None, True
+    started, objective, error = time.perf_counter(), None, None
+    refused = failed = False
     try:
         _wait_for_lock(trial.folder)
         if (outcome := read_outcome(trial.folder)) is not None:
@@ -397,14 +400,13 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
     except Diverged as diverged:
         error = one_line_message(diverged)
     except InputError as bad_input:
-        error, is_final = one_line_message(bad_input), False
+        error, refused = one_line_message(bad_input), True
     except Exception as failure:
         traceback.print_exc()
-        error, is_final = f"{type(failure).__name__}: {one_line_message(failure)}", False
-    outcome = Outcome(
-        objective, _logged(trial.folder / LOG), round(time.perf_counter() - started, 3), error
-    )
-    if is_final:
+        error, failed = f"{type(failure).__name__}: {one_line_message(failure)}", True
+    seconds = round(time.perf_counter() - started, 3)
+    outcome = Outcome(objective, _logged(trial.folder / LOG), seconds, error, refused)
+    if not refused and not failed:
         content = {"trial": plain(trial), **dataclasses.asdict(outcome)}
         text = json.dumps(content, indent=2, ensure_ascii=False)
         write_whole(trial.folder / OUTCOME, text + "\n")

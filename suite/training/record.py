@@ -255,7 +255,7 @@ def _differs(name: str, recorded: Any, received: Any) -> InputError:
 
 
 def timed_folder(parent: Path) -> Path:
-    """Creates a folder with the time as its name, which no other process gets."""
+    """Creates `<parent>/<time>`, a folder that nobody else has."""
     parent.mkdir(parents=True, exist_ok=True)
     now = datetime.datetime.now()
     while True:
