@@ -302,6 +302,7 @@ app = App(
     commands={"predict": predict, "cells": compare_cells},
     try_next="predict 13 29",
     objective="val_exact",
+    objective_mode="max",
     tiny={"epochs": 1, "batch_size": 8, "units": 8, "bound_weight": 0.0},
 )
 

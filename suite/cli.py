@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import cyclopts
 import docstring_parser
 from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
 from suite.app import App, Recipe
 from suite.console import error_line, prepare_output
@@ -33,8 +34,10 @@ from suite.knobs import Seed
 from suite.run import Run
 from suite.startup import set_keras_defaults
 from suite.studies.attack import attack
+from suite.studies.compare import checked_values, compare, knob_types
 from suite.studies.cross_validation import cross_validate
 from suite.studies.explain import explain
+from suite.studies.search import Search, command_of, find_best
 from suite.studies.see import see
 from suite.training.stages import Trained, train
 
@@ -191,6 +194,51 @@ def _command_line(app: App) -> cyclopts.App:
         )
         print(columns(result))
 
+    def search_app(
+        *,
+        how: Search = Search(),  # noqa: B008
+        recipe: Annotated[
+            recipe_names | None,
+            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
+        ] = None,
+        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        run: Annotated[Run, _flat("Run", 3)] = Run(),
+    ) -> None:
+        """Search for the knobs with the best validation objective.
+
+        Knobs that are given hold for all trials. `run_dir`, `figures` and `export_dir` are of the
+        last training, if there is one.
+
+        Args:
+            recipe: Named set of knobs to begin with; single flags still override it.
+        """
+        if run.resume:
+            raise InputError("`resume` must be left out; `storage` takes a search up again")
+        show_messages(run.quiet)
+        named = app.recipes.get(recipe or "", {})
+        values = vars(config) | vars(architecture)
+        knobs = {n: v for n, v in values.items() if n in given and (n, v) not in named.items()}
+        runs = given - {"run_dir", "figures", "export_dir", "quiet"}
+        settings = {name: value for name, value in vars(run).items() if name in runs}
+        found = find_best(app, how, recipe, knobs, settings)
+        print(
+            "\n"
+            + columns(
+                {
+                    app.objective: found.objective,
+                    "trial": f"{found.number + 1} of {found.trials}",
+                    "stopped": found.stopped,
+                    "figures": found.folder / "figures",
+                    "storage": found.storage,
+                    "best": command_of(app, recipe, {**found.knobs, **settings}),
+                }
+            )
+        )
+        if how.train:
+            trained = train(app, app.recipe(recipe, **found.knobs), run)
+            print(_summary(app, trained))
+
     command_line = cyclopts.App(
         name=f"python -m apps.{app.name}",
         help=_help(app),
@@ -209,7 +257,58 @@ def _command_line(app: App) -> cyclopts.App:
     for name, command in commands.items():
         command_line.command(_bound(command, app), name=name)
     command_line.command(cross_validate_app, name="cross-validate")
+    command_line.command(search_app, name="search")
+    for name, make in EVERY_APP.items():
+        command_line.command(make(app), name=name)
     return command_line
+
+
+def _compare_command(app: App) -> Callable[..., None]:
+    """The command `compare`, whose flags are the knobs of the app, each with a list of values."""
+    listed_type: Any = _listed(app)
+
+    def compare_app(
+        *,
+        listed: Annotated[listed_type, Parameter(name="*")] = listed_type(),  # noqa: B008
+        jobs: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+        test: bool = False,
+        run_dir: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        """Train every combination of listed knobs, and compare them on the validation split.
+
+        Every knob takes several values, and so does the seed. A value of a knob that takes several
+        in training is written with commas: `--filters 16,32 32,64`.
+
+        Args:
+            jobs: Number of trials that run at the same time; the cores are shared out.
+            test: Evaluate the best line on the test split, once, at the end.
+            run_dir: Folder of the comparison. Defaults to `runs/<app>/compare/<time>`.
+            resume: Go on with the comparison in `run_dir`, or with the app's newest. What has ended
+                is not run again.
+        """
+        show_messages(quiet=False)
+        texts = {name: values for name, values in dataclasses.asdict(listed).items() if values}
+        compared = compare(
+            app,
+            checked_values(app, texts),
+            jobs=jobs,
+            test=test,
+            run_dir=run_dir,
+            resume=resume,
+        )
+        print(f"\n{compared.table}\n")
+        print(columns({**compared.metrics, "best": compared.best.label, "files": compared.folder}))
+
+    return compare_app
+
+
+# Commands that every application has beside `evaluate` and `cross-validate`, by name. Each is made
+# for the application, by a function that takes it and returns the command: what that takes becomes
+# flags.
+EVERY_APP: dict[str, Callable[[App], Callable[..., None]]] = {
+    "compare": _compare_command,
+}
 
 
 def evaluate(
@@ -282,6 +381,37 @@ def _architecture(app: App) -> type:
     )
 
 
+def _listed(app: App) -> type:
+    """All knobs as fields of a dataclass, each a list of texts."""
+    documented = (app.config, inspect.unwrap(app.build), Run)
+    parsed = [docstring_parser.parse(inspect.getdoc(source) or "").params for source in documented]
+    described = {p.arg_name: p.description for parameters in parsed for p in parameters}
+    described["recipe"] = "Named sets of knobs; `none` is the app's own."
+    groups = {
+        **dict.fromkeys(app.architecture_knobs(), _group("Architecture", 2)),
+        **{field.name: _group("Run", 3) for field in dataclasses.fields(Run)},
+    }
+    fields = [
+        (
+            name,
+            Annotated[
+                tuple[str, ...],
+                Parameter(
+                    help=described.get(name),
+                    group=groups.get(name, _group("Recipe", 1)),
+                    consume_multiple=(1, None),
+                    show_default=False,
+                ),
+            ],
+            dataclasses.field(default=()),
+        )
+        for name in knob_types(app)
+    ]
+    return dataclasses.make_dataclass(
+        "Listed", fields, frozen=True, kw_only=True, namespace={"__module__": __name__}
+    )
+
+
 def _fill_in_recipe(
     recipes: Mapping[str, Mapping[str, Any]],
     given: set[str],
@@ -295,9 +425,11 @@ def _fill_in_recipe(
         recipes: Knobs by the name of the recipe.
         given: Gets the names of the knobs that were typed or come from the recipe.
         command_line: Passed by cyclopts, as are `commands` and `arguments`; not used.
-        commands: Not used.
+        commands: The command that was typed, if any.
         arguments: The flags with what was typed for them; changed in place.
     """
+    if commands == ("compare",):  # which takes several recipes, one for each trial
+        return
     chosen = [token.value for a in arguments if a.name == "--recipe" for token in a.tokens]
     for name, value in recipes.get(chosen[0] if chosen else "", {}).items():
         flag = "--" + name.replace("_", "-")

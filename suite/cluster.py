@@ -66,7 +66,7 @@ def run(command: Sequence[str], workers: int) -> int:
             if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN:  # else: nohup
                 stack.callback(signal.signal, stop, signal.signal(stop, forward))
         stack.callback(_kill, processes)
-        settings = zip(_environments(workers), _cores(workers), strict=True)
+        settings = zip(_environments(workers), shares_of_cores(workers), strict=True)
         for environment, cores in settings:
             processes.append(_start(command, len(processes), environment, cores))
         threads = [
@@ -110,7 +110,7 @@ def _environments(workers: int) -> list[dict[str, str]]:
     return [{**shared, "TF_CONFIG": json.dumps(config)} for config in configs]
 
 
-def _cores(workers: int) -> list[list[int]]:
+def shares_of_cores(workers: int) -> list[list[int]]:
     """The cores of every worker. Workers that shared cores would slow each other down."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < workers:

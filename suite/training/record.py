@@ -77,7 +77,7 @@ def refuse_unwritable(folder: Path, knob: str) -> None:
 def new_folder(app: "App", run: Run) -> Path:
     """Creates the folder of a new run, `run_dir` or else `runs/<app>/<time>`."""
     if run.run_dir is None:
-        return _timed_folder(RUNS / app.name)
+        return timed_folder(RUNS / app.name)
     run.run_dir.mkdir(parents=True, exist_ok=True)
     return run.run_dir
 
@@ -254,7 +254,8 @@ def _differs(name: str, recorded: Any, received: Any) -> InputError:
     return InputError(f"`{name}` must stay as it was when a run is resumed: {recorded}", received)
 
 
-def _timed_folder(parent: Path) -> Path:
+def timed_folder(parent: Path) -> Path:
+    """Creates `<parent>/<time>`, a folder that nobody else has."""
     parent.mkdir(parents=True, exist_ok=True)
     now = datetime.datetime.now()
     while True:

@@ -1,0 +1,63 @@
+"""Figures that compare trainings."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+History = Mapping[str, Sequence[float | None]]
+MANY = 10  # lines that have a colour of their own; more are coloured in their order
+
+
+def learning_curves(
+    histories: Mapping[str, Sequence[History]], objective: str, best: str | None = None
+) -> Figure:
+    """Plots a metric by epoch: the mean of each line's trials, and one standard deviation about it.
+
+    The metric of the training has a panel beside that of the validation, if it is logged. In an
+    epoch that some trials did not reach, the others are averaged.
+
+    Args:
+        histories: Logs of the trials, values by name, for each line by its label.
+        objective: Name of the validation metric, `val_<metric>`.
+        best: Label of the line that is drawn thick.
+    """
+    titles = {objective: f"validation: {objective.removeprefix('val_')}"}
+    training = objective.removeprefix("val_")
+    if any(training in history for trials in histories.values() for history in trials):
+        titles.setdefault(training, f"training: {training}")
+    figure = Figure(figsize=(5.2 * len(titles), 3.6 + 0.11 * len(histories)), layout="constrained")
+    panels = figure.subplots(1, len(titles), squeeze=False).flat
+    palette = matplotlib.colormaps["tab10" if len(histories) <= MANY else "viridis"]
+    colors = palette(
+        np.arange(MANY) if len(histories) <= MANY else np.linspace(0, 1, len(histories))
+    )
+    for axes, (name, title) in zip(panels, titles.items(), strict=True):
+        for (label, trials), color in zip(histories.items(), colors, strict=False):
+            values = _by_epoch(trials, name)
+            epochs = np.arange(1, values.shape[1] + 1)
+            mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(values) - 1))
+            width = 3 if label == best else 1.2
+            marker = "o" if len(epochs) == 1 else None
+            axes.plot(epochs, mean, color=color, linewidth=width, marker=marker, label=label)
+            if len(values) > 1:
+                axes.fill_between(
+                    epochs, mean - deviation, mean + deviation, color=color, alpha=0.15, linewidth=0
+                )
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 1 if max(map(len, labels), default=0) > 50 else 2 * len(titles)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
+def _by_epoch(trials: Sequence[History], name: str) -> np.ma.MaskedArray:
+    """A metric of some trials `(trials, epochs)`; what was not logged is masked."""
+    rows = [np.asarray(trial[name], float) for trial in trials if name in trial]
+    longest = max(map(len, rows), default=0)
+    values = np.full((len(rows), longest), np.nan)
+    for row, logged in zip(values, rows, strict=True):
+        row[: len(logged)] = logged
+    return np.ma.masked_invalid(values)
