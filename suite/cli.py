@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import cyclopts
 import docstring_parser
 from cyclopts import Group, Parameter, Token
-from cyclopts.validators import Number
 
 from suite.app import App, Recipe
 from suite.console import error_line, prepare_output
@@ -270,7 +269,7 @@ def _compare_command(app: App) -> Callable[..., None]:
     def compare_app(
         *,
         listed: Annotated[listed_type, Parameter(name="*")] = listed_type(),  # noqa: B008
-        jobs: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+        jobs: int = 1,
         test: bool = False,
         run_dir: Path | None = None,
         resume: bool = False,

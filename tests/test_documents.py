@@ -33,6 +33,9 @@ DOCUMENTS = [*table.documents(), ROOT / "CONTRIBUTING.md"]
 # The commands of the Japanese README are those of the English one, which another test checks.
 ENGLISH = [path for path in DOCUMENTS if not path.stem.endswith(".ja")]
 MARKDOWN = MarkdownIt().enable("table")
+COMPARED = types.SimpleNamespace(
+    table="", metrics={}, best=types.SimpleNamespace(label="units=4"), folder=Path()
+)
 
 
 def relative(path):
@@ -173,6 +176,7 @@ def run(words, mode):
         patch.setattr(cli, "train", short)
         patch.setattr(cli, "cross_validate", lambda *_, **__: {"cv_accuracy_mean": 1.0})
         patch.setattr(cli, "find_best", lambda *_: types.SimpleNamespace(**FOUND))
+        patch.setattr(cli, "compare", lambda *_, **__: COMPARED)
         patch.setattr("suite.metrics.fidelity.NUM_WATCHED", 50)
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
 

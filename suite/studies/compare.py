@@ -44,7 +44,7 @@ RECORD, TESTED = "compare.json", "test.json"
 CURVES = "learning_curves"
 # Settings of a run that a comparison sets itself, or that change no training.
 NOT_LISTED = {"run_dir", "resume", "export_dir", "figures", "quiet", "preparation", "arrays"}
-MOST_TRIALS = 10_000
+MOST_TRIALS, MOST_JOBS = 10_000, 64
 
 Listed = Mapping[str, Sequence[Any]]
 
@@ -147,8 +147,8 @@ def compare(
         Diverged: No trial has trained to its end.
         Interrupted: SIGINT or SIGTERM came; states are saved.
     """
-    if jobs < 1:
-        raise InputError("`jobs` must be 1 or more", jobs)
+    if not 1 <= jobs <= MOST_JOBS:
+        raise InputError(f"`jobs` must be from 1 to {MOST_JOBS}", jobs)
     objective_mode(app)
     listed = checked_values(app, listed)
     if resume:
@@ -239,7 +239,9 @@ def spelled(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else repr(value)
+    return ",".join(map(spelled, value)) if isinstance(value, tuple) else str(value)
 
 
 def _words(values: Mapping[str, Any]) -> str:
