@@ -208,18 +208,16 @@ def checked_values(app: App, listed: Listed) -> dict[str, list[Any]]:
 
 def _value(name: str, annotation: Any, given: Any) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    errors = []
+    refusals = []
     for reading in _readings(given) if isinstance(given, str) else [given]:
         try:
             return adapter.validate_python(reading)
         except ValidationError as error:
-            errors.append((error, reading))
-    first = errors[0][0]
-    for error, reading in errors:
-        # A text is no tuple: what is wrong with its items says more.
-        if isinstance(reading, tuple) and first.errors()[0]["type"] == "tuple_type":
-            first = error
-    raise as_input_error(first, name) from None
+            refusals.append((error, isinstance(reading, tuple)))
+    refusal = refusals[0][0]
+    if refusal.errors()[0]["type"] == "tuple_type":  # what is wrong with the items says more
+        refusal = next((error for error, of_items in refusals if of_items), refusal)
+    raise as_input_error(refusal, name) from None
 
 
 def _readings(text: str) -> Iterator[Any]:

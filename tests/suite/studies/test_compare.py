@@ -301,6 +301,11 @@ def test_bad_input_gets_one_sentence(words, expected, here, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_is_wrong_with_an_item_is_said():
+    with pytest.raises(InputError, match=r"`filters` should be a valid integer"):
+        checked_values(mnist_cnn, {"filters": ["8,x"]})
+
+
 def test_an_unknown_knob_is_answered_with_near_ones():
     with pytest.raises(InputError, match=r"one of: learning_rate. Received: learning_rat"):
         compare(small, {"learning_rat": [0.1, 0.2]})
