@@ -124,7 +124,7 @@ def main(
         (problem, sampler): 0 for problem in ("made_up", app) for sampler in ("tpe", "evolution")
     }
     for problem, seed in itertools.product(("made_up", app), range(seeds)):
-        found, memory = {}, {}
+        reached_by, memory = {}, {}
         for sampler in SAMPLERS:
             with tempfile.TemporaryDirectory() as folder:
                 if problem == "made_up":
@@ -133,15 +133,15 @@ def main(
                     command = [f"apps.{app}", "search", "--sampler", sampler, "--seed", str(seed)]
                     command += ["--trials", str(trials), "--minutes", str(minutes), *flags]
                     memory[sampler] = search_app(command, Path(folder))
-                larger, found[sampler] = reached(Path(folder))
-        end = min(table[-1][0] for table in found.values()) if memory else math.inf
+                larger, reached_by[sampler] = reached(Path(folder))
+        end = min(table[-1][0] for table in reached_by.values()) if memory else math.inf
         # A search that has nothing yet is worse than any other.
         nothing = -math.inf if larger else math.inf
         best = {
             sampler: [best for seconds, best in [(0.0, nothing), *table] if seconds <= end][-1]
-            for sampler, table in found.items()
+            for sampler, table in reached_by.items()
         }
-        for sampler, table in found.items():
+        for sampler, table in reached_by.items():
             if sampler != "random":
                 is_better = (
                     best[sampler] > best["random"] if larger else best[sampler] < best["random"]

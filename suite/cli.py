@@ -195,7 +195,7 @@ def _command_line(app: App) -> cyclopts.App:
 
     def search_app(
         *,
-        how: Search = Search(),  # noqa: B008
+        search: Search = Search(),  # noqa: B008
         recipe: Annotated[
             recipe_names | None,
             Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
@@ -220,22 +220,22 @@ def _command_line(app: App) -> cyclopts.App:
         knobs = {n: v for n, v in values.items() if n in given and (n, v) not in named.items()}
         runs = given - {"run_dir", "figures", "export_dir", "quiet"}
         settings = {name: value for name, value in vars(run).items() if name in runs}
-        found = find_best(app, how, recipe, knobs, settings)
+        best = find_best(app, search, recipe, knobs, settings)
         print(
             "\n"
             + columns(
                 {
-                    app.objective: found.objective,
-                    "trial": f"{found.number + 1} of {found.trials}",
-                    "stopped": found.stopped,
-                    "figures": found.folder / "figures",
-                    "storage": found.storage,
-                    "best": command_of(app, recipe, {**found.knobs, **settings}),
+                    app.objective: best.objective,
+                    "trial": f"{best.number + 1} of {best.trials}",
+                    "stopped": best.stopped,
+                    "figures": best.folder / "figures",
+                    "storage": best.storage,
+                    "best": command_of(app, recipe, {**best.knobs, **settings}),
                 }
             )
         )
-        if how.train:
-            trained = train(app, app.recipe(recipe, **found.knobs), run)
+        if search.train:
+            trained = train(app, app.recipe(recipe, **best.knobs), run)
             print(_summary(app, trained))
 
     command_line = cyclopts.App(

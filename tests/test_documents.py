@@ -147,8 +147,8 @@ def shortened(app):
 
 
 # What a search ends with, which would train for minutes.
-FOUND = {"objective": 1.0, "number": 0, "trials": 1, "stopped": 0, "knobs": {}}
-FOUND |= {"folder": Path("runs"), "storage": "search.journal"}
+BEST = {"objective": 1.0, "number": 0, "trials": 1, "stopped": 0, "knobs": {}}
+BEST |= {"folder": Path("runs"), "storage": "search.journal"}
 
 
 def run(words, mode):
@@ -175,7 +175,7 @@ def run(words, mode):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "train", short)
         patch.setattr(cli, "cross_validate", lambda *_, **__: {"cv_accuracy_mean": 1.0})
-        patch.setattr(cli, "find_best", lambda *_: types.SimpleNamespace(**FOUND))
+        patch.setattr(cli, "find_best", lambda *_: types.SimpleNamespace(**BEST))
         patch.setattr(cli, "compare", lambda *_, **__: COMPARED)
         patch.setattr("suite.metrics.fidelity.NUM_WATCHED", 50)
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])

@@ -66,7 +66,7 @@ class Search:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
+class Best:
     """What a search ends with.
 
     Args:
@@ -90,18 +90,18 @@ class Found:
 
 def find_best(
     app: App,
-    how: Search,
+    search: Search,
     recipe: str | None,
     knobs: Mapping[str, Any],
     run: Mapping[str, Any],
-) -> Found:
+) -> Best:
     """Searches for the knobs with the best objective on the validation split.
 
     No trial looks at the test split. The first one is the recipe as it is.
 
     Args:
         app: The application.
-        how: What is searched, how, and for how long.
+        search: What is searched, how, and for how long.
         recipe: Name of a recipe; None for the app's own.
         knobs: Knobs of all trials, which are not searched.
         run: Settings of the runs of all trials.
@@ -118,10 +118,10 @@ def find_best(
             "search needs one more package: pip install '.[search]'", f"no module {error.name}"
         ) from None
     chosen, larger_is_better = app.recipe(recipe, **knobs), objective_mode(app) == "max"
-    spaces = search_spaces(app, chosen, knobs.keys(), how.knob)
+    spaces = search_spaces(app, chosen, knobs.keys(), search.knob)
     # Refuses a recipe and data that no trial could use.
     train(app, chosen, Run(**{**run, "quiet": True}), until="open")
-    storage, new_folder = _place(app, how.storage)
+    storage, new_folder = _place(app, search.storage)
     texts = {name: str(space) for name, space in spaces.items()}
     study = shared_study.open_study(
         storage,
@@ -142,10 +142,10 @@ def find_best(
     log.info("searching %s; kept in %s", _words(texts), storage)
     base = Trial(app=module_of(app), recipe=recipe, knobs=knobs, run=run, folder=study.folder)
     reports = functools.partial(shared_study.reports, storage, app.objective)
-    outcomes = run_trials(_trials(study, how, base), how.jobs, reports)
+    outcomes = run_trials(_trials(study, search, base), search.jobs, reports)
     try:
         with study, contextlib.closing(outcomes):  # type: ignore[type-var]  # a generator
-            _tell(study, app.objective, how.trials, outcomes)
+            _tell(study, app.objective, search.trials, outcomes)
     except Interrupted as error:
         raise Interrupted(
             f"stopped; with --storage {storage} it goes on", error.signal_number
@@ -154,7 +154,7 @@ def find_best(
     if best is None:
         raise InputError("a trial must train to its end", f"{len(ended)} trials that did not")
     curves.save(_figures(app.objective, larger_is_better, study), study.folder / "figures")
-    return Found(
+    return Best(
         knobs={**knobs, **study.values(best.params)},
         objective=float(best.values[0]),
         number=best.number,
@@ -186,12 +186,12 @@ def command_of(app: App, recipe: str | None, knobs: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _trials(study: "SharedStudy", how: Search, base: Trial) -> Iterator[Trial]:
+def _trials(study: "SharedStudy", search: Search, base: Trial) -> Iterator[Trial]:
     """The trials that this process runs, each asked for when a process is free."""
-    end = time.monotonic() + 60 * (how.minutes or math.inf)
+    end = time.monotonic() + 60 * (search.minutes or math.inf)
     seed = Run(**base.run).seed
     while time.monotonic() < end:
-        asked = study.ask(how.sampler, seed, how.trials)
+        asked = study.ask(search.sampler, seed, search.trials)
         if asked is None:
             return
         yield dataclasses.replace(
@@ -211,10 +211,10 @@ def _tell(
     """
     failures = 0
     for trial, outcome in outcomes:
-        told = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
+        ended = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
         searched = {name: trial.knobs[name] for name in study.spaces}
-        result = _result(objective, told)
-        log.info("trial %d of %d: %s, %s", told.number + 1, most, result, _words(searched))
+        result = _result(objective, ended)
+        log.info("trial %d of %d: %s, %s", ended.number + 1, most, result, _words(searched))
         failures += outcome.error is not None
         if failures == MOST_FAILURES and not study.finished():
             raise InputError(f"one of the first {failures} trials must succeed", outcome.error)
