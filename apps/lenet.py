@@ -82,6 +82,7 @@ app = App(
     figures=task.draw,
     commands=task.COMMANDS,
     studies=task.STUDIES,
+    recipes={"cifar10": task.CIFAR10},
     objective="val_accuracy",
     own_data=task.OWN_DATA,
     tiny=task.TINY,

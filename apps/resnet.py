@@ -231,9 +231,10 @@ def draw_errors(errors: dict[str, dict[str, float]], num_pictures: int) -> Figur
 FAST = {
     "dataset": "cifar10",
     "batch_size": 500,
-    "optimizer": "nesterov",
-    "learning_rate": 0.5,
-    "weight_decay": 0.0133,
+    "min_steps_per_epoch": 50,
+    "optimizer": "muon",
+    "learning_rate": 0.05,
+    "weight_decay": 0.1,
     "label_smoothing": 0.2,
     "rotation": 0.0,
     "zoom": 0.0,
@@ -265,7 +266,7 @@ app = App(
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
-        "fast": FAST | {"epochs": 10},
+        "fast": FAST | {"epochs": 12},
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},

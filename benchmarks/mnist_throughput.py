@@ -10,12 +10,11 @@ is a process of its own; they take turns.
 """
 
 import json
-import time
 
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, rate_of_fit, rates, ratio
+from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch, rates, ratio
 from suite import Run
 from suite.data.images.sources import load_pictures
 
@@ -48,34 +47,24 @@ def pytorch(precision: str, mode: str) -> float:
         precision: `float32` or `bfloat16`.
         mode: `eager` or `compiled`.
     """
-    import torch
     from torch import nn
 
     train = load_pictures(Run()).train
-    x = torch.tensor(train.inputs).permute(0, 3, 1, 2).float()
-    x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.tensor(train.targets, dtype=torch.long)
     stages, channels = [], 1
     for width in FILTERS:
         convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         stages += [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
-    network = nn.Sequential(*stages, nn.Flatten(), nn.Linear(9 * channels, 10))
-    network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, fused=True)
-    forward = torch.compile(network) if mode == "compiled" else network
-    order = torch.randperm(len(y))
-
-    for step in range(WARM_UP + STEPS):
-        if step == WARM_UP:
-            started = time.perf_counter()
-        rows = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(y)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = nn.functional.cross_entropy(forward(x[rows] / 255).float(), y[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return STEPS * BATCH / (time.perf_counter() - started)
+    return rate_of_pytorch(
+        nn.Sequential(*stages, nn.Flatten(), nn.Linear(9 * channels, 10)),
+        train.inputs,
+        train.targets,
+        batch=BATCH,
+        warm_up=WARM_UP,
+        steps=STEPS,
+        precision=precision,
+        mode=mode,
+    )
 
 
 def main(*, repeats: int = 3, contestant: str | None = None) -> None:

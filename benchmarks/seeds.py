@@ -3,6 +3,7 @@
     python -m benchmarks.seeds mnist_cnn
     python -m benchmarks.seeds mnist_cnn --recipe accurate
     python -m benchmarks.seeds iris --workers 1 2
+    python -m benchmarks.seeds resnet --recipe fast --precision mixed_bfloat16
 
 Each seed is a whole run of the application in a process of its own, one after the other. The test
 split is used once, after the last epoch; the validation split, held out of the training
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from benchmarks.results import publish
 
 
 def run_seeds(
-    app: str, recipe: str | None, seeds: int, workers: int = 1
+    app: str, recipe: str | None, seeds: int, workers: int = 1, flags: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Runs an application once for each seed, each in a process of its own.
 
@@ -42,6 +43,7 @@ def run_seeds(
                 cluster = [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--"]
                 command = [*cluster, *command]
             command += ["--recipe", recipe] if recipe else []
+            command += flags
             command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
             subprocess.run(command, check=True)
             report = json.loads(Path(folder, "run", "report.json").read_text())
@@ -70,6 +72,9 @@ def main(
     recipe: str | None = None,
     seeds: int = 3,
     workers: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (1,),
+    precision: str = "float32",
+    epochs: int | None = None,
+    dataset: str | None = None,
 ) -> None:
     """Measures a recipe.
 
@@ -79,11 +84,19 @@ def main(
         seeds: Number of seeds, counted from 0.
         workers: Processes that train together, as a cluster on this machine; a record for each
             number.
+        precision: Dtype policy of the layers.
+        epochs: Epochs; by default the recipe's.
+        dataset: Dataset; by default the recipe's.
     """
+    flags = ["--precision", precision]
+    flags += ["--epochs", str(epochs)] if epochs else []
+    flags += ["--dataset", dataset] if dataset else []
     for processes in workers:
-        rows, report = run_seeds(app, recipe, seeds, processes)
+        rows, report = run_seeds(app, recipe, seeds, processes, flags)
         columns = {name: [row[name] for row in rows] for name in _numbers(report["metrics"])}
         record = f"seeds_{app}_{recipe or 'default'}"
+        record += f"_{dataset}" if dataset else ""
+        record += f"_{epochs}_epochs" if epochs else ""
         publish(
             record if processes == 1 else f"{record}_{processes}_workers",
             rows,
@@ -91,6 +104,7 @@ def main(
             parameters=report["parameters"],
             config=report["config"],
             architecture=report["architecture"],
+            precision=precision,
             **{f"{name}_mean": statistics.mean(column) for name, column in columns.items()},
             **{
                 f"{name}_std": statistics.stdev(column) if seeds > 1 else 0.0

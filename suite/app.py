@@ -219,6 +219,9 @@ class App:
             parameters are the arguments and flags of the command line.
         studies: Names of the studies that fit the app, such as `explain`; `suite.studies` has
             them, and each becomes a command, too.
+        search: The spaces of `search` if the caller names none, `low..high` or `a,b,c` by the name
+            of the knob. By default those that the types of the architecture, the learning rate and
+            the weight decay suggest.
         try_next: A command to suggest after an export, as typed after the app's name.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `recipe`.
         objective: The validation metric that compares recipes, and epochs if `keep_best`.
@@ -246,6 +249,7 @@ class App:
     figures: Callable[[Fitted], Mapping[str, "Figure"]] = no_figures
     commands: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     studies: Sequence[str] = ()
+    search: Mapping[str, str] = dataclasses.field(default_factory=dict)
     try_next: str = "evaluate"
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     objective: str = "val_loss"

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import cyclopts
 import docstring_parser
 from cyclopts import Group, Parameter, Token
-from cyclopts.validators import Number
 
 from suite.app import App, Recipe
 from suite.console import error_line, prepare_output
@@ -39,6 +38,7 @@ from suite.studies.cross_validation import cross_validate
 from suite.studies.explain import explain
 from suite.studies.gradient_check import agree, check_gradients, worst_errors
 from suite.studies.gradients import measure_gradients, write_gradients, write_table
+from suite.studies.search import Search, command_of, find_best
 from suite.studies.see import see
 from suite.training.record import RUNS, refuse_unwritable, timed_folder
 from suite.training.stages import Trained, train
@@ -196,6 +196,51 @@ def _command_line(app: App) -> cyclopts.App:
         )
         print(columns(result))
 
+    def search_app(
+        *,
+        search: Search = Search(),  # noqa: B008
+        recipe: Annotated[
+            recipe_names | None,
+            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
+        ] = None,
+        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
+        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        run: Annotated[Run, _flat("Run", 3)] = Run(),
+    ) -> None:
+        """Search for the knobs with the best validation objective.
+
+        Knobs that are given hold for all trials. `run_dir`, `figures` and `export_dir` are of the
+        last training, if there is one.
+
+        Args:
+            recipe: Named set of knobs to begin with; single flags still override it.
+        """
+        if run.resume:
+            raise InputError("`resume` must be left out; `storage` takes a search up again")
+        show_messages(run.quiet)
+        named = app.recipes.get(recipe or "", {})
+        values = vars(config) | vars(architecture)
+        knobs = {n: v for n, v in values.items() if n in given and (n, v) not in named.items()}
+        runs = given - {"run_dir", "figures", "export_dir", "quiet"}
+        settings = {name: value for name, value in vars(run).items() if name in runs}
+        best = find_best(app, search, recipe, knobs, settings)
+        print(
+            "\n"
+            + columns(
+                {
+                    app.objective: best.objective,
+                    "trial": f"{best.number + 1} of {best.trials}",
+                    "stopped": best.stopped,
+                    "figures": best.folder / "figures",
+                    "storage": best.storage,
+                    "best": command_of(app, recipe, {**best.knobs, **settings}),
+                }
+            )
+        )
+        if search.train:
+            trained = train(app, app.recipe(recipe, **best.knobs), run)
+            print(_summary(app, trained))
+
     command_line = cyclopts.App(
         name=f"python -m apps.{app.name}",
         help=_help(app),
@@ -214,6 +259,7 @@ def _command_line(app: App) -> cyclopts.App:
     for name, command in commands.items():
         command_line.command(_bound(command, app), name=name)
     command_line.command(cross_validate_app, name="cross-validate")
+    command_line.command(search_app, name="search")
     for name, make in EVERY_APP.items():
         command_line.command(make(app), name=name)
     return command_line
@@ -226,7 +272,7 @@ def _compare_command(app: App) -> Callable[..., None]:
     def compare_app(
         *,
         listed: Annotated[listed_type, Parameter(name="*")] = listed_type(),  # noqa: B008
-        jobs: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+        jobs: int = 1,
         test: bool = False,
         run_dir: Path | None = None,
         resume: bool = False,
@@ -447,6 +493,8 @@ def _fill_in_recipe(
         [argument] = [a for a in arguments if a.name == flag]
         values = value if isinstance(value, tuple) else (value,)
         if not argument.tokens:
+            if not values:
+                argument.append(Token(keyword=flag, source="recipe", implicit_value=()))
             for index, word in enumerate(values):
                 argument.append(Token(keyword=flag, value=str(word), source="recipe", index=index))
     given.update(a.name.removeprefix("--").replace("-", "_") for a in arguments if a.tokens)

@@ -33,6 +33,9 @@ DOCUMENTS = [*table.documents(), ROOT / "CONTRIBUTING.md"]
 # The commands of the Japanese README are those of the English one, which another test checks.
 ENGLISH = [path for path in DOCUMENTS if not path.stem.endswith(".ja")]
 MARKDOWN = MarkdownIt().enable("table")
+COMPARED = types.SimpleNamespace(
+    table="", metrics={}, best=types.SimpleNamespace(label="units=4"), folder=Path()
+)
 
 
 def relative(path):
@@ -143,6 +146,11 @@ def shortened(app):
     return dataclasses.replace(app, data=data, figures=no_figures)
 
 
+# What a search ends with, which would train for minutes.
+BEST = {"objective": 1.0, "number": 0, "trials": 1, "stopped": 0, "knobs": {}}
+BEST |= {"folder": Path("runs"), "storage": "search.journal"}
+
+
 def run(words, mode):
     """Runs `python -m apps.<name> ...` in this process, on embedded data instead of downloads.
 
@@ -167,6 +175,8 @@ def run(words, mode):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "train", short)
         patch.setattr(cli, "cross_validate", lambda *_, **__: {"cv_accuracy_mean": 1.0})
+        patch.setattr(cli, "find_best", lambda *_: types.SimpleNamespace(**BEST))
+        patch.setattr(cli, "compare", lambda *_, **__: COMPARED)
         patch.setattr("suite.metrics.fidelity.NUM_WATCHED", 50)
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
 

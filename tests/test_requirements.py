@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Packages that are installed with another one, which is required.
 COME_WITH = {"google": "tensorflow", "grpc": "tensorflow"}
+# What a room may import beyond what is always installed.
+EXTRAS = {"suite/serve": ("serve", "ray"), "suite/studies": ("search",)}
 
 
 def required(*extras):
@@ -46,13 +48,13 @@ def test_tests_of_a_file_run_in_one_process(request):
     assert request.node.nodeid.endswith("@test_requirements.py")
 
 
-@pytest.mark.parametrize(("folder", "extras"), [("apps", ()), ("suite", ("serve", "ray"))])
-def test_every_import_is_required(folder, extras):
+@pytest.mark.parametrize("folder", ["apps", "suite"])
+def test_every_import_is_required(folder):
     distributions = packages_distributions()
 
     for package, path in imported(ROOT / folder):
-        of_server = path.is_relative_to(ROOT / "suite" / "serve")
-        allowed = required(*(extras if of_server else ()))
+        room = str(path.parent.relative_to(ROOT))
+        allowed = required(*EXTRAS.get(room, ()))
         names = {name.lower().replace("_", "-") for name in distributions.get(package, [package])}
         names.add(COME_WITH.get(package, package))
         assert names & allowed, f"{package}, imported by {path}, is not required"

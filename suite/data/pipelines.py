@@ -175,6 +175,7 @@ def supervised(
     seed: int,
     min_steps: int = MIN_STEPS,
     relabel: Callable[[Split], Callable[[Any], np.ndarray]] | None = None,
+    corrupt: Callable[[np.ndarray], np.ndarray] | None = None,
     model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
     augment: Augmentation | None = None,
     lengths: Callable[[Split], np.ndarray] | None = None,
@@ -190,6 +191,8 @@ def supervised(
         min_steps: Smallest number of steps in an epoch, which passes over small data several times.
         relabel: `relabel(train)` learns a function from inputs to targets on the training split;
             its results replace the targets of training and validation.
+        corrupt: `corrupt(targets)` gives the targets that the training split has in place of its
+            true ones; those of validation and test stay true.
         model_arguments: `model_arguments(train)` gives the arguments of the app's `build` that the
             training split decides.
         augment: Distorts the training examples, differently in every epoch.
@@ -205,6 +208,8 @@ def supervised(
         for name in ("train", "validation"):
             inputs = splits[name].in_memory().inputs
             splits[name] = splits[name].with_targets(targets(inputs))
+    if corrupt:
+        splits["train"] = splits["train"].with_targets(corrupt(splits["train"].targets))
     train = splits["train"]
     buckets = by_length(lengths(train), batch_size) if lengths else None
     one_pass = num_batches(bucket_sizes(train, buckets), batch_size)

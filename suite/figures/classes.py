@@ -1,6 +1,6 @@
 """Figures of a classifier's results: counts, mistakes, and the decision regions of a plane."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -169,4 +169,35 @@ def decision_regions(
     if count <= CLASS_LIMIT:
         columns = min(count, 3 * columns)
         figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    return figure
+
+
+def moving_regions(
+    frames: Mapping[str, np.ndarray],
+    side: np.ndarray,
+    points: np.ndarray,
+    labels: np.ndarray,
+    most: int = 6,
+) -> Figure:
+    """The regions of two classes over a square of the plane, as they move: a panel for each time.
+
+    Args:
+        frames: Scores over the square by the time, in order, `(len(side), len(side))`: above 0 for
+            class 1. Of many, some are drawn, the first and the last among them.
+        side: Coordinates along both axes.
+        points: Examples to draw, `(n, 2)`.
+        labels: Their classes, 0 or 1, `(n,)`.
+        most: Largest number of panels.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, most).round().astype(int))
+    names = [list(frames)[index] for index in chosen]
+    figure = Figure(figsize=(2.2 * len(names), 2.6), layout="constrained")
+    palette = matplotlib.colors.ListedColormap(matplotlib.colormaps["tab10"](range(2)))
+    scale = {"cmap": palette, "vmin": -0.5, "vmax": 1.5}
+    panels = figure.subplots(1, len(names), squeeze=False).flat
+    for axes, name in zip(panels, names, strict=True):
+        regions = (frames[name] > 0).astype(int)
+        axes.pcolormesh(side, side, regions, alpha=0.25, shading="nearest", **scale)
+        axes.scatter(*points.T, c=labels, s=40, edgecolors="white", **scale)
+        axes.set(title=name, aspect="equal", xticks=[0, 1], yticks=[0, 1])
     return figure

@@ -40,7 +40,15 @@ def learning_curves(
             mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(values) - 1))
             width = 3 if label == best else 1.2
             marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, mean, color=color, linewidth=width, marker=marker, label=label)
+            axes.plot(
+                epochs,
+                mean,
+                color=color,
+                linewidth=width,
+                marker=marker,
+                label=label,
+                zorder=3 if label == best else 2,
+            )
             if len(values) > 1:
                 axes.fill_between(
                     epochs, mean - deviation, mean + deviation, color=color, alpha=0.15, linewidth=0
@@ -48,7 +56,8 @@ def learning_curves(
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     handles, labels = axes.get_legend_handles_labels()
-    columns = 1 if max(map(len, labels), default=0) > 50 else 2 * len(titles)
+    # As many as fit, for letters of a twelfth of an inch.
+    columns = max(1, int(12 * figure.get_figwidth() / (8 + max(map(len, labels), default=0))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 

@@ -44,7 +44,7 @@ RECORD, TESTED = "compare.json", "test.json"
 CURVES = "learning_curves"
 # Settings of a run that a comparison sets itself, or that change no training.
 NOT_LISTED = {"run_dir", "resume", "export_dir", "figures", "quiet", "preparation", "arrays"}
-MOST_TRIALS = 10_000
+MOST_TRIALS, MOST_JOBS = 10_000, 64
 
 Listed = Mapping[str, Sequence[Any]]
 
@@ -147,8 +147,8 @@ def compare(
         Diverged: No trial has trained to its end.
         Interrupted: SIGINT or SIGTERM came; states are saved.
     """
-    if jobs < 1:
-        raise InputError("`jobs` must be 1 or more", jobs)
+    if not 1 <= jobs <= MOST_JOBS:
+        raise InputError(f"`jobs` must be from 1 to {MOST_JOBS}", jobs)
     objective_mode(app)
     listed = checked_values(app, listed)
     if resume:
@@ -208,18 +208,16 @@ def checked_values(app: App, listed: Listed) -> dict[str, list[Any]]:
 
 def _value(name: str, annotation: Any, given: Any) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    errors = []
+    refusals = []
     for reading in _readings(given) if isinstance(given, str) else [given]:
         try:
             return adapter.validate_python(reading)
         except ValidationError as error:
-            errors.append((error, reading))
-    first = errors[0][0]
-    for error, reading in errors:
-        # A text is no tuple: what is wrong with its items says more.
-        if isinstance(reading, tuple) and first.errors()[0]["type"] == "tuple_type":
-            first = error
-    raise as_input_error(first, name) from None
+            refusals.append((error, isinstance(reading, tuple)))
+    refusal = refusals[0][0]
+    if refusal.errors()[0]["type"] == "tuple_type":  # what is wrong with the items says more
+        refusal = next((error for error, of_items in refusals if of_items), refusal)
+    raise as_input_error(refusal, name) from None
 
 
 def _readings(text: str) -> Iterator[Any]:
@@ -239,7 +237,9 @@ def spelled(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else repr(value)
+    return ",".join(map(spelled, value)) if isinstance(value, tuple) else str(value)
 
 
 def _words(values: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -145,7 +145,7 @@ def objective_of(
 
 def run_trials(
     trials: Iterable[Trial], jobs: int, callbacks: Callbacks | None = None
-) -> Iterator[tuple[Trial, Outcome]]:
+) -> Generator[tuple[Trial, Outcome], None, None]:
     """Trains the trials, `jobs` at a time, and yields each with its outcome when it ends.
 
     The next trial is taken when a process is free and all outcomes so far were yielded, so that it
@@ -171,8 +171,8 @@ def run_trials(
                     yield trial, outcome
                     continue
                 share = cores.pop()
-                receiver, process = in_process(_run, trial, callbacks, cores=share, app=trial.app)
-                running[receiver] = trial, process, share
+                started, process = in_process(_run, trial, callbacks, cores=share, app=trial.app)
+                running[started] = trial, process, share
             if not running:
                 return
             for receiver in connection.wait(list(running)):
@@ -330,7 +330,7 @@ def _stopping(running: Running) -> Iterator[None]:
                 process.kill()
 
 
-def _received(receiver: connection.Connection, process: ForkServerProcess) -> Any:
+def _received(receiver: Any, process: ForkServerProcess) -> Any:
     """What a process sent; an `Outcome` with the reason if it ended without a result."""
     try:
         result = receiver.recv()

@@ -4,9 +4,10 @@ An application builds a network, and passes the functions of this module to its 
 `compile_model`, `endpoints`, `evaluate`, `draw`, the `COMMANDS` and the `STUDIES`.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -41,10 +42,16 @@ from suite.trainers.averages import AverageWeights
 from suite.trainers.labels import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
+from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 # Height and width may be None for a network that pools over the whole image.
 AnyImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
 Pooling = Literal["avg", "max"]
+Rotation = Annotated[float, Field(ge=0, le=180)]  # degrees
+Shift = Annotated[float, Field(ge=0, le=1000)]  # pixels
+Schedule = Literal["one_cycle", "constant"]
+Clip = Annotated[float, Field(gt=0, le=1e6)]
+NOISE_SEED = 0  # the same noise for all seeds of a run, so that an export can be judged again
 
 
 @settings
@@ -53,7 +60,7 @@ class Config(pictures.Config):
 
     Args:
         epochs: Passes over the training split; an epoch makes several passes over a small split.
-        learning_rate: Peak of the one-cycle schedule.
+        learning_rate: Peak of the schedule.
         warmup: Share of the steps in which the learning rate rises.
         weight_decay: Decoupled weight decay in a step, times the learning rate.
         rotation: Largest random rotation of a training image, in degrees.
@@ -69,12 +76,26 @@ class Config(pictures.Config):
         views: What the trained network looks at before it answers: the picture (`plain`), its
             mirror image as well (`mirrored`), and both of them shifted by a pixel, too
             (`mirrored_and_shifted`). The probabilities are of the mean of their logits.
-        optimizer: `nesterov` is SGD with a momentum of 0.9; `sgd` has none.
+        label_noise: Share of the training labels that are replaced by random classes; at 1 they say
+            nothing about the pictures. Validation and test labels stay true.
+        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
+            none.
+        schedule: Learning rate over the steps: `one_cycle` rises to the peak and falls to zero,
+            `constant` stays at it.
+        clip_value: Largest absolute value of a component of the gradient. None does not clip.
+        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
+        patience: Epochs without a higher validation accuracy, after which the training ends with
+            the best weights. None trains all epochs.
         attack_epsilon: Largest change of a pixel, as a share of its range, by attacks in the
             training; 0 trains on the pictures as they are.
         attack_steps: Steps of such an attack.
+        attack_share: Share of the pictures of a batch that are attacked; the others stay as they
+            are.
         attack_step_size: Length of such a step, as a share of the range. Defaults to 2.5 times
             `attack_epsilon`, divided by the steps.
+        virtual_epsilon: Length of the change, with pixels from 0 to 1, after which the answer to a
+            training image shall be the same; the change is the one that would change it most. 0
+            makes none.
     """
 
     epochs: Epochs = 6
@@ -82,8 +103,8 @@ class Config(pictures.Config):
     learning_rate: LearningRate = 5e-3
     warmup: Share = 0.2
     weight_decay: WeightDecay = 0.05
-    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
-    shift: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    rotation: Rotation = 10.0
+    shift: Shift = 2.0
     zoom: Rate = 0.1
     flip: bool = False
     crop: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -92,10 +113,17 @@ class Config(pictures.Config):
     label_smoothing: Rate = 0.0
     weight_average: Rate = 0.0
     views: Views = "plain"
+    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     optimizer: OptimizerName = "adamw"
+    schedule: Schedule = "one_cycle"
+    clip_value: Clip | None = None
+    clip_norm: Clip | None = None
+    patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     attack_epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
     attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    attack_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None
+    virtual_epsilon: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
 
 def load_data(config: Config, run: Run) -> Data:
@@ -107,7 +135,28 @@ def load_data(config: Config, run: Run) -> Data:
         cutout(config.cutout),
         mixup() if config.mixup else None,
     )
-    return pictures.load_data(config, run, labelled=True, augment=augment)
+    corrupt = functools.partial(with_noise, share=config.label_noise)
+    return pictures.load_data(
+        config,
+        run,
+        labelled=True,
+        corrupt=corrupt if config.label_noise else None,
+        augment=augment,
+    )
+
+
+def with_noise(labels: np.ndarray, share: float) -> np.ndarray:
+    """Labels `(n,)`, a share of which is replaced by random classes, the same ones in every call.
+
+    Every class is as likely, so that some labels are replaced by the same class.
+
+    Reference:
+        Zhang, Bengio, Hardt, Recht and Vinyals, 2017, Understanding Deep Learning Requires
+        Rethinking Generalization, https://arxiv.org/abs/1611.03530
+    """
+    random = np.random.default_rng(NOISE_SEED)
+    replaced = random.random(len(labels)) < share
+    return np.where(replaced, random.choice(np.unique(labels), len(labels)), labels)
 
 
 def refuse_small_images(
@@ -202,35 +251,53 @@ def head(
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles with cross-entropy on logits, and an optimizer with a one-cycle learning rate.
+    """Compiles with cross-entropy on logits, and the optimizer and schedule of the settings.
 
     The result is the network itself; or, around it, an `AuxiliaryLosses` if it has outputs beside
-    `logits`, or an `AdversarialClassifier` if `attack_epsilon` is not 0.
+    `logits`; an `AdversarialClassifier` if `attack_epsilon` is not 0, or a `VirtualAdversarial` if
+    `virtual_epsilon` is not 0.
 
     Raises:
         InputError: Mixtures of pictures are to be attacked, which have no class to lead away from,
-            or a network with auxiliary outputs.
+            or a network with auxiliary outputs, or pictures in two ways; gradients are to be
+            clipped in two ways; or the training is to end early with an average, which is not what
+            the best weights are.
     """
+    if config.weight_average and config.patience is not None:
+        raise InputError("`patience` must be left out with `weight_average`", config.patience)
     if config.attack_epsilon and config.mixup:
         raise InputError("`mixup` must be left out with `attack_epsilon`", config.mixup)
+    if config.attack_epsilon and config.virtual_epsilon:
+        raise InputError(
+            "`virtual_epsilon` must be 0 with `attack_epsilon`", config.virtual_epsilon
+        )
     trained = model
     if isinstance(model.output, Mapping):
-        if config.attack_epsilon:
-            raise InputError(
-                "`attack_epsilon` must be 0 for a network with auxiliary outputs",
-                config.attack_epsilon,
-            )
+        for knob in ("attack_epsilon", "virtual_epsilon"):
+            if value := getattr(config, knob):
+                raise InputError(f"`{knob}` must be 0 for a network with auxiliary outputs", value)
         trained = AuxiliaryLosses(model)
     elif config.attack_epsilon:
         trained = AdversarialClassifier(
             model,
             epsilon=config.attack_epsilon,
             steps=config.attack_steps,
+            share=config.attack_share,
             step_size=config.attack_step_size,
         )
-    learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
+    elif config.virtual_epsilon:
+        trained = VirtualAdversarial(model, epsilon=config.virtual_epsilon)
+    learning_rate: Any = config.learning_rate
+    if config.schedule == "one_cycle":
+        learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
     trained.compile(
-        optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay),
+        optimizer=make_optimizer(
+            config.optimizer,
+            learning_rate,
+            config.weight_decay,
+            clip_value=config.clip_value,
+            clip_norm=config.clip_norm,
+        ),
         loss=crossentropy(config),
         metrics=[accuracy_metric()],
     )
@@ -250,9 +317,17 @@ def accuracy_metric() -> keras.metrics.Metric:
 
 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
-    """The moving average of the weights, if there is to be one."""
-    decay = fitted.config.weight_average
-    return [AverageWeights(decay)] if decay else []
+    """The moving average of the weights, or the early end, if there is to be one."""
+    decay, patience = fitted.config.weight_average, fitted.config.patience
+    if decay:
+        return [AverageWeights(decay)]
+    if patience is None:
+        return []
+    return [
+        keras.callbacks.EarlyStopping(
+            "val_accuracy", mode="max", patience=patience, restore_best_weights=True
+        )
+    ]
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:

@@ -70,6 +70,7 @@ def load_data(
     *,
     labelled: bool = False,
     relabel: Callable[[Split], Callable[[Any], Any]] | None = None,
+    corrupt: Callable[[np.ndarray], np.ndarray] | None = None,
     model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
     augment: Augmentation | None = None,
 ) -> Data:
@@ -82,6 +83,7 @@ def load_data(
         run: The run, which decides where the pictures come from.
         labelled: Whether the pictures must have labels.
         relabel: Replaces the labels, as in `suite.data.supervised`.
+        corrupt: Replaces the labels of the training split alone, as in `suite.data.supervised`.
         model_arguments: Further arguments of `build`, as in `suite.data.supervised`.
         augment: Distorts the training images.
 
@@ -110,6 +112,7 @@ def load_data(
         seed=run.seed,
         min_steps=config.min_steps_per_epoch,
         relabel=relabel,
+        corrupt=corrupt,
         model_arguments=arguments,
         augment=augment,
     )

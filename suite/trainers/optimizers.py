@@ -5,25 +5,104 @@ from functools import partial
 from typing import Any, Literal
 
 import keras
+from keras import ops
 
-OptimizerName = Literal["adamw", "lion", "muon", "nesterov", "rmsprop", "sgd"]
+from suite.errors import InputError
+
+
+class Muon(keras.optimizers.Muon):
+    """Muon for convolutional networks: kernels of convolutions are matrices, too.
+
+    Keras's Muon leaves kernels of four dimensions to Adam. Here they are matrices with a column for
+    every filter. Adam trains the rest at a fifth of the learning rate, without weight decay:
+    scales, offsets, and the layer named `logits`, whose kernel is no map from features to features.
+
+    Args:
+        arguments: Those of Keras's Muon. A step has less momentum here by default, as suits
+            trainings of a few epochs.
+
+    Reference:
+        Jordan et al., 2024, Muon: An optimizer for hidden layers in neural networks,
+        https://kellerjordan.github.io/posts/muon/
+        Liu et al., 2025, Muon is Scalable for LLM Training (the length of a step),
+        https://arxiv.org/abs/2502.16982
+    """
+
+    def __init__(self, learning_rate: Any = 0.001, **arguments: Any) -> None:
+        defaults = {"adam_lr_ratio": 0.2, "adam_weight_decay": None, "exclude_layers": ["logits"]}
+        super().__init__(learning_rate, **{"momentum": 0.6, **defaults, **arguments})
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        if len(variable.shape) == 4:
+            return variable.shape[-1] == 1  # of a depthwise convolution
+        return super()._should_use_adamw(variable)
+
+    def _muon_update_step(
+        self, gradient: Any, variable: keras.Variable, lr: Any, m: keras.Variable
+    ) -> None:
+        self.assign(m, self.momentum * m + gradient)
+        direction = gradient + self.momentum * m
+        matrix = ops.reshape(direction, (-1, direction.shape[-1]))
+        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, ops.reshape(update, variable.shape))
+
+
+OptimizerName = Literal[
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamw",
+    "lion",
+    "momentum",
+    "muon",
+    "nesterov",
+    "rmsprop",
+    "sgd",
+]
 _OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
+    "adadelta": keras.optimizers.Adadelta,
+    "adagrad": keras.optimizers.Adagrad,
+    "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
     "lion": keras.optimizers.Lion,
-    "muon": keras.optimizers.Muon,
+    "momentum": partial(keras.optimizers.SGD, momentum=0.9),
+    "muon": Muon,
     "nesterov": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
 
 
-def make_optimizer(name: OptimizerName, learning_rate: Any, weight_decay: float) -> keras.Optimizer:
-    """Makes an optimizer with decoupled weight decay.
+def make_optimizer(
+    name: OptimizerName,
+    learning_rate: Any,
+    weight_decay: float,
+    *,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+) -> keras.Optimizer:
+    """Makes an optimizer with decoupled weight decay, which may clip gradients.
 
     Args:
-        name: `nesterov` is SGD with a momentum of 0.9, `sgd` has none; `adamw` without weight decay
-            is Adam.
+        name: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's, `sgd` has none;
+            `adam` with weight decay is `adamw`.
         learning_rate: A number or a schedule.
         weight_decay: Share of a weight that a step takes off it, times the learning rate.
+        clip_value: Largest absolute value of a component of the gradient.
+        clip_norm: Largest norm of the gradient of all weights together.
+
+    Raises:
+        InputError: Gradients are to be clipped both by value and by norm.
+
+    Reference:
+        Pascanu, Mikolov and Bengio, 2012, On the Difficulty of Training Recurrent Neural Networks
+        (clipping by norm), https://arxiv.org/abs/1211.5063
     """
-    return _OPTIMIZERS[name](learning_rate, weight_decay=weight_decay)
+    if clip_value is not None and clip_norm is not None:
+        raise InputError("`clip_value` must be left out with `clip_norm`", clip_value)
+    return _OPTIMIZERS[name](
+        learning_rate,
+        weight_decay=weight_decay,
+        clipvalue=clip_value,
+        global_clipnorm=clip_norm,
+    )

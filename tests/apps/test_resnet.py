@@ -50,6 +50,29 @@ def test_too_many_stages_are_refused():
         build_model((7, 7, 1), blocks=(1, 1, 1, 1))
 
 
+def test_pooling_halves_every_stage_before_its_blocks():
+    model = build_model(
+        (17, 17, 3), blocks=(1, 2), filters=4, stem="whitening", downsampling="pooling"
+    )
+    shapes = [layer.output.shape[1:] for layer in model.layers if layer.name.startswith("block_")]
+
+    assert shapes == [(8, 8, 4), (4, 4, 8), (4, 4, 8)]
+    with pytest.raises(InputError, match="at most 4 stages"):
+        build_model((17, 17, 3), blocks=(1,) * 5, downsampling="pooling")
+
+
+def test_the_training_begins_with_whitened_pictures():
+    recipe = app.recipe("fast", dataset="mnist", epochs=1, batch_size=16, blocks=(1, 1), filters=4)
+    trained = train(app, recipe, Run(data="embedded", quiet=True), until="fit")
+    images = trained.data.splits["train"].inputs[:500].astype("float32")
+    whitening = trained.model.get_layer("whitening")
+    outputs = keras.Model(trained.model.input, whitening.output).predict(images, verbose=0)
+
+    variances = outputs.reshape(-1, 8).var(axis=0)
+    np.testing.assert_allclose(variances, np.ones(8), atol=0.3)
+    assert not any(weight is whitening.kernel for weight in trained.model.trainable_weights)
+
+
 def test_it_learns_digits():
     recipe = app.recipe(epochs=3, batch_size=16, blocks=(1, 1), filters=8)
     trained = train(app, recipe, Run(data="embedded", quiet=True, figures=False), until="judge")

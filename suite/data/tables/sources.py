@@ -1,4 +1,4 @@
-"""Loads small tables: rows of numbers and texts, and the class of every row.
+"""Loads small tables: rows of numbers and texts, and the class or the number of every row.
 
 A table comes from a CSV file, as spreadsheets, pandas and R write it, from arrays or a data frame,
 or from TensorFlow Datasets. Every column of numbers becomes one feature, and every column of texts
@@ -33,7 +33,9 @@ Categories = Literal["one_hot", "refuse"]
 
 MOST_CATEGORIES = 100  # in a column; more are names or sentences, not categories
 FEW_CLASSES = 10  # up to this many different values count as classes, even if each occurs once
-EMBEDDED = ("iris", "wine", "breast_cancer")  # in scikit-learn
+# What loads a table in scikit-learn: tables whose label is a class, and those where it is a number.
+CLASSES = {"iris": "load_iris", "wine": "load_wine", "breast_cancer": "load_breast_cancer"}
+NUMBERS = {"diabetes": "load_diabetes", "california": "fetch_california_housing"}
 IRIS_FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 IRIS_SPECIES = ("setosa", "versicolor", "virginica")
 LABEL_NAMES = frozenset({"label", "labels", "class", "target", "species", "y"})
@@ -46,8 +48,11 @@ def load_table(
     missing: Missing = "refuse",
     categories: Categories = "one_hot",
     leave_out: Sequence[str] = (),
+    numeric: bool = False,
 ) -> Source:
-    """Loads a table as features `(rows, features)`, float32, and labels `0..classes-1`.
+    """Loads a table as features `(rows, features)`, float32, and labels.
+
+    Labels are `0..classes-1`, int32; with `numeric` they are numbers, float32.
 
     Categories and means are computed from the whole table, or from `train` if the source has
     splits. So rows that are held out later contribute to them, but their labels do not.
@@ -56,42 +61,62 @@ def load_table(
         run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`. The
             inputs of `arrays` may be `(rows, columns)`, columns by name, or a data frame; the
             targets are one label for every row.
-        dataset: Name of the dataset in TensorFlow Datasets and, after `load_`, in scikit-learn.
-        label: Column that holds the class; by default the only one named `label`, `class`,
+        dataset: Name of the dataset in TensorFlow Datasets, or in `CLASSES` and `NUMBERS`. Those
+            are taken from scikit-learn, unless `run.data` is `tfds`; of iris, which both have, that
+            of TensorFlow Datasets is preferred.
+        label: Column that holds the label; by default the only one named `label`, `class`,
             `target`, `species` or `y`, or else the last.
         missing: Treatment of missing cells: `refuse`; `fill` with the mean of a numeric column, and
             with no category for text; or `drop` the row.
         categories: Treatment of columns of texts: `one_hot` features, or `refuse`.
         leave_out: Columns that are not features.
+        numeric: Whether the label is a number rather than a class.
 
     Raises:
         InputError: The table cannot be found or read, or a cell, a column or the labels cannot be
             used.
     """
     preparation = TablePreparation.recorded(run.preparation) if run.preparation else None
-    reading = _Reading(label, missing, categories, tuple(leave_out), preparation)
+    reading = _Reading(label, missing, categories, tuple(leave_out), preparation, numeric)
+    in_scikit_learn = NUMBERS if numeric else CLASSES
+    if run.data == "auto" and dataset in in_scikit_learn.keys() - {"iris"}:
+        run = dataclasses.replace(run, data="embedded")
     if run.arrays is not None:
         run = dataclasses.replace(run, arrays=reading.read_arrays(run.arrays))
     return sources.load(
         run,
         tfds_name=dataset,
         from_tfds=reading.read_tfds,
-        embedded=lambda: _embedded(dataset),
+        embedded=lambda: _embedded(dataset, in_scikit_learn),
         from_path=reading.read_csv_file,
     )
 
 
-def _embedded(dataset: str) -> Source:
+def _embedded(dataset: str, loaders: Mapping[str, str]) -> Source:
+    """Loads a table with scikit-learn.
+
+    Args:
+        dataset: Its name.
+        loaders: Names of scikit-learn's functions by the name of the table.
+    """
     import sklearn.datasets
 
-    if dataset not in EMBEDDED:
+    if dataset not in loaders:
         raise InputError(f"`data` must be tfds or a path: {dataset} is not embedded")
-    bunch = getattr(sklearn.datasets, f"load_{dataset}")()
+    try:
+        bunch = getattr(sklearn.datasets, loaders[dataset])()
+    except OSError as error:  # some tables are downloaded on the first call
+        raise InputError(
+            f"{dataset} must be downloaded once by scikit-learn; `data` takes a CSV instead",
+            type(error).__name__,
+        ) from error
     names = tuple(name.removesuffix(" (cm)").replace(" ", "_") for name in bunch.feature_names)
+    numeric = loaders is NUMBERS
+    targets = bunch.target.astype(np.float32 if numeric else np.int32)
     return Source(
         name=f"embedded:{dataset}",
-        train=Examples(bunch.data.astype(np.float32), bunch.target.astype(np.int32)),
-        class_names=tuple(str(name) for name in bunch.target_names),
+        train=Examples(bunch.data.astype(np.float32), targets),
+        class_names=() if numeric else tuple(str(name) for name in bunch.target_names),
         feature_names=names,
         preparation=of_numbers(names),
     )
@@ -148,6 +173,7 @@ class _Reading:
     categories: Categories
     leave_out: tuple[str, ...]
     preparation: TablePreparation | None = None
+    numeric: bool = False
 
     def read_tfds(self, builder: Any, source: str) -> Source:
         """Reads a prepared dataset of features, as one vector or by name, and a label.
@@ -162,10 +188,10 @@ class _Reading:
         splits: dict[str, Any] = {}
         for name in builder.info.splits.keys() & set(SPLITS):
             values = builder.as_dataset(split=name, batch_size=-1)
-            splits[name] = Examples(
-                *(tf.nest.map_structure(lambda tensor: tensor.numpy(), values[k]) for k in keys)
-            )
-        if builder.name != "iris":
+            # A key is a name, or names in a structure.
+            parts = [tf.nest.map_structure(values.__getitem__, key) for key in keys]
+            splits[name] = Examples(*tf.nest.map_structure(lambda part: part.numpy(), parts))
+        if builder.name != "iris" or self.numeric:
             names = tuple(getattr(builder.info.features[keys[1]], "names", None) or ())
             return self.read_arrays(Source(name=source, class_names=names, **splits))
         # TensorFlow Datasets names neither its features nor its classes.
@@ -264,7 +290,7 @@ class _Reading:
             known: A source with names of classes, whose labels are their indices, and groups.
         """
         tables = {split: _labelled(table) for split, table in tables.items()}
-        class_names, index = _classes(tables, known.class_names if known else ())
+        class_names, targets = self._targets(tables, known)
         preparation = self.preparation or self._preparation(tables["train"])
         fields: dict[str, Any] = {
             "class_names": class_names,
@@ -273,13 +299,35 @@ class _Reading:
         }
         for split, table in tables.items():
             features, kept = self._features(table, preparation)
-            targets = np.asarray([index[label] for label in table.labels], np.int32)
-            fields[split] = Examples(features, targets[kept])
-            if dropped := len(targets) - len(kept):
+            fields[split] = Examples(features, targets[split][kept])
+            if dropped := len(table.labels) - len(kept):
                 warn_left_out("rows with missing cells", dropped, table.name)
             if split == "train" and known and known.groups is not None:
                 fields["groups"] = known.groups[np.asarray(table.numbers)[kept]]
         return fields
+
+    def _targets(
+        self, tables: Mapping[str, _Table], known: Source | None
+    ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        """The names of the classes, none if labels are numbers; and the targets by split.
+
+        Raises:
+            InputError: Labels are not what is asked for, or all alike.
+        """
+        if self.numeric:
+            numbers = {split: _numeric_labels(table) for split, table in tables.items()}
+            if len(np.unique(numbers["train"])) < 2:
+                table = tables["train"]
+                raise InputError(
+                    f"{table.name} must have two different numbers or more in {table.label}",
+                    listed(table.labels[:1]) or "none",
+                )
+            return (), numbers
+        class_names, index = _classes(tables, known.class_names if known else ())
+        return class_names, {
+            split: np.asarray([index[label] for label in table.labels], np.int32)
+            for split, table in tables.items()
+        }
 
     def _preparation(self, table: _Table) -> TablePreparation:
         """The preparation that converts the cells of a table to features.
@@ -398,6 +446,28 @@ def _labelled(table: _Table) -> _Table:
     if missing := len(table.labels) - len(rows):
         warn_left_out("rows without a label", missing, table.name)
     return table.rows(rows)
+
+
+def _numeric_labels(table: _Table) -> np.ndarray:
+    """The labels of a table as numbers `(rows,)`, float32.
+
+    Raises:
+        InputError: A label is no number, or too large a number.
+    """
+    numbers = np.asarray([number_in(label) for label in table.labels])
+    for row, (label, number) in enumerate(zip(table.labels, numbers, strict=True)):
+        if not abs(number) <= LARGEST:
+            others = listed(
+                name
+                for name, cells in table.cells.items()
+                if not any(math.isnan(number_in(cell)) for cell in cells if cell)
+            )
+            raise InputError(
+                "`label` must be a column of numbers from -1e15 to 1e15"
+                f"{others and f', such as {others}'}",
+                f"{label!r} in row {table.numbers[row]} of column {table.label} of {table.name}",
+            )
+    return numbers.astype(np.float32)
 
 
 def _classes(

@@ -309,3 +309,18 @@ def test_features_take_the_place_of_inputs_in_the_same_order():
         ):
             np.testing.assert_array_equal(features, 2 * inputs)
             np.testing.assert_array_equal(labels, targets)
+
+
+def test_targets_of_the_training_alone_are_corrupted():
+    source = Source(name="arrays", train=numbered(40))
+    true, corrupt = (
+        supervised(source, batch_size=4, validation_split=0.25, seed=0, corrupt=corrupt)
+        for corrupt in (None, lambda targets: targets + 10)
+    )
+
+    train = corrupt.splits["train"]
+    np.testing.assert_array_equal(train.targets, true.splits["train"].targets + 10)
+    for name in ("validation", "test"):
+        np.testing.assert_array_equal(corrupt.splits[name].targets, true.splits[name].targets)
+    inputs, targets = next(iter(corrupt.train(0)))
+    np.testing.assert_array_equal(targets, inputs[:, 0] % 5 + 10)

@@ -249,26 +249,26 @@ def test_the_largest_value_lies_on_the_object_that_decides(name, detector):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_without_the_most_important_pixels_the_logit_falls_faster_than_in_random_order(
-    name, detector
-):
+def test_the_most_important_pixels_move_the_logit_faster_than_in_random_order(name, detector):
+    """Whether they are deleted from the picture, or inserted into one without it."""
     images, _, labels = planted(40, seed=2)
     images = images[labels == 1]
-    classes = np.ones(len(images), int)
-    maps = maps_of(name, detector, images, classes)
+    maps = maps_of(name, detector, images, np.ones(len(images), int))
 
-    def mean_logit(order):
-        """Over pictures, and over shares of pixels that were set to the mean of the noise."""
+    def mean_logit(order, deleted):
+        """Over pictures, and over shares of pixels that are the mean of the noise."""
         logits = []
         for count in range(0, SIDE * SIDE, 20):
             pixels = images.reshape(len(images), -1).copy()
-            np.put_along_axis(pixels, order[:, :count], 50.0, axis=1)
+            blank = order[:, :count] if deleted else order[:, count:]
+            np.put_along_axis(pixels, blank, 50.0, axis=1)
             logits.append(np.asarray(detector(pixels.reshape(images.shape)))[:, 1])
         return np.mean(logits)
 
     by_importance = np.argsort(-maps.reshape(len(maps), -1), axis=1)
     by_chance = np.random.default_rng(0).permuted(by_importance, axis=1)
-    assert mean_logit(by_importance) < mean_logit(by_chance)
+    assert mean_logit(by_importance, deleted=True) < mean_logit(by_chance, deleted=True)
+    assert mean_logit(by_importance, deleted=False) > mean_logit(by_chance, deleted=False)
 
 
 def test_normalized_maps_end_at_one():

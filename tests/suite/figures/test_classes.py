@@ -79,3 +79,16 @@ def test_plane_colours_points_by_class():
         [[2, 3], [6, 7]],
     ]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_regions_that_move_have_a_panel_for_some_times():
+    side = np.linspace(0, 1, 5)
+    frames = {f"epoch {n}": np.full((5, 5), n - 20.0) for n in range(41)}
+
+    figure = classes.moving_regions(frames, side, np.eye(2), np.array([0, 1]), most=3)
+
+    assert [axes.get_title() for axes in figure.axes] == ["epoch 0", "epoch 20", "epoch 40"]
+    drawn = [np.unique(axes.collections[0].get_array()).tolist() for axes in figure.axes]
+    assert drawn == [[0], [0], [1]]
+    one = classes.moving_regions({"once": np.ones((5, 5))}, side, np.eye(2), np.array([0, 1]))
+    assert [axes.get_title() for axes in one.axes] == ["once"]

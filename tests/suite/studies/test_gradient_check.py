@@ -128,6 +128,7 @@ def test_the_bounds_of_binary_addition(cell):
     [
         ("iris", {"activation": "gelu"}),
         ("mnist_cnn", {"attack_epsilon": 0.1, "attack_steps": 2}),
+        ("mnist_cnn", {"virtual_epsilon": 0.1}),
         ("mnist_cnn", {"label_smoothing": 0.1, "mixup": True}),
         ("resnet", {"normalization": "group", "stem": "whitening", "downsampling": "pooling"}),
         ("vae", {"likelihood": "continuous_bernoulli", "free_bits": 0.1, "beta_warmup": 0.5}),

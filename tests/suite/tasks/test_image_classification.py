@@ -13,6 +13,7 @@ from suite.app import Fitted
 from suite.export.endpoints import as_endpoint, call
 from suite.export.saved_model import write_saved_model
 from suite.tasks import image_classification as task
+from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 CONFIG = task.Config(batch_size=8)
 
@@ -127,6 +128,32 @@ def test_endpoints_answer_with_names_and_take_files(fitted, tmp_path):
     np.testing.assert_array_equal(explained["name"], of_files["name"])
 
 
+def test_the_test_and_the_export_answer_after_the_same_views(fitted):
+    config = dataclasses.replace(CONFIG, views="mirrored")
+    looking_twice = dataclasses.replace(fitted, config=config)
+    images = fitted.data.splits["test"].inputs[:40]
+    logits = (fitted.model(images) + fitted.model(images[:, :, ::-1])) / 2
+
+    serve = as_endpoint(task.endpoints(looking_twice)["serve"])
+    outputs = serve.function(tf.constant(images, tf.float32))
+    metrics = task.evaluate(looking_twice)
+    everything = task.with_views(looking_twice).outputs()
+
+    np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
+    np.testing.assert_allclose(everything[:40], logits, atol=1e-4)
+    labels = fitted.data.splits["test"].targets
+    assert metrics["test_accuracy"] == pytest.approx(np.mean(everything.argmax(axis=1) == labels))
+    assert metrics["test_loss"] != task.evaluate(fitted)["test_loss"]
+
+
+def test_a_moving_average_is_one_of_the_callbacks_if_it_is_asked_for(fitted):
+    averaging = dataclasses.replace(CONFIG, weight_average=0.9)
+
+    assert task.callbacks(fitted) == []
+    [callback] = task.callbacks(dataclasses.replace(fitted, config=averaging))
+    assert callback.decay == 0.9
+
+
 def test_a_network_without_a_convolution_is_not_explained(fitted):
     image = keras.Input((28, 28, 1), name="image")
     dense = keras.Model(image, layers.Dense(10, name="logits")(layers.Flatten()(image)))
@@ -182,3 +209,82 @@ def test_labels_must_be_there(monkeypatch, fitted):
 
     with pytest.raises(InputError, match="`data` must have two classes or more"):
         task.load_data(CONFIG, Run(data="embedded"))
+
+
+def test_noise_is_on_the_labels_of_the_training_alone():
+    true, noisy, random = (
+        task.load_data(task.Config(label_noise=share), Run(data="embedded", seed=3)).splits
+        for share in (0.0, 0.5, 1.0)
+    )
+
+    for name in ("validation", "test"):
+        np.testing.assert_array_equal(noisy[name].targets, true[name].targets)
+    right = (noisy["train"].targets == true["train"].targets).mean()
+    assert right == pytest.approx(0.5 + 0.5 / 10, abs=0.05)
+    right = (random["train"].targets == true["train"].targets).mean()
+    assert right == pytest.approx(1 / 10, abs=0.04)
+    assert noisy["train"].targets.dtype == true["train"].targets.dtype
+    np.testing.assert_array_equal(noisy["train"].inputs, true["train"].inputs)
+
+
+def test_the_training_sees_the_noisy_labels():
+    config = task.Config(label_noise=1.0, rotation=0.0, shift=0.0, zoom=0.0)
+    data = task.load_data(config, Run(data="embedded"))
+    rows = {image.tobytes(): label for image, label in zip(*data.splits["train"], strict=True)}
+
+    images, labels = next(iter(data.train(0)))
+
+    assert [rows[image.tobytes()] for image in images.numpy()] == labels.numpy().tolist()
+
+
+def test_noise_is_the_same_for_every_seed():
+    one, other = (
+        task.load_data(task.Config(label_noise=0.5), Run(data="embedded", seed=seed))
+        for seed in (1, 2)
+    )
+
+    assert one.description.fingerprint == other.description.fingerprint
+
+
+def test_a_constant_learning_rate_stays():
+    constant, one_cycle = (
+        task.compile_model(build(), task.Config(schedule=schedule, learning_rate=0.25), 10)
+        for schedule in ("constant", "one_cycle")
+    )
+
+    assert float(constant.optimizer.learning_rate) == 0.25
+    assert float(one_cycle.optimizer.learning_rate) == pytest.approx(0.025)
+
+
+def test_gradients_are_clipped_as_the_settings_say():
+    clipped = task.compile_model(build(), task.Config(clip_norm=2.0), 10).optimizer
+
+    assert clipped.global_clipnorm == 2.0 and clipped.clipvalue is None
+    assert task.compile_model(build(), task.Config(clip_value=0.5), 10).optimizer.clipvalue == 0.5
+
+
+def test_a_training_without_progress_ends_with_its_best_weights(fitted):
+    patient = dataclasses.replace(fitted, config=task.Config(patience=3))
+
+    [stopping] = task.callbacks(patient)
+
+    assert isinstance(stopping, keras.callbacks.EarlyStopping)
+    assert (stopping.monitor, stopping.patience, stopping.restore_best_weights) == (
+        "val_accuracy",
+        3,
+        True,
+    )
+    assert task.callbacks(fitted) == []
+
+
+def test_an_early_end_and_an_average_are_refused_together():
+    with pytest.raises(InputError, match="`patience` must be left out with `weight_average`"):
+        task.compile_model(build(), task.Config(patience=3, weight_average=0.9), 10)
+
+
+def test_pictures_are_attacked_in_one_way():
+    compiled = task.compile_model(build(), task.Config(virtual_epsilon=2.0), 10)
+
+    assert isinstance(compiled, VirtualAdversarial) and compiled.epsilon == 2.0
+    with pytest.raises(InputError, match="`virtual_epsilon` must be 0 with `attack_epsilon`"):
+        task.compile_model(build(), task.Config(virtual_epsilon=2.0, attack_epsilon=0.1), 10)

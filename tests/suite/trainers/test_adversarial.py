@@ -99,3 +99,23 @@ def test_it_learns_in_mixed_precision_and_compiled(precision, jit):
     assert losses[-1] < losses[0] / 2
     if precision == "mixed_float16":  # the loss is scaled
         assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_a_share_of_the_batch_is_attacked():
+    """The loss is the mean over attacked pictures, the first ones, and pictures as they are."""
+    images, labels = examples(40)
+
+    def loss(share, rows):
+        model = classifier(hidden=0, epsilon=0.4, steps=2, step_size=0.8, share=share)
+        model.optimizer.learning_rate = 0.0
+        history = model.fit(
+            images[rows], labels[rows], batch_size=40, shuffle=False, verbose=0
+        ).history
+        return history["loss"][0], model
+
+    quarter, model = loss(0.25, slice(None))
+    attacked, _ = loss(1.0, slice(10))
+    plain = model.evaluate(images[10:], labels[10:], verbose=0, return_dict=True)["loss"]
+
+    assert attacked > 1.2 * plain
+    np.testing.assert_allclose(quarter, 0.25 * attacked + 0.75 * plain, rtol=1e-4)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from suite.trainers.optimizers import OptimizerName, make_optimizer
+from suite import InputError
+from suite.trainers.optimizers import Muon, OptimizerName, make_optimizer
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
@@ -18,3 +19,77 @@ def test_every_optimizer_follows_the_gradient_and_decays_weights(name):
 
     assert weight_after(0.0, 1.0) < 2 < weight_after(0.0, -1.0)
     assert weight_after(0.5, 1.0) < weight_after(0.0, 1.0)
+
+
+def steps_of_sgd(gradients, **clipping):
+    weights = [keras.Variable(np.zeros(len(gradient), "float32")) for gradient in gradients]
+    optimizer = make_optimizer("sgd", 1.0, 0.0, **clipping)
+    optimizer.build(weights)
+    optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients])
+    return [np.asarray(weight).tolist() for weight in weights]
+
+
+def test_gradients_are_clipped_by_value_or_by_their_common_norm():
+    gradients = [[3.0, -0.5], [4.0]]
+
+    assert steps_of_sgd(gradients) == [[-3.0, 0.5], [-4.0]]
+    assert steps_of_sgd(gradients, clip_value=1.0) == [[-1.0, 0.5], [-1.0]]
+    # The norm of [3, 4] is 5, of which 1 remains.
+    [first], [second] = steps_of_sgd([[3.0], [4.0]], clip_norm=1.0)
+    assert (first, second) == pytest.approx((-0.6, -0.8), abs=1e-6)
+    assert steps_of_sgd([[3.0], [4.0]], clip_norm=6.0) == [[-3.0], [-4.0]]
+
+
+def test_gradients_are_clipped_in_one_way():
+    with pytest.raises(InputError, match="`clip_value` must be left out with `clip_norm`"):
+        make_optimizer("sgd", 1.0, 0.0, clip_value=1.0, clip_norm=1.0)
+
+
+def test_momentum_and_nesterov_differ_from_sgd_and_from_each_other():
+    def places(name):
+        weight = keras.Variable(np.zeros(1, "float32"))
+        optimizer = make_optimizer(name, 1.0, 0.0)
+        optimizer.build([weight])
+        for _ in range(2):
+            optimizer.apply([keras.ops.ones(1)])
+        return float(np.asarray(weight)[0])
+
+    assert places("sgd") == pytest.approx(-2.0)
+    assert places("momentum") == pytest.approx(-2.9)
+    assert places("nesterov") < places("momentum")
+
+
+def test_muon_turns_the_kernel_of_a_convolution_like_a_matrix():
+    """The singular values of a step are alike, however different those of the gradient are."""
+    gradient = np.random.default_rng(0).normal(size=(3, 3, 4, 8)) * 1.5 ** np.arange(8)
+    kernel = keras.Variable(np.zeros((3, 3, 4, 8), "float32"), name="kernel")
+    optimizer = make_optimizer("muon", 1.0, 0.0)
+    optimizer.build([kernel])
+
+    optimizer.apply([keras.ops.convert_to_tensor(gradient.astype("float32"))])
+
+    values = np.linalg.svd(np.asarray(kernel).reshape(36, 8), compute_uv=False)
+    assert values.max() / values.min() < 2
+    assert values.max() == pytest.approx(0.2 * 6, rel=0.3)  # a fifth, times the root of 36
+
+
+def test_muon_leaves_scales_logits_and_depthwise_kernels_to_adam():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, use_bias=False),
+            keras.layers.DepthwiseConv2D(3, use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, use_bias=False),
+            keras.layers.Dense(2, use_bias=False, name="logits"),
+        ]
+    )
+    optimizer = make_optimizer("muon", 0.1, 0.0)
+    optimizer.build(model.trainable_variables)
+
+    by_adam = [velocity is not None for velocity in optimizer.adam_velocities]
+    names = [variable.path.split("/")[-2] for variable in model.trainable_variables]
+    chosen = dict(zip(names, by_adam, strict=True))
+    assert [*chosen.values()] == [False, True, True, False, True], chosen
+    assert Muon.from_config(optimizer.get_config()).momentum == optimizer.momentum == 0.6

@@ -69,19 +69,22 @@ def test_another_embedded_table():
         load_table(Run(data="embedded"), dataset="fetch_openml")
 
 
-def test_prepared_table_with_named_columns(tmp_path):
+@pytest.mark.parametrize("names_in_a_structure", [False, True])
+def test_prepared_table_with_named_columns(names_in_a_structure, tmp_path):
     import tensorflow_datasets as tfds
 
-    class Trees(tfds.core.GeneratorBasedBuilder):
+    class Trees(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
             columns = {"height": tf.float32, "sex": tf.string}
             kind = tfds.features.ClassLabel(names=["oak", "elm"])
+            features = columns if names_in_a_structure else {"features": columns}
+            keys = {name: name for name in columns} if names_in_a_structure else "features"
             return tfds.core.DatasetInfo(
                 builder=self,
-                features=tfds.features.FeaturesDict({"features": columns, "kind": kind}),
-                supervised_keys=("features", "kind"),
+                features=tfds.features.FeaturesDict({**features, "kind": kind}),
+                supervised_keys=(keys, "kind"),
                 disable_shuffling=True,
             )
 
@@ -91,7 +94,8 @@ def test_prepared_table_with_named_columns(tmp_path):
         def _generate_examples(self, count):
             for number in range(count):
                 columns = {"height": number + 1, "sex": "fmmf"[number]}
-                yield number, {"features": columns, "kind": [1, 0, 0, 1][number]}
+                features = columns if names_in_a_structure else {"features": columns}
+                yield number, {**features, "kind": [1, 0, 0, 1][number]}
 
     Trees(data_dir=tmp_path).download_and_prepare()
 
@@ -298,6 +302,71 @@ def test_rare_classes_are_left_out_on_request():
         load_table(Run(data="own.csv", min_per_class=2))
     Path("own.csv").write_text(TREES + "1,1,elm\n2,2,ash\n")
     assert load_table(Run(data="own.csv", min_per_class=2)).class_names == ("elm", "oak")
+
+
+# --- labels that are numbers ----------------------------------------------------------------
+
+
+def test_labels_may_be_numbers():
+    source = load("height,kind,price\n1,oak,2.5\n2,elm,\n3,oak,-1e3\n", numeric=True)
+
+    assert source.class_names == () and source.feature_names == ("height", "kind=oak")
+    assert source.train.targets.tolist() == [2.5, -1000]
+    assert source.train.targets.dtype == np.float32
+
+
+def test_labels_of_dropped_rows_are_dropped():
+    source = load("height,price\n1,2\n,3\n4,5\n", numeric=True, missing="drop")
+
+    assert source.train.targets.tolist() == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("height,age,kind\n1,2,oak\n3,4,elm\n", "numbers from -1e15 to 1e15, such as height, age. "
+         "Received: 'oak' in row 2 of column kind of own.csv"),
+        ("soil,kind\na,oak\nb,elm\n", "numbers from -1e15 to 1e15. Received: 'oak' in row 2"),
+        ("height,price\n1,2\n3,1e16\n", "Received: '1e16' in row 3 of column price"),
+        ("height,price\n1,2\n3,2.0\n", "two different numbers or more in price. Received: 2"),
+        ("height,price\n1,2\n", "two different numbers or more in price. Received: 2"),
+    ],
+)  # fmt: skip
+def test_labels_that_are_no_numbers_are_refused(content, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load(content, numeric=True)
+
+
+def test_embedded_numbers(caplog):
+    """They are there without a look at TensorFlow Datasets, which does not have them."""
+    source = load_table(Run(), dataset="diabetes", numeric=True)
+
+    assert source.name == "embedded:diabetes" and source.class_names == ()
+    assert source.train.inputs.shape == (442, 10)
+    assert source.train.targets[:2].tolist() == [151, 75]
+    assert caplog.messages == []
+    with pytest.raises(InputError, match="iris is not embedded"):
+        load_table(Run(data="embedded"), dataset="iris", numeric=True)
+
+
+def test_a_table_that_scikit_learn_downloads(monkeypatch):
+    from types import SimpleNamespace
+    from urllib.error import URLError
+
+    houses = SimpleNamespace(
+        data=np.ones((3, 2)), target=np.arange(3.0), feature_names=["MedInc", "Latitude"]
+    )
+    monkeypatch.setattr("sklearn.datasets.fetch_california_housing", lambda: houses)
+    source = load_table(Run(), dataset="california", numeric=True)
+    assert source.name == "embedded:california"
+    assert source.feature_names == ("MedInc", "Latitude")
+
+    def offline():
+        raise URLError("no network")
+
+    monkeypatch.setattr("sklearn.datasets.fetch_california_housing", offline)
+    with pytest.raises(InputError, match="california must be downloaded once by scikit-learn"):
+        load_table(Run(), dataset="california", numeric=True)
 
 
 # --- columns that are no features -----------------------------------------------------------
