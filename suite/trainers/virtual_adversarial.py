@@ -52,7 +52,7 @@ class VirtualAdversarial(keras.Model):
         return logits
 
     def objectives(self, batch: Any) -> dict[str, Objective]:
-        """The loss for changes, and answers to stay near, of the present weights, which then stay."""
+        """The loss for changes and answers of the present weights, which then stay."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         images = tf.cast(images, tf.float32)
         both = tf.concat([images, images + self.change(images)], axis=0)
