@@ -3,7 +3,8 @@
 Everything is computed in float64, with the builder, the compilation and the examples of the app.
 The loss of a small batch is made a pure function of the weights: noise and dropout are what they
 are in training, but the states of all seeds, and the running averages of normalisations, are set
-back before every evaluation.
+back before every evaluation. What a loss keeps from its gradient by `stop_gradient` is held at its
+value at the point, as its gradient takes it.
 
 What is compared are derivatives along directions. For every layer these are single weights, drawn
 at random; and a direction that is halfway between the layer's gradient and a random vector. The
@@ -26,6 +27,7 @@ Reference:
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -254,6 +256,7 @@ class _Function:
         self.variables = list(objective.variables)
         self._state = [(variable, np.array(variable)) for variable in state]
         self._eager, self._compiled = objective.loss, tf.function(objective.loss, autograph=False)
+        self._held: list[tf.Variable] = []  # what `stop_gradient` was given at the point, in turn
 
     def go_to(self, point: Sequence[np.ndarray]) -> None:
         """Moves to another point."""
@@ -264,7 +267,7 @@ class _Function:
     def look(self) -> None:
         """Computes loss and gradient at the point."""
         self._set_back()
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self._holding(hold=True):
             loss = self._eager()
         gradient = tape.gradient(
             loss, [variable.value for variable in self.variables], unconnected_gradients="zero"
@@ -277,10 +280,36 @@ class _Function:
         for number, values in change.items():
             self.variables[number].assign(self._point[number] + values)
         self._set_back()
-        loss = float(self._compiled())
+        with self._holding():
+            loss = float(self._compiled())
         for number in change:
             self.variables[number].assign(self._point[number])
         return loss
+
+    @contextlib.contextmanager
+    def _holding(self, hold: bool = False) -> Iterator[None]:
+        """Makes `stop_gradient` of a `with` block return what it was given at the point.
+
+        Args:
+            hold: Whether the block computes the loss at the point: what is given is what is held.
+        """
+        original, numbers = tf.stop_gradient, itertools.count()
+
+        def held(values: Any, name: str | None = None) -> tf.Tensor:
+            number = next(numbers)
+            if not hold:
+                return tf.identity(self._held[number])
+            stopped = original(values)
+            if number == len(self._held):
+                self._held.append(tf.Variable(stopped, trainable=False))
+            self._held[number].assign(stopped)
+            return stopped
+
+        tf.stop_gradient = held
+        try:
+            yield
+        finally:
+            tf.stop_gradient = original
 
     def _set_back(self) -> None:
         for variable, values in self._state:

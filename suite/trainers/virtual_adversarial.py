@@ -5,7 +5,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from suite.app import Objective
 from suite.attacks.gradients import RANGE, logits_of
 from suite.placement.replicas import seed_of_replica
 
@@ -50,21 +49,6 @@ class VirtualAdversarial(keras.Model):
         distances = divergence(tf.stop_gradient(logits), of_changed)
         self.add_loss(self.weight * tf.reduce_mean(distances))
         return logits
-
-    def objectives(self, batch: Any) -> dict[str, Objective]:
-        """The loss for changes and answers of the present weights, which then stay."""
-        images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        images = tf.cast(images, tf.float32)
-        both = tf.concat([images, images + self.change(images)], axis=0)
-        answers, _ = tf.split(self.network(both, training=True), 2)
-
-        def loss() -> tf.Tensor:
-            logits, of_changed = tf.split(self.network(both, training=True), 2)
-            distances = divergence(answers, of_changed)
-            of_labels = self.compute_loss(images, labels, logits, weights)
-            return of_labels + self.weight * tf.reduce_mean(distances)
-
-        return {"loss": Objective(loss, self.trainable_variables)}
 
     def change(self, images: tf.Tensor) -> tf.Tensor:
         """The changes of pictures that change the answers most, by one step of the power method.

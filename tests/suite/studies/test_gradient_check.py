@@ -71,12 +71,31 @@ def test_a_gradient_that_is_wrong_in_part_is_seen(part):
 def test_a_gradient_that_stops_is_seen():
     first, second = (keras.Variable(v, dtype="float64") for v in ([1.0, 2.0], [0.5, 0.1]))
 
+    @tf.custom_gradient
+    def stopped(values):
+        return tf.identity(values), tf.zeros_like
+
     def loss():
-        return tf.reduce_sum(tf.stop_gradient(first.value) ** 2 * second.value)
+        return tf.reduce_sum(stopped(first.value) ** 2 * second.value)
 
     derivatives = compare(Objective(loss, [first, second]))
 
     assert worst(derivatives) > 0.1
+
+
+@pytest.mark.usefixtures("double")
+def test_what_a_loss_keeps_from_its_gradient_is_held():
+    first, second = (keras.Variable(v, dtype="float64") for v in ([1.0, 2.0], [0.5, 0.1]))
+    original = tf.stop_gradient
+
+    def loss():
+        weight = keras.ops.stop_gradient(first.value * second.value)
+        return tf.reduce_sum(weight * first.value**2 + tf.stop_gradient(first.value) * second.value)
+
+    derivatives = compare(Objective(loss, [first, second]))
+
+    assert worst(derivatives) < 1e-9
+    assert tf.stop_gradient is original
 
 
 @pytest.mark.usefixtures("double")
