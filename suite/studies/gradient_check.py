@@ -39,6 +39,7 @@ import tensorflow as tf
 from suite.app import App, Objective, Phase, Recipe, networks_of
 from suite.data.pipelines import Data
 from suite.errors import InputError
+from suite.studies.gradients import refuse_no_steps
 from suite.training.process import restored_settings
 from suite.training.session import build
 
@@ -124,9 +125,10 @@ def check_gradients(
         The derivatives of all phases that have epochs.
 
     Raises:
-        InputError: The app's model has a training step of its own, and no `objectives`; or the app
-            does not train by gradients.
+        InputError: The app's model has a training step of its own, and no `objectives`; or weights
+            that are not of float64; or the training has no steps of an optimizer.
     """
+    refuse_no_steps(app, recipe)
     derivatives = []
     with restored_settings(), in_float64():
         for phase in app.phases(recipe.config):
@@ -147,8 +149,6 @@ def check_gradients(
                     weights=weights,
                     random=np.random.default_rng(seed),
                 )
-    if not derivatives:
-        raise InputError("`gradients` needs an application that trains by gradients", app.name)
     return derivatives
 
 

@@ -99,17 +99,26 @@ def measure_gradients(app: App, recipe: Recipe, run: Run, *, steps: int = 100) -
         steps: Largest number of steps of a phase.
 
     Raises:
-        InputError: The app does not train by gradients.
+        InputError: `steps` is not 1 or more, or the training has no steps of an optimizer.
     """
     if steps < 1:
         raise InputError("`steps` must be 1 or more", steps)
+    refuse_no_steps(app, recipe)
     with restored_settings():
         keras.utils.set_random_seed(run.seed)
         data = app.data(recipe.config, run)
         measurements = list(_train(app, recipe, data, steps))
-    if not measurements:
-        raise InputError("`gradients` needs an application that trains by gradients", app.name)
     return Gradients(measurements)
+
+
+def refuse_no_steps(app: App, recipe: Recipe) -> None:
+    """Refuses a training without steps of an optimizer, such as a closed form.
+
+    Raises:
+        InputError: All phases are without epochs.
+    """
+    if not any(phase.epochs for phase in app.phases(recipe.config)):
+        raise InputError("`gradients` needs a training by steps of an optimizer", app.name)
 
 
 def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measurement]:

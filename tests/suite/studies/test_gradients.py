@@ -9,6 +9,7 @@ import tensorflow as tf
 from suite import InputError, Run
 from suite.app import load_app
 from suite.cli import run
+from suite.studies.gradient_check import check_gradients
 from suite.studies.gradients import Probe, measure_gradients, write_gradients
 from suite.training.session import build
 
@@ -139,8 +140,11 @@ def test_the_command_prints_a_line_for_each_layer(capsys):
 
 
 def test_a_closed_form_has_no_gradients():
-    with pytest.raises(InputError, match="needs an application that trains by gradients"):
-        measured("closed_form", package="tests.strangers")
+    app = load_app("closed_form", "tests.strangers")
+
+    for refused in (measure_gradients, check_gradients):
+        with pytest.raises(InputError, match="needs a training by steps of an optimizer"):
+            refused(app, app.recipe(), None)
 
 
 @pytest.mark.parametrize(
