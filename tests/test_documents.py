@@ -26,6 +26,8 @@ from suite import cli, train
 from suite.app import app_names, load_app, no_figures
 from suite.placement.cluster_spec import resolve
 from suite.serve.__main__ import serve
+from suite.studies.gradient_check import Derivative
+from suite.studies.gradients import Gradients, Measurement
 from suite.tasks import image_classification
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +152,12 @@ def shortened(app):
 BEST = {"objective": 1.0, "number": 0, "trials": 1, "stopped": 0, "knobs": {}}
 BEST |= {"folder": Path("runs"), "storage": "search.journal"}
 
+# What gradients are measured and checked to be, which would take as long.
+SIZES = {"weights": 1.0, "activations": 1.0, "activation_gradient": 1.0}
+MEASURED = Gradients([Measurement(step=1, phase="fit", layer="dense", **SIZES)])
+NUMBERS = {"analytic": 1.0, "numeric": 1.0, "error": 0.0, "doubt": 0.0}
+CHECKED = [Derivative(loss="fit/loss", layer="dense", direction="kernel[0, 0]", **NUMBERS)]
+
 
 def run(words, mode):
     """Runs `python -m apps.<name> ...` in this process, on embedded data instead of downloads.
@@ -176,6 +184,8 @@ def run(words, mode):
         patch.setattr(cli, "train", short)
         patch.setattr(cli, "cross_validate", lambda *_, **__: {"cv_accuracy_mean": 1.0})
         patch.setattr(cli, "find_best", lambda *_: types.SimpleNamespace(**BEST))
+        patch.setattr(cli, "measure_gradients", lambda *_, **__: MEASURED)
+        patch.setattr(cli, "check_gradients", lambda *_, **__: CHECKED)
         patch.setattr(cli, "compare", lambda *_, **__: COMPARED)
         patch.setattr("suite.metrics.fidelity.NUM_WATCHED", 50)
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
