@@ -20,7 +20,7 @@ import cyclopts
 PAGE = Path(__file__).parents[1] / "docs" / "exercises.md"
 PICTURES = PAGE.parent / "pictures" / "exercises"
 EXERCISE = re.compile(
-    r"    (?P<command>python -m apps\.\w+ compare .*)\n\n"
+    r"    (?P<command>python -m apps\.\w+ compare [^\n]*)\n\n"
     r"<!-- compared: (?P<name>\w+) -->\n(?P<result>.*?)<!-- compared end -->",
     re.DOTALL,
 )

@@ -87,7 +87,7 @@ BAD = [
     (
         "mnist_cnn",
         "unknown",
-        "evaluate, explain, attack, see, predict, cross-validate, compare; or none. Received: unk",
+        "predict, cross-validate, search, compare, gradients; or none. Received: unk",
     ),
     ("mnist_cnn", "--epochs 1 evaluate", "evaluate must come first. Received: evaluate"),
     ("mnist_cnn", "--epochs 0", "--epochs should be greater than or equal to 1. Received: 0"),

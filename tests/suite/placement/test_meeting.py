@@ -107,5 +107,5 @@ def test_a_worker_that_waits_can_be_stopped(worker, number, addresses, tmp_path,
 
     waiting.send_signal(number)
 
-    assert waiting.wait(10) in (128 + number, -number)
+    assert waiting.wait(60) in (128 + number, -number)
     assert list(tmp_path.iterdir()) == []
