@@ -130,21 +130,19 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _command_line(app: App) -> cyclopts.App:
-    config_type: Any = app.config
-    architecture_type: Any = _architecture(app)
     # Types made at run time, which only the parser can check.
-    recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+    architecture_type: Any = _architecture(app)
+    recipe_flag: Any = _recipe_flag(app)
+    config_flags: Any = Annotated[app.config, _flat("Recipe", 1)]
+    architecture_flags: Any = Annotated[architecture_type, _flat("Architecture", 2)]
     # `_fill_in_recipe` adds the knobs that were typed or come from a recipe, before a command runs.
     given: set[str] = set()
 
     def train_app(
         *,
-        recipe: Annotated[
-            recipe_names | None,
-            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
-        ] = None,
-        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
-        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        recipe: recipe_flag = None,
+        config: config_flags = app.config(),  # noqa: B008
+        architecture: architecture_flags = architecture_type(),  # noqa: B008
         run: Annotated[Run, _flat("Run", 3)] = Run(),
     ) -> None:
         """Train, evaluate, draw figures and export.
@@ -163,12 +161,9 @@ def _command_line(app: App) -> cyclopts.App:
         folds: int = 10,
         repeats: int = 1,
         folds_seed: int = 1,
-        recipe: Annotated[
-            recipe_names | None,
-            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
-        ] = None,
-        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
-        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        recipe: recipe_flag = None,
+        config: config_flags = app.config(),  # noqa: B008
+        architecture: architecture_flags = architecture_type(),  # noqa: B008
         data: str = "auto",
         data_dir: Path | None = None,
         seed: Seed = 0,
@@ -199,12 +194,9 @@ def _command_line(app: App) -> cyclopts.App:
     def search_app(
         *,
         search: Search = Search(),  # noqa: B008
-        recipe: Annotated[
-            recipe_names | None,
-            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
-        ] = None,
-        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
-        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        recipe: recipe_flag = None,
+        config: config_flags = app.config(),  # noqa: B008
+        architecture: architecture_flags = architecture_type(),  # noqa: B008
         run: Annotated[Run, _flat("Run", 3)] = Run(),
     ) -> None:
         """Search for the knobs with the best validation objective.
@@ -307,20 +299,18 @@ def _compare_command(app: App) -> Callable[..., None]:
 
 def _gradients_command(app: App) -> Callable[..., None]:
     """The command `gradients`, with the flags of recipe and architecture of a training."""
-    config_type: Any = app.config
     architecture_type: Any = _architecture(app)
-    recipe_names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+    recipe_flag: Any = _recipe_flag(app)
+    config_flags: Any = Annotated[app.config, _flat("Recipe", 1)]
+    architecture_flags: Any = Annotated[architecture_type, _flat("Architecture", 2)]
 
     def gradients_app(
         *,
         steps: int = 100,
         check: bool = False,
-        recipe: Annotated[
-            recipe_names | None,
-            Parameter(group=_group("Recipe", 1), parse=bool(app.recipes)),
-        ] = None,
-        config: Annotated[config_type, _flat("Recipe", 1)] = app.config(),  # noqa: B008
-        architecture: Annotated[architecture_type, _flat("Architecture", 2)] = architecture_type(),  # noqa: B008
+        recipe: recipe_flag = None,
+        config: config_flags = app.config(),  # noqa: B008
+        architecture: architecture_flags = architecture_type(),  # noqa: B008
         data: str = "auto",
         data_dir: Path | None = None,
         seed: Seed = 0,
@@ -413,6 +403,12 @@ def _help(app: App) -> str:
 
 def _group(name: str, position: int) -> Group:
     return Group(name, sort_key=position)
+
+
+def _recipe_flag(app: App) -> Any:
+    """The type of the flag `--recipe`, which an app without recipes does not have."""
+    names: Any = Literal[tuple(app.recipes) or ("default",)]  # type: ignore[valid-type]
+    return Annotated[names | None, Parameter(group=_group("Recipe", 1), parse=bool(app.recipes))]
 
 
 def _flat(group: str, position: int) -> Parameter:
