@@ -13,10 +13,10 @@ NEVER = -1e9  # instead of minus infinity, which would give a row without any to
 Cache = tuple[Any, Any]
 
 
-# Keras's layer of this name keeps no keys and values from one token to the next and knows no rotary
-# positions. It masks by a comparison of the size of the scores, (batch, heads, queries, keys), where
-# adding a row or a triangle does. So does `ops.dot_product_attention` on TensorFlow, where no fused
-# kernel stands behind it; therefore the products and the softmax are written out here.
+# Keras's layer of this name keeps no keys and values from one token to the next, and knows no rotary
+# positions. It masks by a selection among all scores, `(batch, heads, queries, keys)`, where adding
+# a row or a triangle does. `ops.dot_product_attention` does the same on TensorFlow, for which it has
+# no fused kernel. So the products and the softmax are written out here.
 @keras.saving.register_keras_serializable(package="suite")
 class MultiHeadAttention(keras.layers.Layer):
     """Attention of several heads, which can go on token by token with cached keys and values.
@@ -243,16 +243,15 @@ def attention_weights(
             round; by default the queries have the positions from 0 on.
     """
     precise = keras.backend.result_type(scores.dtype, "float32")
-    biases = []
+    total = ops.cast(scores, precise)
     if value_mask is not None:
         shape = (-1, *[1] * (len(scores.shape) - 2), ops.shape(value_mask)[1])
-        biases.append(ops.reshape(ops.cast(value_mask, "bool"), shape))
+        seen = ops.reshape(ops.cast(value_mask, "bool"), shape)
+        total = total + ops.where(seen, 0.0, NEVER)
     if causal:
         last = ops.arange(ops.shape(scores)[-2])[:, None] if index is None else index
-        biases.append(ops.arange(ops.shape(scores)[-1]) <= last)
-    total = ops.cast(scores, precise)
-    for seen in biases:
-        total = total + (1 - ops.cast(seen, precise)) * NEVER
+        seen = ops.arange(ops.shape(scores)[-1]) <= last
+        total = total + ops.where(seen, 0.0, NEVER)
     return ops.cast(ops.softmax(total, axis=-1), scores.dtype)
 
 

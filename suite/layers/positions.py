@@ -43,7 +43,9 @@ def rotate(x: Any, index: Any = 0) -> Any:
         Su et al., 2021, RoFormer: Enhanced Transformer with Rotary Position Embedding,
         https://arxiv.org/abs/2104.09864
     """
-    sines, cosines = (ops.cast(wave, x.dtype) for wave in waves(index, ops.shape(x)[2], x.shape[-1]))
+    sines, cosines = (
+        ops.cast(wave, x.dtype) for wave in waves(index, ops.shape(x)[2], x.shape[-1])
+    )
     first, second = ops.split(x, 2, axis=-1)
     return ops.concatenate(
         [first * cosines - second * sines, second * cosines + first * sines], axis=-1
@@ -51,7 +53,7 @@ def rotate(x: Any, index: Any = 0) -> Any:
 
 
 def waves(index: Any, length: Any, features: int) -> tuple[Any, Any]:
-    """Sines and cosines of the positions from `index` on, both `(length, features / 2)`, float32."""
+    """Sines and cosines of positions from `index` on, both `(length, features / 2)`, float32."""
     positions = ops.cast(ops.arange(length) + index, "float32")
     exponents = ops.arange(features // 2, dtype="float32") * (2 / features)
     angles = positions[:, None] / ops.power(BASE, exponents)

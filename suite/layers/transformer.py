@@ -12,12 +12,12 @@ from suite.layers.attention import Cache, MultiHeadAttention
 class TransformerBlock(keras.layers.Layer):
     """Attention and a feed-forward network, both normalised before and added to their inputs.
 
-    An encoder's block is `layer(x, x_mask=mask)`; a decoder's is `causal` and looks at a memory with
-    `layer(x, memory, memory_mask=mask)`, if it has `cross_attention`. Features `x` are
-    `(batch, time, features)`, a memory `(batch, keys, other features)`, masks `(batch, time)` and
-    `(batch, keys)`, true where there is a token; a causal block needs none of `x` if its padding
-    comes last. The outputs have the shape of `x` and are not normalised: behind the last block
-    comes another `keras.layers.LayerNormalization`.
+    An encoder's block is `layer(x, x_mask=mask)`. A decoder's is `causal`; if it has
+    `cross_attention`, it looks at a memory, `layer(x, memory, memory_mask=mask)`. Features `x` are
+    `(batch, time, features)`, a memory is `(batch, keys, other features)`, and masks are
+    `(batch, time)` and `(batch, keys)`, true where there is a token. A causal block needs no
+    `x_mask` if the padding comes last. The outputs have the shape of `x` and are not normalised:
+    another `keras.layers.LayerNormalization` belongs behind the last block.
 
     `layer(x, cache=cache, index=index, memory_mask=mask)` is one step of a causal block, with one
     token in each row, `(batch, 1, features)`, at the position `index`. It returns the outputs and
