@@ -242,6 +242,8 @@ def attention_weights(
         index: Position of the only query, whose keys lie in a cache that is written round and
             round; by default the queries have the positions from 0 on.
     """
+    if scores.shape[-1] == 1:  # Keras warns of such a softmax
+        return ops.ones_like(scores)
     precise = keras.backend.result_type(scores.dtype, "float32")
     total = ops.cast(scores, precise)
     if value_mask is not None:
@@ -252,7 +254,7 @@ def attention_weights(
         last = ops.arange(ops.shape(scores)[-2])[:, None] if index is None else index
         seen = ops.arange(ops.shape(scores)[-1]) <= last
         total = total + ops.where(seen, 0.0, NEVER)
-    return ops.cast(ops.softmax(total, axis=-1), scores.dtype)
+    return ops.cast(ops.softmax(total), scores.dtype)
 
 
 def _joined(heads: Any) -> Any:

@@ -67,7 +67,7 @@ def recurrent(cell):
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
     mask = ops.not_equal(source, PADDING)
-    x = layers.Embedding(VOCABULARY, 8)(source)
+    x = layers.Embedding(VOCABULARY, 8, name="source_embedding")(source)
     memory, states = RecurrentStack(cell, (12, 10), name="encoder")(x, mask=mask)
     x = layers.Embedding(VOCABULARY, 8, name="target_embedding")(target)
     x, _ = RecurrentStack(cell, (12, 10), name="decoder")(x, states)
@@ -78,13 +78,14 @@ def recurrent(cell):
 
 def recurrent_stepper(model):
     """Steps of `recurrent`."""
-    encoder = keras.Model(model.inputs[0], model.get_layer("encoder").output)
+    read, encoder = map(model.get_layer, ("source_embedding", "encoder"))
     names = ("target_embedding", "decoder", "attention", "joined", "logits")
     embedding, decoder, attention, joined, logits = map(model.get_layer, names)
 
     def start(source):
-        memory, states = encoder(source, training=False)
-        return {"memory": memory, "mask": source != PADDING, "states": states}
+        mask = source != PADDING
+        memory, states = encoder(read(source), mask=mask, training=False)
+        return {"memory": memory, "mask": mask, "states": states}
 
     def step(tokens, index, state):
         x, states = decoder(embedding(tokens[:, None]), state["states"], training=False)
