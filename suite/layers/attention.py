@@ -265,6 +265,8 @@ def _joined(heads: Any) -> Any:
 
 def _written(cache: Cache, new: Cache, index: Any) -> Cache:
     """A cache `(batch, heads, length, key_dim)` with one more token, in place of its oldest."""
-    place = (0, 0, index % ops.shape(cache[0])[2], 0)
-    keys, values = (ops.slice_update(x, place, y) for x, y in zip(cache, new, strict=True))
+    length = ops.shape(cache[0])[2]
+    # Not `slice_update`, an operation of XLA on TensorFlow, which not every server has.
+    here = (ops.arange(length) == index % length)[:, None]
+    keys, values = (ops.where(here, y, x) for x, y in zip(cache, new, strict=True))
     return keys, values
