@@ -125,7 +125,7 @@ class MultiHeadAttention(keras.layers.Layer):
         shape = (-1, ops.shape(x)[1], self.num_heads, self.key_dim)
         return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
 
-    def _dense(self, name: str, shape: tuple[int | None, ...], units: int) -> keras.layers.Dense:
+    def _dense(self, name: str, shape: tuple[int | None, ...], units: Any) -> keras.layers.Dense:
         dense = keras.layers.Dense(
             units, use_bias=self.use_bias, name=name, dtype=self.dtype_policy
         )

@@ -17,7 +17,7 @@ from suite.layers.transformer import TransformerBlock
 VOCABULARY = 11
 
 
-def transformer(width=16, heads=2, hidden=24, depth=2, vocabulary=VOCABULARY, **block):
+def transformer(width=16, heads=2, hidden=24, depth=1, vocabulary=VOCABULARY, **block):
     """An encoder and a decoder of Transformer blocks, from two sequences of ids to logits."""
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
