@@ -1,0 +1,1 @@
+"""Text: files of it, its tokens, and pairs of sentences."""
