@@ -1,5 +1,6 @@
-"""Language models: the past alone decides, states are carried over, and text goes in and comes out."""
+"""Language models: the past alone decides, states are carried over, text goes in and comes out."""
 
+import json
 import math
 import re
 
@@ -133,7 +134,8 @@ def test_likelihood_of_a_text(fitted):
     expected = -task.nats(ids[:, 1:], model(ids[:, :-1])).numpy().sum()
     np.testing.assert_allclose(outputs["log_likelihood"][0], expected, rtol=1e-5)
     assert outputs["tokens"].tolist() == [len(text), 0, 40]
-    np.testing.assert_allclose(outputs["perplexity"][:2], [math.exp(-expected / len(text)), 1])
+    perplexity = math.exp(-expected / len(text))
+    np.testing.assert_allclose(outputs["perplexity"][:2], [perplexity, 1], rtol=1e-5)
 
 
 def test_next_tokens(fitted):
@@ -216,13 +218,15 @@ def test_it_learns_a_verse_of_a_file_and_says_it(tokens, network, tmp_path, monk
     path = tmp_path / "verse.txt"
     path.write_text(VERSE * 200)
     words = f"--data {path} --tokens {tokens} --vocabulary-size 30 --network {network} --units 32"
-    words += " --num-layers 1 --num-heads 2 --epochs 1 --steps-per-epoch 60 --context 24"
+    words += " --num-layers 1 --num-heads 2 --epochs 1 --steps-per-epoch 100 --context 24"
     words += " --batch-size 8 --learning-rate 0.02 --no-figures"
     carry = ["--carry"] if network != "transformer" else []
     assert run(app, words.split() + carry) == 0
+    [report] = tmp_path.glob("runs/language_model/*/report.json")
+    metrics = json.loads(report.read_text())["metrics"]
+    assert metrics["test_bits_per_character"] < 1  # it would be 3.4 if all were equally probable
     assert run(app, ["generate", "the cat", "--temperature", "0.1", "--length", "40"]) == 0
-    printed = capsys.readouterr().out
-    assert "the cat sat on the mat\nthe cat sat on" in printed
+    assert " on the " in capsys.readouterr().out.partition("the cat")[2]
     assert run(app, ["evaluate", "--data", str(path)]) == 0
     assert "test_nats" in capsys.readouterr().out
 
