@@ -15,10 +15,11 @@ from suite.data.text.tokenizers import (
     Tokenizer,
     Words,
     fit_tokenizer,
+    restore_tokenizer,
 )
 from suite.errors import InputError
 
-TEXT = "To be, or not to be:\nthat is the question.\n\nWhether 'tis nobler 雨が降る\n"
+TEXT = "To be, or not to be:\nthat is to be the question.\n\nWhether 'tis nobler 雨が降る\n"
 KINDS = ("characters", "words", "pieces")
 
 
@@ -36,7 +37,7 @@ def round_trip(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(kind):
-    texts = ["to be", "or not\nto be:\n\nthat", "雨が降る", ""]
+    texts = ["to be", "or not\nto be\n\nthat", "雨が降る", ""]
     assert round_trip(fitted(kind), texts) == texts
 
 
@@ -79,6 +80,15 @@ def test_vocabulary_is_a_function_of_the_text(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_tokenizer_is_restored_from_its_vocabulary(kind):
+    tokenizer = fitted(kind)
+    restored = restore_tokenizer(kind, tokenizer.vocabulary())
+    assert restored.notes() == tokenizer.notes()
+    texts = tf.constant([TEXT])
+    assert restored.encode(texts).to_list() == tokenizer.encode(texts).to_list()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_export_holds_the_tokenizer(kind, tmp_path):
     tokenizer = fitted(kind)
     module = tf.Module()
@@ -114,10 +124,7 @@ def test_words_between_any_spaces():
 
 def test_line_begins_as_a_word_within_it():
     tokenizer = fitted("pieces", 200, "\n".join(["the king is dead", "is the king dead"] * 50))
-    [first], [second] = (
-        [ids for ids in tokenizer.encode(tf.constant([text])).to_list()]
-        for text in ("is the king", "is\nthe\nking")
-    )
+    first, second = tokenizer.encode(tf.constant(["is the king", "is\nthe\nking"])).to_list()
     newline = tokenizer.pieces().index("\n")
     assert [i for i in second if i != newline] == first
 
@@ -135,7 +142,7 @@ def test_vocabulary_smaller_than_the_characters():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_without_tokens(kind):
-    with pytest.raises(InputError, match="the training text must have characters|words"):
+    with pytest.raises(InputError, match=r"the training text must have (characters|words)"):
         fitted(kind, text="")
 
 
