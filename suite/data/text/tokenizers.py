@@ -137,8 +137,8 @@ class Words(Tokenizer):
 class Pieces(Tokenizer):
     """Pieces of words by SentencePiece, which cut any text, also one without spaces.
 
-    A space belongs to the piece behind it. The end of a line is a piece of its own, and the first
-    word behind it is cut as in the middle of a line.
+    A space belongs to the piece behind it. The end of a line is a piece of its own. The first word
+    of a line is cut as if a space stood before it.
 
     Args:
         model: A trained model of SentencePiece, serialised, with the ids of this module.
@@ -179,7 +179,7 @@ class Pieces(Tokenizer):
             https://arxiv.org/abs/1508.07909
         """
         sentencepiece = _package("sentencepiece")
-        lines = [line for text in texts for line in text.split("\n") if line.strip()]
+        lines = [f" {line}" for text in texts for line in text.split("\n") if line.strip()]
         num_characters = len(set().union(*lines))
         if not num_characters:
             raise InputError("the training text must have characters", "none")
@@ -195,6 +195,7 @@ class Pieces(Tokenizer):
                 character_coverage=1.0 if num_characters < size / 4 else 0.9995,
                 normalization_rule_name="identity",
                 remove_extra_whitespaces=False,
+                add_dummy_prefix=False,  # it would be put before the first line alone
                 user_defined_symbols=["\n"],
                 pad_id=PADDING,
                 bos_id=START,
@@ -215,11 +216,13 @@ class Pieces(Tokenizer):
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Strings `(batch,)` to ids `(batch, None)`, int32, one for each piece."""
-        return self._tokenizer.tokenize(tf.strings.regex_replace(texts, "\n([^\n])", "\n \\1"))
+        lines = tf.strings.regex_replace(texts, "(^|\n)([^\n])", r"\1 \2")
+        return self._tokenizer.tokenize(lines)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids `(batch, time)` to strings `(batch,)`."""
-        return tf.strings.regex_replace(self._tokenizer.detokenize(text_ids(ids)), "\n ", "\n")
+        lines = self._tokenizer.detokenize(text_ids(ids))
+        return tf.strings.regex_replace(lines, "(^|\n) ", r"\1")
 
     def pieces(self) -> list[str]:
         """The text of every id, in order; a space is `▁`."""

@@ -18,7 +18,7 @@ from suite.data.text.tokenizers import (
 )
 from suite.errors import InputError
 
-TEXT = "To be, or not to be:\nthat is the question.\n\nWhether 'tis nobler 雨が降る\n"
+TEXT = "To be, or not to be:\nthat is to be the question.\n\nWhether 'tis nobler 雨が降る\n"
 KINDS = ("characters", "words", "pieces")
 
 
@@ -36,7 +36,7 @@ def round_trip(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(kind):
-    texts = ["to be", "or not\nto be:\n\nthat", "雨が降る", ""]
+    texts = ["to be", "or not\nto be\n\nthat", "雨が降る", ""]
     assert round_trip(fitted(kind), texts) == texts
 
 
@@ -114,10 +114,7 @@ def test_words_between_any_spaces():
 
 def test_line_begins_as_a_word_within_it():
     tokenizer = fitted("pieces", 200, "\n".join(["the king is dead", "is the king dead"] * 50))
-    [first], [second] = (
-        [ids for ids in tokenizer.encode(tf.constant([text])).to_list()]
-        for text in ("is the king", "is\nthe\nking")
-    )
+    first, second = tokenizer.encode(tf.constant(["is the king", "is\nthe\nking"])).to_list()
     newline = tokenizer.pieces().index("\n")
     assert [i for i in second if i != newline] == first
 
@@ -135,7 +132,7 @@ def test_vocabulary_smaller_than_the_characters():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_without_tokens(kind):
-    with pytest.raises(InputError, match="the training text must have characters|words"):
+    with pytest.raises(InputError, match=r"the training text must have (characters|words)"):
         fitted(kind, text="")
 
 
