@@ -1,6 +1,6 @@
 """The most probable sequence: greedily, or by beam search."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -96,7 +96,8 @@ def beam(
             for x in tf.math.top_k(_log_probabilities(logits) + _bias(never, logits), width)
         )
         # Behind a sequence that has ended there is nothing, which costs nothing.
-        gains = tf.where(ended[..., None], _bias(range(1, beams), gains), gains)
+        nothing = tf.where(tf.range(width) == 0, 0.0, NEVER)
+        gains = tf.where(ended[..., None], nothing, gains)
         tokens = tf.where(ended[..., None], PADDING, tokens)
         totals = scores[..., None] + gains
         lengths += tf.cast(~ended, tf.int32)
@@ -123,7 +124,7 @@ def beam(
         tf.zeros((rows, beams), tf.bool),
         tf.nest.map_structure(lambda x: tf.repeat(x, beams, axis=0), state),
     )
-    _, _, ids, lengths, scores, ended, _ = _loop(goes_on, follow, start)
+    _, _, ids, lengths, scores, ended, _ = _loop(goes_on, go_on, start)
     whole = ended & (scores > NEVER / 2)
     candidates = whole | ~tf.reduce_any(whole, axis=1, keepdims=True)
     best = tf.argmax(tf.where(candidates, ranks(scores, lengths), 2 * NEVER), axis=1)
@@ -215,7 +216,7 @@ def _any_rows(shape: tf.TensorShape) -> tf.TensorShape:
     return tf.TensorShape([None, *shape[1:]]) if shape.rank else shape
 
 
-def _bias(never: Iterable[int], logits: tf.Tensor) -> tf.Tensor:
+def _bias(never: tuple[int, ...], logits: tf.Tensor) -> tf.Tensor:
     """What is added to logits `(..., vocabulary)` for some tokens not to be chosen."""
     ids = tf.range(tf.shape(logits)[-1])
     hit = [tf.cast(ids == token, tf.float32) for token in never]

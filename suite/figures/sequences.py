@@ -17,13 +17,7 @@ def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
         labels: Labels of the states, `(sequences, time)`.
         names: Names of the labels.
     """
-    # Half precision has no singular values in NumPy.
-    flat = states.reshape(-1, states.shape[-1]).astype(np.float32)
-    centred = flat - flat.mean(axis=0)
-    # States of one unit have one component: the other coordinate stays 0.
-    components = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    plane = np.zeros((len(flat), 2))
-    plane[:, : len(components)] = centred @ components.T
+    plane = principal_plane(states.reshape(-1, states.shape[-1]))
     figure = Figure(figsize=(5, 4.2), layout="constrained")
     axes = figure.subplots()
     for path in plane.reshape(*states.shape[:2], 2)[:: max(1, len(states) // 8)]:
@@ -34,3 +28,17 @@ def trajectories(states: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
     axes.set(xlabel="first component", ylabel="second component", title="Hidden states")
     axes.legend(frameon=False)
     return figure
+
+
+def principal_plane(vectors: np.ndarray) -> np.ndarray:
+    """Coordinates `(n, 2)` of vectors in the plane of their first two principal components.
+
+    Args:
+        vectors: `(n, units)`. Where one component is all there is, the other coordinate is 0.
+    """
+    # Half precision has no singular values in NumPy.
+    centred = vectors.astype(np.float32) - vectors.mean(axis=0, dtype=np.float32)
+    components = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    plane = np.zeros((len(vectors), 2))
+    plane[:, : len(components)] = centred @ components.T
+    return plane

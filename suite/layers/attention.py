@@ -13,10 +13,10 @@ NEVER = -1e9  # instead of minus infinity, which would give a row without any to
 Cache = tuple[Any, Any]
 
 
-# Keras's layer of this name keeps no keys and values from one token to the next, and knows no rotary
-# positions. It masks by a selection among all scores, `(batch, heads, queries, keys)`, where adding
-# a row or a triangle does. `ops.dot_product_attention` does the same on TensorFlow, for which it has
-# no fused kernel. So the products and the softmax are written out here.
+# Keras's layer of this name keeps no keys and values from one token to the next, and knows no
+# rotary positions. It masks by a selection among all scores, (batch, heads, queries, keys), where
+# adding a row or a triangle does. So does `ops.dot_product_attention` on TensorFlow, for which it
+# has no fused kernel. Therefore the products and the softmax are written out here.
 @keras.saving.register_keras_serializable(package="suite")
 class MultiHeadAttention(keras.layers.Layer):
     """Attention of several heads, which can go on token by token with cached keys and values.

@@ -4,6 +4,7 @@ A vocabulary is made from training text alone. Tokenizers run as TensorFlow oper
 become part of an export, whose signatures take text and answer with text.
 """
 
+import base64
 import hashlib
 import importlib
 import io
@@ -55,6 +56,10 @@ class Tokenizer(Protocol):
         """The text of every id, in order."""
         ...
 
+    def vocabulary(self) -> str:
+        """What `restore_tokenizer` makes the same tokenizer of."""
+        ...
+
     def notes(self) -> dict[str, Any]:
         """Kind, size and fingerprint of the vocabulary, for reports and exports."""
         ...
@@ -91,9 +96,13 @@ class Characters(Tokenizer):
         """The text of every id, in order."""
         return [*SPECIAL_PIECES, *self.characters]
 
+    def vocabulary(self) -> str:
+        """The characters, one behind the other."""
+        return "".join(self.characters)
+
     def notes(self) -> dict[str, Any]:
         """Kind, size and fingerprint of the vocabulary."""
-        return _notes("characters", self.size, "".join(self.characters).encode())
+        return _notes("characters", self)
 
 
 class Words(Tokenizer):
@@ -129,9 +138,13 @@ class Words(Tokenizer):
         """The text of every id, in order."""
         return [*SPECIAL_PIECES, *self.words]
 
+    def vocabulary(self) -> str:
+        """The words, with a space between two."""
+        return " ".join(self.words)
+
     def notes(self) -> dict[str, Any]:
         """Kind, size and fingerprint of the vocabulary."""
-        return _notes("words", self.size, "\0".join(self.words).encode())
+        return _notes("words", self)
 
 
 class Pieces(Tokenizer):
@@ -229,9 +242,13 @@ class Pieces(Tokenizer):
         texts = self._tokenizer.id_to_string(tf.range(self.size)).numpy()
         return [text.decode() for text in texts]
 
+    def vocabulary(self) -> str:
+        """The trained model of SentencePiece, in base64."""
+        return base64.b64encode(self.model).decode()
+
     def notes(self) -> dict[str, Any]:
         """Kind, size and fingerprint of the vocabulary."""
-        return _notes("pieces", self.size, self.model)
+        return _notes("pieces", self)
 
 
 def fit_tokenizer(name: Tokens, texts: Iterable[str], size: int) -> Tokenizer:
@@ -259,15 +276,30 @@ def fit_tokenizer(name: Tokens, texts: Iterable[str], size: int) -> Tokenizer:
     return Characters(kept) if name == "characters" else Words(kept)
 
 
+def restore_tokenizer(tokens: Tokens, vocabulary: str) -> Tokenizer:
+    """Makes a tokenizer again, such as that of an export.
+
+    Args:
+        tokens: What a token is.
+        vocabulary: What the tokenizer's `vocabulary()` returned.
+
+    Raises:
+        InputError: A package is missing.
+    """
+    if tokens == "pieces":
+        return Pieces(base64.b64decode(vocabulary))
+    return Characters(vocabulary) if tokens == "characters" else Words(vocabulary.split(" "))
+
+
 def text_ids(ids: tf.Tensor) -> tf.RaggedTensor:
     """The ids `(batch, time)` that stand for text: those before `END`, and neither special."""
     before_end = tf.cumsum(tf.cast(ids == END, tf.int32), axis=1) == 0
     return tf.ragged.boolean_mask(ids, before_end & (ids != PADDING) & (ids != START))
 
 
-def _notes(tokens: Tokens, size: int, vocabulary: bytes) -> dict[str, Any]:
-    fingerprint = hashlib.sha256(vocabulary).hexdigest()
-    return {"tokens": tokens, "vocabulary_size": size, "vocabulary": fingerprint}
+def _notes(tokens: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:
+    fingerprint = hashlib.sha256(tokenizer.vocabulary().encode()).hexdigest()
+    return {"tokens": tokens, "vocabulary_size": tokenizer.size, "vocabulary_sha256": fingerprint}
 
 
 def _package(name: str) -> Any:

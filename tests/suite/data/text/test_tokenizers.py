@@ -15,6 +15,7 @@ from suite.data.text.tokenizers import (
     Tokenizer,
     Words,
     fit_tokenizer,
+    restore_tokenizer,
 )
 from suite.errors import InputError
 
@@ -76,6 +77,15 @@ def test_vocabulary_is_a_function_of_the_text(kind):
     first, second = fitted(kind), fitted(kind)
     assert first.notes() == second.notes()
     assert first.notes() != fitted(kind, text=TEXT + "Ha, ha, ha!").notes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokenizer_is_restored_from_its_vocabulary(kind):
+    tokenizer = fitted(kind)
+    restored = restore_tokenizer(kind, tokenizer.vocabulary())
+    assert restored.notes() == tokenizer.notes()
+    texts = tf.constant([TEXT])
+    assert restored.encode(texts).to_list() == tokenizer.encode(texts).to_list()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,597 @@
+"""The task of language modelling: data, loss, endpoints, metrics, figures and the command.
+
+An application builds a network that predicts the next token, says how it reads on from a state, and
+passes the functions of this module to its `App`.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from matplotlib.figure import Figure
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from suite.app import App, Fitted, Metrics
+from suite.data import Data, Examples, Source, sources
+from suite.data.pipelines import MIN_STEPS, describe
+from suite.data.text.files import read_text, read_texts
+from suite.data.text.tokenizers import (
+    END,
+    PADDING,
+    START,
+    UNKNOWN,
+    Tokenizer,
+    Tokens,
+    fit_tokenizer,
+    restore_tokenizer,
+)
+from suite.data.text.windows import consecutive_windows, shuffled_windows, windows
+from suite.decoding.sampling import sample
+from suite.decoding.stepper import Stepper
+from suite.errors import InputError
+from suite.export.endpoints import Endpoint
+from suite.export.exported import Exports
+from suite.figures.text import embedding_plane, perplexity_by_position
+from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Share, WeightDecay, settings
+from suite.run import Run
+from suite.trainers.averages import AverageWeights
+from suite.trainers.optimizers import OptimizerName, make_optimizer
+from suite.trainers.schedules import one_cycle
+from suite.trainers.truncated import Recurrence, TruncatedBackpropagation
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = Path(__file__).parents[1] / "data" / "text" / "shakespeare.txt"
+TFDS_NAME = "tiny_shakespeare"
+TRAIN_SHARE = 0.9  # of a text without splits
+SPECIAL = (PADDING, START, END, UNKNOWN)
+LONGER = 4  # windows that are judged as one where a network carries its state
+MOST_NEXT = 10  # probable next tokens that `serve` names
+MOST_SCORED = 10_000  # tokens of a text whose likelihood a server computes
+MOST_GENERATED = 100_000
+MOST_FLOATS = 2**24  # of the logits of a batch, when a model is judged
+MOST_WINDOWS = 64
+SAMPLES = 3  # texts that a report ends with
+SAMPLE_LENGTH = 200
+ANY_TOKEN = 2**31 - 1
+
+Length = Annotated[int, Field(ge=1, le=MOST_GENERATED)]
+Temperature = Annotated[float, Field(gt=0, le=100)]
+TopK = Annotated[int, Field(ge=1)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+
+
+@settings
+class Config:
+    """The settings of the training of a language model.
+
+    Args:
+        tokens: What is predicted: the next of the `characters`, `words` or `pieces` of words, which
+            SentencePiece makes of the training text.
+        vocabulary_size: Largest number of tokens in the vocabulary, four special ones included.
+        context: Tokens of a window, the longest past that a gradient reaches.
+        carry: Whether a recurrent network begins a window with the state in which it ended the one
+            before, or else with none.
+        epochs: Number of epochs.
+        steps_per_epoch: Steps of an epoch. Defaults to those of a pass over the training text, of
+            several if it is small.
+        batch_size: Windows per optimizer step, over all replicas.
+        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
+            none.
+        learning_rate: Peak of the schedule.
+        schedule: Learning rate over the steps: `one_cycle` rises to the peak and falls to zero,
+            `constant` stays at it.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Decoupled weight decay in a step, times the learning rate; of matrices only.
+        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
+        weight_average: Share of a moving average of the weights that a step keeps; 0 keeps none.
+            The validation uses the average, and the training ends with it.
+    """
+
+    tokens: Tokens = "characters"
+    vocabulary_size: Annotated[int, Field(ge=5, le=1_000_000)] = 8000
+    context: Annotated[int, Field(ge=1, le=65_536)] = 64
+    carry: bool = False
+    epochs: Epochs = 5
+    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    batch_size: BatchSize = 32
+    optimizer: OptimizerName = "adamw"
+    learning_rate: LearningRate = 3e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    warmup: Share = 0.1
+    weight_decay: WeightDecay = 0.1
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
+    weight_average: Rate = 0.0
+
+
+@dataclass(frozen=True)
+class TextPreparation:
+    """A vocabulary as it is recorded in an export, so that other text is read by the same one.
+
+    Args:
+        tokens: What a token is.
+        vocabulary: What `restore_tokenizer` needs.
+    """
+
+    tokens: Tokens
+    vocabulary: str
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of this vocabulary."""
+        return restore_tokenizer(self.tokens, self.vocabulary)
+
+
+def load_data(config: Config, run: Run) -> Data:
+    """Windows of ids `(context,)` and the ids after each of theirs; see `suite.data.text.windows`.
+
+    A text without splits is trained on up to 90 % of its characters. The rest is halved:
+    validation, then test.
+    """
+    texts, source = load_texts(run)
+    if run.preparation is None:
+        tokenizer = fit_tokenizer(config.tokens, [texts["train"]], config.vocabulary_size)
+    else:
+        tokenizer = TextPreparation(**run.preparation).tokenizer()
+    ids = {name: encoded(tokenizer, text) for name, text in texts.items()}
+    for name, part in ids.items():
+        if len(part) < 2:
+            raise InputError(f"`data` must have two tokens or more to {name} on", len(part))
+    cut = consecutive_windows if config.carry else shuffled_windows
+    train, one_pass = cut(ids["train"], config.context, config.batch_size, run.seed)
+    length = config.context * (LONGER if config.carry else 1)
+    overlap = config.context if config.carry else 0
+    splits = {
+        name: windows(part, length, 0 if name == "train" else overlap) for name, part in ids.items()
+    }
+    source = Source(
+        name=source.name,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        preparation=TextPreparation(config.tokens, tokenizer.vocabulary()),
+        notes={
+            **tokenizer.notes(),
+            "characters": {name: len(text) for name, text in texts.items()},
+            "counts_of_tokens": {name: len(part) for name, part in ids.items()},
+            "unknown_tokens": {n: int((part == UNKNOWN).sum()) for n, part in ids.items()},
+        },
+    )
+    return Data(
+        train=train,
+        steps_per_epoch=config.steps_per_epoch or one_pass * math.ceil(MIN_STEPS / one_pass),
+        batch_size=config.batch_size,
+        even_shards=True,
+        splits=splits,
+        source=source,
+        description=describe(source, splits),
+        model_arguments={"num_tokens": tokenizer.size},
+        evaluation_batch_size=max(
+            1, min(MOST_WINDOWS, MOST_FLOATS // ((overlap + length) * tokenizer.size))
+        ),
+    )
+
+
+def load_texts(run: Run) -> tuple[dict[str, str], Source]:
+    """The text of every split, and the source that it is from.
+
+    Raises:
+        InputError: The text cannot be found or read, or is too short to be split.
+    """
+    source = sources.load(
+        run,
+        tfds_name=TFDS_NAME,
+        from_tfds=_from_tfds,
+        embedded=lambda: Source(name="embedded:shakespeare", train=_rows([read_text(EMBEDDED)])),
+        from_path=lambda path: _from_path(path, run.skip_broken),
+    )
+    texts = {
+        name: "\n".join(map(str, part.in_memory().inputs))
+        for name in ("train", "validation", "test")
+        if (part := getattr(source, name)) is not None and part.num_examples
+    }
+    missing = [name for name in ("validation", "test") if name not in texts]
+    if missing:
+        text = texts["train"]
+        begin = int(TRAIN_SHARE * len(text))
+        size = -(-(len(text) - begin) // len(missing))
+        texts["train"] = text[:begin]
+        for number, name in enumerate(missing):
+            texts[name] = text[begin + number * size : begin + (number + 1) * size]
+    for name, text in texts.items():
+        if not text:
+            raise InputError("`data` must be long enough to be split", f"no text to {name} on")
+    return texts, source
+
+
+def encoded(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids of a text, `(tokens,)`, int32."""
+    return tokenizer.encode(tf.constant([text])).flat_values.numpy()
+
+
+def _rows(texts: Sequence[str]) -> Examples:
+    return Examples(np.array(texts, object))
+
+
+def _from_path(path: Path, skip_broken: bool) -> Source:
+    parts = {name: _rows(texts) for name, texts in read_texts(path, skip_broken).items() if texts}
+    return Source(name=str(path), **parts)
+
+
+def _from_tfds(builder: Any, name: str) -> Source:
+    parts = {
+        split: _rows(
+            [row["text"].decode() for row in builder.as_dataset(split=split).as_numpy_iterator()]
+        )
+        for split in builder.info.splits
+    }
+    return Source(name=name, **parts)
+
+
+def compile_model(
+    model: keras.Model, config: Config, steps: int, recurrence: Recurrence | None
+) -> keras.Model:
+    """Compiles with cross-entropy, and the optimizer and schedule of the settings.
+
+    Args:
+        model: Maps `ids` `(batch, time)` to logits `(batch, time, tokens)`.
+        config: The settings.
+        steps: Optimizer steps of the training.
+        recurrence: How the network reads on from a state; None for one that has none.
+
+    Raises:
+        InputError: A state is to be carried over, and the network has none.
+    """
+    trained = model
+    if config.carry:
+        if recurrence is None:
+            raise InputError("`carry` must be left out for a network without a state", True)
+        trained = TruncatedBackpropagation(model, recurrence, config.batch_size)
+    learning_rate: Any = config.learning_rate
+    if config.schedule == "one_cycle":
+        learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
+    optimizer = make_optimizer(
+        config.optimizer, learning_rate, config.weight_decay, clip_norm=config.clip_norm
+    )
+    optimizer.exclude_from_weight_decay(
+        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
+    )
+    trained.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PADDING),
+        metrics=[
+            TokenMean(nats, name="nats"),
+            TokenMean(keras.metrics.sparse_categorical_accuracy, name="accuracy"),
+        ],
+    )
+    return trained
+
+
+def nats(y_true: Any, y_pred: Any) -> Any:
+    """The negative log-likelihood of every token, `(batch, time)`, from logits."""
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+class TokenMean(keras.metrics.Mean):
+    """The mean of a function over all tokens that are no padding.
+
+    Args:
+        function: `function(y_true, y_pred)` gives a value for every token, `(batch, time)`.
+        name: Name of the metric.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any], name: str) -> None:
+        super().__init__(name=name)
+        self.function = function
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        weights = ops.cast(ops.not_equal(y_true, PADDING), self.dtype)
+        super().update_state(self.function(y_true, y_pred), weights)
+
+
+def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
+    """The moving average of the weights, if there is to be one."""
+    decay = fitted.config.weight_average
+    return [AverageWeights(decay)] if decay else []
+
+
+def evaluate(fitted: Fitted) -> Metrics:
+    """Nats of a token, perplexity and bits of a character on the test split.
+
+    `held_out_nats` is of validation and test together: for a text without splits, the last 10 %,
+    which nanoGPT validates on.
+    """
+    notes = fitted.data.description.notes
+    logs, predicted = {}, {}
+    for name in ("validation", "test"):
+        values = fitted.model.evaluate(fitted.data.one_pass(name), verbose=0, return_dict=True)
+        logs[name], predicted[name] = values, notes["counts_of_tokens"][name] - 1
+    test = float(logs["test"]["nats"])
+    held_out = sum(float(logs[name]["nats"]) * predicted[name] for name in logs)
+    return {
+        "test_nats": test,
+        "test_perplexity": math.exp(min(test, 700.0)),
+        "test_bits_per_character": test
+        * predicted["test"]
+        / (math.log(2) * notes["characters"]["test"]),
+        "test_accuracy": float(logs["test"]["accuracy"]),
+        "held_out_nats": held_out / sum(predicted.values()),
+    }
+
+
+def reach(config: Config) -> int:
+    """The tokens of the past that a network reads when it answers."""
+    return config.context * (LONGER if config.carry else 1)
+
+
+def tokenizer_of(fitted: Fitted) -> Tokenizer:
+    """The tokenizer of the data."""
+    if fitted.data.source is None:
+        raise TypeError("a tokenizer needs text: data that `load_data` has made")
+    return fitted.data.source.preparation.tokenizer()
+
+
+def first_id(fitted: Fitted, tokenizer: Tokenizer) -> int:
+    """The id that is read before any text: of the end of a line, if the training text has one."""
+    line_end = int(encoded(tokenizer, "\n")[0])
+    return (
+        line_end
+        if line_end != UNKNOWN
+        else int(fitted.data.splits["train"].in_memory().inputs[0, 0])
+    )
+
+
+def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
+    """Signatures of text: what comes next, how likely a text is, and how it could go on.
+
+    All read a text as if the end of a line were before it.
+
+    `serve`: `text` to the most probable `next` tokens and their `probabilities`, `(batch, 10)` or
+    fewer; `tokens_read`, `(batch,)`, which are the last ones of a text that is longer than what
+    the network can look back on; and `unknown_tokens`, `(batch,)`, those that it does not know.
+
+    `score`: `text` of at most 10,000 tokens to its `log_likelihood`, in nats, the number of
+    `tokens` and of `unknown_tokens`, and `perplexity`, all `(batch,)`.
+
+    `generate`: `text`, `length` in tokens, `temperature`, `top_k`, `top_p` and `seed`, all
+    `(batch,)`, to the `text` with its continuation, the `continuation` alone, `tokens_read` and
+    `unknown_tokens`.
+
+    Args:
+        fitted: The network and its data.
+        stepper: The network, one token at a time; `stepper.start(batch)` is its first state.
+    """
+    [model] = fitted.networks.values()
+    tokenizer = tokenizer_of(fitted)
+    most_read, whole = reach(fitted.config), fitted.config.carry
+    pieces = tf.constant(tokenizer.pieces())
+    first = first_id(fitted, tokenizer)
+
+    def read(text: tf.Tensor) -> tf.RaggedTensor:
+        """The ids of texts, behind the one that is read first."""
+        begin = tf.fill([tf.shape(text)[0], 1], first)
+        return tf.concat([begin, tokenizer.encode(text)], axis=1)
+
+    def counts(ids: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+        """The tokens of texts that a network reads, and those of them that it does not know."""
+        read_ids = ids[:, 1:][:, -most_read:]
+        return {
+            "tokens_read": tf.cast(read_ids.row_lengths(), tf.int32),
+            "unknown_tokens": tf.reduce_sum(tf.cast(read_ids == UNKNOWN, tf.int32), axis=1),
+        }
+
+    def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        ids = read(text)
+        last = ids[:, -most_read:]
+        logits = model(last.to_tensor(), training=False)
+        probabilities = tf.nn.softmax(tf.gather(logits, last.row_lengths() - 1, batch_dims=1))
+        most = tf.math.top_k(probabilities, min(MOST_NEXT, tokenizer.size))
+        return {
+            "next": tf.gather(pieces, most.indices),
+            "probabilities": most.values,
+            "tokens_read": tf.minimum(
+                lengths, tf.cast(tokenizer.encode(text).row_lengths(), tf.int32)
+            ),
+        }
+
+    def score(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        ids = read(text)
+        tokens = tf.cast(ids.row_lengths(), tf.int32) - 1
+        requirement = f"`text` must have at most {MOST_SCORED:,} tokens"
+        tf.debugging.Assert(tf.reduce_all(tokens <= MOST_SCORED), [requirement])
+        padded = ids.to_tensor()
+        rows, time = tf.shape(padded)[0], tf.shape(padded)[1] - 1
+        length = tf.maximum(time, 1) if whole else most_read
+        count = tf.maximum(1, (time + length - 1) // length)
+        padded = tf.pad(padded, [[0, 0], [0, count * length - time]])
+        inputs, targets = (
+            tf.reshape(part, [rows * count, length]) for part in (padded[:, :-1], padded[:, 1:])
+        )
+        losses = nats(targets, model(inputs, training=False))
+        losses = tf.where(targets == PADDING, 0.0, losses)
+        likelihood = -tf.reduce_sum(tf.reshape(losses, [rows, count * length]), axis=1)
+        return {
+            "log_likelihood": likelihood,
+            "tokens": tokens,
+            "unknown_tokens": tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1),
+            "perplexity": tf.exp(-likelihood / tf.cast(tf.maximum(tokens, 1), tf.float32)),
+        }
+
+    def generate(
+        text: tf.Tensor,
+        length: tf.Tensor,
+        temperature: tf.Tensor,
+        top_k: tf.Tensor,
+        top_p: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        requirement = f"`length` must be from 1 to {MOST_GENERATED:,}"
+        tf.debugging.Assert(
+            tf.reduce_all((length >= 1) & (length <= MOST_GENERATED)), [requirement]
+        )
+        ids = read(text)
+        prompt = ids[:, -most_read:]
+        rows = tf.shape(text)[0]
+        drawn = sample(
+            stepper,
+            stepper.start(rows),
+            rows,
+            tf.reduce_max(length),
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            prompt=prompt.to_tensor(),
+            never=SPECIAL,
+        ).ids
+        # Decoded together: a token's text may depend on the one before it.
+        kept = tf.sequence_mask(length, tf.shape(drawn)[1])
+        before = tokenizer.decode(prompt.to_tensor())
+        after = tf.RaggedTensor.from_tensor(tf.where(kept, drawn, PADDING))
+        both = tokenizer.decode(tf.concat([prompt, after], axis=1).to_tensor())
+        continuation = tf.strings.substr(both, tf.strings.length(before), tf.strings.length(both))
+        return {
+            "text": tf.strings.join([text, continuation]),
+            "continuation": continuation,
+            "tokens_read": tf.cast(
+                tf.minimum(prompt.row_lengths(), ids.row_lengths() - 1), tf.int32
+            ),
+            "unknown_tokens": tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1),
+        }
+
+    text = tf.TensorSpec((None,), tf.string, "text")
+    numbers = [
+        tf.TensorSpec((None,), dtype, name)
+        for name, dtype in {
+            "length": tf.int32,
+            "temperature": tf.float32,
+            "top_k": tf.int32,
+            "top_p": tf.float32,
+            "seed": tf.int32,
+        }.items()
+    ]
+    return {
+        "serve": Endpoint(serve, [text], tokenizer.resources),
+        "score": Endpoint(score, [text], tokenizer.resources),
+        "generate": Endpoint(generate, [text, *numbers], tokenizer.resources),
+    }
+
+
+def example(fitted: Fitted) -> np.ndarray:
+    """Texts of several lengths."""
+    return np.array(["To be", "", "O Romeo, Romeo! wherefore art", "\n"], object)
+
+
+def generation_inputs(
+    texts: Sequence[str],
+    *,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float,
+    seeds: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """The inputs of `generate` by name, `(texts,)`."""
+    count = len(texts)
+    return {
+        "text": np.array(texts, object),
+        "length": np.full(count, length, np.int32),
+        "temperature": np.full(count, temperature, np.float32),
+        "top_k": np.full(count, top_k or ANY_TOKEN, np.int32),
+        "top_p": np.full(count, top_p, np.float32),
+        "seed": np.array(seeds, np.uint32).view(np.int32),
+    }
+
+
+def findings(fitted: Fitted, stepper: Stepper) -> dict[str, Any]:
+    """`samples`: texts that the network makes of nothing, one for each seed from 0 on."""
+    inputs = generation_inputs(
+        [""] * SAMPLES,
+        length=SAMPLE_LENGTH,
+        temperature=0.8,
+        top_k=None,
+        top_p=1.0,
+        seeds=range(SAMPLES),
+    )
+    function = tf.function(endpoints(fitted, stepper)["generate"].function)
+    texts = function(*map(tf.constant, inputs.values()))["text"].numpy()
+    return {"samples": [text.decode() for text in texts]}
+
+
+def draw(fitted: Fitted) -> dict[str, Figure]:
+    """Draws the perplexity by the position in a window, and the embeddings of the tokens."""
+    [model] = fitted.networks.values()
+    length, tokenizer = fitted.config.context, tokenizer_of(fitted)
+    test = fitted.data.splits["test"].in_memory()
+    ids = np.concatenate([test.inputs[0], test.inputs[1:, -reach(fitted.config) :].ravel()])
+    inputs, targets = windows(ids[ids != PADDING], length)
+    rows = np.arange(min(len(inputs), MOST_WINDOWS))
+    losses = ops.convert_to_numpy(nats(targets[rows], model.predict(inputs[rows], verbose=0)))
+    losses = np.where(targets[rows] == PADDING, np.nan, losses)
+    counts = np.bincount(
+        fitted.data.splits["train"].in_memory().inputs.ravel(), minlength=tokenizer.size
+    )
+    counts[list(SPECIAL)] = 0
+    frequent = np.argsort(-counts, kind="stable")[: max(3, int((counts > 0).sum()))]
+    vectors = ops.convert_to_numpy(model.get_layer("tokens").embeddings)[frequent]
+    pieces = tokenizer.pieces()
+    names = [
+        pieces[token].replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+        for token in frequent
+    ]
+    return {
+        "perplexity_by_position": perplexity_by_position(losses),
+        "embeddings": embedding_plane(vectors, names),
+    }
+
+
+def generate(
+    app: App,
+    text: str = "",
+    *,
+    length: Length = 500,
+    temperature: Temperature = 0.8,
+    top_k: TopK | None = None,
+    top_p: TopP = 1.0,
+    seed: Seed = 0,
+    exports: Exports = Exports(),
+) -> None:
+    """Go on with a text.
+
+    Args:
+        text: The begin of the text.
+        length: Tokens that are added.
+        temperature: Below 1, probable tokens become more probable; above 1, less.
+        top_k: Number of most probable tokens that are drawn from; by default all.
+        top_p: Drawn from are the most probable tokens, as few as have this probability together.
+        seed: Decides what is drawn.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("the text must be UTF-8", ascii(text)) from None
+    exported = exports.open(app.name)
+    inputs = generation_inputs(
+        [text], length=length, temperature=temperature, top_k=top_k, top_p=top_p, seeds=[seed]
+    )
+    outputs = exported.call(inputs, signature="generate")
+    read, unknown = int(outputs["tokens_read"][0]), int(outputs["unknown_tokens"][0])
+    if text and unknown >= read:
+        raise InputError("the text must have tokens of the model's vocabulary", repr(text))
+    if unknown:
+        log.warning("%d of the text's tokens are not in the model's vocabulary.", unknown)
+    print(outputs["text"][0].decode())
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"generate": generate}
+OWN_DATA = (
+    "A file of UTF-8 text, or a folder of such files. The first 90 % of the characters are for "
+    "training, then half of the rest for validation and half for the test; files of a folder that "
+    "are named train, valid and test, as in wiki.valid.txt, are the splits themselves."
+)
