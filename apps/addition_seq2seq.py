@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from suite import App, InputError, Run, checked, settings
-from suite.app import Fitted, Metrics, evaluate_on_test
+from suite.app import Fitted, Metrics
 from suite.cli import main
 from suite.data import Data, Description, Examples, Shard
 from suite.data.examples import fingerprint
@@ -35,7 +35,7 @@ CHARACTERS = "+0123456789"
 DIGITS = 3  # of the longest numbers, by default
 STEPS_PER_EPOCH = 100
 MOST_VALIDATED = 5000  # sums
-AT_ONCE = 10_000  # sums that are judged in a batch
+AT_ONCE = 2000  # sums that are judged in a batch
 SPLIT_SEED = 0  # the same sums are held out for every seed
 
 
@@ -328,9 +328,9 @@ def example(fitted: Fitted) -> np.ndarray:
 def evaluate(fitted: Fitted) -> Metrics:
     """Exact answers among the sums that were never trained on, and among all.
 
-    `exact` is the share of right answers among all sums, `wrong_sums` the number of wrong ones, and
-    `wrong_unseen_sums` the number of those that were not trained on. `exact_by_digits` is the share
-    of right answers by the digits of both numbers.
+    `test_exact` is the share of right answers on the test split, and `exact` among all sums.
+    `wrong_sums` is the number of wrong ones, `wrong_unseen_sums` that of those which were not
+    trained on. `exact_by_digits` is the share of right answers by the digits of both numbers.
     """
     first, second = addends(fitted.config)
     right = np.zeros(len(first), bool)
@@ -345,7 +345,7 @@ def evaluate(fitted: Fitted) -> Metrics:
     }
     unseen = np.concatenate([rows_of["validation"], rows_of["test"]])
     return {
-        **evaluate_on_test(fitted),
+        "test_exact": float(right[rows_of["test"]].mean()),
         "exact": float(right.mean()),
         "wrong_sums": int((~right).sum()),
         "wrong_unseen_sums": int((~right[unseen]).sum()),
