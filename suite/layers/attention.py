@@ -242,6 +242,8 @@ def attention_weights(
         index: Position of the only query, whose keys lie in a cache that is written round and
             round; by default the queries have the positions from 0 on.
     """
+    if scores.shape[-1] == 1:  # Keras warns of such a softmax
+        return ops.ones_like(scores)
     precise = keras.backend.result_type(scores.dtype, "float32")
     total = ops.cast(scores, precise)
     if value_mask is not None:
@@ -252,7 +254,7 @@ def attention_weights(
         last = ops.arange(ops.shape(scores)[-2])[:, None] if index is None else index
         seen = ops.arange(ops.shape(scores)[-1]) <= last
         total = total + ops.where(seen, 0.0, NEVER)
-    return ops.cast(ops.softmax(total, axis=-1), scores.dtype)
+    return ops.cast(ops.softmax(total), scores.dtype)
 
 
 def _joined(heads: Any) -> Any:
@@ -263,6 +265,8 @@ def _joined(heads: Any) -> Any:
 
 def _written(cache: Cache, new: Cache, index: Any) -> Cache:
     """A cache `(batch, heads, length, key_dim)` with one more token, in place of its oldest."""
-    place = (0, 0, index % ops.shape(cache[0])[2], 0)
-    keys, values = (ops.slice_update(x, place, y) for x, y in zip(cache, new, strict=True))
+    length = ops.shape(cache[0])[2]
+    # Not `slice_update`, an operation of XLA on TensorFlow, which not every server has.
+    here = (ops.arange(length) == index % length)[:, None]
+    keys, values = (ops.where(here, y, x) for x, y in zip(cache, new, strict=True))
     return keys, values

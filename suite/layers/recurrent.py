@@ -48,6 +48,7 @@ class RecurrentStack(keras.layers.Layer):
         **layer: Any,
     ) -> None:
         super().__init__(**layer)
+        self.supports_masking = True
         self.cell, self.units = cell, tuple(units)
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
         self.recurrent = [
@@ -81,7 +82,10 @@ class RecurrentStack(keras.layers.Layer):
             initial = None if states is None else list(states[number])
             x, *ends = recurrent(x, initial_state=initial, mask=mask, training=training)
             following.append(ends)
-        return x, following
+        return ops.copy(x), following  # without the mask that Keras's layer has put on it
+
+    def compute_mask(self, *_: Any) -> None:
+        """Masks are given where they are used, and not handed on."""
 
     def zero_states(self, rows: Any) -> States:
         """The states before the first token."""

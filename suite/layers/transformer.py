@@ -116,7 +116,7 @@ class TransformerBlock(keras.layers.Layer):
             attended, scores = self.memory_attention(
                 self.memory_attention_norm(x),
                 memory,
-                memory_mask,
+                value_mask=memory_mask,
                 cache=cache and cache["memory"],
                 return_attention_scores=True,
                 training=training,

@@ -395,9 +395,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         return {
             "next": tf.gather(pieces, most.indices),
             "probabilities": most.values,
-            "tokens_read": tf.minimum(
-                lengths, tf.cast(tokenizer.encode(text).row_lengths(), tf.int32)
-            ),
+            **counts(ids),
         }
 
     def score(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -459,10 +457,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         return {
             "text": tf.strings.join([text, continuation]),
             "continuation": continuation,
-            "tokens_read": tf.cast(
-                tf.minimum(prompt.row_lengths(), ids.row_lengths() - 1), tf.int32
-            ),
-            "unknown_tokens": tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1),
+            **counts(ids),
         }
 
     text = tf.TensorSpec((None,), tf.string, "text")

@@ -134,5 +134,10 @@ def _cut(tokens: tf.Tensor, starts: tf.Tensor, length: int) -> tuple[tf.Tensor, 
 
 def _shuffled(place: tf.Tensor, passes: tf.Tensor, seed: int, count: int) -> tf.Tensor:
     """Places `(n,)` below `count` in the random order of their passes `(n,)`."""
-    seeds = tf.stack([passes, tf.fill(tf.shape(passes), seed)], axis=1)
-    return tf.random.experimental.index_shuffle(place, seeds, max_index=count - 1)
+    zeros = tf.zeros_like(passes)
+    # `tf.random.experimental.index_shuffle` takes one seed for all places.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=place,
+        seed=tf.stack([zeros, passes, zeros + seed], axis=1),
+        max_index=tf.constant(count - 1, place.dtype),
+    )
