@@ -212,9 +212,10 @@ def answering(model: keras.Model, languages: Languages, how: Search, output: str
     """An endpoint that takes `text` and answers with text.
 
     It returns the answer under the name `output`, and its `score`, the log-probability in nats;
-    `tokens_read` and `unknown_tokens`, of which there is no word in the vocabulary; and whether
-    it is `truncated`: the text was longer than what is read, or the answer longer than what is
-    written. All are `(batch,)`. The answer to an empty text is empty.
+    the numbers of `tokens_read` and of `unknown_tokens`, which are not in the vocabulary; and what
+    is cut: whether the text was longer than what is read (`truncated`), and whether the answer had
+    no end within what is written (`unfinished`). All are `(batch,)`. The answer to an empty text is
+    empty.
 
     Args:
         model: A network of `suite.tasks.encoder_decoder`.
@@ -233,7 +234,8 @@ def answering(model: keras.Model, languages: Languages, how: Search, output: str
             "score": tf.where(empty, 0.0, decoded.scores),
             "tokens_read": tf.minimum(lengths, how.longest),
             "unknown_tokens": unknown,
-            "truncated": (lengths > how.longest) | endless,
+            "truncated": lengths > how.longest,
+            "unfinished": endless,
         }
 
     resources = [*languages.source.resources, *languages.target.resources]

@@ -8,28 +8,11 @@ import numpy as np
 
 DIGITS = 8  # of the longest numbers, which Japanese says in two groups of four
 SEED = 0  # the same pairs for every seed of a run
-ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
+BELOW_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+)
+ONES = BELOW_TWENTY.split()
 TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 ENGLISH = ("", "thousand", "million")
 FIGURES = "〇一二三四五六七八九"
@@ -38,7 +21,7 @@ JAPANESE = ("", "万")
 
 
 def pairs(count: int) -> list[tuple[str, str]]:
-    """Different numbers in English and Japanese words; all numbers of digits are as frequent.
+    """Different numbers in English and Japanese words, short ones more often than there are.
 
     Args:
         count: Number of pairs.
