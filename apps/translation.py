@@ -33,6 +33,7 @@ from suite.figures.text import attention_map, by_length, embedding_plane
 from suite.knobs import Rate, Share, Units
 from suite.layers.recurrent import Cell
 from suite.metrics import bleu
+from suite.metrics.bleu import Tokenize
 from suite.tasks import encoder_decoder as networks
 from suite.tasks import text_to_text as task
 
@@ -74,7 +75,7 @@ class Config(task.Config):
     longest: Annotated[int, Field(ge=1, le=10_000)] = 64
     beams: Annotated[int, Field(ge=1, le=100)] = 4
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
-    bleu: bleu.Tokenize = "none"
+    bleu: Tokenize = "none"
     validation_split: Share = 0.05
     steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 2e-3
