@@ -61,10 +61,9 @@ def test_an_answer_is_exact_as_a_whole_without_its_padding():
     assert task.exact(TARGETS, logits).numpy().tolist() == [False, True]
 
 
-def answers(texts, **search):
-    model = build(network="transformer")
-    endpoint = task.answering(model, LANGUAGES, task.Search(**search), "answer")
-    return task.answers(endpoint, texts, at_once=2)
+def endpoint(network="transformer", **search):
+    model = build(network=network)
+    return task.answering(model, LANGUAGES, task.Search(**search), "answer")
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def small_languages(monkeypatch):
 
 @pytest.mark.usefixtures("small_languages")
 def test_what_is_cut_or_unknown_is_told():
-    outputs = answers(["a b", "", "z z a", "a b c d"], longest=3)
+    outputs = task.answers(endpoint(longest=3), ["a b", "", "z z a", "a b c d"], at_once=2)
 
     assert outputs["tokens_read"].tolist() == [2, 0, 3, 3]
     assert outputs["truncated"].tolist() == [False, False, False, True]
@@ -85,24 +84,22 @@ def test_what_is_cut_or_unknown_is_told():
 
 
 @pytest.mark.usefixtures("small_languages")
-@pytest.mark.parametrize("beams", [1, 3])
-def test_a_text_is_answered_alike_in_any_batch(beams):
-    texts = ["a b", "c", "d e f a b", "f f"]
-    keras.utils.set_random_seed(1)
-    together = answers(texts, longest=5, beams=beams)
-    keras.utils.set_random_seed(1)
-    alone = [answers([text], longest=5, beams=beams) for text in texts]
+@pytest.mark.parametrize("search", [{"beams": 1}, {"beams": 3, "length_penalty": 0.6}], ids=str)
+def test_a_text_is_answered_alike_in_any_batch(search):
+    texts, serve = ["a b", "c", "d e f a b", "f f"], endpoint(longest=5, **search)
 
-    assert together["answer"].tolist() == [one["answer"][0] for one in alone]
-    np.testing.assert_allclose(together["score"], [one["score"][0] for one in alone], rtol=1e-4)
+    together = task.answers(serve, texts)
+    alone = task.answers(serve, texts, at_once=1)
+
+    assert together["answer"].tolist() == alone["answer"].tolist()
+    np.testing.assert_allclose(together["score"], alone["score"], rtol=1e-4)
 
 
 @pytest.mark.usefixtures("small_languages")
 def test_pieces_and_weights_of_an_answer_belong_together():
-    model = build(network="attention")
-    endpoint = task.aligning(model, LANGUAGES, task.Search(longest=4))
+    align = task.aligning(build(network="attention"), LANGUAGES, task.Search(longest=4))
 
-    outputs = endpoint.function(tf.constant(["a b c", "d"]))
+    outputs = align.function(tf.constant(["a b c", "d"]))
 
     assert [piece.decode() for piece in outputs["read"][0].numpy()] == ["a", "b", "c", "</s>"]
     assert [piece.decode() for piece in outputs["read"][1].numpy()] == ["d", "</s>", "", ""]
