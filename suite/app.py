@@ -69,6 +69,12 @@ class Fitted:
             self._outputs[split] = self.model.predict(self.data.one_pass(split), verbose=0)
         return self._outputs[split]
 
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` returned on the first call with this name, which is no split's."""
+        if name not in self._outputs:
+            self._outputs[name] = compute()
+        return self._outputs[name]
+
 
 class Objective(NamedTuple):
     """A loss as a function of weights, with all else fixed: examples, rollouts, latents.

@@ -1,0 +1,117 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from suite.data.text.tokenizers import END, PADDING, START, Words
+from suite.tasks import text_to_text as task
+from tests.suite.tasks.test_encoder_decoder import build
+
+TARGETS = np.array([[4, 5, END, 0], [END, 0, 0, 0]], np.int32)
+LANGUAGES = task.Languages(Words(["a", "b", "c"]), Words(["x", "y"]))
+
+
+def random_logits(rows=2, time=4):
+    return np.random.default_rng(0).normal(size=(rows, time, 7)).astype("float32")
+
+
+def test_examples_show_the_right_beginning_and_ask_for_what_comes_next():
+    source, target = tf.ragged.constant([[5], [6, 7]]), tf.ragged.constant([[4, 4], [8]])
+
+    inputs, targets = task.examples(source, target)
+
+    assert inputs["source"].to_list() == [[5, END], [6, 7, END]]
+    assert inputs["prefix"].to_list() == [[START, 4, 4], [START, 8]]
+    assert targets.to_list() == [[4, 4, END], [8, END]]
+
+
+def test_the_loss_is_the_mean_over_tokens_without_padding():
+    logits = random_logits()
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    by_hand = [
+        -np.log(probabilities[r, t, TARGETS[r, t]]) for r, t in [(0, 0), (0, 1), (0, 2), (1, 0)]
+    ]
+
+    loss = float(task.TokenCrossentropy()(TARGETS, logits))
+
+    assert loss == pytest.approx(np.mean(by_hand), rel=1e-5)
+    wider = np.concatenate([logits, random_logits(time=3)], axis=1)
+    padded = np.pad(TARGETS, [(0, 0), (0, 3)])
+    assert float(task.TokenCrossentropy()(padded, wider)) == pytest.approx(loss, rel=1e-6)
+
+
+def test_label_smoothing_is_that_of_keras():
+    logits = random_logits(rows=1, time=1)
+    target = np.eye(7)[[[4]]]
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+
+    loss = task.TokenCrossentropy(0.2)(np.array([[4]]), logits)
+
+    assert float(loss) == pytest.approx(float(expected(target, logits)), rel=1e-5)
+
+
+def test_an_answer_is_exact_as_a_whole_without_its_padding():
+    logits = np.zeros((2, 4, 7), np.float32)
+    for row, time in np.ndindex(2, 4):
+        logits[row, time, TARGETS[row, time]] = 1
+    logits[1, 2, 3] = 5  # in the padding
+
+    assert task.exact(TARGETS, logits).numpy().tolist() == [True, True]
+    logits[0, 2, 5] = 5
+    assert task.exact(TARGETS, logits).numpy().tolist() == [False, True]
+
+
+def endpoint(network="transformer", **search):
+    model = build(network=network)
+    return task.answering(model, LANGUAGES, task.Search(**search), "answer")
+
+
+@pytest.fixture
+def small_languages(monkeypatch):
+    """Vocabularies of the sizes of the network of the tests."""
+    words = task.Languages(Words(list("abcdef")), Words(list("uvwxy")))
+    monkeypatch.setattr("tests.suite.tasks.test_text_to_text.LANGUAGES", words)
+
+
+@pytest.mark.usefixtures("small_languages")
+def test_what_is_cut_or_unknown_is_told():
+    outputs = task.answers(endpoint(longest=3), ["a b", "", "z z a", "a b c d"], at_once=2)
+
+    assert outputs["tokens_read"].tolist() == [2, 0, 3, 3]
+    assert outputs["truncated"].tolist() == [False, False, False, True]
+    assert outputs["unknown_tokens"].tolist() == [0, 0, 2, 0]
+    assert outputs["answer"][1] == b"" and not outputs["unfinished"][1]
+
+
+@pytest.mark.usefixtures("small_languages")
+@pytest.mark.parametrize("search", [{"beams": 1}, {"beams": 3, "length_penalty": 0.6}], ids=str)
+def test_a_text_is_answered_alike_in_any_batch(search):
+    texts, serve = ["a b", "c", "d e f a b", "f f"], endpoint(longest=5, **search)
+
+    together = task.answers(serve, texts)
+    alone = task.answers(serve, texts, at_once=1)
+
+    assert together["answer"].tolist() == alone["answer"].tolist()
+    np.testing.assert_allclose(together["score"], alone["score"], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("small_languages")
+def test_pieces_and_weights_of_an_answer_belong_together():
+    align = task.aligning(build(network="attention"), LANGUAGES, task.Search(longest=4))
+
+    outputs = align.function(tf.constant(["a b c", "d"]))
+
+    assert [piece.decode() for piece in outputs["read"][0].numpy()] == ["a", "b", "c", "</s>"]
+    assert [piece.decode() for piece in outputs["read"][1].numpy()] == ["d", "</s>", "", ""]
+    assert outputs["weights"].shape == (2, outputs["written"].shape[1], 4)
+
+
+def test_metrics_are_of_tokens_and_of_whole_answers():
+    model = build(network="seq2seq", units=4)
+    task.compile_model(model, task.Config(label_smoothing=0.1), 10)
+    inputs = {"source": np.array([[4, END]]), "prefix": np.array([[START, 4]])}
+
+    logs = model.evaluate(inputs, np.array([[4, END]]), verbose=0, return_dict=True)
+
+    assert set(logs) == {"loss", "nats", "accuracy", "exact"}
+    assert PADDING == 0
