@@ -436,13 +436,13 @@ def batches(examples: Split, max_batch_size: int = 1000) -> tf.data.Dataset:
 def _weights(targets: Any, weights: tf.Tensor) -> Any:
     """The weights of examples `(batch,)` in the structure and rank that Keras needs for targets.
 
-    Keras takes one weight for every value of a loss, and broadcasts along one axis only. Padded
-    sequences have one loss for each example, and so one weight.
+    Keras takes one weight for every value of a loss, and broadcasts along one axis only. Of padded
+    sequences, which have one loss for each example or for each token, `(batch, 1)` fits both.
     """
 
     def weights_of(target: tf.Tensor) -> tf.Tensor:
         inner = target.shape[1:]
-        return tf.reshape(weights, [-1, *(1 for _ in inner)]) if None not in inner else weights
+        return tf.reshape(weights, [-1, 1] if None in inner else [-1, *(1 for _ in inner)])
 
     return weights if targets is None else keras.tree.map_structure(weights_of, targets)
 
