@@ -29,6 +29,8 @@ from suite.errors import InputError
 
 MIN_STEPS = 100  # in an epoch, which passes over small data several times
 NUM_BUCKETS = 8  # largest number of buckets of sequences of similar length
+NUM_TOKEN_BUCKETS = 32  # the same, where buckets have batches of their own sizes
+TOKEN_BATCHES = 4  # that a bucket should have at least, since the last one of each is smaller
 
 
 class Augmentation(NamedTuple):
@@ -179,12 +181,13 @@ def supervised(
     model_arguments: Callable[[Split], Mapping[str, Any]] | None = None,
     augment: Augmentation | None = None,
     lengths: Callable[[Split], np.ndarray] | None = None,
+    tokens_per_batch: int | None = None,
 ) -> Data:
     """Makes the data of supervised training: splits a source, and makes the splits' pipelines.
 
     Args:
         source: The examples.
-        batch_size: Examples per step, over all replicas.
+        batch_size: Examples per step, over all replicas; see also `tokens_per_batch`.
         validation_split: Share of the training examples that is held out if the source has no
             validation split.
         seed: Seed of order and augmentation; the splits do not depend on it.
@@ -198,9 +201,12 @@ def supervised(
         augment: Distorts the training examples, differently in every epoch.
         lengths: `lengths(train)` gives the length of every sequence, `(examples,)`; batches are
             then made of sequences of similar length.
+        tokens_per_batch: Largest number of tokens in a batch over all replicas, padding included,
+            where `lengths` are given: the shorter the sequences, the more are in a batch, but at
+            most `batch_size`. None for batches of `batch_size`, however long.
 
     Raises:
-        InputError: There are too few examples.
+        InputError: There are too few examples, or a sequence is longer than a batch may be.
     """
     splits = source.split(validation_split)
     if relabel:
@@ -211,10 +217,14 @@ def supervised(
     if corrupt:
         splits["train"] = splits["train"].with_targets(corrupt(splits["train"].targets))
     train = splits["train"]
-    buckets = by_length(lengths(train), batch_size) if lengths else None
-    one_pass = num_batches(bucket_sizes(train, buckets), batch_size)
+    buckets, batch_sizes = None, batch_size
+    if lengths and tokens_per_batch is None:
+        buckets = by_length(lengths(train), batch_size)
+    elif lengths and tokens_per_batch is not None:
+        buckets, batch_sizes = by_tokens(lengths(train), tokens_per_batch, batch_size)
+    one_pass = num_batches(bucket_sizes(train, buckets), batch_sizes)
     return Data(
-        train=shuffled_batches(train, batch_size, seed=seed, augment=augment, buckets=buckets),
+        train=shuffled_batches(train, batch_sizes, seed=seed, augment=augment, buckets=buckets),
         steps_per_epoch=one_pass * math.ceil(min_steps / one_pass),
         batch_size=batch_size,
         examples_per_step=train.num_examples / one_pass,
@@ -223,7 +233,7 @@ def supervised(
         model_arguments=model_arguments(train) if model_arguments else {},
         description=describe(source, splits),
         shuffled=functools.partial(
-            shuffled_batches, batch_size=batch_size, seed=seed, buckets=buckets
+            shuffled_batches, batch_size=batch_sizes, seed=seed, buckets=buckets
         ),
     )
 
@@ -287,9 +297,39 @@ def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return np.array_split(order, num_buckets)
 
 
+def by_tokens(
+    lengths: np.ndarray, tokens_per_batch: int, max_batch_size: int
+) -> tuple[list[np.ndarray], list[int]]:
+    """Row numbers in buckets of similar length, the shortest first, and the batch size of each.
+
+    The buckets have about as many tokens each, so that the rare long sequences, whose lengths
+    differ most, are in buckets of few rows.
+
+    Args:
+        lengths: Lengths of the sequences, `(examples,)`.
+        tokens_per_batch: Largest number of tokens in a batch, padding included.
+        max_batch_size: Largest number of sequences in a batch.
+
+    Raises:
+        InputError: A sequence is longer than `tokens_per_batch`.
+    """
+    if len(lengths) and lengths.max() > tokens_per_batch:
+        raise InputError(
+            f"`tokens_per_batch` must be at least the longest sequence's {lengths.max()} tokens",
+            tokens_per_batch,
+        )
+    order = np.argsort(lengths, kind="stable")
+    tokens = np.cumsum(np.maximum(lengths[order], 1, dtype=np.int64))  # empty ones are examples too
+    num_buckets = np.clip(tokens[-1] // (TOKEN_BATCHES * tokens_per_batch), 1, NUM_TOKEN_BUCKETS)
+    ends = np.searchsorted(tokens, tokens[-1] * np.arange(1, num_buckets) / num_buckets)
+    buckets = [rows for rows in np.split(order, ends) if len(rows)]
+    longest = [max(1, int(lengths[rows[-1]])) for rows in buckets]
+    return buckets, [min(tokens_per_batch // length, max_batch_size) for length in longest]
+
+
 def shuffled_batches(
     examples: Split,
-    batch_size: int,
+    batch_size: int | Sequence[int],
     *,
     seed: int,
     augment: Augmentation | None = None,
@@ -304,7 +344,7 @@ def shuffled_batches(
 
     Args:
         examples: Examples to train on.
-        batch_size: Examples in a batch, over all replicas.
+        batch_size: Examples in a batch, over all replicas; or such a number for every bucket.
         seed: Seed of order and augmentation.
         augment: Distorts the examples.
         buckets: Row numbers of every bucket; a batch holds rows of one bucket, and batches come in
@@ -314,25 +354,28 @@ def shuffled_batches(
     # One stream each for the order of rows, the augmentation, and the order of buckets' batches.
     order_seed, augment_seed, bucket_seed = stream_seeds(seed, 3)
     sizes = bucket_sizes(examples, buckets)
-    steps = num_batches(sizes, batch_size)
-    first_steps = np.cumsum([0, *(math.ceil(size / batch_size) for size in sizes[:-1])])
+    batch_sizes = np.broadcast_to(batch_size, len(sizes))
+    steps = num_batches(sizes, batch_sizes)
+    first_steps = np.cumsum([0, *-(-np.array(sizes) // batch_sizes)[:-1]])
     first_rows = np.cumsum([0, *sizes[:-1]])
     row_numbers = tf.constant(np.concatenate(buckets)) if buckets else None
 
     def rows_of(step: tf.Tensor, shard: Shard) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """The row numbers of a shard, its bounds in the batch, and the size of the batch."""
         epoch, position = tf.cast(step // steps, tf.int32), step % steps
-        first_row, count = 0, sizes[0]
+        first_row, count, most = 0, sizes[0], batch_sizes[0]
         if buckets:
             position = tf.random.experimental.index_shuffle(
                 position, seed=tf.stack([epoch, bucket_seed]), max_index=steps - 1
             )
             bucket = tf.searchsorted(first_steps, [position], side="right")[0] - 1
             position -= tf.gather(first_steps, bucket)
-            first_row, count = tf.gather(first_rows, bucket), tf.gather(sizes, bucket)
-        count = tf.cast(count, tf.int64)
-        begin = position * batch_size
-        num = tf.minimum(begin + batch_size, count) - begin
+            first_row, count, most = (
+                tf.gather(values, bucket) for values in (first_rows, sizes, batch_sizes)
+            )
+        count, most = tf.cast(count, tf.int64), tf.cast(most, tf.int64)
+        begin = position * most
+        num = tf.minimum(begin + most, count) - begin
         first, end = shard.bounds(num)
         # An empty shard would have no mean, so it gets one example, with weight 0.
         end_of_rows = tf.maximum(end, first + 1)
@@ -353,8 +396,9 @@ def shuffled_batches(
             # Drawn for the whole batch, so that sharding does not change the distortions.
             draws = tf.random.stateless_uniform((augment.num_draws, num), pair, -1.0, 1.0)
             values = augment.distort(values, draws[:, first : first + tf.size(rows, tf.int64)])
-        even = batch_size % shard.count == 0 and all(
-            size % batch_size % shard.count == 0 for size in sizes
+        even = all(
+            most % shard.count == 0 and size % most % shard.count == 0
+            for size, most in zip(sizes, batch_sizes, strict=True)
         )
         if even:
             return values
@@ -392,13 +436,13 @@ def batches(examples: Split, max_batch_size: int = 1000) -> tf.data.Dataset:
 def _weights(targets: Any, weights: tf.Tensor) -> Any:
     """The weights of examples `(batch,)` in the structure and rank that Keras needs for targets.
 
-    Keras takes one weight for every value of a loss, and broadcasts along one axis only. Padded
-    sequences have one loss for each example, and so one weight.
+    Keras takes one weight for every value of a loss, and broadcasts along one axis only. Of padded
+    sequences, which have one loss for each example or for each token, `(batch, 1)` fits both.
     """
 
     def weights_of(target: tf.Tensor) -> tf.Tensor:
         inner = target.shape[1:]
-        return tf.reshape(weights, [-1, *(1 for _ in inner)]) if None not in inner else weights
+        return tf.reshape(weights, [-1, 1] if None in inner else [-1, *(1 for _ in inner)])
 
     return weights if targets is None else keras.tree.map_structure(weights_of, targets)
 
@@ -408,6 +452,6 @@ def bucket_sizes(examples: Split, buckets: Sequence[np.ndarray] | None) -> list[
     return [len(rows) for rows in buckets] if buckets else [examples.num_examples]
 
 
-def num_batches(sizes: Sequence[int], batch_size: int) -> int:
+def num_batches(sizes: Sequence[int], batch_size: int | Sequence[int]) -> int:
     """The number of batches in one pass over buckets of these sizes."""
-    return sum(math.ceil(size / batch_size) for size in sizes)
+    return int(np.sum(-(-np.array(sizes) // batch_size)))

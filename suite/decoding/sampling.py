@@ -56,7 +56,8 @@ def sample(
     numbers = _uniform(seed, rows, max_length)
 
     def draw(logits: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-        number = tf.gather(numbers, tf.maximum(place, 0), batch_dims=1)[:, None]
+        place = tf.clip_by_value(place, 0, max_length - 1)  # beyond them in a row that has ended
+        number = tf.gather(numbers, place, batch_dims=1)[:, None]
         logits = logits / _column(temperature, tf.float32)
         if top_k is None and top_p is None:
             return _inverse(tf.nn.softmax(logits), number)

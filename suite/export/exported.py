@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from suite.errors import InputError
 from suite.export.endpoints import call
+from suite.export.loading import load_saved_model
 from suite.export.versions import CHECKSUMS, METADATA, network_file, versions
 from suite.files import refuse_damage
 from suite.knobs import settings
@@ -105,7 +106,9 @@ class ExportedModel:
             InputError: The version cannot be loaded, or has no such signature.
         """
         try:
-            signatures = tf.saved_model.load(str(self.folder)).signatures
+            signatures = load_saved_model(self.folder).signatures
+        except InputError:
+            raise
         except DAMAGE:
             raise _damaged(self.folder) from None
         if name not in signatures:

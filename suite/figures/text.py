@@ -6,7 +6,6 @@ nobody would see, such as the end of a line, is written as Python escapes it: `\
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -158,12 +157,11 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _coverage(codes: set[int]) -> dict[str, set[int]]:
-    """Which of these characters the upright fonts of each installed family have."""
+    """Which of these characters the regular fonts of each installed family have."""
     covered: dict[str, set[int]] = {}
     for font in font_manager.fontManager.ttflist:
-        if font.style != "normal" or font.name.startswith(PLACEHOLDERS):
-            continue
-        if Path(font_manager.findfont(font.name)) != Path(font.fname):
+        regular = font.style == "normal" and font.weight in (400, "normal", "regular")
+        if not regular or font.name.startswith(PLACEHOLDERS):
             continue
         try:
             characters = ft2font.FT2Font(font.fname).get_charmap().keys()

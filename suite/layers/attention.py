@@ -100,12 +100,12 @@ class MultiHeadAttention(keras.layers.Layer):
                 keys, values = cache = _written(cache, (keys, values), index)
         else:
             keys, values = cache
-        queries = self._heads(self.query_dense(query))
+        queries = self._heads(densely(self.query_dense, query))
         queries = rotate(queries, first) if self.rotary else queries
         scores = ops.einsum("bhqd,bhkd->bhqk", queries * self.key_dim**-0.5, keys)
         weights = attention_weights(scores, value_mask, causal=self.causal, index=index)
         heads = ops.einsum("bhqk,bhkd->bhqd", self.dropout(weights, training=training), values)
-        outputs = self.output_dense(_joined(heads))
+        outputs = densely(self.output_dense, _joined(heads))
         if index is not None:
             return outputs, cache
         return (outputs, weights) if return_attention_scores else outputs
@@ -117,15 +117,16 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def project(self, value: Any, index: Any = 0) -> Cache:
         """Keys and values `(batch, heads, keys, key_dim)` of a sequence that begins at `index`."""
-        keys = self._heads(self.key_dense(value))
-        return rotate(keys, index) if self.rotary else keys, self._heads(self.value_dense(value))
+        keys = self._heads(densely(self.key_dense, value))
+        values = self._heads(densely(self.value_dense, value))
+        return rotate(keys, index) if self.rotary else keys, values
 
     def _heads(self, x: Any) -> Any:
         """`(batch, time, heads * key_dim)` to `(batch, heads, time, key_dim)`."""
         shape = (-1, ops.shape(x)[1], self.num_heads, self.key_dim)
         return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
 
-    def _dense(self, name: str, shape: tuple[int | None, ...], units: int) -> keras.layers.Dense:
+    def _dense(self, name: str, shape: tuple[int | None, ...], units: Any) -> keras.layers.Dense:
         dense = keras.layers.Dense(
             units, use_bias=self.use_bias, name=name, dtype=self.dtype_policy
         )
@@ -255,6 +256,17 @@ def attention_weights(
         seen = ops.arange(ops.shape(scores)[-1]) <= last
         total = total + ops.where(seen, 0.0, NEVER)
     return ops.cast(ops.softmax(total), scores.dtype)
+
+
+def densely(dense: keras.layers.Dense, x: Any) -> Any:
+    """A dense layer of `(batch, time, features)`.
+
+    Where there is one token in each row, as in a step, it is spared the dozen small operations by
+    which Keras finds out the shapes of a product of a sequence.
+    """
+    if x.shape[1] == 1:
+        return ops.expand_dims(dense(ops.squeeze(x, axis=1)), axis=1)
+    return dense(x)
 
 
 def _joined(heads: Any) -> Any:

@@ -18,6 +18,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from suite.export.loading import load_saved_model
 from suite.export.versions import CHECKSUMS, METADATA, WARMUP, versions
 from suite.files import refuse_damage
 from suite.serve.batching import Arrays, Batcher, Limits
@@ -239,7 +240,7 @@ class Model:
         folder = self.folder / str(number)
         refuse_damage(folder / CHECKSUMS, folder)
         saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        loaded = tf.saved_model.load(str(folder))
+        loaded = load_saved_model(folder)
         signatures = {
             name: Signature(function, loaded, self._limits, self._executor)
             for name, function in loaded.signatures.items()

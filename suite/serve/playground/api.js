@@ -51,8 +51,8 @@ export async function predict(model, signature, example) {
   return byName(signature, answer);
 }
 
-// The outputs of a signature for one set of inputs without a batch, by name.
-export async function predictScalars(model, signature, inputs) {
+// The outputs of a signature for inputs in its own shapes, by name.
+export async function predictInputs(model, signature, inputs) {
   const { outputs } = await send(model, { signature_name: signature.name, inputs });
   return byName(signature, outputs);
 }

@@ -1,5 +1,5 @@
 import { answerIn } from "./answer.js";
-import { predict, predictScalars } from "./api.js";
+import { predict, predictInputs } from "./api.js";
 
 const INTEGER = /^u?int\d+$/;
 
@@ -32,7 +32,7 @@ export function begin(section, model, signature, showError) {
     event?.preventDefault();
     const values = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, Number(value)]));
     try {
-      answer.fill(await (batched ? predict : predictScalars)(model, signature, values));
+      answer.fill(await (batched ? predict : predictInputs)(model, signature, values));
     } catch (error) {
       showError(error);
     }

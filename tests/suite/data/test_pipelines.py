@@ -10,6 +10,7 @@ from suite.data.pipelines import (
     Shard,
     batches,
     by_length,
+    by_tokens,
     num_batches,
     shuffled_batches,
     supervised,
@@ -173,6 +174,58 @@ def test_batches_by_length_are_shared_out():
     assert len(next(iter(train(0, Shard(0, 2))))) == 3
 
 
+def test_batches_by_tokens_hold_every_example_once_and_never_too_many_tokens():
+    examples, lengths = sequences(1000)
+    buckets, sizes = by_tokens(lengths, 500, 30)
+    steps = num_batches([len(rows) for rows in buckets], sizes)
+    train = shuffled_batches(examples, sizes, seed=4, buckets=buckets)
+
+    batches_of_epochs = [list(train(start).take(steps)) for start in (0, steps)]
+    rows = [
+        np.concatenate([inputs["number"] for inputs, _ in epoch]) for epoch in batches_of_epochs
+    ]
+    assert sorted(rows[0]) == sorted(rows[1]) == list(range(1000))
+    assert rows[0].tolist() != rows[1].tolist()
+    shapes = np.array([inputs["tokens"].shape for inputs, _ in batches_of_epochs[0]])
+    assert shapes.prod(axis=1).max() <= 500
+    assert shapes[:, 0].max() == 30  # of short ones, no more than `batch_size`
+    assert shapes[:, 0].min() < 9  # of those of 60
+    assert lengths.sum() > 0.75 * shapes.prod(axis=1).sum()  # little is padding
+    assert len(buckets) > 8
+
+
+def test_batches_by_tokens_follow_from_the_step_and_are_shared_out():
+    examples, lengths = sequences()
+    buckets, sizes = by_tokens(lengths, 200, 1000)
+    train = shuffled_batches(examples, sizes, seed=4, buckets=buckets)
+    run = arrays(train(0), 40)
+
+    for step in (1, 15, 29):
+        assert_same(arrays(train(step), 3), run[step : step + 3])
+    whole = [batch[0]["number"].numpy().tolist() for batch in train(5).take(20)]
+    shares = [[] for _ in whole]
+    for index in range(2):
+        shard = train(5, Shard(index, 2)).take(20)
+        for share, (inputs, _, weights) in zip(shares, shard, strict=True):
+            present = weights["length"].numpy() > 0  # a shard without examples has one of weight 0
+            share += inputs["number"].numpy()[present].tolist()
+    assert shares == whole
+
+
+@pytest.mark.parametrize("lengths", [[0, 0, 0], [7], [1, 1, 1, 100], [100] * 50 + [1]])
+def test_buckets_by_tokens_hold_every_row(lengths):
+    buckets, sizes = by_tokens(np.array(lengths), 100, 10)
+
+    assert sorted(np.concatenate(buckets)) == list(range(len(lengths)))
+    assert len(buckets) == len(sizes) and min(sizes) >= 1 and max(sizes) <= 10
+
+
+def test_a_sequence_longer_than_a_batch_is_refused():
+    message = r"^`tokens_per_batch` must be at least the longest sequence's 9 tokens\. Received: 8$"
+    with pytest.raises(InputError, match=message):
+        by_tokens(np.array([3, 9]), 8, 100)
+
+
 def test_buckets_may_be_of_one_example():
     lengths = np.array([3, 1, 2])
     buckets = by_length(lengths, 1)
@@ -240,6 +293,25 @@ def test_sequences_are_trained_on_by_length():
     assert data.examples_per_step == 5
     row_numbers = [b[0]["number"].numpy() for b in data.train(0).take(16)]
     assert sorted(np.concatenate(row_numbers)) == sorted(data.splits["train"].inputs["number"])
+
+
+def test_sequences_are_trained_on_by_number_of_tokens():
+    examples, _ = sequences(1000)
+    data = supervised(
+        Source(name="x", train=examples, test=examples.rows(np.arange(3))),
+        batch_size=64,
+        validation_split=0.2,
+        seed=0,
+        min_steps=1,
+        lengths=lambda train: train.inputs["tokens"].row_lengths().numpy(),
+        tokens_per_batch=300,
+    )
+
+    epoch = [inputs for inputs, _ in data.train(0).take(data.steps_per_epoch)]
+    row_numbers = np.concatenate([inputs["number"] for inputs in epoch])
+    assert sorted(row_numbers) == sorted(data.splits["train"].inputs["number"])
+    assert max(tf.size(inputs["tokens"]).numpy() for inputs in epoch) <= 300
+    assert data.examples_per_step == 800 / data.steps_per_epoch
 
 
 def test_other_targets_are_learnt_from_the_training_split():

@@ -17,7 +17,7 @@ from suite.layers.transformer import TransformerBlock
 VOCABULARY = 11
 
 
-def transformer(width=16, heads=2, hidden=24, depth=2, vocabulary=VOCABULARY, **block):
+def transformer(width=16, heads=2, hidden=24, depth=1, vocabulary=VOCABULARY, **block):
     """An encoder and a decoder of Transformer blocks, from two sequences of ids to logits."""
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
@@ -57,7 +57,7 @@ def transformer_stepper(model, length):
         for block, cache in zip(blocks, state["caches"], strict=True):
             x, cache = block(x, memory_mask=state["mask"], cache=cache, index=index, training=False)
             caches.append(cache)
-        return logits(norm(x))[:, 0], {**state, "caches": caches}
+        return logits(norm(x[:, 0])), {**state, "caches": caches}
 
     return Stepper(start, step)
 
@@ -91,7 +91,7 @@ def recurrent_stepper(model):
         x, states = decoder(embedding(tokens[:, None]), state["states"], training=False)
         context, _ = attention(x, state["memory"], state["mask"])
         x = joined(ops.concatenate([x, context], axis=-1))
-        return logits(x)[:, 0], {**state, "states": states}
+        return logits(x[:, 0]), {**state, "states": states}
 
     return Stepper(start, step)
 

@@ -14,9 +14,14 @@ DRAWS = 20_000
 CHAIN = chain(1, words=5, spread=1.0)
 
 
+def draws(length, **knobs):
+    """Ids `(DRAWS, length)`, drawn in a graph."""
+    return tf.function(lambda: sample(markov(CHAIN), (), DRAWS, length, seed=3, **knobs).ids)()
+
+
 def frequencies(**knobs):
     """How often each token comes first."""
-    ids = sample(markov(CHAIN), (), DRAWS, 1, seed=3, **knobs).ids
+    ids = draws(1, **knobs)
     return np.bincount(np.ravel(ids), minlength=len(CHAIN)) / DRAWS
 
 
@@ -35,7 +40,7 @@ def test_frequencies_are_the_probabilities(temperature):
 
 
 def test_a_chain_goes_on_by_its_probabilities():
-    ids = sample(markov(CHAIN), (), DRAWS, 2, seed=5).ids.numpy()
+    ids = draws(2).numpy()
     after = ids[ids[:, 0] == 5, 1]
     expected = CHAIN[5]
     observed = np.bincount(after, minlength=len(CHAIN)) / len(after)

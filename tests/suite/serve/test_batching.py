@@ -74,6 +74,24 @@ def test_only_equal_shapes_go_together():
     assert slow.sizes == [2, 2]
 
 
+def test_texts_of_unequal_lengths_go_together():
+    slow = Slow()
+
+    def lengths(inputs):
+        texts = inputs["x"]
+        slow({"x": np.zeros(len(texts))})
+        return {"y": np.array([len(text) for text in texts])}
+
+    lengths.sizes, lengths.may_go = slow.sizes, slow.may_go
+    questions = [np.array([b"word " * n], object) for n in (1, 0, 200, 3)]
+
+    answers = ask_together(lengths, questions)
+
+    assert [answer["y"].tolist() for answer in answers] == [[5], [0], [1000], [15]]
+    assert sum(slow.sizes) == 4
+    assert len(slow.sizes) <= 2
+
+
 def test_one_that_fails_does_not_harm_the_others():
     answers = ask_together(Slow(), [[1], [-1], [2]])
 

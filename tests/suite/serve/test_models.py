@@ -64,6 +64,7 @@ def test_the_server_needs_no_module_that_needs_keras():
         "suite",
         "suite.errors",
         "suite.export",
+        "suite.export.loading",
         "suite.export.versions",
         "suite.files",
         "suite.startup",

@@ -144,10 +144,59 @@ def test_numbers_are_added(page):
 
 def test_text_is_answered(page):
     section = page.locator("#text")
-    section.get_by_label("Text").fill("good <b>words</b>")
+    playwright.expect(section.get_by_label("Signature")).to_be_hidden()
+    section.get_by_label("text").fill("good <b>words</b>")
     section.get_by_role("button", name="Ask").click()
 
     playwright.expect(section.locator("dl")).to_contain_text("GOOD <B>WORDS</B>")
+
+
+def test_texts_and_numbers_have_a_field_each(page):
+    section = page.locator("#pair")
+    section.get_by_label("question").fill("雨?")
+    section.get_by_label("times").fill("-7")
+    section.get_by_role("button", name="Ask").click()
+
+    playwright.expect(section.locator("dt")).to_have_text(["answer", "half"])
+    playwright.expect(section.locator("dd")).to_have_text(["雨?-7", "-3.5"])
+
+
+def test_another_signature_of_text_is_chosen(page):
+    section = page.locator("#pair")
+    section.get_by_label("Signature").select_option("count")
+    playwright.expect(section.locator("dd")).to_have_count(0)
+    section.get_by_label("text").fill("one two\nthree")
+    section.get_by_role("button", name="Ask").click()
+    playwright.expect(section.locator("dd")).to_have_text('["one","two","three"]')
+
+    section.get_by_label("Signature").select_option("greet")
+    section.get_by_label("name").fill("you")
+    section.get_by_role("button", name="Ask").click()
+    playwright.expect(section.locator("dd")).to_contain_text("Hello you")
+
+
+def test_numbers_for_the_whole_batch_stand_beside_a_text(page):
+    section = page.locator("#story")
+    section.get_by_label("text").fill("Once")
+    section.get_by_label("temperature").fill("0.25")
+    section.get_by_label("seed").fill("3")
+    section.get_by_role("button", name="Ask").click()
+
+    playwright.expect(section.locator("dd")).to_have_text(["0.25", "Once\n3"])
+
+
+def test_a_text_that_is_missing_is_not_asked_about(page):
+    section = page.locator("#story")
+    section.get_by_label("seed").fill("3.5")
+    section.get_by_label("text").fill("Once")
+    section.get_by_role("button", name="Ask").click()
+    assert section.locator(":invalid").count() >= 1
+    section.get_by_label("text").fill("")
+    section.get_by_label("seed").fill("3")
+    section.get_by_role("button", name="Ask").click()
+
+    assert section.locator("textarea:invalid").count() == 1
+    assert section.locator("dd").count() == 0
 
 
 def test_anything_else_is_asked_in_json(page):

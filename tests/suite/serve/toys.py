@@ -69,6 +69,11 @@ def count(text):
     return {"words": tf.strings.split(text).values}
 
 
+def story(text, temperature, seed):
+    heat = tf.fill([tf.size(text)], temperature)
+    return {"story": tf.strings.join([text, "\n", tf.strings.as_string(seed)]), "heat": heat}
+
+
 def latent(latent):
     plane = tf.linspace(0.0, 255.0, 24)[None, None, :, None] * tf.ones((1, 16, 1, 3))
     return {"image": plane * tf.nn.sigmoid(latent)[:, None, None, :]}
@@ -121,6 +126,17 @@ TOYS = {
         },
         {},
     ),
+    "story": (
+        {
+            "serving_default": (
+                story,
+                spec((None,), tf.string, "text"),
+                spec((), tf.float32, "temperature"),
+                spec((), tf.int64, "seed"),
+            )
+        },
+        {},
+    ),
     "colours": ({"serving_default": (latent, spec((None, 3), tf.float32, "latent"))}, {}),
     "sum": (
         {
@@ -152,6 +168,25 @@ def save(folder, name):
         content = {"app": name, "config": {}, "source": "toys", **metadata}
         (version / METADATA).write_text(json.dumps(content), encoding="utf-8")
         write_warmup(version / WARMUP, signatures["serving_default"][1:])
+
+
+def save_words(folder):
+    """Writes version 1 of a model that cuts texts into words by an operation of tensorflow-text.
+
+    It answers with their numbers of words, and with the number of texts that it was given together.
+    """
+    import tensorflow_text
+
+    tokenizer = tensorflow_text.WhitespaceTokenizer()
+
+    def words(text):
+        counts = tokenizer.tokenize(text).row_lengths()
+        return {"words": counts, "together": tf.ones_like(counts) * tf.size(counts, tf.int64)}
+
+    module = tf.Module()
+    module.tokenizer = tokenizer
+    module.words = tf.function(words, input_signature=[spec((None,), tf.string, "text")])
+    tf.saved_model.save(module, str(folder / "1"), {"serving_default": module.words})
 
 
 def write_warmup(path, specs):
