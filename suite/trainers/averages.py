@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 
@@ -28,7 +27,7 @@ class AverageWeights(keras.callbacks.Callback):
         super().__init__()
         self.decay = decay
         self._averages: list[Any] = []
-        self._trained: Sequence[np.ndarray] = ()
+        self._trained: Sequence[Any] = ()
         self._steps = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -36,7 +35,7 @@ class AverageWeights(keras.callbacks.Callback):
         if not self._averages:
             self._averages = [ops.convert_to_tensor(variable) for variable in variables]
         # An execution may have several steps.
-        done = int(self.model.optimizer.iterations)
+        done = int(ops.convert_to_tensor(self.model.optimizer.iterations))
         decay = min(self.decay, (1 + done) / (10 + done)) ** max(done - self._steps, 1)
         self._steps = done
         self._averages = [
@@ -46,7 +45,7 @@ class AverageWeights(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._averages:
-            self._trained = [ops.convert_to_numpy(variable) for variable in self._variables()]
+            self._trained = [ops.convert_to_tensor(variable) for variable in self._variables()]
             self._assign(self._averages)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
