@@ -172,7 +172,9 @@ def load_data(config: Config, run: Run) -> Data:
         description=Description(
             source="synthetic:sums",
             fingerprint=fingerprint(*splits.values()),
-            **{name: len(rows) for name, rows in rows_of.items()},
+            train=len(rows_of["train"]),
+            validation=len(rows_of["validation"]),
+            test=len(rows_of["test"]),
         ),
     )
 

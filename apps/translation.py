@@ -124,10 +124,10 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: The pairs cannot be found or read, or no training pair is short enough.
     """
-    found = load_pairs(run, config.translations, config.swap)
+    loaded = load_pairs(run, config.translations, config.swap)
     texts = {
         name: Sides(list(part.in_memory().inputs), list(part.in_memory().targets))
-        for name, part in found.split(config.validation_split, TEST_SHARE).items()
+        for name, part in loaded.split(config.validation_split, TEST_SHARE).items()
     }
     if run.preparation is None:
         languages = task.Languages(
@@ -152,10 +152,11 @@ def load_data(config: Config, run: Run) -> Data:
             "%d training pairs of more than %d tokens are left out.", left_out, config.longest
         )
         ids["train"] = tuple(tf.gather(side, kept) for side in ids["train"])
-        texts["train"] = Sides(*([side[row] for row in kept] for side in texts["train"]))
+        texts["train"] = Sides(*([side[row] for row in kept.tolist()] for side in texts["train"]))
     tokenizers = dict(zip(("source", "target"), languages, strict=True))
+    splits: dict[str, Any] = {name: task.examples(*sides) for name, sides in ids.items()}
     source = Pairs(
-        name=found.name,
+        name=loaded.name,
         preparation=PairPreparation(
             config.tokens, *(language.vocabulary() for language in languages)
         ),
@@ -164,7 +165,7 @@ def load_data(config: Config, run: Run) -> Data:
             "pairs_left_out": left_out,
         },
         texts=texts,
-        **{name: task.examples(*sides) for name, sides in ids.items()},
+        **splits,
     )
     data = supervised(
         source,
@@ -318,8 +319,9 @@ def evaluate(fitted: Fitted) -> Metrics:
     def score(rows: np.ndarray) -> float | None:
         if not bleu.available() or not rows.any():
             return None
-        parts = ([texts[row] for row in np.flatnonzero(rows)] for texts in (translations, test[1]))
-        return bleu.corpus_bleu(*parts, fitted.config.bleu).score
+        chosen = np.flatnonzero(rows).tolist()
+        ours, references = ([side[row] for row in chosen] for side in (translations, test.target))
+        return bleu.corpus_bleu(ours, references, fitted.config.bleu).score
 
     right = [one == other for one, other in zip(translations, test.target, strict=True)]
     return {

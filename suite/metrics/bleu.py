@@ -1,6 +1,6 @@
 """BLEU: how many words, pairs, triples and quadruples of words a translation has in common."""
 
-import importlib
+import importlib.util
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 

@@ -220,12 +220,14 @@ def _rows(texts: Sequence[str]) -> Examples:
 
 
 def _from_path(path: Path, skip_broken: bool) -> Source:
-    parts = {name: _rows(texts) for name, texts in read_texts(path, skip_broken).items() if texts}
+    parts: dict[str, Any] = {
+        name: _rows(texts) for name, texts in read_texts(path, skip_broken).items() if texts
+    }
     return Source(name=str(path), **parts)
 
 
 def _from_tfds(builder: Any, name: str) -> Source:
-    parts = {
+    parts: dict[str, Any] = {
         split: _rows(
             [row["text"].decode() for row in builder.as_dataset(split=split).as_numpy_iterator()]
         )

@@ -3,9 +3,9 @@
 import dataclasses
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def load_pairs(run: "Run", translations: Path | None = None, swap: bool = False)
     )
     if not swap:
         return source
-    swapped = {
+    swapped: dict[str, Any] = {
         name: Examples(split.targets, split.in_memory().inputs)
         for name in SPLITS
         if (split := getattr(source, name)) is not None
@@ -84,7 +84,7 @@ def load_pairs(run: "Run", translations: Path | None = None, swap: bool = False)
 
 def source_of(name: str, splits: Mapping[str, Sides]) -> Source:
     """The source of some splits."""
-    rows = {
+    rows: dict[str, Any] = {
         split: Examples(np.array(sides.source, object), np.array(sides.target, object))
         for split, sides in splits.items()
     }
@@ -136,7 +136,7 @@ def read_table(path: Path, skip_broken: bool = False) -> Sides:
 
 
 def _complete(
-    pairs: "zip[tuple[str, str]] | Sequence[tuple[str, str]]",
+    pairs: Iterable[tuple[str, str]],
     names: tuple[str, str],
     skip_broken: bool,
 ) -> Sides:
