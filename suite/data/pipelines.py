@@ -217,7 +217,8 @@ def supervised(
     if corrupt:
         splits["train"] = splits["train"].with_targets(corrupt(splits["train"].targets))
     train = splits["train"]
-    buckets, batch_sizes = None, batch_size
+    buckets: list[np.ndarray] | None = None
+    batch_sizes: int | list[int] = batch_size
     if lengths and tokens_per_batch is None:
         buckets = by_length(lengths(train), batch_size)
     elif lengths and tokens_per_batch is not None:
@@ -354,7 +355,7 @@ def shuffled_batches(
     # One stream each for the order of rows, the augmentation, and the order of buckets' batches.
     order_seed, augment_seed, bucket_seed = stream_seeds(seed, 3)
     sizes = bucket_sizes(examples, buckets)
-    batch_sizes = np.broadcast_to(batch_size, len(sizes))
+    batch_sizes: list[int] = np.broadcast_to(batch_size, len(sizes)).tolist()
     steps = num_batches(sizes, batch_sizes)
     first_steps = np.cumsum([0, *-(-np.array(sizes) // batch_sizes)[:-1]])
     first_rows = np.cumsum([0, *sizes[:-1]])

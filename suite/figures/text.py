@@ -92,7 +92,7 @@ def embedding_plane(vectors: np.ndarray, names: Sequence[str]) -> Figure:
     labels, fonts = drawable(names[:MOST_LABELS])
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*plane.T, s=4, color="lightgrey")
+    axes.scatter(plane[:, 0], plane[:, 1], s=4, color="lightgrey")
     for point, label in zip(plane, labels, strict=False):
         axes.annotate(label, point, fontfamily=fonts, fontsize=9, ha="center", va="center")
     axes.set(xlabel="first component", ylabel="second component")
