@@ -416,7 +416,14 @@ app = App(
     try_next="add 527+61",
     objective="val_exact",
     objective_mode="max",
-    tiny={"epochs": 1, "batch_size": 8, "digits": 1, "units": 16, "num_heads": 2},
+    tiny={
+        "epochs": 1,
+        "batch_size": 8,
+        "digits": 1,
+        "decoder_layers": 1,
+        "units": 16,
+        "num_heads": 2,
+    },
 )
 
 if __name__ == "__main__":
