@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
+import numpy as np
 
 
 class AverageWeights(keras.callbacks.Callback):
@@ -26,26 +26,26 @@ class AverageWeights(keras.callbacks.Callback):
     def __init__(self, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self._averages: list[Any] = []
-        self._trained: Sequence[Any] = ()
+        self._averages: Sequence[np.ndarray] = ()
+        self._trained: Sequence[np.ndarray] = ()
         self._steps = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         variables = self._variables()
         if not self._averages:
-            self._averages = [ops.convert_to_tensor(variable) for variable in variables]
+            self._averages = [variable.numpy() for variable in variables]
         # An execution may have several steps.
-        done = int(ops.convert_to_tensor(self.model.optimizer.iterations))
+        done = int(self.model.optimizer.iterations.numpy())
         decay = min(self.decay, (1 + done) / (10 + done)) ** max(done - self._steps, 1)
         self._steps = done
         self._averages = [
-            decay * average + (1 - decay) * ops.convert_to_tensor(variable)
+            decay * average + (1 - decay) * variable.numpy()
             for average, variable in zip(self._averages, variables, strict=True)
         ]
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._averages:
-            self._trained = [ops.convert_to_tensor(variable) for variable in self._variables()]
+            self._trained = [variable.numpy() for variable in self._variables()]
             self._assign(self._averages)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -59,18 +59,17 @@ class AverageWeights(keras.callbacks.Callback):
 
     def state(self) -> Any:
         """The averages, and the steps that they are of."""
-        averages = [ops.convert_to_numpy(average) for average in self._averages]
-        return {"averages": averages, "steps": self._steps}
+        return {"averages": self._averages, "steps": self._steps}
 
     def restore(self, state: Any) -> None:
         """Continues with saved averages."""
-        self._averages = [ops.convert_to_tensor(average) for average in state["averages"]]
+        self._averages = state["averages"]
         self._steps = state["steps"]
 
     def _variables(self) -> list[keras.Variable]:
         """The weights that are averaged; not, for example, the states of random generators."""
         return [v for v in self.model.variables if keras.backend.is_float_dtype(v.dtype)]
 
-    def _assign(self, values: Sequence[Any]) -> None:
+    def _assign(self, values: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
