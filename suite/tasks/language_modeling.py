@@ -40,6 +40,7 @@ from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures.text import embedding_plane, perplexity_by_position
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Share, WeightDecay, settings
+from suite.metrics.tokens import TokenMean
 from suite.run import Run
 from suite.trainers.averages import AverageWeights
 from suite.trainers.optimizers import OptimizerName, make_optimizer
@@ -278,23 +279,6 @@ def compile_model(
 def nats(y_true: Any, y_pred: Any) -> Any:
     """The negative log-likelihood of every token, `(batch, time)`, from logits."""
     return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-
-
-class TokenMean(keras.metrics.Mean):
-    """The mean of a function over all tokens that are no padding.
-
-    Args:
-        function: `function(y_true, y_pred)` gives a value for every token, `(batch, time)`.
-        name: Name of the metric.
-    """
-
-    def __init__(self, function: Callable[[Any, Any], Any], name: str) -> None:
-        super().__init__(name=name)
-        self.function = function
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        weights = ops.cast(ops.not_equal(y_true, PADDING), self.dtype)
-        super().update_state(self.function(y_true, y_pred), weights)
 
 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:

@@ -21,8 +21,9 @@ from suite.decoding.search import beam, greedy
 from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.metrics.tokens import TokenMean
 from suite.tasks.encoder_decoder import alignment, stepper
-from suite.tasks.language_modeling import TokenMean, nats
+from suite.tasks.language_modeling import nats
 from suite.trainers.averages import AverageWeights
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
