@@ -291,12 +291,12 @@ def build_model(
     )
 
 
-def how(config: Config) -> task.Search:
+def search_of(config: Config) -> task.Search:
     """The greedy search, as long as the longest sum."""
     return task.Search(longest=2 * config.digits + 1)
 
 
-def form(digits: int) -> str:
+def pattern(digits: int) -> str:
     """The regular expression of a sum."""
     number = f"(0|[1-9][0-9]{{0,{digits - 1}}})"
     return rf"{number}\+{number}"
@@ -309,8 +309,8 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     another text is empty. `score` and the rest: see `suite.tasks.text_to_text.answering`.
     """
     [model] = fitted.networks.values()
-    endpoint = task.answering(model, languages(fitted.config), how(fitted.config), "answer")
-    expression = form(fitted.config.digits)
+    endpoint = task.answering(model, languages(fitted.config), search_of(fitted.config), "answer")
+    expression = pattern(fitted.config.digits)
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
         text = tf.strings.regex_replace(text, " ", "")
@@ -371,7 +371,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     if not networks.has_attention(model):
         return {}
     number = "7" * fitted.config.digits
-    endpoint = task.aligning(model, languages(fitted.config), how(fitted.config))
+    endpoint = task.aligning(model, languages(fitted.config), search_of(fitted.config))
     outputs = endpoint.function(tf.constant([f"{number}+{number}"]))
     read, written = (
         [piece.decode() for piece in outputs[name][0].numpy()] for name in ("read", "written")
@@ -390,7 +390,7 @@ def add(app: App, *sums: str, exports: Exports = Exports()) -> None:
     exported = exports.open(app.name)
     digits = exported.metadata()["config"]["digits"]
     for text in sums:
-        if not re.fullmatch(form(digits), text.replace(" ", "")):
+        if not re.fullmatch(pattern(digits), text.replace(" ", "")):
             raise InputError(
                 f"a sum must be like 527+61, of whole numbers of up to {digits} digits", text
             )

@@ -7,6 +7,7 @@ translates numbers in words from English into Japanese, which count in different
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -260,7 +261,7 @@ def pairs_of(fitted: Fitted) -> Pairs:
     return fitted.data.source
 
 
-def how(config: Config) -> task.Search:
+def search_of(config: Config) -> task.Search:
     """The search of the settings."""
     return task.Search(config.longest, config.beams, config.length_penalty)
 
@@ -273,7 +274,7 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     """
     [model] = fitted.networks.values()
     languages = pairs_of(fitted).preparation.languages()
-    search = how(fitted.config)
+    search = search_of(fitted.config)
     offered = {"serve": task.answering(model, languages, search, "translation")}
     if networks.has_attention(model):
         offered["align"] = task.aligning(model, languages, search)
@@ -313,25 +314,48 @@ def evaluate(fitted: Fitted) -> Metrics:
     test, translations = texts["test"], texts_of(outputs)
     if not bleu.available():
         log.warning("BLEU needs sacrebleu: pip install 'keras-application-suite[text]'")
+    right = [one == other for one, other in zip(translations, test.target, strict=True)]
+    return {
+        **evaluate_on_test(fitted),
+        **{
+            f"test_{name}": score
+            for name, score in bleu_scores(texts, translations, fitted.config.bleu).items()
+        },
+        "test_right": float(np.mean(right)),
+        "test_truncated": int(outputs["truncated"].sum()),
+        "test_unfinished": int(outputs["unfinished"].sum()),
+    }
+
+
+def bleu_scores(
+    texts: Mapping[str, Sides], translations: Sequence[str], tokenize: Tokenize
+) -> dict[str, float | None]:
+    """BLEU of translations of the test split, of all and by whether their sentence is known.
+
+    Args:
+        texts: The sentences of `train` and of `test`, and their references.
+        translations: As many as the test split has sentences.
+        tokenize: See `suite.metrics.bleu.corpus_bleu`.
+
+    Returns:
+        `bleu`, `bleu_seen` of sentences that stand in the training split as well, and
+        `bleu_unseen` of the others; None where there are none, or without sacrebleu.
+    """
     known = set(texts["train"].source)
-    seen = np.array([text in known for text in test.source])
+    seen = np.array([text in known for text in texts["test"].source])
 
     def score(rows: np.ndarray) -> float | None:
         if not bleu.available() or not rows.any():
             return None
         chosen = np.flatnonzero(rows).tolist()
-        ours, references = ([side[row] for row in chosen] for side in (translations, test.target))
-        return bleu.corpus_bleu(ours, references, fitted.config.bleu).score
+        sides = (translations, texts["test"].target)
+        ours, references = ([side[row] for row in chosen] for side in sides)
+        return bleu.corpus_bleu(ours, references, tokenize).score
 
-    right = [one == other for one, other in zip(translations, test.target, strict=True)]
     return {
-        **evaluate_on_test(fitted),
-        "test_bleu": score(np.ones_like(seen)),
-        "test_bleu_seen": score(seen),
-        "test_bleu_unseen": score(~seen),
-        "test_right": float(np.mean(right)),
-        "test_truncated": int(outputs["truncated"].sum()),
-        "test_unfinished": int(outputs["unfinished"].sum()),
+        "bleu": score(np.ones_like(seen)),
+        "bleu_seen": score(seen),
+        "bleu_unseen": score(~seen),
     }
 
 

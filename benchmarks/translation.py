@@ -80,7 +80,7 @@ def keras_io(data: str, recipe: str, minutes: float, seed: int) -> dict[str, Any
     import tensorflow as tf
     from keras import layers, ops
 
-    from apps.translation import app, load_data
+    from apps.translation import app, bleu_scores, load_data
     from suite.data.text.tokenizers import END, PADDING, START
     from suite.metrics.bleu import corpus_bleu
 
@@ -139,7 +139,7 @@ def keras_io(data: str, recipe: str, minutes: float, seed: int) -> dict[str, Any
     )
     seconds = time.perf_counter() - started
     texts = loaded.source.texts  # type: ignore[union-attr]
-    test, known = texts["test"], set(texts["train"].source)
+    test = texts["test"]
     translations: list[str] = []
     step = tf.function(lambda *inputs: model(list(inputs), training=False))
     for begin in range(0, len(test.source), 64):
@@ -152,22 +152,11 @@ def keras_io(data: str, recipe: str, minutes: float, seed: int) -> dict[str, Any
             written[:, place + 1] = logits[:, place].argmax(axis=-1)
         answers = languages.target.decode(tf.constant(written[:, 1:])).numpy()
         translations += [answer.decode() for answer in answers]
-    seen = np.array([text in known for text in test.source])
-
-    def score(rows: np.ndarray) -> float | None:
-        chosen = np.flatnonzero(rows)
-        if not len(chosen):
-            return None
-        written, right = ([side[row] for row in chosen] for side in (translations, test.target))
-        return corpus_bleu(written, right, config.bleu).score
-
     return {
         "seconds": seconds,
         "parameters": model.count_params(),
         "validation_nats": None,
-        "bleu": score(np.ones_like(seen)),
-        "bleu_seen": score(seen),
-        "bleu_unseen": score(~seen),
+        **bleu_scores(texts, translations, config.bleu),
         "signature": corpus_bleu(translations, test.target, config.bleu).signature,
     }
 

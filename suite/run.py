@@ -21,7 +21,7 @@ class Run:
         data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
         in_memory: Whether examples are kept in memory; `auto` does so up to 2 GiB.
         min_per_class: Classes with fewer examples are left out.
-        skip_broken: Leave out picture files that cannot be read.
+        skip_broken: Leave out files of pictures or text that cannot be read.
         seed: Decides initial weights, data order, augmentation and dropout.
         deterministic: Same weights, bit for bit, in every run of a seed; some kernels are slower.
         run_dir: Folder for logs, checkpoints, figures and report. Defaults to

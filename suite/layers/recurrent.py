@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 Cell = Literal["rnn", "lstm", "gru"]
-_LAYERS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+LAYERS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
 States = list[list[Any]]  # for each layer its states, (batch, units)
 
@@ -52,7 +52,7 @@ class RecurrentStack(keras.layers.Layer):
         self.cell, self.units = cell, tuple(units)
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
         self.recurrent = [
-            _LAYERS[cell](
+            LAYERS[cell](
                 size,
                 return_sequences=True,
                 return_state=True,

@@ -109,8 +109,8 @@ class TransformerBlock(keras.layers.Layer):
                 normed, value_mask=x_mask, return_attention_scores=True, training=training
             )
         else:
-            attended, own = self.self_attention(normed, cache=cache["self"], index=index)
-            cache = {**cache, "self": own}
+            attended, filled = self.self_attention(normed, cache=cache["self"], index=index)
+            cache = {**cache, "self": filled}
         x = x + self.dropout(attended, training=training)
         if self.cross_attention:
             attended, scores = self.memory_attention(

@@ -17,7 +17,7 @@ from suite.decoding.stepper import Stepper
 from suite.errors import InputError
 from suite.layers.attention import BahdanauAttention, LuongAttention
 from suite.layers.positions import SinusoidalPositions
-from suite.layers.recurrent import Cell, RecurrentStack
+from suite.layers.recurrent import LAYERS, Cell, RecurrentStack
 from suite.layers.transformer import TransformerBlock
 
 Network = Literal["seq2seq", "attention", "transformer"]
@@ -123,9 +123,7 @@ def build(
     else:
         if units % 2:
             raise InputError("`units` must be even: half of them read in each direction", units)
-        both_ways = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}[cell](
-            units // 2, return_sequences=True, return_state=True
-        )
+        both_ways = LAYERS[cell](units // 2, return_sequences=True, return_state=True)
         parts.append(layers.Bidirectional(both_ways, name="both_ways"))
         if encoder_layers > 1:
             parts.append(RecurrentStack(cell, [units] * (encoder_layers - 1), name="encoder"))

@@ -170,20 +170,22 @@ def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
     return [AverageWeights(decay)] if decay else []
 
 
-def search(model: keras.Model, source: tf.Tensor, how: Search) -> Decoded:
+def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:
     """Writes the most probable answers.
 
     Args:
         model: A network of `suite.tasks.encoder_decoder`.
         source: Ids that are read, `(batch, time)`.
-        how: The search.
+        decoding: The search.
     """
-    length = how.longest + 1
+    length = decoding.longest + 1
     steps = stepper(model, length)
     state, rows = steps.start(source), tf.shape(source)[0]
-    if how.beams == 1:
+    if decoding.beams == 1:
         return greedy(steps, state, rows, length)
-    return beam(steps, state, rows, length, beams=how.beams, length_penalty=how.length_penalty)
+    return beam(
+        steps, state, rows, length, beams=decoding.beams, length_penalty=decoding.length_penalty
+    )
 
 
 class Reading(NamedTuple):
@@ -209,7 +211,7 @@ def read(tokenizer: Tokenizer, text: tf.Tensor, longest: int) -> Reading:
     return Reading(closed.to_tensor(PADDING), tf.cast(ids.row_lengths(), tf.int32), unknown)
 
 
-def answering(model: keras.Model, languages: Languages, how: Search, output: str) -> Endpoint:
+def answering(model: keras.Model, languages: Languages, decoding: Search, output: str) -> Endpoint:
     """An endpoint that takes `text` and answers with text.
 
     It returns the answer under the name `output`, and its `score`, the log-probability in nats;
@@ -221,21 +223,21 @@ def answering(model: keras.Model, languages: Languages, how: Search, output: str
     Args:
         model: A network of `suite.tasks.encoder_decoder`.
         languages: The tokenizers.
-        how: The search.
+        decoding: The search.
         output: Name of the answer.
     """
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids, lengths, unknown = read(languages.source, text, how.longest)
-        decoded = search(model, ids, how)
+        ids, lengths, unknown = read(languages.source, text, decoding.longest)
+        decoded = search(model, ids, decoding)
         empty = lengths == 0
         endless = ~tf.reduce_any(decoded.ids == END, axis=1) & ~empty
         return {
             output: tf.where(empty, "", languages.target.decode(decoded.ids)),
             "score": tf.where(empty, 0.0, decoded.scores),
-            "tokens_read": tf.minimum(lengths, how.longest),
+            "tokens_read": tf.minimum(lengths, decoding.longest),
             "unknown_tokens": unknown,
-            "truncated": lengths > how.longest,
+            "truncated": lengths > decoding.longest,
             "unfinished": endless,
         }
 
@@ -243,7 +245,7 @@ def answering(model: keras.Model, languages: Languages, how: Search, output: str
     return Endpoint(serve, [tf.TensorSpec((None,), tf.string, "text")], resources)
 
 
-def aligning(model: keras.Model, languages: Languages, how: Search) -> Endpoint:
+def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endpoint:
     """An endpoint that shows what each token of an answer looks at.
 
     It takes `text`, and returns `weights` `(batch, tokens written, tokens read)`, and the pieces of
@@ -252,13 +254,13 @@ def aligning(model: keras.Model, languages: Languages, how: Search) -> Endpoint:
     Args:
         model: A network of `suite.tasks.encoder_decoder`, with attention.
         languages: The tokenizers.
-        how: The search.
+        decoding: The search.
     """
     names = [tf.constant(["", "", *language.pieces()[2:]]) for language in languages]
 
     def align(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids = read(languages.source, text, how.longest).ids
-        written = search(model, ids, how).ids
+        ids = read(languages.source, text, decoding.longest).ids
+        written = search(model, ids, decoding).ids
         prefix = tf.pad(written[:, :-1], [[0, 0], [1, 0]], constant_values=START)
         return {
             "weights": alignment(model, ids, prefix),

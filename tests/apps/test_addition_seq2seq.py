@@ -10,9 +10,9 @@ from apps.addition_seq2seq import (
     build_model,
     carries_passed_on,
     drawn_rows,
-    form,
     languages,
     load_data,
+    pattern,
     split_rows,
     training_groups,
 )
@@ -132,8 +132,8 @@ def test_sums_are_read_in_the_direction_of_the_settings(backwards):
 
 
 def test_the_form_of_a_sum():
-    assert re.fullmatch(form(3), "0+999") and not re.fullmatch(form(3), "1000+1")
-    assert not re.fullmatch(form(3), "007+1")
+    assert re.fullmatch(pattern(3), "0+999") and not re.fullmatch(pattern(3), "1000+1")
+    assert not re.fullmatch(pattern(3), "007+1")
 
 
 @pytest.mark.parametrize("network", ["seq2seq", "attention", "transformer"])
