@@ -312,7 +312,7 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise InputError(
-            "`tokens` must be characters or words where the packages of the extra `text` are not "
+            "`tokens` must be characters or words where the packages of the extra [text] are not "
             "installed: pip install 'keras-application-suite[text]'",
             f"pieces, and no {name}",
         ) from None
