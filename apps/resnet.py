@@ -241,6 +241,7 @@ FAST = {
     "shift": 0.0,
     "flip": True,
     "crop": 2,
+    "cutout": 10,
     "views": "mirrored_and_shifted",
     "blocks": (1, 1, 1),
     "filters": 64,
@@ -266,7 +267,7 @@ app = App(
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10,
-        "fast": FAST | {"epochs": 12},
+        "fast": FAST | {"epochs": 24},
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},

@@ -31,7 +31,7 @@ from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import curves
 from suite.figures.text import attention_map, by_length, embedding_plane
-from suite.knobs import Rate, Share, Units
+from suite.knobs import LearningRate, Rate, Share, Units
 from suite.layers.recurrent import Cell
 from suite.metrics import bleu
 from suite.metrics.bleu import Tokenize
@@ -64,6 +64,8 @@ class Config(task.Config):
         length_penalty: 0 prefers short translations, larger numbers long ones.
         bleu: What BLEU compares: words between spaces (`none`), words as mteval has them (`13a`),
             or others of sacrebleu's.
+        tokens_per_batch: Largest number of tokens in a batch, of both languages, padding included:
+            of short pairs more are in a batch, at most `batch_size`. None takes that many always.
         validation_split: Share of the training pairs that is held out, if there is no such file.
         steps_per_epoch: Steps of an epoch. Defaults to those of a pass over the training pairs, of
             several if there are few.
@@ -77,9 +79,10 @@ class Config(task.Config):
     beams: Annotated[int, Field(ge=1, le=100)] = 4
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
     bleu: Tokenize = "none"
+    tokens_per_batch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     validation_split: Share = 0.05
     steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 2e-3
+    learning_rate: LearningRate = 2e-3
     label_smoothing: Rate = 0.1
     weight_average: Rate = 0.99
 
@@ -174,7 +177,8 @@ def load_data(config: Config, run: Run) -> Data:
         validation_split=config.validation_split,
         seed=run.seed,
         min_steps=MIN_STEPS,
-        lengths=lambda _: sum(side.row_lengths().numpy() for side in ids["train"]),
+        lengths=lambda _: sum(side.row_lengths().numpy() + 1 for side in ids["train"]),
+        tokens_per_batch=config.tokens_per_batch,
         model_arguments=lambda _: {
             "source_tokens": languages.source.size,
             "target_tokens": languages.target.size,
