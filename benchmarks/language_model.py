@@ -24,12 +24,12 @@ from suite import Run
 RECIPES = {"transformer": "shakespeare", "lstm": "lstm"}
 ORDER = 5  # characters that are counted together
 NO_SINGLES = 0.5  # the discount where nothing occurs once, by which it would be estimated
-VALIDATIONS = 20
+VALIDATIONS = 10
 WARM_UP, TIMED = 5, 20  # steps by which the rate is measured
 command_line = cyclopts.App(help=__doc__)
 
 
-def ours(network: str, data: str, minutes: float, seed: int) -> dict[str, Any]:
+def ours(network: str, data: str, minutes: float, precision: str, seed: int) -> dict[str, Any]:
     """Trains a recipe of the application for some minutes.
 
     Returns:
@@ -39,7 +39,7 @@ def ours(network: str, data: str, minutes: float, seed: int) -> dict[str, Any]:
 
     from apps.language_model import app
 
-    run = Run(data=data, seed=seed, quiet=True)
+    run = Run(data=data, precision=precision, seed=seed, quiet=True)
 
     class Clock(keras.callbacks.Callback):
         """Notes the seconds since the call of `fit` after each epoch."""
@@ -53,7 +53,12 @@ def ours(network: str, data: str, minutes: float, seed: int) -> dict[str, Any]:
         started = time.perf_counter()
         fitted.model.fit(fitted.data.train(0), steps_per_epoch=steps, verbose=0, shuffle=False)
     per_step = (time.perf_counter() - started) / TIMED
-    steps = max(1, int(60 * minutes / VALIDATIONS / per_step))
+    validation, test = fitted.data.validation, fitted.data.test
+    assert validation is not None and test is not None
+    started = time.perf_counter()
+    fitted.model.evaluate(validation.concatenate(test), verbose=0)
+    per_validation = time.perf_counter() - started
+    steps = max(1, int((60 * minutes / VALIDATIONS - per_validation) / per_step))
     recipe = app.recipe(RECIPES[network], epochs=VALIDATIONS, steps_per_epoch=steps)
     fitted = open_app(app, recipe, run)
     validation, test = fitted.data.validation, fitted.data.test
@@ -172,10 +177,10 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 @command_line.command
-def contestant(name: str, data: str, minutes: float, seed: int) -> None:
+def contestant(name: str, data: str, minutes: float, precision: str, seed: int) -> None:
     """Train a network or count once, and print the result as JSON."""
-    result = ours(name, data, minutes, seed) if name in RECIPES else counted(data)
-    print(json.dumps(result))
+    known = name in RECIPES
+    print(json.dumps(ours(name, data, minutes, precision, seed) if known else counted(data)))
 
 
 @command_line.default
@@ -183,6 +188,7 @@ def race(
     *,
     data: str = "auto",
     minutes: float = 30.0,
+    precision: str = "float32",
     seed: int = 0,
     output: Path = Path("language_model.png"),
 ) -> None:
@@ -191,12 +197,13 @@ def race(
     Args:
         data: The text, as in a training.
         minutes: Time of each network.
+        precision: Dtype policy of the layers.
         seed: Seed of both.
         output: Image file that shows how they learn.
     """
     results = {}
     for name in (*RECIPES, f"{ORDER}-gram, Kneser-Ney"):
-        arguments = ("contestant", name, data, str(minutes), str(seed))
+        arguments = ("contestant", name, data, str(minutes), precision, str(seed))
         results[name] = output_of("benchmarks.language_model", *arguments)
         print(name, results[name], flush=True)
     draw(results, output)
@@ -213,6 +220,7 @@ def race(
         ],
         data=data,
         minutes=minutes,
+        precision=precision,
         seed=seed,
         curves={name: results[name] for name in RECIPES},
     )
