@@ -196,7 +196,7 @@ app = App(
         "random_labels": {
             "label_noise": 1.0,
             "validation_split": 1 / 6,
-            "epochs": 70,
+            "epochs": 62,
             "batch_size": 250,
             "units": (1024, 1024),
             "normalization": "batch",

@@ -268,6 +268,14 @@ app = App(
     recipes={
         "cifar10": task.CIFAR10,
         "fast": FAST | {"epochs": 24},
+        "fashion": FAST
+        | {
+            "dataset": "fashion_mnist",
+            "filters": 32,
+            "label_smoothing": 0.1,
+            "cutout": 0,
+            "epochs": 24,
+        },
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},
