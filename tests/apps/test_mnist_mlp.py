@@ -43,7 +43,7 @@ def test_units_as_they_are_typed(words, units, monkeypatch):
         recipes.append(recipe)
         return types.SimpleNamespace(report={})
 
-    monkeypatch.setattr(cli, "train", fake)
+    monkeypatch.setattr(cli.commands, "train", fake)
 
     assert cli.run(app, words.split()) == 0
     assert tuple(recipes[0].architecture["units"]) == units

@@ -63,8 +63,8 @@ def test_flags(case, monkeypatch, capsys):
     app, words = case
     # Nothing is trained: the test is about the parsing of flags.
     trained = SimpleNamespace(report={}, history={"loss": [1.0], "exact": [0.0]})
-    monkeypatch.setattr(cli, "train", lambda *arguments: trained)
-    monkeypatch.setattr(cli, "cross_validate", lambda *arguments, **options: {"folds": 2})
+    monkeypatch.setattr(cli.commands, "train", lambda *arguments: trained)
+    monkeypatch.setattr(cli.commands, "cross_validate", lambda *arguments, **options: {"folds": 2})
     monkeypatch.setattr(binary_addition, "train", lambda *arguments, **options: trained)
 
     code = cli.run(app, words)

@@ -15,15 +15,15 @@ import pytest
 
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
-from suite import InputError, cli, train
+from suite import InputError, train
 from suite.app import app_names
-from suite.cli import run
+from suite.cli import columns, commands, run
 from suite.data import sources
 from suite.training import record
 from tests.suite.small import app as small
 from tests.suite.small import variant
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 APPS = {"iris": iris, "mnist_cnn": mnist_cnn, "small": small}
 
 
@@ -299,7 +299,7 @@ def test_a_recipe_of_stages_is_parsed_as_it_is_written(monkeypatch):
         recipes.append(recipe)
         return train(app, recipe, run, until="open")
 
-    monkeypatch.setattr(cli, "train", note)
+    monkeypatch.setattr(commands, "train", note)
 
     assert run_words(mnist_cnn, "--recipe accurate --epochs 1 --data embedded --quiet") == 0
 
@@ -425,7 +425,7 @@ def test_cross_validation_says_mean_and_spread(capsys):
 def test_tables_and_what_is_not_available_are_printed():
     values = {"test_loss": 0.25, "by_class": {"a": 1.0, "b": None}, "source": "here"}
 
-    assert cli.columns(values).splitlines() == [
+    assert columns(values).splitlines() == [
         "test_loss  0.2500",
         "by_class",
         "  a        1.0000",
