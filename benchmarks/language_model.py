@@ -219,7 +219,7 @@ def race(
             for name, result in results.items()
         ],
         data=data,
-        minutes=minutes,
+        minutes_of_each=minutes,
         precision=precision,
         seed=seed,
         curves={name: results[name] for name in RECIPES},
