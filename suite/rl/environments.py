@@ -32,7 +32,13 @@ class Environments:
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
             environment.
         flatten: Whether observations of several axes become vectors of float32. If not, a Box keeps
-            its shape, and `uint8` stays `uint8`.
+            its shape, and bytes and truth values become `uint8`.
+        frame_stack: Number of newest observations, the newest last, that are joined along the last
+            axis into one; at the beginning of an episode, copies of the first fill the places.
+        clip_rewards: Whether rewards become -1, 0 or 1, their signs.
+        end_with_life: Whether an episode of an Atari game ends when a life is lost; the game goes
+            on in the next one.
+        render_mode: What `render` returns, in Gymnasium's words; None for nothing.
 
     Attributes:
         observations: The last observations `(envs, *observation_shape)`; None before the first
@@ -56,6 +62,10 @@ class Environments:
         *,
         max_episode_steps: int | None = None,
         flatten: bool = True,
+        frame_stack: int = 1,
+        clip_rewards: bool = False,
+        end_with_life: bool = False,
+        render_mode: str | None = None,
     ) -> None:
         self.name, self.num_envs = name, num_envs
         self.error: str | None = None

@@ -16,7 +16,7 @@ from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
-from suite.rl.replay import ReplayBuffer, transition_buffer
+from suite.rl.replay import Replay, Sampling
 from suite.rl.rollouts import collect, in_floatx, transitions
 
 
@@ -80,6 +80,7 @@ class OffPolicyPlayer(Player):
         updates: Updates in each step of `fit`.
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
+        sampling: Which transitions are sampled, and how many rewards each of them adds up.
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
@@ -99,6 +100,7 @@ class OffPolicyPlayer(Player):
         updates: int = 1,
         target_rate: float = 1.0,
         target_period: int = 1,
+        sampling: Sampling = Sampling(),
         seed: int | None = None,
     ) -> None:
         super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
@@ -109,13 +111,26 @@ class OffPolicyPlayer(Player):
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates = warm_up, updates
         self.target = Target(model, target_rate, target_period)
-        self.replays: dict[int, ReplayBuffer] = {}  # of this process, by the number of the replica
+        self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
 
     def examples(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
         """Converts transitions into inputs, targets and sample weights, or None, of the loss.
 
         Args:
-            batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
+            batch: Fields by name, as `suite.rl.replay.Replay.sample` returns them. Return its
+                `weights` as sample weights if the sampling is prioritised.
+        """
+        raise NotImplementedError
+
+    def priorities(self, targets: Any, outputs: Any) -> tf.Tensor:
+        """How much can still be learnt from transitions, `(batch,)`: the absolute errors, or losses.
+
+        Called only if the sampling is prioritised, in the same graph as `compute_loss`, with
+        values from before the update.
+
+        Args:
+            targets: The targets from `examples`.
+            outputs: The outputs of the network.
         """
         raise NotImplementedError
 
@@ -159,7 +174,7 @@ class OffPolicyPlayer(Player):
             self.replays.clear()
             log.warning("The replay begins empty: its saved state cannot be used (%s).", error)
 
-    def _replay_of(self, environments: Environments) -> ReplayBuffer:
+    def _replay_of(self, environments: Environments) -> Replay:
         number = self.played.index(environments)
         capacity = self.capacity // self._replicas(environments)
         replay = self.replays.get(number)
@@ -170,7 +185,7 @@ class OffPolicyPlayer(Player):
     def _replicas(self, environments: Environments) -> int:
         return self.num_envs // environments.num_envs
 
-    def _learn_from(self, replay: ReplayBuffer, batch_size: int) -> dict[str, tf.Tensor]:
+    def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
         # A loop of Python, because replicas cannot communicate inside a loop of the graph.
         for _ in range(self.updates):
             seed = seed_of_replica(self.seed_generator)
@@ -178,7 +193,7 @@ class OffPolicyPlayer(Player):
             self.target.follow(self.optimizer.iterations)
         return logs
 
-    def _warm_up(self, environments: Environments, replay: ReplayBuffer) -> tf.Tensor:
+    def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
         """Plays until the replay has `warm_up` transitions, and returns their number.
 
         This takes time in the first step of a training only.
