@@ -6,6 +6,7 @@ them, as Bellman's equation says. The environment can be any Gymnasium environme
 of action: of vectors, pictures or states, MinAtar, Atari. What has improved on the first such
 network are knobs, which together are Rainbow.
 """
+
 import dataclasses
 import functools
 from typing import Annotated, Any, Literal
