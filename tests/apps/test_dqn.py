@@ -320,7 +320,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(knobs, tmp_
     resumed = train(interrupted, None, dataclasses.replace(run, resume=True))
 
     # The replay was full when the training was broken off.
-    assert 17 * 16 > SMALL["replay_size"]
+    assert SMALL["replay_size"] < 17 * 16
     for one, two in zip(
         uninterrupted.model.get_weights(), resumed.model.get_weights(), strict=True
     ):
