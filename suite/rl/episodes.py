@@ -57,7 +57,9 @@ def load_episodes(
     """
     if run.data not in ("auto", "embedded", "gymnasium"):
         raise InputError("`data` must be auto: `environment` says what is played", run.data)
-    environments = Environments(name, 1, max_episode_steps=max_episode_steps, flatten=flatten)
+    environments = Environments(
+        name, 1, max_episode_steps=max_episode_steps, flatten=flatten, frame_stack=frame_stack
+    )
     environments.close()
     check_environment(name, max_episode_steps)
     if is_composite(environments.observation_space):

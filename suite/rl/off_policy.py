@@ -16,7 +16,7 @@ from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
-from suite.rl.replay import Replay, Sampling
+from suite.rl.replay import UNIFORM, Replay, Sampling
 from suite.rl.rollouts import collect, in_floatx, transitions
 
 
@@ -74,9 +74,9 @@ class OffPolicyPlayer(Player):
         make: `make(num_envs)` creates that number of environments.
         num_envs: Number of environments, over all replicas.
         rollout_length: Steps of each environment in a step of `fit`.
-        capacity: Transitions that the replay stores, over all replicas.
+        capacity: Steps that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
-        warm_up: Transitions that are played before the first update, over all replicas.
+        warm_up: Steps that are played before the first update, over all replicas.
         updates: Updates in each step of `fit`.
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
@@ -84,7 +84,8 @@ class OffPolicyPlayer(Player):
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
-        InputError: `warm_up` is less than 1 or more than `capacity`.
+        InputError: `warm_up` is less than 1 or more than `capacity`, or the replay is shorter than
+            a rollout.
     """
 
     def __init__(
@@ -100,16 +101,22 @@ class OffPolicyPlayer(Player):
         updates: int = 1,
         target_rate: float = 1.0,
         target_period: int = 1,
-        sampling: Sampling = Sampling(),
+        sampling: Sampling = UNIFORM,
         seed: int | None = None,
     ) -> None:
         super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
+        if capacity < num_envs * rollout_length:
+            raise InputError(
+                f"`replay_size` must be at least {num_envs * rollout_length:,}, a rollout of all "
+                "environments",
+                capacity,
+            )
         if not 0 < warm_up <= capacity:
             raise InputError(
                 f"`warm_up` must be at least 1 and at most the capacity, {capacity}", warm_up
             )
         self.capacity, self.batch_size = capacity, batch_size
-        self.warm_up, self.updates = warm_up, updates
+        self.warm_up, self.updates, self.sampling = warm_up, updates, sampling
         self.target = Target(model, target_rate, target_period)
         self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
 
@@ -123,7 +130,7 @@ class OffPolicyPlayer(Player):
         raise NotImplementedError
 
     def priorities(self, targets: Any, outputs: Any) -> tf.Tensor:
-        """How much can still be learnt from transitions, `(batch,)`: the absolute errors, or losses.
+        """How much there is to learn from transitions, `(batch,)`: absolute errors, or losses.
 
         Called only if the sampling is prioritised, in the same graph as `compute_loss`, with
         values from before the update.
@@ -137,8 +144,10 @@ class OffPolicyPlayer(Player):
     def learn(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Learns from transitions, and returns the metrics.
 
+        If the sampling is prioritised, `priorities` are among them, `(batch,)`.
+
         Args:
-            batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
+            batch: Fields by name, as `suite.rl.replay.Replay.sample` returns them.
         """
         return self.update(self.examples(batch))
 
@@ -146,7 +155,8 @@ class OffPolicyPlayer(Player):
         """The loss of the transitions of one rollout, without a replay; the target stays."""
         (seeds,) = batch
         rollout = in_floatx(self.collect(self.environments(seeds)))
-        return {"loss": Objective.of(self, self.examples(transitions(rollout)))}
+        examples = self.examples(transitions(rollout, self.sampling.discount))
+        return {"loss": Objective.of(self, examples)}
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         (seeds,) = data
@@ -155,7 +165,7 @@ class OffPolicyPlayer(Player):
         # TensorFlow does not know that these operations depend on each other through Python.
         with tf.control_dependencies([self._warm_up(environments, replay)]):
             rollout = self.collect(environments)
-        with tf.control_dependencies([replay.add(transitions(rollout))]):
+        with tf.control_dependencies([replay.add(rollout)]):
             return self._learn_from(replay, self.batch_size // self._replicas(environments))
 
     def state(self) -> dict[str, Any]:
@@ -174,38 +184,55 @@ class OffPolicyPlayer(Player):
             self.replays.clear()
             log.warning("The replay begins empty: its saved state cannot be used (%s).", error)
 
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        if self.sampling.prioritized:
+            logs = logs | {"priorities": self.priorities(y, y_pred)}
+        return logs
+
     def _replay_of(self, environments: Environments) -> Replay:
         number = self.played.index(environments)
-        capacity = self.capacity // self._replicas(environments)
         replay = self.replays.get(number)
-        if replay is None or replay.capacity != capacity:
-            replay = self.replays[number] = transition_buffer(capacity, environments.spaces)
+        if replay is None or replay.num_envs != environments.num_envs:
+            capacity = self.capacity // self._replicas(environments)
+            replay = self.replays[number] = Replay(
+                capacity, environments.num_envs, environments.spaces, self.sampling
+            )
         return replay
 
     def _replicas(self, environments: Environments) -> int:
         return self.num_envs // environments.num_envs
 
     def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
+        exponent = self.sampling.importance_exponent
+        prioritized: list[tf.Operation] = []
         # A loop of Python, because replicas cannot communicate inside a loop of the graph.
         for _ in range(self.updates):
             seed = seed_of_replica(self.seed_generator)
-            logs = self.learn(replay.sample(batch_size, seed))
+            beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
+            with tf.control_dependencies(prioritized):
+                batch = replay.sample(batch_size, seed, beta)
+            logs = self.learn(batch)
+            if self.sampling.prioritized:
+                prioritized = [replay.prioritize(batch["rows"], logs.pop("priorities"))]
             self.target.follow(self.optimizer.iterations)
         return logs
 
     def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
-        """Plays until the replay has `warm_up` transitions, and returns their number.
+        """Plays until the replay has `warm_up` steps to sample from, and returns their number.
 
         This takes time in the first step of a training only.
         """
-        enough = self.warm_up // self._replicas(environments)
+        enough = min(max(self.warm_up // self._replicas(environments), 1), replay.capacity)
         act = functools.partial(self.act, explore=True)
         seed = seed_of_replica(self.seed_generator)
 
         def play(number: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             seed_of_rollout = tf.random.experimental.stateless_fold_in(seed, number)
             rollout = collect(act, environments, self.rollout_length, seed_of_rollout)
-            return number + 1, replay.add(transitions(rollout))
+            return number + 1, replay.add(rollout)
 
         _, size = tf.while_loop(
             lambda number, size: size < enough, play, (0, replay.size()), parallel_iterations=1
