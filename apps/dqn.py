@@ -84,6 +84,10 @@ class Config:
         validation_episodes: Episodes of the evaluation after every epoch.
         vectorization: `auto` uses the environment's vectorised version if there is one, else
             `sync`, which plays one copy after the other; `async` gives every copy a process.
+        frame_stack: Newest observations that are shown to the network as one.
+        clip_rewards: Whether only the signs of rewards are learnt from.
+        end_with_life: Whether a lost life ends an episode of the training, in games that have
+            several.
         max_episode_steps: Largest number of steps in an episode; by default the environment's.
     """
 
@@ -113,6 +117,9 @@ class Config:
     scale_observations: bool = True
     validation_episodes: Annotated[int, Field(ge=1, le=10_000)] = EPISODES
     vectorization: Vectorization = "auto"
+    frame_stack: Annotated[int, Field(ge=1, le=64)] = 1
+    clip_rewards: bool = False
+    end_with_life: bool = False
     max_episode_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
 
 
@@ -140,6 +147,7 @@ def load_data(config: Config, run: Run) -> Data:
         steps_per_epoch=config.steps_per_epoch,
         max_episode_steps=config.max_episode_steps,
         flatten=False,
+        frame_stack=config.frame_stack,
         scale_observations=config.scale_observations,
     )
     arguments = {
@@ -151,15 +159,36 @@ def load_data(config: Config, run: Run) -> Data:
 
 
 def make_environments(
-    config: Config, number: int, vectorization: Vectorization = "auto"
+    config: Config, number: int, vectorization: Vectorization = "auto", *, training: bool = False
 ) -> Environments:
-    """Makes copies of the environment, whose pictures keep their shape."""
+    """Makes copies of the environment, whose pictures keep their shape.
+
+    Args:
+        config: The settings.
+        number: Number of copies.
+        vectorization: How they are played side by side.
+        training: Whether rewards are clipped, and lost lives end an episode, if the settings say
+            so; a judgement takes whole games.
+    """
     return Environments(
         config.environment,
         number,
         vectorization,
         max_episode_steps=config.max_episode_steps,
         flatten=False,
+        frame_stack=config.frame_stack,
+        clip_rewards=training and config.clip_rewards,
+        end_with_life=training and config.end_with_life,
+    )
+
+
+def sampling(config: Config, updates: int) -> Sampling:
+    """Which transitions are replayed in a training of so many updates."""
+    return Sampling(
+        n_step=config.n_step,
+        discount=config.discount,
+        priority_exponent=config.priority_exponent if config.prioritized else 0.0,
+        importance_exponent=PolynomialDecay(config.importance_exponent, updates, 1.0),
     )
 
 
@@ -291,7 +320,9 @@ class DeepQ(OffPolicyPlayer):
         updates = steps * config.updates
         super().__init__(
             model,
-            functools.partial(make_environments, config, vectorization=config.vectorization),
+            functools.partial(
+                make_environments, config, vectorization=config.vectorization, training=True
+            ),
             num_envs=config.num_envs,
             rollout_length=config.rollout_length,
             capacity=config.replay_size,
@@ -300,12 +331,7 @@ class DeepQ(OffPolicyPlayer):
             updates=config.updates,
             target_rate=config.target_rate,
             target_period=config.target_period,
-            sampling=Sampling(
-                n_step=config.n_step,
-                discount=config.discount,
-                priority_exponent=config.priority_exponent if config.prioritized else 0.0,
-                importance_exponent=PolynomialDecay(config.importance_exponent, updates, 1.0),
-            ),
+            sampling=sampling(config, updates),
         )
         self.config = config
         self.epsilon = PolynomialDecay(
@@ -471,6 +497,9 @@ MINATAR = {
     "units": (128,),
 }
 ATARI = {
+    "frame_stack": 4,
+    "clip_rewards": True,
+    "end_with_life": True,
     "num_envs": 16,
     "rollout_length": 2,
     "updates": 8,

@@ -49,17 +49,28 @@ class Target:
         Args:
             updates: Number of updates of the network so far.
         """
-        rate = tf.where(updates % self.period == 0, self.rate, 0.0)
+        due = updates % self.period == 0
         pairs = [
             (copy.value, variable.value)
             for copy, variable in zip(self.network.variables, self.model.variables, strict=True)
         ]
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+
+            def follow() -> tf.Operation:
+                for copy, variable in pairs:
+                    _interpolate(copy, variable, self.rate)
+                return tf.no_op()
+
+            tf.cond(due, follow, tf.no_op)
+            return
+        rate = tf.where(due, self.rate, 0.0)  # replicas cannot communicate inside a condition
 
         def update(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
             for copy, variable in pairs:
                 strategy.extended.update(copy, _interpolate, args=(variable, rate), group=False)
 
-        tf.distribute.get_replica_context().merge_call(update, args=(rate,))
+        context.merge_call(update, args=(rate,))
 
 
 class OffPolicyPlayer(Player):
@@ -206,19 +217,47 @@ class OffPolicyPlayer(Player):
         return self.num_envs // environments.num_envs
 
     def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
+        """Makes the updates of a step of `fit`, and returns the metrics of the last one.
+
+        All transitions of a step are sampled at once, before its first update, as a call from the
+        graph into Python takes longer than a small update. So priorities change after every step.
+        """
         exponent = self.sampling.importance_exponent
-        prioritized: list[tf.Operation] = []
-        # A loop of Python, because replicas cannot communicate inside a loop of the graph.
-        for _ in range(self.updates):
-            seed = seed_of_replica(self.seed_generator)
-            beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
-            with tf.control_dependencies(prioritized):
-                batch = replay.sample(batch_size, seed, beta)
-            logs = self.learn(batch)
-            if self.sampling.prioritized:
-                prioritized = [replay.prioritize(batch["rows"], logs.pop("priorities"))]
+        beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
+        seed = seed_of_replica(self.seed_generator)
+        sample = replay.sample(self.updates * batch_size, seed, beta)
+        rows = sample.pop("rows")
+        # Neighbours in a sample have neighbouring priorities: every batch has some of all parts.
+        batches = {
+            name: tf.reshape(field, [batch_size, self.updates, *field.shape[1:]])
+            for name, field in sample.items()
+        }
+
+        def learn(number: tf.Tensor | int) -> dict[str, tf.Tensor]:
+            logs = self.learn({name: field[:, number] for name, field in batches.items()})
             self.target.follow(self.optimizer.iterations)
-        return logs
+            return logs
+
+        logs = [learn(0)]
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync > 1:
+            # Replicas cannot communicate inside a loop of the graph.
+            logs += [learn(number) for number in range(1, self.updates)]
+            stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *logs)
+        else:
+            others = tf.map_fn(
+                learn,
+                tf.range(1, self.updates),
+                parallel_iterations=1,
+                fn_output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, logs[0]),
+            )
+            stacked = tf.nest.map_structure(
+                lambda first, values: tf.concat([first[None], values], axis=0), logs[0], others
+            )
+        if self.sampling.prioritized:
+            priorities = tf.transpose(stacked.pop("priorities"))  # (batch, updates), as the rows
+            replay.prioritize(rows, tf.reshape(priorities, [-1]))
+        return {name: values[-1] for name, values in stacked.items()}
 
     def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
         """Plays until the replay has `warm_up` steps to sample from, and returns their number.
@@ -240,7 +279,7 @@ class OffPolicyPlayer(Player):
         return size
 
 
-def _interpolate(copy: tf.Variable, variable: tf.Tensor, rate: tf.Tensor) -> None:
+def _interpolate(copy: tf.Variable, variable: tf.Tensor, rate: tf.Tensor | float) -> None:
     if copy.dtype.is_floating:
         rate = tf.cast(rate, copy.dtype)
         copy.assign(rate * variable + (1 - rate) * copy)
