@@ -9,6 +9,7 @@ network are knobs, which together are Rainbow.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import keras
@@ -38,7 +39,7 @@ from suite.rl.replay import Sampling, check_replay_size
 
 TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003
 # Filters, size and stride of the convolutions, by the pictures that they were made for.
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "none": (),
     "minatar": ((16, 3, 1),),
     "atari": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
@@ -348,7 +349,7 @@ class DeepQ(OffPolicyPlayer):
         return epsilon_greedy(outputs["action"], outputs["value"].shape[-1], epsilon, seed)
 
     def examples(
-        self, batch: dict[str, tf.Tensor]
+        self, batch: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor | None]:
         """Converts transitions into observations, targets and sample weights.
 

@@ -351,7 +351,10 @@ def test_a_distribution_is_served_with_its_values():
         (["--environment", "Pendulum-v1"], "one choice of action (apps.a2c"),
         (["--environment", "CliffWalking-v1"], "within 10,000 steps, or be given --max-episode-"),
         (["--replay-size", "63"], "--replay-size "),
-        (["--replay-size", "1000000000"], "--replay-size "),
+        (
+            ["--environment", "FrozenLake8x8-v1", "--replay-size", "1000000000"],
+            "into the memory of",
+        ),
         (["--warm-up", "200", "--replay-size", "100"], "--warm-up "),
         (["--epsilon", "1.1"], "--epsilon "),
         (["--initial-epsilon", "-0.1"], "--initial-epsilon "),
