@@ -352,7 +352,7 @@ def test_a_distribution_is_served_with_its_values():
         (["--environment", "CliffWalking-v1"], "within 10,000 steps, or be given --max-episode-"),
         (["--replay-size", "63"], "--replay-size "),
         (
-            ["--environment", "FrozenLake8x8-v1", "--replay-size", "1000000000"],
+            ["--environment", "Taxi-v4", "--replay-size", "1000000000"],
             "into the memory of",
         ),
         (["--warm-up", "200", "--replay-size", "100"], "--warm-up "),
