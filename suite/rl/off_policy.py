@@ -77,7 +77,7 @@ class OffPolicyPlayer(Player):
         capacity: Steps that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
         warm_up: Steps that are played before the first update, over all replicas.
-        updates: Updates in each step of `fit`.
+        updates: Updates in each step of `fit`, which sample the replay together.
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
         sampling: Which transitions are sampled, and how many rewards each of them adds up.
@@ -207,17 +207,19 @@ class OffPolicyPlayer(Player):
 
     def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
         exponent = self.sampling.importance_exponent
-        prioritized: list[tf.Operation] = []
+        beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
+        seed = seed_of_replica(self.seed_generator)
+        sample = replay.sample(self.updates * batch_size, seed, beta)
+        priorities = []
         # A loop of Python, because replicas cannot communicate inside a loop of the graph.
-        for _ in range(self.updates):
-            seed = seed_of_replica(self.seed_generator)
-            beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
-            with tf.control_dependencies(prioritized):
-                batch = replay.sample(batch_size, seed, beta)
-            logs = self.learn(batch)
+        for update in range(self.updates):
+            rows = slice(update * batch_size, (update + 1) * batch_size)
+            logs = self.learn({name: values[rows] for name, values in sample.items()})
             if self.sampling.prioritized:
-                prioritized = [replay.prioritize(batch["rows"], logs.pop("priorities"))]
+                priorities.append(logs.pop("priorities"))
             self.target.follow(self.optimizer.iterations)
+        if self.sampling.prioritized:
+            replay.prioritize(sample["rows"], tf.concat(priorities, axis=0))
         return logs
 
     def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:

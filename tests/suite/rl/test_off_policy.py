@@ -279,5 +279,5 @@ def test_pictures_keep_their_shape_and_their_bytes():
 
 
 def test_a_replay_shorter_than_a_rollout_is_refused():
-    with pytest.raises(ValueError, match="`replay_size` must be at least 8, a rollout.*: 7"):
+    with pytest.raises(ValueError, match=r"`replay_size` must be at least 8, a rollout.*: 7"):
         learner(capacity=7, warm_up=1)
