@@ -88,7 +88,7 @@ class OffPolicyPlayer(Player):
         capacity: Steps that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
         warm_up: Steps that are played before the first update, over all replicas.
-        updates: Updates in each step of `fit`.
+        updates: Updates in each step of `fit`, which sample the replay together.
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
         sampling: Which transitions are sampled, and how many rewards each of them adds up.
@@ -227,7 +227,7 @@ class OffPolicyPlayer(Player):
         seed = seed_of_replica(self.seed_generator)
         sample = replay.sample(self.updates * batch_size, seed, beta)
         rows = sample.pop("rows")
-        # Neighbours in a sample have neighbouring priorities: every batch has some of all parts.
+        # A sample by priorities is in the order of the replay: every batch has some of all parts.
         batches = {
             name: tf.reshape(field, [batch_size, self.updates, *field.shape[1:]])
             for name, field in sample.items()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -249,16 +250,20 @@ class Replay:
         arrays["ended"][steps] = terminated | truncated
         arrays["valid"][steps] = valid
         arrays["valid"][slots[-1]] = False
-        history, most = arrays["history"], self.spaces.frame_stack - 1
-        for step, following in zip(steps, slots[1:], strict=True):
-            older = np.minimum(history[step] + 1, most)
-            history[following] = np.where(arrays["valid"][step], older, 0)
+        if self.spaces.frame_stack > 1:
+            self._count_history(slots)
         if self._tree:
             # New transitions are as likely as the likeliest; slots without one never drawn.
             likelihood = self._largest**self.sampling.priority_exponent
             self._tree.set(self._rows(slots), likelihood * arrays["valid"][slots].ravel())
         self._advance(length)
         return self._size()
+
+    def _count_history(self, slots: np.ndarray) -> None:
+        history, most = self._arrays["history"], self.spaces.frame_stack - 1
+        for step, following in itertools.pairwise(slots):
+            older = np.minimum(history[step] + 1, most)
+            history[following] = np.where(self._arrays["valid"][step], older, 0)
 
     def _cut_off(self) -> None:
         """Ends all episodes at the newest observations, with a step that only resets."""

@@ -87,7 +87,7 @@ def make(name: str, max_episode_steps: int | None = None, **options: Any) -> gym
     Args:
         name: The name of the environment.
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
-            environment.
+            environment. Those with which an Atari game begins count, too.
         options: Further arguments of `gymnasium.make`.
 
     Raises:
