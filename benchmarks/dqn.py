@@ -2,7 +2,7 @@
 
     pip install '.[benchmark]'
     python -m benchmarks.dqn
-    python -m benchmarks.dqn --question speed     # the same network, batch and ratio of updates
+    python -m benchmarks.dqn --question speed    # the same networks, batch and ratio of updates
 
 Solved is a mean return of 475 over 100 episodes without exploring, which are measured from time to
 time while the clock stands still: ours after each epoch, the peer after each 2,500 steps. The clock
@@ -10,9 +10,9 @@ starts with the first step of an environment. The peer is Stable-Baselines3's DQ
 and for the steps, that its zoo found for CartPole. Each seed is a process of its own; both take
 turns.
 
-The question of speed has both play and learn side by side, with the peer's network, batch, updates
-for each step of an environment and none of ours that is not the peer's: steps a second of the whole
-training.
+The question of speed has both play and learn with the same network, batch and updates for each step
+of an environment, and nothing that the peer lacks: steps a second of the whole training. Networks
+are the peer's own, of two layers of 64 units, and that of its zoo, of 256.
 """
 
 import json
@@ -88,14 +88,16 @@ ZOO: dict[str, tuple[str, int, dict[str, Any]]] = {
         },
     ),
 }
-# Ours with the peer's network, batch and ratio: 128 updates for 256 steps.
+# Ours with the peer's batch and ratio, 128 updates for 256 steps.
 LIKE_THE_PEER = (
     "--no-double --n-step 1 --num-envs 16 --rollout-length 16 --updates 128 --batch-size 64 "
-    "--units 256 256 --steps-per-epoch 50 --epochs 3 --target-period 10 --replay-size 100000"
+    "--steps-per-epoch 50 --epochs 3 --target-period 10 --replay-size 100000"
 )
 
 
-def peer(task: str, seed: int, between: int | None) -> dict[str, Any]:
+def peer(
+    task: str, seed: int, between: int | None = None, units: int | None = None
+) -> dict[str, Any]:
     """Trains Stable-Baselines3's DQN with the settings of its zoo.
 
     Args:
@@ -103,6 +105,7 @@ def peer(task: str, seed: int, between: int | None) -> dict[str, Any]:
         seed: Decides the weights, the actions and the episodes.
         between: Steps after which 100 episodes are evaluated, while the clock stands still; the
             training ends when they bring `SOLVED_AT`. None evaluates at the end only.
+        units: Units of both hidden layers; by default the zoo's.
 
     Returns:
         Steps a second; the seconds and steps to the solution, or None without one; and the mean
@@ -116,6 +119,8 @@ def peer(task: str, seed: int, between: int | None) -> dict[str, Any]:
     from suite.rl.evaluation import returns_of
 
     name, steps, settings = ZOO[task]
+    if units:
+        settings = settings | {"policy_kwargs": {"net_arch": [units, units]}}
     model = DQN("MlpPolicy", name, seed=seed, **settings)
     environments = Environments(name, EPISODES)
 
@@ -182,8 +187,72 @@ def median(values: Sequence[float | None]) -> float:
     return statistics.median(float("inf") if value is None else value for value in values)
 
 
+def measure_speed(seeds: int) -> None:
+    """Measures steps a second of both, with each network, in turns."""
+    rows = []
+    for units in (64, 256):
+        for seed in range(seeds):
+            flags = [*LIKE_THE_PEER.split(), "--units", f"{units}", f"{units}"]
+            command = ("--question", "speed", "--units", f"{units}", "--only", f"{seed}")
+            results = {
+                "ours": ours(seed, flags),
+                "Stable-Baselines3": output_of("benchmarks.dqn", *command),
+            }
+            for who, result in results.items():
+                rate = result["steps_per_second"]
+                rows.append(
+                    {"contestant": f"{who}, {units}", "seed": seed, "steps_per_second": rate}
+                )
+                print(rows[-1], flush=True)
+
+    def rate_of(contestant: str) -> float:
+        return median([row["steps_per_second"] for row in rows if row["contestant"] == contestant])
+
+    publish(
+        "dqn_speed",
+        rows,
+        **{
+            f"ratio_with_{units}_units": rate_of(f"ours, {units}")
+            / rate_of(f"Stable-Baselines3, {units}")
+            for units in (64, 256)
+        },
+    )
+
+
+def measure_solution(seeds: int) -> None:
+    """Measures how soon both solve CartPole, in turns."""
+    rows = []
+    for seed in range(seeds):
+        rows.append({"contestant": "ours", "seed": seed, **ours(seed)})
+        result = output_of("benchmarks.dqn", "--only", f"{seed}")
+        rows.append({"contestant": "Stable-Baselines3", "seed": seed, **result})
+        print(*rows[-2:], sep="\n", flush=True)
+    our_columns, peer_columns = (
+        {
+            name: [row[name] for row in rows if row["contestant"] == who]
+            for name in ("seconds_to_solve", "steps_to_solve", "lowest_return")
+        }
+        for who in ("ours", "Stable-Baselines3")
+    )
+    publish(
+        "dqn",
+        rows,
+        **{
+            f"ratio_of_{name}": median(our_columns[name]) / median(peer_columns[name])
+            for name in ("seconds_to_solve", "steps_to_solve")
+        },
+        solved=sum(value is not None for value in our_columns["seconds_to_solve"]),
+        solved_by_the_peer=sum(value is not None for value in peer_columns["seconds_to_solve"]),
+        perfect=sum(value == 500 for value in our_columns["lowest_return"]),
+    )
+
+
 def main(
-    *, question: Question = "solution", seeds: int | None = None, only: int | None = None
+    *,
+    question: Question = "solution",
+    seeds: int | None = None,
+    only: int | None = None,
+    units: int | None = None,
 ) -> None:
     """Measures both, in turns.
 
@@ -191,41 +260,15 @@ def main(
         question: `solution` measures how soon; `speed`, steps a second of playing and learning.
         seeds: Number of seeds, counted from 0; by default 10, and 3 of speed.
         only: Measure the peer with this seed, and print the result as JSON.
+        units: Units of the peer's hidden layers; by default the zoo's.
     """
     if only is not None:
         between = STEPS_BETWEEN_EVALUATIONS if question == "solution" else None
-        print(json.dumps(peer("cartpole", only, between)))
-        return
-    rows = []
-    for seed in range(seeds or {"solution": 10, "speed": 3}[question]):
-        flags = LIKE_THE_PEER.split() if question == "speed" else []
-        rows.append({"contestant": "ours", "seed": seed, **ours(seed, flags)})
-        result = output_of("benchmarks.dqn", "--question", question, "--only", str(seed))
-        rows.append({"contestant": "Stable-Baselines3", "seed": seed, **result})
-        print(*rows[-2:], sep="\n")
-    our_columns, peer_columns = (
-        {
-            name: [row[name] for row in rows if row["contestant"] == who]
-            for name in ("steps_per_second", "seconds_to_solve", "steps_to_solve", "lowest_return")
-        }
-        for who in ("ours", "Stable-Baselines3")
-    )
-    rate = median(our_columns["steps_per_second"]) / median(peer_columns["steps_per_second"])
-    if question == "speed":
-        publish("dqn_speed", rows, ratio_of_steps_per_second=rate)
-        return
-    publish(
-        "dqn",
-        rows,
-        ratio_of_steps_per_second=rate,
-        ratio_of_seconds_to_solve=median(our_columns["seconds_to_solve"])
-        / median(peer_columns["seconds_to_solve"]),
-        ratio_of_steps_to_solve=median(our_columns["steps_to_solve"])
-        / median(peer_columns["steps_to_solve"]),
-        solved=sum(value is not None for value in our_columns["seconds_to_solve"]),
-        solved_by_the_peer=sum(value is not None for value in peer_columns["seconds_to_solve"]),
-        perfect=sum(value == 500 for value in our_columns["lowest_return"]),
-    )
+        print(json.dumps(peer("cartpole", only, between, units)))
+    elif question == "speed":
+        measure_speed(seeds or 3)
+    else:
+        measure_solution(seeds or 10)
 
 
 if __name__ == "__main__":

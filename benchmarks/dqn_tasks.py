@@ -35,7 +35,7 @@ def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -
         only: Measure the peer with this seed, and print the result as JSON.
     """
     if only is not None and task is not None:
-        print(json.dumps(peer(task, only, None)))
+        print(json.dumps(peer(task, only)))
         return
     columns = ("return_at_the_end", "steps_per_second", "env_steps", "seconds_of_the_process")
     for name in [task] if task else WITH_A_PEER:

@@ -311,7 +311,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(knobs, tmp_
 
     signals = SignalAfter(17)
     interrupted = dataclasses.replace(app, callbacks=callbacks)
-    recipe = app.recipe(**SMALL | {"epochs": 2, "steps_per_epoch": 30} | knobs)
+    recipe = app.recipe(**SMALL | {"epochs": 2, "steps_per_epoch": 34} | knobs)
     run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken")
 
     uninterrupted = train(app, recipe, QUIET)
