@@ -68,7 +68,7 @@ class Config:
         final_temperature: Temperature in the end; it changes linearly.
     """
 
-    method: Method | Planning = "q_learning"
+    method: Literal[Method, Planning] = "q_learning"
     environment: str = "FrozenLake-v1"
     max_episode_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     timed: bool = True
@@ -483,7 +483,9 @@ app = App(
             "environment": "CliffWalking-v1",
             "max_episode_steps": 100,
             "timed": False,
-            "epochs": 3,
+            "epochs": 2,
+            "steps_per_epoch": 10,
+            "num_envs": 256,
             "learning_rate": 0.5,
             "learning_rate_decay": 0.0,
             "epsilon": 0.1,

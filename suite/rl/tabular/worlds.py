@@ -89,7 +89,8 @@ class Simulation:
         self.limit, self.num_agents = limit, num_agents
         self.num_actions, self.num_outcomes = dynamics.probability.shape[1:]
         size = dynamics.probability.shape[0] * self.num_actions
-        thresholds = np.cumsum(dynamics.probability, axis=-1)[..., :-1]
+        sums = np.cumsum(dynamics.probability, axis=-1)[..., :-1]
+        thresholds = np.where(sums < 1 - 1e-9, sums, 2.0)  # what has no probability is never drawn
         self._thresholds = tf.constant(thresholds.reshape(size, -1), tf.float32)
         self._following = tf.constant(dynamics.following.ravel())
         self._rewards = tf.constant(dynamics.reward.ravel(), dtype)
