@@ -184,8 +184,9 @@ def build_model(
         )(index)
         for number in range(num_tables)
     ]
-    value = sum(tables) / num_tables if num_tables > 1 else tables[0]
-    return keras.Model(inputs, {"value": value}, name="grid_world")
+    if num_tables > 1:
+        tables = [layers.Average(dtype=keras.config.floatx(), name="value")(tables)]
+    return keras.Model(inputs, {"value": tables[0]}, name="grid_world")
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
@@ -424,27 +425,25 @@ def show_episode(
 def compare_ways(
     app: App,
     *,
-    methods: tuple[Method, ...] = ("sarsa", "q_learning"),
-    recipe: str = "cliff",
+    environment: str = "CliffWalking-v1",
     output: Path = Path("ways.png"),
     seed: Seed = 0,
 ) -> None:
-    """Train several methods, and draw the ways that they have learnt on one map.
+    """Train Sarsa and Q-learning, and draw the ways that they have learnt on one map.
 
     Args:
-        methods: What to compare.
-        recipe: A recipe with an environment that leaves nothing to chance.
+        environment: Name of a Gymnasium environment that leaves nothing to chance.
         output: Image file that gets the map.
         seed: Seed of the initial tables and the exploration.
     """
     show_messages(quiet=False)
     writable_picture(output)
-    task = task_of(app.recipe(recipe).config)
+    task = task_of(app.recipe("cliff", environment=environment).config)
     if task.dynamics is None or not task.dynamics.is_deterministic:
-        raise InputError("`recipe` must have an environment that leaves nothing to chance", recipe)
-    ways, values = {}, np.zeros(0)
-    for method in methods:
-        chosen = app.recipe(recipe, method=method)
+        raise InputError("`environment` must be one that leaves nothing to chance", environment)
+    ways: dict[str, np.ndarray] = {}
+    for method in ("sarsa", "q_learning"):
+        chosen = app.recipe("cliff", environment=environment, method=method)
         trained = train(app, chosen, Run(seed=seed), until="fit")
         [network] = trained.networks.values()
         values = values_of(network, task, horizons_of(chosen.config, task))

@@ -157,7 +157,7 @@ def test_an_export_is_evaluated_exactly(capsys):
         (["--data", "lake.csv"], "--environment says what is played"),
         (["--jit"], "--jit"),
         (["play"], "an exported model is needed"),
-        (["ways", "--recipe", "frozen_lake_8x8"], "leaves nothing to chance"),
+        (["ways", "--environment", "FrozenLake-v1"], "leaves nothing to chance"),
     ],
 )
 def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):

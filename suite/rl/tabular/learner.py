@@ -126,10 +126,6 @@ class TabularLearner(Player):
             for number, _ in enumerate(self.trainable_variables)
         ]
 
-    def env_steps(self) -> int:
-        """Steps of all agents so far, counted by the steps of the optimizer."""
-        return int(self.optimizer.iterations) * self.num_envs * self.rollout_length
-
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         (seeds,) = data
         seed = self._seed(seeds)

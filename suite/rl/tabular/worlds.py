@@ -98,7 +98,8 @@ class Simulation:
         self._observed = tf.constant(dynamics.observed)
         starts = np.flatnonzero(dynamics.start)
         self._starts = tf.constant(starts, tf.int32)
-        self._start_thresholds = tf.constant(np.cumsum(dynamics.start[starts])[:-1], tf.float32)
+        sums = np.cumsum(dynamics.start[starts])
+        self._start_thresholds = tf.constant([*sums[:-1], 2.0], tf.float32)
 
     def begin(self, draws: Draws) -> Place:
         """The first states of new episodes."""
@@ -136,7 +137,7 @@ class Simulation:
 
     def _started(self, draws: Draws) -> tf.Tensor:
         begun = tf.searchsorted(self._start_thresholds, draws.start, side="right")
-        return tf.gather(self._starts, begun)
+        return tf.gather(self._starts, tf.reshape(begun, [self.num_agents]))
 
 
 class Gameplay:
