@@ -485,8 +485,6 @@ app = App(
             "epochs": 2,
             "steps_per_epoch": 10,
             "num_envs": 256,
-            "learning_rate": 0.5,
-            "learning_rate_decay": 0.0,
             "epsilon": 0.1,
         },
         "blackjack": {"environment": "Blackjack-v1", "max_episode_steps": 25},

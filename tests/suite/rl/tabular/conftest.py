@@ -8,10 +8,10 @@ from suite.rl.tabular.dynamics import from_table
 
 @pytest.fixture
 def fork():
-    """Two states: stop for 1; or go on for nothing, to a state with 3 or -1 by a coin."""
+    """Two states: stop for 1; or go on for nothing, to a state with 1.2 or 0.8 by a coin."""
     table = {
         0: {0: [(1.0, 0, 1.0, True)], 1: [(1.0, 1, 0.0, False)]},
-        1: {0: [(0.5, 1, 3.0, True), (0.5, 1, -1.0, True)], 1: [(1.0, 0, 0.0, False)]},
+        1: {0: [(0.5, 1, 1.2, True), (0.5, 1, 0.8, True)], 1: [(1.0, 0, 0.0, False)]},
     }
     return from_table(table, np.array([1.0, 0.0]), 2)
 

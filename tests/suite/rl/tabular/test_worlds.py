@@ -20,8 +20,9 @@ def test_outcomes_have_their_probabilities_and_episodes_begin_again(fork):
     assert (first.seen.numpy() == 1).all() and not first.over.numpy().any()
     assert (first.place.left.numpy() == 1).all()
     assert second.terminated.numpy().all() and second.over.numpy().all()
-    assert set(second.rewards.numpy()) == {3.0, -1.0}
-    assert second.rewards.numpy().mean() == pytest.approx(1, abs=0.15)
+    high = np.isclose(second.rewards, 1.2)
+    assert (high | np.isclose(second.rewards, 0.8)).all()
+    assert high.mean() == pytest.approx(0.5, abs=0.04)
     assert (second.place.state.numpy() == 0).all() and (second.place.left.numpy() == 2).all()
 
 
