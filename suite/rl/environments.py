@@ -117,10 +117,9 @@ class Environments:
                 self._environment_actions(actions, within)
             )
             frames = self._as_arrays(observations)
-            stacked = self.spaces.frame_stack > 1
-            self.observations = (
-                stack_frames(self.observations, frames, ~valid) if stacked else frames
-            )
+            if self.observations is not None and self.spaces.frame_stack > 1:
+                frames = stack_frames(self.observations, frames, ~valid)
+            self.observations = frames
             if not np.isfinite(self.observations.sum()) or not np.isfinite(rewards.sum()):
                 raise ValueError("an observation or a reward is NaN or infinite")
         except Exception as error:

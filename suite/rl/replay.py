@@ -292,7 +292,7 @@ class Replay:
         random = np.random.Generator(np.random.Philox(key=key))
         rows = self._draw(batch_size, random)
         while not (usable := self._complete(rows)).all():
-            rows[~usable] = self._draw(np.count_nonzero(~usable), random)
+            rows[~usable] = self._draw(int((~usable).sum()), random)
         weights = np.ones(batch_size)
         if self._tree:
             weights = self._tree.leaves[rows] ** -np.float64(importance_exponent)
