@@ -154,7 +154,11 @@ class Reinforce(control.PolicyGradient):
         longest = environments.max_episode_steps or LONGEST_EPISODE
 
         def play_on(number: tf.Tensor, over: tf.Tensor, last: tf.Tensor, *parts: Any) -> Any:
-            part = play_steps(environments, tf.random.experimental.stateless_fold_in(seed, number))
+            seed_of_part = tf.random.experimental.stateless_fold_in(seed, number)
+            # TensorFlow cannot know that what is played depends on what was played, and on the
+            # reset, through Python.
+            with tf.control_dependencies([last]):
+                part = play_steps(environments, seed_of_part)
             fields = part._replace(observations=part.observations[:-1])
             written = [
                 array.write(number, field) for array, field in zip(parts, fields, strict=True)
@@ -172,7 +176,8 @@ class Reinforce(control.PolicyGradient):
             )
             for shape, dtype in (observation, action, number, flag, flag, flag, number, number)
         ]
-        start = tf.zeros((num_envs, *spaces.observation_shape), spaces.observation_dtype)
+        start = tf.numpy_function(lambda: environments.observations, [], spaces.observation_dtype)
+        start.set_shape((num_envs, *spaces.observation_shape))
         _, _, last, *parts = tf.while_loop(
             lambda number, over, *_: (
                 ~tf.reduce_all(over) & (number * self.rollout_length < longest)
@@ -237,9 +242,8 @@ class Reinforce(control.PolicyGradient):
             policy = distribution(self(flat(rollout.observations[:-1]), training=True))
             surprise = -policy.log_prob(flat(rollout.actions))
             loss = tf.reduce_sum(surprise * flat(taken * gains)) / gains.shape[1]
-        gradients = tape.gradient(
-            loss, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        weights = [variable.value for variable in self.trainable_variables]
+        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)
 
 

@@ -1,7 +1,7 @@
 """Figures of maps: values of places, what is done there, and ways over the map."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -69,7 +69,7 @@ def _draw_actions(
     for row, column in np.argwhere(np.isfinite(values)):
         action = actions[row, column]
         down, right = directions[action]
-        style = {"ha": "center", "va": "center", "color": "white", "fontsize": 9}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": "white", "fontsize": 9}
         if not down and not right:
             axes.text(column, row, str(action), **style)
             continue

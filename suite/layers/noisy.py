@@ -43,7 +43,7 @@ class NoisyDense(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        features = input_shape[-1]
+        features: Any = input_shape[-1]
         reach = 1 / math.sqrt(features)
 
         def weights(name: str, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -284,10 +284,10 @@ def blackjack(*, natural: bool, sab: bool) -> Dynamics:
         _, hit_at_21 = table[state(21, dealer, True)]
         table[is_natural] = [_stick(is_natural, 21, scores, worth, beats_all=sab), hit_at_21]
         for first, chance in CARDS.items():
-            for second, then in CARDS.items():
+            for second, chance_then in CARDS.items():
                 total, ace = _with_card(first, first == 1, second)
                 begun = is_natural if total == 21 else state(total, dealer, ace)
-                start[begun] += shown * chance * then
+                start[begun] += shown * chance * chance_then
     dynamics = from_table(table, start, 2)
     return dataclasses.replace(dynamics, observed=np.asarray(observed, np.int32))
 

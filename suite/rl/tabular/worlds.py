@@ -40,7 +40,8 @@ def draw(num_agents: int, num_actions: int, seed: tf.Tensor) -> Draws:
         seed: A pair of integers.
     """
     numbers = tf.random.stateless_uniform((4 + num_actions, num_agents), seed)
-    return Draws(*tf.unstack(numbers[:4]), tf.transpose(numbers[4:]))
+    outcome, start, explores, table = tf.unstack(numbers[:4])
+    return Draws(outcome, start, explores, table, tf.transpose(numbers[4:]))
 
 
 class Place(NamedTuple):

@@ -29,7 +29,7 @@ class Coin(gymnasium.Env):
 
     def step(self, action):
         assert self.action_space.contains(action)
-        reward = float(action - 3 == self.side)
+        reward = float(action - self.action_space.start == self.side)
         self.steps += 1
         return self._toss(), reward, self.steps == 2, False, {}
 
@@ -48,9 +48,6 @@ class Liar(Coin):
     def __init__(self):
         ends = {action: [(1.0, 0, 0.0, True)] for action in range(2)}
         self.P = dict.fromkeys(range(4), ends)
-
-    def step(self, action):
-        return super().step(action + 3)
 
     def _toss(self):
         first, side = super()._toss()

@@ -59,7 +59,7 @@ def test_every_method_learns_the_values_of_the_fork(method, timed, fork):
     task = task_of(fork, limit)
     model, player = learner(task, method, timed, agents=256, steps=40)
 
-    history = player.fit(seeds(256), epochs=1, steps_per_epoch=40, verbose=0).history
+    history = player.fit(seeds(256), epochs=1, steps_per_epoch=40, shuffle=False, verbose=0).history
 
     values = values_of(model, task, limit if timed else 1)
     best = planning.best_within(fork, limit, 0.9).transpose(2, 0, 1)
@@ -86,7 +86,7 @@ def one_move(fork, method, table, explores=0.5):
     for variable, values in zip(model.trainable_variables, table, strict=True):
         variable.assign(values)
     before = [variable.numpy() for variable in model.trainable_variables]
-    player.fit(seeds(1), epochs=1, steps_per_epoch=1, verbose=0)
+    player.fit(seeds(1), epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
     after = [variable.numpy() for variable in model.trainable_variables]
     return [new - old for new, old in zip(after, before, strict=True)]
 
@@ -148,7 +148,7 @@ def test_softmax_explores_too(fork):
     task = task_of(fork)
     model, player = learner(task, exploration="softmax", explores=(1.0, 0.1), steps=30)
 
-    player.fit(seeds(), epochs=1, steps_per_epoch=30, verbose=0)
+    player.fit(seeds(), epochs=1, steps_per_epoch=30, shuffle=False, verbose=0)
 
     values = values_of(model, task, LIMIT)[-1]
     np.testing.assert_allclose(values, [[1, 0.9], [1, 0.9]], atol=0.15)
@@ -158,7 +158,7 @@ def test_an_environment_without_a_table_is_played(coins):
     task = open_task("Coin-v0")
     model, player = learner(task, agents=8, steps=20, discount=1.0)
 
-    player.fit(seeds(8), epochs=1, steps_per_epoch=20, verbose=0)
+    player.fit(seeds(8), epochs=1, steps_per_epoch=20, shuffle=False, verbose=0)
 
     values = values_of(model, task, task.limit)[-1]
     assert values.argmax(axis=-1).tolist() == [0, 1, 0, 1]
@@ -172,7 +172,7 @@ def test_an_environment_that_fails_is_named(coins, monkeypatch):
     monkeypatch.setattr(Environments, "_environment_actions", lambda *_: 1 / 0)
 
     with pytest.raises(InputError, match=r"`environment` must not fail. Received: Coin-v0: Zero"):
-        player.fit(seeds(2), epochs=1, steps_per_epoch=1, verbose=0)
+        player.fit(seeds(2), epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
 
 
 def test_tables_are_set_and_read_back():
@@ -192,7 +192,7 @@ def test_the_same_seeds_teach_the_same_bytes(fork):
     def weights():
         keras.utils.set_random_seed(1)
         model, player = learner(task_of(fork))
-        player.fit(seeds(), epochs=1, steps_per_epoch=5, verbose=0)
+        player.fit(seeds(), epochs=1, steps_per_epoch=5, shuffle=False, verbose=0)
         return model.get_weights()
 
     for one, other in zip(weights(), weights(), strict=True):
