@@ -283,7 +283,7 @@ def light():
 def test_it_learns_from_pictures(light):
     knobs = SMALL | {"environment": "Light-v0", "steps_per_epoch": 60, "batch_size": 32}
 
-    trained = train(app, app.recipe(**knobs, discount=0.0, learning_rate=0.01), QUIET)
+    trained = train(app, app.recipe(**knobs, discount=0.0, learning_rate=0.003), QUIET)
 
     assert trained.report["metrics"]["eval_return_mean"] > 7.5  # of 8
     assert trained.model.input_shape == (None, 10, 10, 1)
