@@ -489,6 +489,11 @@ app = App(
         },
         "blackjack": {"environment": "Blackjack-v1", "max_episode_steps": 25},
     },
+    search={
+        "learning_rate": "0.1..1.0",
+        "learning_rate_decay": "0.4..1.0",
+        "final_epsilon": "0.0..0.5",
+    },
     objective="val_return",
     objective_mode="max",
     own_data="the name of any Gymnasium environment is given by `--environment`.",
