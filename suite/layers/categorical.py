@@ -17,9 +17,6 @@ class CategoricalMean(keras.layers.Layer):
         lowest: The first value.
         highest: The last value.
         number: Number of values, at least 2.
-
-    Attributes:
-        support: The values `(number,)`, float64.
     """
 
     def __init__(self, lowest: float, highest: float, number: int, **layer: Any) -> None:
@@ -28,6 +25,7 @@ class CategoricalMean(keras.layers.Layer):
 
     @property
     def support(self) -> np.ndarray:
+        """The values `(number,)`, float64."""
         return np.linspace(self.lowest, self.highest, self.number)
 
     def call(self, logits: Any) -> Any:
