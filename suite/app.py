@@ -233,8 +233,8 @@ class App:
         objective: The validation metric that compares recipes, and epochs if `keep_best`.
         objective_mode: Whether a smaller or a larger objective is better; `auto` leaves the
             decision to Keras, which knows its metrics.
-        keep_best: Whether the weights of the epoch with the best objective are kept, rather than
-            those of the last epoch.
+        keep_best: Whether the weights of the epoch with the best objective (of equal ones, the
+            last) are kept, rather than those of the last epoch.
         own_data: A sentence on the layouts of files that `data` reads.
         tiny: Knobs of a training in a few seconds, of at most 100,000 parameters, for tests.
     """

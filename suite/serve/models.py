@@ -76,11 +76,15 @@ class Signature:
             self._num_requests -= 1
 
     def call(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Computes the outputs in this thread."""
+        """Computes the outputs in this thread, in the order of their names.
+
+        A SavedModel has no order of its outputs: it differs from one loading to the next.
+        """
         tensors = {
             name: tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()
         }
-        return {name: _array(tensor) for name, tensor in self.function(**tensors).items()}
+        outputs = self.function(**tensors)
+        return {name: _array(outputs[name]) for name in sorted(outputs)}
 
     def takes_pictures(self) -> bool:
         """Whether the only input is `picture`, strings `(batch,)` that hold encoded pictures."""

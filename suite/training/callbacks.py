@@ -23,6 +23,19 @@ log = logging.getLogger(__name__)
 Logs = dict[str, Any]
 
 
+class BestEpoch(keras.callbacks.EarlyStopping):
+    """Restores the weights of the epoch with the best objective; of equal epochs, the last.
+
+    Early stopping keeps the first of equal epochs. But returns that are at their maximum, and
+    shares of correct answers, are often equal, and a network that was trained longer, at a smaller
+    rate, answers more of what validation does not ask.
+    """
+
+    def _is_improvement(self, monitor_value: Any, reference_value: Any) -> Any:
+        is_equal = monitor_value == reference_value
+        return is_equal or super()._is_improvement(monitor_value, reference_value)
+
+
 class Callbacks(keras.callbacks.CallbackList):
     """A callback list that hides from its callbacks that a resumed training calls `fit` twice.
 

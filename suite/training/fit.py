@@ -22,7 +22,14 @@ from suite.placement.replicas import (
     refuse_disagreement,
 )
 from suite.training.batch_norm import fused_batch_normalization
-from suite.training.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
+from suite.training.callbacks import (
+    BestEpoch,
+    Callbacks,
+    LogFile,
+    ProgressBar,
+    StopOnNaN,
+    Throughput,
+)
 from suite.training.session import Session
 from suite.training.signals import StopSignals
 from suite.training.state import Progress, TrainingState, build_optimizers
@@ -168,7 +175,7 @@ class _Fitting:
         if not app.keep_best or phase.name != self.session.phases[-1].name:
             return []
         return [
-            keras.callbacks.EarlyStopping(
+            BestEpoch(
                 app.objective,
                 mode=app.objective_mode,
                 patience=phase.epochs,

@@ -357,13 +357,16 @@ def test_the_best_weights_of_an_early_stop_are_there_after_a_resume():
     assert_equal_weights(whole.model, resumed.model)
 
 
-@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
-def test_the_epoch_with_the_best_objective_is_kept(mode, best):
+@pytest.mark.parametrize(
+    ("mode", "qualities", "best"),
+    [("max", [2.0, 3.0, 1.0, 2.0], 1), ("min", [2.0, 3.0, 1.0, 2.0], 2), ("max", [1, 3, 3, 2], 2)],
+)
+def test_the_last_epoch_with_the_best_objective_is_kept(mode, qualities, best):
     weights = []
 
     class Note(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            logs["quality"] = [2.0, 3.0, 1.0, 2.0][epoch]
+            logs["quality"] = qualities[epoch]
             weights.append(self.model.get_weights())
 
     keeping = variant(
