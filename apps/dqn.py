@@ -72,7 +72,7 @@ class Config:
         priority_exponent: 0 replays all transitions alike, 1 in proportion to their errors.
         importance_exponent: How far the loss first corrects for the priorities, from 0, not at
             all, to 1, completely; it rises to 1 by the end.
-        target_rate: Weight of the network in an update of the target network; 1 copies it.
+        target_rate: How far an update moves the target network towards the network; 1 copies it.
         target_period: Updates of the network between two of the target network.
         initial_epsilon: Probability of a random action at first.
         epsilon: Probability of a random action in the end.
@@ -91,13 +91,13 @@ class Config:
         max_episode_steps: Largest number of steps in an episode; by default the environment's.
     """
 
-    epochs: Epochs = 20
+    epochs: Epochs = 30
     environment: str = "CartPole-v1"
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 16
     rollout_length: Annotated[int, Field(ge=1, le=65_536)] = 4
-    updates: Annotated[int, Field(ge=1, le=65_536)] = 16
+    updates: Annotated[int, Field(ge=1, le=65_536)] = 32
     steps_per_epoch: Steps = 40
-    batch_size: BatchSize = 64
+    batch_size: BatchSize = 128
     replay_size: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50_000
     warm_up: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
     learning_rate: LearningRate = 1e-3
@@ -107,8 +107,8 @@ class Config:
     prioritized: bool = False
     priority_exponent: Probability = 0.5
     importance_exponent: Probability = 0.4
-    target_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    target_period: Steps = 100
+    target_rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+    target_period: Steps = 1
     initial_epsilon: Probability = 1.0
     epsilon: Probability = 0.02
     exploration: Annotated[float, Field(gt=0, le=1)] = 0.15
@@ -484,11 +484,14 @@ WITHOUT_EPSILON = {"initial_epsilon": 0.0, "epsilon": 0.0}  # noisy layers explo
 MINATAR = {
     "num_envs": 32,
     "rollout_length": 2,
+    "updates": 16,
+    "batch_size": 64,
     "epochs": 40,
     "steps_per_epoch": 1_000,
     "replay_size": 200_000,
     "warm_up": 5_000,
     "learning_rate": 3e-4,
+    "target_rate": 1.0,
     "target_period": 1_000,
     "epsilon": 0.01,
     "exploration": 0.1,
@@ -510,6 +513,7 @@ ATARI = {
     "replay_size": 1_000_000,
     "warm_up": 20_000,
     "learning_rate": 2.5e-4,
+    "target_rate": 1.0,
     "target_period": 2_000,
     "epsilon": 0.01,
     "exploration": 0.1,
@@ -534,24 +538,21 @@ app = App(
     commands=COMMANDS,
     recipes={
         "rainbow": EXTENSIONS | WITHOUT_EPSILON,
-        "first": {"double": False, "n_step": 1},
+        "first": {"double": False, "n_step": 1, "target_rate": 1.0, "target_period": 100},
         "mountain_car": {
             "environment": "MountainCar-v0",
             "epochs": 25,
             "steps_per_epoch": 200,
-            "batch_size": 128,
             "n_step": 5,
-            "target_period": 300,
             "exploration": 0.3,
         },
         "lunar_lander": {
             "environment": "LunarLander-v3",
             "epochs": 25,
             "steps_per_epoch": 400,
-            "batch_size": 128,
+            "updates": 16,
             "replay_size": 200_000,
             "learning_rate": 6e-4,
-            "target_period": 250,
             "reward_scale": 0.05,
             "scale_observations": False,
             "validation_episodes": 50,

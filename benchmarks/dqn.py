@@ -91,7 +91,8 @@ ZOO: dict[str, tuple[str, int, dict[str, Any]]] = {
 # Ours with the peer's batch and ratio, 128 updates for 256 steps.
 LIKE_THE_PEER = (
     "--no-double --n-step 1 --num-envs 16 --rollout-length 16 --updates 128 --batch-size 64 "
-    "--steps-per-epoch 50 --epochs 3 --target-period 10 --replay-size 100000"
+    "--steps-per-epoch 50 --epochs 3 --target-rate 1 --target-period 10 "
+    "--replay-size 100000"
 )
 
 
