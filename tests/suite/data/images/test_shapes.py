@@ -14,7 +14,7 @@ def test_pictures_are_a_function_of_the_seed():
 
 
 def test_every_class_has_a_fair_share_of_the_pixels():
-    masks = draw_shapes(200, 32, seed=0).masks
+    masks = draw_shapes(400, 32, seed=0).masks
 
     shares = np.bincount(masks.ravel(), minlength=len(CLASS_NAMES)) / masks.size
     assert shares[0] > 0.4
@@ -34,5 +34,5 @@ def test_a_shape_differs_from_its_ground():
 
     for picture, mask in zip(pictures.astype(int), masks, strict=True):
         ground = picture[mask == 0].mean(axis=0)
-        for label in set(mask[mask > 0].tolist()):
-            assert np.abs(picture[mask == label].mean(axis=0) - ground).max() > 15
+        distances = np.abs(picture[mask > 0] - ground).max(axis=-1)
+        assert np.mean(distances > 15) > 0.9
