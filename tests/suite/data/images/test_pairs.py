@@ -130,11 +130,12 @@ def test_lists_that_do_not_fit_are_refused():
 
     with pytest.raises(InputError, match=r"one list only. Received: b in one.txt and other.txt"):
         load_picture_pairs(run, train_list=Path("one.txt"), test_list=Path("other.txt"))
-    with pytest.raises(InputError, match="names in wrong.txt must be.* 'zebra', without"):
+    with pytest.raises(InputError, match=r"names in wrong.txt must be.* 'zebra', without"):
         load_picture_pairs(run, train_list=Path("wrong.txt"))
     with pytest.raises(InputError, match="there must be pictures to train on"):
         load_picture_pairs(run, test_list=Path("all.txt"))
     two_folders("split/train")
+    two_folders("split/test")
     with pytest.raises(InputError, match="`train_list` needs pictures in one folder"):
         load_picture_pairs(Run(data="split"), train_list=Path("one.txt"))
 

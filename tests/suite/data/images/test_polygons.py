@@ -86,5 +86,7 @@ def test_what_encloses_nothing_is_refused(content, message):
 
 
 def test_runs_must_fill_the_picture():
-    with pytest.raises(InputError, match="must fill a picture of 4 x 6 pixels. Received: 3 pixels"):
+    with pytest.raises(
+        InputError, match=r"must fill a picture of 4 x 6 pixels. Received: 3 pixels"
+    ):
         rasterised(Outlines(4, 6, [Outline("cell", "runs", [1, 2])]), INDEX)
