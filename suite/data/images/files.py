@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ if PIL.features.check("avif"):
 # Formats whose bytes are kept, if TensorFlow can decode them; pictures in other formats become PNG.
 # Pillow calls a JPEG of several pictures MPO.
 KEPT_FORMATS = ("PNG", "JPEG", "MPO")
+# Filters of warnings belong to the process: one thread at a time may change them.
+_filters = threading.RLock()
 
 
 class Picture(NamedTuple):
@@ -194,7 +197,7 @@ def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 def opened(path: Path) -> Iterator[PIL.Image.Image]:
     """An image file opened by Pillow; whatever fails while it is open becomes an `InputError`."""
     try:
-        with warnings.catch_warnings():
+        with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             # Given a path, Pillow would leave a file open that it fails to read.
