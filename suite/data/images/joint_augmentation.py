@@ -33,8 +33,8 @@ def joint_flip(*, horizontal: bool = True, vertical: bool = False) -> Augmentati
     def distort(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
         def change(pictures: tf.Tensor, nearest: bool) -> tf.Tensor:
             for draw, axis in zip(tf.unstack(draws), axes, strict=True):
-                mirrored = draw[:, None, None, None] < 0
-                pictures = tf.where(mirrored, tf.reverse(pictures, [axis]), pictures)
+                turned = draw[:, None, None, None] < 0
+                pictures = tf.where(turned, tf.reverse(pictures, [axis]), pictures)
             return pictures
 
         return _changed(batch, change)
