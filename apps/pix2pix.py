@@ -253,7 +253,7 @@ def halvings_of(patch: Patch, side: int) -> int:
     4 x 4 pixels of which two more halve nothing.
 
     Args:
-        patch: Side of the patch in pixels, but not 1; or `whole`, the whole picture.
+        patch: Side of the patch in pixels, but not 1; or `whole`, at least that of the pictures.
         side: The longer side of the pictures.
     """
     pixels = side if patch == "whole" else int(patch)
@@ -317,8 +317,8 @@ def build_model(
             height and width; the decoder doubles them as often.
         discriminator_filters: Filters of the discriminator's first convolution; the next ones have
             twice as many, at most eight times.
-        patch: Side of the patches of a picture that the discriminator judges, in pixels, or
-            `whole`.
+        patch: Side of the patches that the discriminator judges, in pixels; or `whole`, as large as
+            the picture.
         skips: Whether the decoder gets the features of the encoder at every size; without them all
             goes through the smallest.
         normalization: What the means and variances of the normalisations are taken over, as in
@@ -552,7 +552,9 @@ def tiles_endpoint(generator: keras.Model) -> Endpoint:
     def tiles(picture: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image_bytes": tf.map_fn(answer, picture, fn_output_signature=tf.string)}
 
-    return Endpoint(tiles, [tf.TensorSpec((None,), tf.string, "picture")])
+    inputs = [tf.TensorSpec((None,), tf.string, "picture")]
+    # One graph, which is not made anew for every picture.
+    return Endpoint(tf.function(tiles, input_signature=inputs, autograph=False), inputs)
 
 
 def evaluate(fitted: Fitted) -> Metrics:
