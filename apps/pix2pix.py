@@ -119,14 +119,17 @@ def load_data(config: Config, run: Run) -> Data:
         image_size=config.image_size,
         channels=config.channels,
     )
-    shape = source.preparation.shape
+    shape, target_channels = source.preparation.shape, source.preparation.target_channels
     data = supervised(
         source,
         batch_size=config.batch_size,
         validation_split=config.validation_split,
         seed=run.seed,
         min_steps=config.min_steps_per_epoch,
-        model_arguments=lambda train: {"input_shape": shape},
+        model_arguments=lambda train: {
+            "input_shape": shape,
+            "target_channels": target_channels,
+        },
         augment=combined(
             jittered(config.jitter, *shape[:2]), joint_flip() if config.flip else None
         ),
@@ -195,6 +198,7 @@ def double(
 @checked
 def build_generator(
     input_shape: pictures.ImageShape = (64, 64, 3),
+    target_channels: pictures.Channels = 3,
     *,
     filters: Stages,
     skips: bool = True,
@@ -204,7 +208,8 @@ def build_generator(
     """Builds the generator, a U-Net: from pixels to pixels.
 
     Args:
-        input_shape: `(height, width, channels)` of both pictures of a pair.
+        input_shape: `(height, width, channels)` of the first picture of a pair.
+        target_channels: Channels of the second one, which is as high and wide.
         filters: Filters of the encoder's convolutions, each of which halves height and width.
         skips: Whether the decoder gets the features of the encoder at every size.
         normalization: As in `build_model`.
@@ -212,12 +217,12 @@ def build_generator(
 
     Returns:
         A functional model, `condition` `(batch, height, width, channels)`, values in 0..255, to a
-        dict of `image`, of the same shape and values, float32.
+        dict of `image` `(batch, height, width, target_channels)`, values in 0..255, float32.
 
     Raises:
         InputError: There are more stages than the pictures can be halved.
     """
-    height, width, channels = input_shape
+    height, width, _ = input_shape
     refuse_too_deep((height, width), len(filters), "generator_filters")
     condition = keras.Input(input_shape, name="condition")
     # The first stage sees the colours as they are; the last may be a single pixel, and would be 0.
@@ -239,7 +244,7 @@ def build_generator(
     x = contract_and_expand(x, contract, expand, skips)
     floatx = keras.config.floatx()
     x = layers.Conv2DTranspose(
-        channels, 4, 2, padding="same", kernel_initializer=initial(), dtype=floatx
+        target_channels, 4, 2, padding="same", kernel_initializer=initial(), dtype=floatx
     )(x)
     x = layers.Activation("tanh", dtype=floatx)(x[:, :height, :width])
     image = layers.Rescaling(255 / 2, offset=255 / 2, dtype=floatx)(x)
@@ -263,6 +268,7 @@ def halvings_of(patch: Patch, side: int) -> int:
 @checked
 def build_discriminator(
     input_shape: pictures.ImageShape = (64, 64, 3),
+    target_channels: pictures.Channels = 3,
     *,
     filters: Filters,
     patch: Patch = "16",
@@ -271,7 +277,8 @@ def build_discriminator(
     """Builds the discriminator: from the pixels of a pair to a logit for each patch.
 
     Args:
-        input_shape: `(height, width, channels)` of both pictures.
+        input_shape: `(height, width, channels)` of the first picture of a pair.
+        target_channels: Channels of the second one.
         filters: Filters of the first convolution; the next ones have twice as many, at most eight
             times.
         patch: As in `build_model`.
@@ -279,15 +286,17 @@ def build_discriminator(
             means and variances.
 
     Returns:
-        A functional model, a dict of `condition` and `image`, `(batch, height, width, channels)`,
-        values in 0..255, to scores `(batch, rows, columns, 1)`, float32: logits of the image being
-        the true one of its condition.
+        A functional model, a dict of `condition` `(batch, height, width, channels)` and `image`
+        `(batch, height, width, target_channels)`, values in 0..255, to scores
+        `(batch, rows, columns, 1)`, float32: logits of the image being the true one of its
+        condition.
     """
     if patch == "1":
         size, strides = 1, [1, 1]
     else:
         size, strides = 4, [2] * halvings_of(patch, max(input_shape[:2])) + [1]
-    condition, image = (keras.Input(input_shape, name=name) for name in ("condition", "image"))
+    condition = keras.Input(input_shape, name="condition")
+    image = keras.Input((*input_shape[:2], target_channels), name="image")
     x = layers.Rescaling(2 / 255, offset=-1)(layers.Concatenate()([condition, image]))
     for stage, stride in enumerate(strides):
         width = filters * 2 ** min(stage, 3)
@@ -301,6 +310,7 @@ def build_discriminator(
 @checked
 def build_model(
     input_shape: pictures.ImageShape = (64, 64, 3),
+    target_channels: pictures.Channels = 3,
     *,
     generator_filters: Stages = (32, 64, 128, 128, 128, 128),
     discriminator_filters: Filters = 32,
@@ -312,7 +322,8 @@ def build_model(
     """Builds a generator, which makes a picture of another, and a discriminator of pairs.
 
     Args:
-        input_shape: `(height, width, channels)` of both pictures of a pair.
+        input_shape: `(height, width, channels)` of the first picture of a pair.
+        target_channels: Channels of the second one, which is as high and wide.
         generator_filters: Filters of the convolutions of the generator's encoder. Each halves
             height and width; the decoder doubles them as often.
         discriminator_filters: Filters of the discriminator's first convolution; the next ones have
@@ -326,10 +337,10 @@ def build_model(
         dropout: Rate of dropout in the three innermost stages of the decoder.
 
     Returns:
-        Two functional models. `generator`: `condition` `(batch, height, width, channels)`, values
-        in 0..255, to a dict of `image`, of the same shape and values. `discriminator`: a dict of
-        `condition` and `image` to scores `(batch, rows, columns, 1)`, logits of the image being the
-        true one of its condition. All float32.
+        Two functional models. `generator`: `condition` `(batch, height, width, channels)` to a dict
+        of `image` `(batch, height, width, target_channels)`, values of both in 0..255.
+        `discriminator`: a dict of `condition` and `image` to scores `(batch, rows, columns, 1)`,
+        logits of the image being the true one of its condition. All float32.
 
     Raises:
         InputError: An argument is out of range, or there are more stages than the pictures can be
@@ -344,6 +355,7 @@ def build_model(
     return {
         "generator": build_generator(
             input_shape,
+            target_channels,
             filters=generator_filters,
             skips=skips,
             normalization=normalization,
@@ -351,6 +363,7 @@ def build_model(
         ),
         "discriminator": build_discriminator(
             input_shape,
+            target_channels,
             filters=discriminator_filters,
             patch=patch,
             normalization=normalization,
@@ -391,7 +404,7 @@ def translated(generator: keras.Model, conditions: np.ndarray) -> np.ndarray:
         conditions: Pictures `(n, height, width, channels)`, values in 0..255.
 
     Returns:
-        Images of the same shape, float32.
+        Images `(n, height, width, target_channels)`, values in 0..255, float32.
     """
     parts = [
         keras.ops.convert_to_numpy(generator(conditions[n : n + AT_ONCE], training=False)["image"])
@@ -462,6 +475,16 @@ def compare_with_true(made: np.ndarray, true: np.ndarray, others: np.ndarray) ->
     }
 
 
+def in_rows(*parts: np.ndarray) -> list[np.ndarray]:
+    """The first pictures of several arrays, all in colour if some of them are.
+
+    Args:
+        parts: Pictures `(n, height, width, 1 or 3)`.
+    """
+    channels = max(part.shape[-1] for part in parts)
+    return [np.repeat(part[:WATCHED], channels // part.shape[-1], axis=-1) for part in parts]
+
+
 class ValidationPictures(keras.callbacks.Callback):
     """Logs `val_frechet_distance` after every epoch, and writes a picture of the first pairs.
 
@@ -481,7 +504,7 @@ class ValidationPictures(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         made = translated(self.generator, self.pairs.inputs)
         logs["val_frechet_distance"] = fidelity.frechet_distance(self._real, features_of(made))
-        rows = [part[:WATCHED] for part in (self.pairs.inputs, made, self.pairs.targets)]
+        rows = in_rows(self.pairs.inputs, made, self.pairs.targets)
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"epoch-{epoch + 1:07}.png"
         write_picture(tiled(np.concatenate(rows), columns=len(rows[0])), path)
@@ -569,7 +592,8 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     test = fitted.data.splits["test"]
     inputs, targets = test.rows(np.arange(min(WATCHED, test.num_examples))).in_memory()
     made = translated(fitted.networks["generator"], inputs)
-    return {"pairs": images.image_rows({"input": inputs, "made": made, "true": targets})}
+    rows = in_rows(inputs, made, targets)
+    return {"pairs": images.image_rows(dict(zip(("input", "made", "true"), rows, strict=True)))}
 
 
 def translate(
@@ -628,7 +652,7 @@ def compare_losses(
         "image_size": image_size,
         "epochs": epochs,
     }
-    rows: dict[str, np.ndarray] = {}
+    made_by: dict[str, np.ndarray] = {}
     for skips in (True, False):
         for name, weights in ABLATION.items():
             label = name if skips else f"{name}, no skips"
@@ -642,10 +666,11 @@ def compare_losses(
             made = translated(trained.networks["generator"], pairs.inputs)
             metrics = compare_with_true(made, pairs.targets, others.targets)
             print(", ".join([label, *(f"{key} {value:.4f}" for key, value in metrics.items())]))
-            rows[label] = made[:WATCHED]
-    shown = {"input": pairs.inputs[:WATCHED], **rows, "true": pairs.targets[:WATCHED]}
-    curves.write(images.image_rows(shown), output)
-    print(f"{output}: {'; '.join(rows)}")
+            made_by[label] = made
+    names = ("input", *made_by, "true")
+    rows = in_rows(pairs.inputs, *made_by.values(), pairs.targets)
+    curves.write(images.image_rows(dict(zip(names, rows, strict=True))), output)
+    print(f"{output}: {'; '.join(made_by)}")
 
 
 OF_THE_PAPER = {

@@ -17,6 +17,7 @@ from apps.pix2pix import (
     compare_with_true,
     compile_model,
     halvings_of,
+    in_rows,
     jittered,
     squares,
     translated,
@@ -36,19 +37,23 @@ def some_pictures(count=6, side=32, seed=0):
 # --- networks ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (30, 17, 1)])
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((32, 32, 3), 3), ((30, 17, 1), 3), ((16, 32, 3), 1)]
+)
 @pytest.mark.parametrize("filters", [(4,), (4, 8), (4, 6, 8, 8)])
 @pytest.mark.parametrize("skips", [True, False])
-def test_generator_and_discriminator_fit_together(shape, filters, skips):
+def test_generator_and_discriminator_fit_together(shape, channels, filters, skips):
     networks = build_model(
-        shape, generator_filters=filters, discriminator_filters=4, skips=skips, patch="16"
+        shape, channels, generator_filters=filters, discriminator_filters=4, skips=skips
     )
     generator, discriminator = networks["generator"], networks["discriminator"]
 
-    assert generator.output["image"].shape == generator.input_shape == (None, *shape)
+    target = (*shape[:2], channels)
+    assert generator.input_shape == (None, *shape)
+    assert generator.output["image"].shape == (None, *target)
     assert {name: tensor.shape[1:] for name, tensor in discriminator.input.items()} == {
         "condition": shape,
-        "image": shape,
+        "image": target,
     }
     rows, columns = (-(-side // 2) for side in shape[:2])
     assert discriminator.output_shape == (None, rows, columns, 1)
@@ -235,6 +240,13 @@ def test_it_learns_translates_and_answers(capsys):
     now, at_export = capsys.readouterr().out.split("At export")
     distance = f"{metrics['frechet_distance']:.4f}"
     assert distance in now and distance in at_export
+
+
+def test_grey_and_coloured_pictures_stand_in_rows():
+    grey, colour = np.ones((9, 4, 4, 1)), np.zeros((9, 4, 4, 3))
+
+    assert [part.shape for part in in_rows(grey, colour)] == 2 * [(8, 4, 4, 3)]
+    assert in_rows(grey)[0].shape == (8, 4, 4, 1)
 
 
 def test_losses_are_compared_in_one_picture(capsys, monkeypatch):
