@@ -69,6 +69,7 @@ def tutorial(data: Path, seed: int, seconds: float) -> dict[str, Any]:
             train_list=train_list,
             test_list=test_list,
             image_size=SIDE,
+            channels=3,
         )
     train, test = (split.in_memory() for split in (source.train, source.test))
 
@@ -179,7 +180,8 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         lists = write_lists(data, Path(folder))
         for name, weights in ABLATION.items():
-            flags = ["--data", str(data), "--swap", "--epochs", str(chosen.config.epochs)]
+            flags = ["--data", str(data), "--swap", "--channels", "3"]
+            flags += ["--epochs", str(chosen.config.epochs)]
             flags += ["--train-list", str(lists[0]), "--test-list", str(lists[1])]
             for knob, value in weights.items():
                 flags += [f"--{knob.replace('_', '-')}", str(value)]
