@@ -101,7 +101,7 @@ class Preparation:
     def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
         """Crops a picture `(height, width, 3)` about its centre, and resizes it."""
         if self.channels == 1:
-            picture = _grey(picture)
+            picture = to_grey(picture)
         size = tf.shape(picture)[:2]
         target = tf.constant([self.height, self.width])
         ratio = tf.reduce_min(size / target)
@@ -275,7 +275,7 @@ def reduced(picture: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _grey(picture: tf.Tensor) -> tf.Tensor:
+def to_grey(picture: tf.Tensor) -> tf.Tensor:
     """Luma `(height, width, 1)`; three equal channels keep their value exactly."""
     return tf.round(tf.reduce_sum(picture * (299, 587, 114), -1, keepdims=True) / 1000)
 
