@@ -12,7 +12,7 @@ from suite.cli import run
 
 
 def test_the_paper_s_tile_loses_184_pixels_at_four_halvings():
-    """Figure 1 of the paper: 572 pixels become 388, and what is kept is cropped by 4, 16, 40, 88."""
+    """Figure 1: 572 pixels become 388, and what is kept is cropped by 4, 16, 40 and 88."""
     lost = lost_pixels(4, 2)
 
     assert lost == [184, 88, 40, 16, 4]
