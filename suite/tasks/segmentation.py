@@ -31,7 +31,7 @@ from suite.data.images.joint_augmentation import (
     joint_elastic,
     joint_flip,
 )
-from suite.data.images.masks import VOID, load_masks
+from suite.data.images.masks import VOID, MaskPreparation, load_masks
 from suite.data.images.preparation import Preparation, to_grey
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
@@ -80,8 +80,8 @@ class Config:
             value, as in `255:cell` or `#ff0000:road`; or a file with one such line for each.
         train_list: File with the names of the pictures to train on, one a line.
         test_list: File with the names of the pictures to test on.
-        image_size: Height and width that pictures are brought to, in training and when an export
-            is asked. Without it they keep their pixels, and an export is asked in tiles.
+        image_size: Height and width that pictures are brought to. Defaults to their size if all
+            have one, else to at most 64.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
         crop: Height and width of a part at a random place, on which a step trains in place of the
             picture.
@@ -298,18 +298,16 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
             source.preparation,
             source.class_names,
             side=config.crop or max(source.preparation.shape[:2]),
-            resized=config.image_size is not None,
         )
     return offered
 
 
 def picture_endpoint(
     network: keras.Model,
-    preparation: Preparation,
+    preparation: MaskPreparation,
     class_names: tuple[str, ...],
     *,
     side: int,
-    resized: bool,
 ) -> Endpoint:
     """Makes an endpoint that takes the bytes of image files, and answers at their own size.
 
@@ -318,11 +316,11 @@ def picture_endpoint(
 
     Args:
         network: From `image` `(batch, height, width, channels)` to logits.
-        preparation: What pictures were prepared by for the training.
+        preparation: What pictures were prepared by for the training. If that changed their size, a
+            picture is brought to its scale before the network is asked, and the probabilities back
+            to the size of the picture.
         class_names: Names of the classes.
         side: Height and width of what the network was trained on, in pixels.
-        resized: Whether a picture is brought to the scale of the preparation before the network is
-            asked, and the probabilities back to the size of the picture.
 
     Returns:
         An endpoint of `picture` `(batch,)`, strings, to `mask` `(batch,)`, a grey PNG for each,
@@ -343,7 +341,7 @@ def picture_endpoint(
         )
 
     def classes_of(image: tf.Tensor) -> tf.Tensor:
-        if not resized:
+        if not preparation.resized:
             return ask(image, most_likely)
         size = tf.shape(image)[:2]
         probabilities = ask(at_scale(image, preparation), tf.nn.softmax)

@@ -9,8 +9,7 @@ from keras import layers
 from suite import InputError, Run
 from suite.app import Fitted
 from suite.data import Examples, Source, supervised
-from suite.data.images.masks import VOID
-from suite.data.images.preparation import Preparation
+from suite.data.images.masks import VOID, MaskPreparation
 from suite.export.endpoints import as_endpoint, call
 from suite.export.saved_model import write_saved_model
 from suite.figures.images import LARGEST_SIDE
@@ -35,18 +34,19 @@ def bright_squares(count):
     masks = np.zeros((count, 16, 16), np.uint8)
     for mask, (top, left) in zip(masks, random.integers(0, 8, (count, 2)), strict=True):
         mask[top : top + 8, left : left + 8] = 1
-    return Examples(
-        (masks[..., None] * 150 + random.integers(0, 90, masks.shape)[..., None]), masks
-    )
+    grain = random.integers(0, 90, masks.shape)
+    return Examples((150 * masks + grain).astype(np.uint8)[..., None], masks)
 
 
-def source(**fields):
+def source(resized=False, **fields):
     squares = bright_squares(24)
     parts = {
         name: squares.rows(np.arange(*rows))
         for name, rows in {"train": (0, 12), "validation": (12, 16), "test": (16, 24)}.items()
     }
-    preparation = Preparation(layout="photo", height=16, width=16, channels=1)
+    preparation = MaskPreparation(
+        layout="photo", height=16, width=16, channels=1, names=NAMES, values=(0, 1), resized=resized
+    )
     return Source(name="arrays", class_names=NAMES, preparation=preparation, **{**parts, **fields})
 
 
@@ -214,9 +214,9 @@ def test_a_picture_is_answered_at_its_own_size(fitted, shape):
     assert outputs["names"].numpy().tolist() == [[b"dark", b"bright"]]
 
 
-def test_with_an_image_size_the_network_sees_pictures_at_the_scale_of_the_training():
+def test_where_pictures_were_resized_the_network_sees_pictures_at_the_scale_of_the_training():
     """Stripes of one pixel are grey at a quarter of the size, and bright on the whole."""
-    fitted = fitted_on(source(), task.Config(image_size=16))
+    fitted = fitted_on(source(resized=True))
     picture = np.full((64, 96, 1), 100)
     picture[::2] = 255
     picture[:, 48:] = 0
