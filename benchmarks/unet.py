@@ -51,7 +51,7 @@ BATCH, SIDE, DEPTH, FILTERS = 16, 128, 4, 16
 WARM_UP, STEPS = 10, 60
 BLURS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # standard deviations, in pixels
 
-command_line = cyclopts.App()
+command_line = cyclopts.App(help=__doc__)
 
 
 @command_line.command
