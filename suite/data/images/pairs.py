@@ -198,7 +198,9 @@ def find_pairs(
     files = {name.removesuffix("_list"): file for name, file in lists.items() if file is not None}
     if places.keys() != {"train"} and files:
         raise InputError(
-            f"`{next(iter(lists))}` needs pictures in one folder, not in folders of splits", path
+            f"`{next(name for name, file in lists.items() if file)}` needs pictures in one folder, "
+            "not in folders of splits",
+            path,
         )
     if places.keys() == {"train"} and not files:
         files = _lists_in(path)
