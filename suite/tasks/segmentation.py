@@ -437,12 +437,12 @@ def most_likely_at(probabilities: tf.Tensor, size: tf.Tensor, count: int) -> tf.
             tf.where(is_larger, tf.cast(label, tf.uint8), classes),
         )
 
-    none = tf.TensorShape([None, None])
+    any_size = tf.TensorShape([None, None])
     *_, classes = tf.while_loop(
         lambda label, *_: label < count,
         compare,
         (tf.constant(0), tf.fill(size, -1.0), tf.zeros(size, tf.uint8)),
-        shape_invariants=(tf.TensorShape([]), none, none),
+        shape_invariants=(tf.TensorShape([]), any_size, any_size),
         parallel_iterations=1,
     )
     return classes
