@@ -200,6 +200,13 @@ app = App(
     figures=task.draw,
     commands=task.COMMANDS,
     try_next="predict your_photo.jpg --output mask.png",
+    search={
+        "learning_rate": "0.0005..0.02",
+        "depth": "2..4",
+        "filters": "8..24",
+        "dropout": "0..0.5",
+        "loss": "crossentropy,dice,both",
+    },
     recipes={"paper": PAPER, "pets": PETS, "membranes": MEMBRANES},
     objective="val_iou",
     objective_mode="max",
