@@ -13,7 +13,11 @@ Block = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 def contract_and_expand(
-    x: keras.KerasTensor, contract: Sequence[Block], expand: Sequence[Block], skips: bool = True
+    x: keras.KerasTensor,
+    contract: Sequence[Block],
+    expand: Sequence[Block],
+    skips: bool = True,
+    cuts: Sequence[int] | None = None,
 ) -> keras.KerasTensor:
     """Makes features smaller and larger again, and joins those of equal size.
 
@@ -28,6 +32,9 @@ def contract_and_expand(
         expand: Blocks of the decoder, one fewer, which make their input as many times larger.
         skips: Whether features are joined; without it the decoder sees the last block only, and
             what is larger is only cropped to the size it had.
+        cuts: Pixels that convolutions without padding have cut from every side of what comes back
+            to the size of each block of `contract` but the last. Needed where heights or widths are
+            None; others say it themselves.
 
     Returns:
         Features of the height and width of the first block's, or smaller ones by as much as the
@@ -38,9 +45,9 @@ def contract_and_expand(
         Segmentation, https://arxiv.org/abs/1505.04597
     """
     kept = []
-    for block in contract:
+    for block, cut in zip(contract, [*(cuts or [0] * len(expand)), 0], strict=True):
         x = block(x)
-        kept.append(x)
+        kept.append(layers.Cropping2D(cut)(x) if cut else x)
     for block, skip in zip(expand, reversed(kept[:-1]), strict=True):
         x, skip = crop_to_smaller(block(x), skip)
         x = layers.Concatenate()([x, skip]) if skips else x

@@ -59,10 +59,13 @@ class MaskPreparation(Preparation):
         values: The value of every class in a mask, in the order of the classes: a grey value or an
             index, or for a colour `2**24 + 65536 * red + 256 * green + blue`.
         names: The names of the classes.
+        resized: Whether the pictures of the training had other sizes, so that the scale at which a
+            model sees a picture is that of the preparation, and not that of the file.
     """
 
     values: Sequence[int] = ()
     names: Sequence[str] = ()
+    resized: bool = False
 
     def __post_init__(self) -> None:
         # As tuples, also when they come from JSON, so that preparations can be hashed.
@@ -261,7 +264,8 @@ def _preparation(
     if isinstance(options.recorded_preparation, MaskPreparation):
         return options.recorded_preparation
     preparation = options.preparation(sample, keep_size=True)
-    return MaskPreparation(**dataclasses.asdict(preparation), **classes._asdict())
+    resized = any(picture.shape[:2] != preparation.shape[:2] for picture in sample)
+    return MaskPreparation(**dataclasses.asdict(preparation), **classes._asdict(), resized=resized)
 
 
 def _named(classes: Sequence[str], folder: Path) -> list[tuple[int | None, str]]:

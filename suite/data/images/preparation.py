@@ -111,7 +111,7 @@ class Preparation:
     def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
         """Crops a picture `(height, width, 3)` about its centre, and resizes it."""
         if self.channels == 1:
-            picture = _grey(picture)
+            picture = to_grey(picture)
         # A resize to the same size changes nothing.
         return tf.image.resize(self.cropped(picture), (self.height, self.width), antialias=True)
 
@@ -278,7 +278,7 @@ def reduced(picture: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _grey(picture: tf.Tensor) -> tf.Tensor:
+def to_grey(picture: tf.Tensor) -> tf.Tensor:
     """Luma `(height, width, 1)`; three equal channels keep their value exactly."""
     return tf.round(tf.reduce_sum(picture * (299, 587, 114), -1, keepdims=True) / 1000)
 

@@ -83,3 +83,21 @@ def test_sizes_that_fit_are_named():
         refuse_uneven((64, 100), 4)
     with pytest.raises(InputError, match=r"such as 16, .* Received: 9$"):
         refuse_uneven((9, 16), 4)
+
+
+def test_cuts_make_unpadded_convolutions_fit_where_sides_are_not_known():
+    """A level of 3 x 3: 12 x 12 becomes 10, 5, 3 and 6 pixels, so 2 are cut on every side."""
+    image = keras.Input((None, None, 1))
+
+    def convolution(x):
+        return layers.Conv2D(2, 3)(x)
+
+    features = contract_and_expand(
+        image,
+        [convolution, lambda x: convolution(layers.MaxPooling2D()(x))],
+        [layers.UpSampling2D()],
+        cuts=[2],
+    )
+
+    for size in (12, 20):
+        assert keras.Model(image, features)(np.zeros((1, size, size, 1))).shape[1] == size - 6
