@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_named_or_left_out(what):
 
 @pytest.mark.parametrize("data", ["nowhere", "tfds", "x" * 300, "~nobody_at_all/x"])
 def test_what_is_no_folder_gets_one_sentence(data):
-    with pytest.raises(InputError, match="^`data` must be auto, embedded or a folder of pictures"):
+    with pytest.raises(InputError, match=r"^`data` must be auto, embedded or a folder of pictures"):
         load_whole_pictures(Run(data=data))
 
 
