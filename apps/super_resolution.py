@@ -305,7 +305,13 @@ def psnr_metric(scale: int) -> keras.metrics.Metric:
 def compile_model(
     built: keras.Model | dict[str, keras.Model], config: Config, steps: int
 ) -> keras.Model:
-    """Compiles the network that enlarges, to come close to every pixel, with Adam."""
+    """Compiles the network that enlarges, to come close to every pixel, with Adam.
+
+    Raises:
+        InputError: `features`, which the second phase and the judgement need, cannot be opened.
+    """
+    if config.features:
+        open_features(config.features)
     model = built if isinstance(built, keras.Model) else generator_of(built)
     model.compile(
         keras.optimizers.Adam(one_cycle(config.learning_rate, steps, config.warmup)),
