@@ -65,7 +65,7 @@ def in_tiles(
     out_tile, out_stride, out_overlap = factor * tile, factor * stride, factor * overlap
     ask = _graph(network, (1, side, side, picture.shape[-1]), picture.dtype)
     shape = ask.structured_outputs.shape
-    if shape[:-1] != (1, out_tile, out_tile):
+    if shape[-1] is None or not shape.is_compatible_with((1, out_tile, out_tile, None)):
         raise ValueError(
             f"the network must answer a tile with (1, {out_tile}, {out_tile}, outputs). It answers "
             f"with {tuple(shape)}"
@@ -116,7 +116,7 @@ def _graph(
     function: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, ...], dtype: tf.DType
 ) -> Any:
     """A function of one tensor as a graph, whose outputs have known shapes and types."""
-    traced = tf.function(function, autograph=False)
+    traced = tf.function(lambda tensor: function(tensor), autograph=False)
     return traced.get_concrete_function(tf.TensorSpec(shape, dtype))
 
 

@@ -113,7 +113,7 @@ def split_folders(path: Path) -> dict[str, Path]:
 
 
 def folders_in(path: Path) -> list[Path]:
-    """The folders in a folder, in order, without hidden ones and those that archives add."""
+    """The folders in a folder, in order, without hidden ones."""
     return sorted(
         folder
         for folder in path.iterdir()
