@@ -90,7 +90,7 @@ class Config:
     patch_size: Annotated[int, Field(ge=8, le=512)] = 24
     validation_split: Share = 0.1
     min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    learning_rate: LearningRate = 2e-3
+    learning_rate: LearningRate = 1e-3
     warmup: Share = 0.1
     loss: PixelLoss = "charbonnier"
     symmetries: bool = True

@@ -138,7 +138,7 @@ def test_tiles_leave_no_seam(network):
 
 def test_it_learns_enlarges_and_answers(capsys):
     recipe = app.recipe(
-        scale=2, filters=(16,), epochs=3, patch_size=16, batch_size=32, learning_rate=5e-3
+        scale=2, filters=(16,), epochs=5, patch_size=16, batch_size=32, learning_rate=2e-3
     )
 
     trained = train(app, recipe, QUIET)
