@@ -40,7 +40,7 @@ def bare(units: int, activation: str, seed: int, epochs: int, folder: Path) -> N
 
 
 @command_line.default
-def main(*, jobs: int = 2, epochs: int = 3) -> None:
+def main(*, jobs: int = 2, epochs: int = 10) -> None:
     """Trains all combinations one after the other, then by `compare`.
 
     Args:

@@ -181,12 +181,12 @@ def run(words, mode):
         return types.SimpleNamespace(report={})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "train", short)
-        patch.setattr(cli, "cross_validate", lambda *_, **__: {"cv_accuracy_mean": 1.0})
-        patch.setattr(cli, "find_best", lambda *_: types.SimpleNamespace(**BEST))
-        patch.setattr(cli, "measure_gradients", lambda *_, **__: MEASURED)
-        patch.setattr(cli, "check_gradients", lambda *_, **__: CHECKED)
-        patch.setattr(cli, "compare", lambda *_, **__: COMPARED)
+        patch.setattr(cli.commands, "train", short)
+        patch.setattr(cli.commands, "cross_validate", lambda *_, **__: {"cv_accuracy_mean": 1.0})
+        patch.setattr(cli.commands, "find_best", lambda *_: types.SimpleNamespace(**BEST))
+        patch.setattr(cli.commands, "measure_gradients", lambda *_, **__: MEASURED)
+        patch.setattr(cli.commands, "check_gradients", lambda *_, **__: CHECKED)
+        patch.setattr(cli.commands, "compare", lambda *_, **__: COMPARED)
         patch.setattr("suite.metrics.fidelity.NUM_WATCHED", 50)
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
 

@@ -62,6 +62,9 @@ def command_line_of(app: App) -> cyclopts.App:
 
 def _train_command(app: App, given: set[str]) -> Callable[..., None]:
     """The training itself, which has all flags."""
+    recipe_flag: Any
+    config_flags: Any
+    architecture_flags: Any
     recipe_flag, config_flags, architecture_flags, defaults = flags_of_recipe(app)
 
     def train_app(
@@ -87,6 +90,9 @@ def _train_command(app: App, given: set[str]) -> Callable[..., None]:
 
 def _cross_validate_command(app: App, given: set[str]) -> Callable[..., None]:
     """The command `cross-validate`."""
+    recipe_flag: Any
+    config_flags: Any
+    architecture_flags: Any
     recipe_flag, config_flags, architecture_flags, defaults = flags_of_recipe(app)
 
     def cross_validate_app(
@@ -129,6 +135,9 @@ def _cross_validate_command(app: App, given: set[str]) -> Callable[..., None]:
 
 def _search_command(app: App, given: set[str]) -> Callable[..., None]:
     """The command `search`, with the flags of a training."""
+    recipe_flag: Any
+    config_flags: Any
+    architecture_flags: Any
     recipe_flag, config_flags, architecture_flags, defaults = flags_of_recipe(app)
 
     def search_app(
@@ -218,6 +227,9 @@ def _compare_command(app: App, given: set[str]) -> Callable[..., None]:
 
 def _gradients_command(app: App, given: set[str]) -> Callable[..., None]:
     """The command `gradients`, with the flags of recipe and architecture of a training."""
+    recipe_flag: Any
+    config_flags: Any
+    architecture_flags: Any
     recipe_flag, config_flags, architecture_flags, defaults = flags_of_recipe(app)
 
     def gradients_app(

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_reset_seed_determinism
 
 from suite.errors import InputError
+from suite.rl.wrappers import make, register, step_limit
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +71,11 @@ def endless_error(name: str, steps: int) -> InputError:
 
 
 def _play(name: str, max_episode_steps: int | None) -> None:
-    if gymnasium.spec(name.rpartition(":")[2]).entry_point is None:
+    plain = register(name)
+    if gymnasium.spec(plain).entry_point is None:
         return  # exists only as many copies side by side
-    environment = gymnasium.make(
-        name, max_episode_steps=max_episode_steps, disable_env_checker=False
-    )
-    limit = max_episode_steps or environment.spec.max_episode_steps
+    environment = make(name, max_episode_steps, disable_env_checker=False)
+    limit = step_limit(plain, max_episode_steps)
     space = environment.action_space
     space.seed(0)
     _play_episode(environment, itertools.starmap(space.sample, itertools.repeat(())), limit)

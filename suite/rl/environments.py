@@ -1,21 +1,20 @@
 """Copies of a Gymnasium environment that are played side by side."""
 
-import difflib
-import functools
-import importlib
 import time
-from typing import Any, Literal
+from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
-from gymnasium.wrappers import TransformReward
+from gymnasium.vector import AsyncVectorEnv
 
-from suite.errors import InputError
 from suite.rl.snapshot import Opaque, restore_into, snapshot
-from suite.rl.spaces import as_arrays, describe, environment_actions, within_bounds
-
-Vectorization = Literal["auto", "sync", "async"]
+from suite.rl.spaces import (
+    as_arrays,
+    describe,
+    environment_actions,
+    stack_frames,
+    within_bounds,
+)
+from suite.rl.wrappers import Vectorization, make_vector, register, step_limit
 
 
 class Environments:
@@ -32,7 +31,14 @@ class Environments:
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
             environment.
         flatten: Whether observations of several axes become vectors of float32. If not, a Box keeps
-            its shape, and `uint8` stays `uint8`.
+            its shape, and bytes and truth values become `uint8`.
+        frame_stack: Number of newest observations, the newest last, that are joined along the last
+            axis into one; at the beginning of an episode, copies of the first fill the places.
+        clip_rewards: Whether `step` returns only the signs of the rewards, -1, 0 or 1. The returns
+            of episodes remain those of the environment.
+        end_with_life: Whether an episode also ends when the player loses one of several `lives` in
+            the environment's info. The game goes on in the next episode.
+        render_mode: What `render` returns, in Gymnasium's words; None for nothing.
 
     Attributes:
         observations: The last observations `(envs, *observation_shape)`; None before the first
@@ -56,17 +62,22 @@ class Environments:
         *,
         max_episode_steps: int | None = None,
         flatten: bool = True,
+        frame_stack: int = 1,
+        clip_rewards: bool = False,
+        end_with_life: bool = False,
+        render_mode: str | None = None,
     ) -> None:
         self.name, self.num_envs = name, num_envs
         self.error: str | None = None
         self.observations: np.ndarray | None = None
         self.begun = 0.0
         self.steps = 0
-        self._vector = _make(name, num_envs, vectorization, max_episode_steps)
+        self._vector = make_vector(name, num_envs, vectorization, max_episode_steps, render_mode)
         self.observation_space = self._vector.single_observation_space
-        self.spaces = describe(self._vector, name, flatten=flatten)
+        self.spaces = describe(self._vector, name, flatten=flatten, frame_stack=frame_stack)
         self.solved_at = self._vector.spec.reward_threshold
-        self.max_episode_steps = max_episode_steps or self._vector.spec.max_episode_steps
+        self.max_episode_steps = step_limit(register(name), max_episode_steps)
+        self._clip_rewards, self._end_with_life = clip_rewards, end_with_life
 
     def begin(self, seed: int) -> None:
         """Begins the first episodes; does nothing if episodes have begun already."""
@@ -79,15 +90,18 @@ class Environments:
         self._ended = np.zeros(self.num_envs, bool)
         self._returns = np.zeros(self.num_envs, np.float32)
         self._lengths = np.zeros(self.num_envs, np.float32)
-        observations, _ = self._vector.reset(seed=int(seed))
-        self.observations = self._as_arrays(observations)
+        observations, info = self._vector.reset(seed=int(seed))
+        self._lives = self._lives_in(info)
+        frames = self._as_arrays(observations)
+        self.observations = np.tile(frames, self.spaces.frame_stack)
         return self.observations
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+    def step(self, actions: np.ndarray, within: bool = False) -> tuple[np.ndarray, ...]:
         """One step of all environments.
 
         Args:
             actions: `(envs, *action_shape)`.
+            within: Whether the actions are within the bounds of the environment already.
 
         Returns:
             Observations `(envs, *observation_shape)`; then, each `(envs,)`: rewards, float32;
@@ -99,10 +113,13 @@ class Environments:
         """
         valid = ~self._ended
         try:
-            observations, rewards, terminated, truncated, _ = self._vector.step(
-                self._environment_actions(actions)
+            observations, rewards, terminated, truncated, info = self._vector.step(
+                self._environment_actions(actions, within)
             )
-            self.observations = self._as_arrays(observations)
+            frames = self._as_arrays(observations)
+            if self.observations is not None and self.spaces.frame_stack > 1:
+                frames = stack_frames(self.observations, frames, ~valid)
+            self.observations = frames
             if not np.isfinite(self.observations.sum()) or not np.isfinite(rewards.sum()):
                 raise ValueError("an observation or a reward is NaN or infinite")
         except Exception as error:
@@ -111,10 +128,13 @@ class Environments:
         self.steps += self.num_envs
         self._returns = np.where(valid, self._returns + rewards, 0).astype(np.float32)
         self._lengths = np.where(valid, self._lengths + 1, 0).astype(np.float32)
+        if self._end_with_life:
+            before, self._lives = self._lives, self._lives_in(info)
+            terminated = terminated | (self._lives < before) & valid
         self._ended = terminated | truncated
         return (
             self.observations,
-            rewards.astype(np.float32),
+            (np.sign(rewards) if self._clip_rewards else rewards).astype(np.float32),
             terminated,
             truncated,
             valid,
@@ -143,6 +163,10 @@ class Environments:
         restore_into(self, state)
         self.begun = begun  # the clock of another process has another zero
 
+    def render(self) -> np.ndarray:
+        """The frames that the environments draw, `(envs, height, width, 3)`."""
+        return np.stack(self._vector.render())
+
     def close(self) -> None:
         """Ends the processes of asynchronous environments."""
         self._vector.close()
@@ -151,45 +175,11 @@ class Environments:
         batched = self._vector.observation_space
         return as_arrays(self.observation_space, batched, observations, self.spaces)
 
-    def _environment_actions(self, actions: np.ndarray) -> np.ndarray:
-        if self.spaces.action_bounds is not None:
+    def _lives_in(self, info: dict[str, Any]) -> np.ndarray:
+        """The lives that the players have left, `(envs,)`; 0 in environments without lives."""
+        return np.asarray(info.get("lives", np.zeros(self.num_envs)))
+
+    def _environment_actions(self, actions: np.ndarray, within: bool) -> np.ndarray:
+        if self.spaces.action_bounds is not None and not within:
             actions = within_bounds(actions, self.spaces.action_bounds)
         return environment_actions(self._vector.single_action_space, actions)
-
-
-def _make(
-    name: str, num_envs: int, vectorization: Vectorization, max_episode_steps: int | None
-) -> VectorEnv:
-    """Creates the vectorised environment; the arguments are those of `Environments`."""
-    module, _, plain_name = name.rpartition(":")
-    if not module and name not in gymnasium.registry:
-        near = difflib.get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
-        known = f"; near it: {', '.join(near)}" if near else ""
-        raise InputError(f"`environment` must be one of Gymnasium's{known}", name)
-    limit = {"max_episode_steps": max_episode_steps} if max_episode_steps else {}
-    try:
-        if module:
-            importlib.import_module(module)
-        if vectorization == "auto" and gymnasium.spec(plain_name).vector_entry_point:
-            vector = gymnasium.make_vec(name, num_envs, **limit)
-            if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
-                return vector
-            vector.close()
-        # Without Gymnasium's checker, whose warnings `suite.rl.checks` has logged.
-        return gymnasium.make_vec(
-            name,
-            num_envs,
-            vectorization_mode="async" if vectorization == "async" else "sync",
-            wrappers=[functools.partial(TransformReward, func=_number)],
-            disable_env_checker=True,
-            **limit,
-        )
-    except Exception as error:  # whatever an environment's module may raise
-        raise InputError(
-            "`environment` must be one that can be made", f"{name}: {error}"
-        ) from error
-
-
-def _number(reward: Any) -> float:
-    """A reward as a number; some environments return an array of one number."""
-    return float(np.asarray(reward).item())

@@ -30,6 +30,7 @@ def load_episodes(
     steps_per_epoch: int,
     max_episode_steps: int | None = None,
     flatten: bool = True,
+    frame_stack: int = 1,
     scale_observations: bool = True,
 ) -> Data:
     """The seeds of episodes as training data: the model collects experience while it trains.
@@ -47,6 +48,7 @@ def load_episodes(
         max_episode_steps: Steps after which an episode is cut off; None leaves that to the
             environment.
         flatten: Whether observations of several axes become vectors.
+        frame_stack: Number of newest observations that are joined along the last axis into one.
         scale_observations: Whether a model should scale them to their bounds.
 
     Raises:
@@ -55,7 +57,9 @@ def load_episodes(
     """
     if run.data not in ("auto", "embedded", "gymnasium"):
         raise InputError("`data` must be auto: `environment` says what is played", run.data)
-    environments = Environments(name, 1, max_episode_steps=max_episode_steps, flatten=flatten)
+    environments = Environments(
+        name, 1, max_episode_steps=max_episode_steps, flatten=flatten, frame_stack=frame_stack
+    )
     environments.close()
     check_environment(name, max_episode_steps)
     if is_composite(environments.observation_space):

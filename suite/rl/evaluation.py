@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 import gymnasium
 import keras
 import numpy as np
-from gymnasium import spaces
 
 from suite.app import App
 from suite.data.images.files import writable_picture, write_picture
@@ -19,12 +18,12 @@ from suite.knobs import Seed
 from suite.rl.checks import LONGEST_EPISODE, endless_error
 from suite.rl.environments import Environments
 from suite.rl.policies import on_arrays
-from suite.rl.spaces import environment_actions
 
 # A policy: maps observations `(envs, ...)` to actions `(envs, ...)`.
 Policy: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 MILLISECONDS_PER_FRAME = 40
+SMALLEST_PICTURE = 160  # pixels in height; smaller frames are enlarged
 
 
 def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray:
@@ -98,7 +97,13 @@ class GreedyReturns(keras.callbacks.Callback):
 
 
 def render_episode(
-    name: str, act: Policy, seed: int, max_episode_steps: int | None = None
+    name: str,
+    act: Policy,
+    seed: int,
+    max_episode_steps: int | None = None,
+    *,
+    flatten: bool = True,
+    frame_stack: int = 1,
 ) -> tuple[np.ndarray, float]:
     """Plays one episode and renders its frames.
 
@@ -108,30 +113,37 @@ def render_episode(
         seed: Decides how the episode begins.
         max_episode_steps: Steps after which the episode is cut off; None leaves that to the
             environment.
+        flatten: Whether observations of several axes become vectors.
+        frame_stack: Number of newest observations that are joined along the last axis into one.
 
     Returns:
-        The frames `(steps + 1, height, width, 3)`, and the return.
+        The frames `(steps + 1, height, width, 3)`, uint8, and the return.
 
     Raises:
         InputError: The environment cannot be rendered, or the episode does not end.
     """
     try:
-        environment = gymnasium.make(
-            name, max_episode_steps=max_episode_steps, render_mode="rgb_array"
+        environments = Environments(
+            name,
+            1,
+            max_episode_steps=max_episode_steps,
+            flatten=flatten,
+            frame_stack=frame_stack,
+            render_mode="rgb_array",
         )
-        limit = max_episode_steps or environment.spec.max_episode_steps or LONGEST_EPISODE
-        observation, _ = environment.reset(seed=seed)
-        frames, total, over = [environment.render()], 0.0, False
+        limit = environments.max_episode_steps or LONGEST_EPISODE
+        observations = environments.reset(seed)
+        frames, over = [environments.render()], False
         while not over:
             if len(frames) > limit:
                 raise endless_error(name, limit)
-            vector = spaces.flatten(environment.observation_space, observation)
-            actions = act(np.asarray(vector, np.float32)[None])
-            action = environment_actions(environment.action_space, actions)[0]
-            observation, reward, terminated, truncated, _ = environment.step(action)
-            frames.append(environment.render())
-            total, over = total + float(np.asarray(reward).item()), terminated or truncated
-        environment.close()
+            actions = act(observations)
+            observations, _, terminated, truncated, _, returns, _ = environments.step(
+                actions, within=True
+            )
+            frames.append(environments.render())
+            over = bool(terminated[0] | truncated[0])
+        environments.close()
     except gymnasium.error.DependencyNotInstalled:
         raise InputError(
             f"drawing {name} needs one more package: pip install '.[render]'", "no such package"
@@ -142,7 +154,15 @@ def render_episode(
         raise InputError(
             "`environment` must be one that can be drawn", f"{name}: {error}"
         ) from error
-    return np.stack(frames), total
+    return _as_pictures(np.concatenate(frames)), float(returns[0])
+
+
+def _as_pictures(frames: np.ndarray) -> np.ndarray:
+    """Frames as bytes, from bytes or from 0 to 1; small ones are enlarged."""
+    if frames.dtype.kind == "f":
+        frames = (255 * frames).round()
+    factor = -(-SMALLEST_PICTURE // frames.shape[1])
+    return frames.astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def show_episode(
@@ -163,8 +183,14 @@ def show_episode(
     config = exported.metadata()["config"]
     name, limit = config["environment"], config.get("max_episode_steps")
     serve = exported.signature()
+    [observation] = serve.structured_input_signature[1].values()
     frames, total = render_episode(
-        name, lambda observations: call(serve, observations)["action"], seed, limit
+        name,
+        lambda observations: call(serve, observations)["action"],
+        seed,
+        limit,
+        flatten=observation.shape.rank == 2,
+        frame_stack=config.get("frame_stack", 1),
     )
     write_picture(frames, output, duration=MILLISECONDS_PER_FRAME, loop=0)
     print(f"{output}: {len(frames) - 1} steps of {name}, return {total:g}")

@@ -16,7 +16,7 @@ from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
 from suite.rl.environments import Environments
 from suite.rl.players import Player, log
-from suite.rl.replay import ReplayBuffer, transition_buffer
+from suite.rl.replay import UNIFORM, Replay, Sampling
 from suite.rl.rollouts import collect, in_floatx, transitions
 
 
@@ -49,17 +49,28 @@ class Target:
         Args:
             updates: Number of updates of the network so far.
         """
-        rate = tf.where(updates % self.period == 0, self.rate, 0.0)
+        due = updates % self.period == 0
         pairs = [
             (copy.value, variable.value)
             for copy, variable in zip(self.network.variables, self.model.variables, strict=True)
         ]
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+
+            def follow() -> tf.Operation:
+                for copy, variable in pairs:
+                    _interpolate(copy, variable, self.rate)
+                return tf.no_op()
+
+            tf.cond(due, follow, tf.no_op)
+            return
+        rate = tf.where(due, self.rate, 0.0)  # replicas cannot communicate inside a condition
 
         def update(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
             for copy, variable in pairs:
                 strategy.extended.update(copy, _interpolate, args=(variable, rate), group=False)
 
-        tf.distribute.get_replica_context().merge_call(update, args=(rate,))
+        context.merge_call(update, args=(rate,))
 
 
 class OffPolicyPlayer(Player):
@@ -74,16 +85,18 @@ class OffPolicyPlayer(Player):
         make: `make(num_envs)` creates that number of environments.
         num_envs: Number of environments, over all replicas.
         rollout_length: Steps of each environment in a step of `fit`.
-        capacity: Transitions that the replay stores, over all replicas.
+        capacity: Steps that the replay stores, over all replicas.
         batch_size: Transitions of an update, over all replicas.
-        warm_up: Transitions that are played before the first update, over all replicas.
-        updates: Updates in each step of `fit`.
+        warm_up: Steps that are played before the first update, over all replicas.
+        updates: Updates in each step of `fit`, which sample the replay together.
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
+        sampling: Which transitions are sampled, and how many rewards each of them adds up.
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
-        InputError: `warm_up` is less than 1 or more than `capacity`.
+        InputError: `warm_up` is less than 1 or more than `capacity`, or the replay is shorter than
+            a rollout.
     """
 
     def __init__(
@@ -99,31 +112,53 @@ class OffPolicyPlayer(Player):
         updates: int = 1,
         target_rate: float = 1.0,
         target_period: int = 1,
+        sampling: Sampling = UNIFORM,
         seed: int | None = None,
     ) -> None:
         super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
+        if capacity < num_envs * rollout_length:
+            raise InputError(
+                f"`replay_size` must be at least {num_envs * rollout_length:,}, a rollout of all "
+                "environments",
+                capacity,
+            )
         if not 0 < warm_up <= capacity:
             raise InputError(
                 f"`warm_up` must be at least 1 and at most the capacity, {capacity}", warm_up
             )
         self.capacity, self.batch_size = capacity, batch_size
-        self.warm_up, self.updates = warm_up, updates
+        self.warm_up, self.updates, self.sampling = warm_up, updates, sampling
         self.target = Target(model, target_rate, target_period)
-        self.replays: dict[int, ReplayBuffer] = {}  # of this process, by the number of the replica
+        self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
 
     def examples(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
         """Converts transitions into inputs, targets and sample weights, or None, of the loss.
 
         Args:
-            batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
+            batch: Fields by name, as `suite.rl.replay.Replay.sample` returns them. Return its
+                `weights` as sample weights if the sampling is prioritised.
+        """
+        raise NotImplementedError
+
+    def priorities(self, targets: Any, outputs: Any) -> tf.Tensor:
+        """How much there is to learn from transitions, `(batch,)`: absolute errors, or losses.
+
+        Called only if the sampling is prioritised, in the same graph as `compute_loss`, with
+        values from before the update.
+
+        Args:
+            targets: The targets from `examples`.
+            outputs: The outputs of the network.
         """
         raise NotImplementedError
 
     def learn(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Learns from transitions, and returns the metrics.
 
+        If the sampling is prioritised, `priorities` are among them, `(batch,)`.
+
         Args:
-            batch: Fields `(batch, ...)` by name, see `suite.rl.rollouts.transitions`.
+            batch: Fields by name, as `suite.rl.replay.Replay.sample` returns them.
         """
         return self.update(self.examples(batch))
 
@@ -131,7 +166,8 @@ class OffPolicyPlayer(Player):
         """The loss of the transitions of one rollout, without a replay; the target stays."""
         (seeds,) = batch
         rollout = in_floatx(self.collect(self.environments(seeds)))
-        return {"loss": Objective.of(self, self.examples(transitions(rollout)))}
+        examples = self.examples(transitions(rollout, self.sampling.discount))
+        return {"loss": Objective.of(self, examples)}
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         (seeds,) = data
@@ -140,7 +176,7 @@ class OffPolicyPlayer(Player):
         # TensorFlow does not know that these operations depend on each other through Python.
         with tf.control_dependencies([self._warm_up(environments, replay)]):
             rollout = self.collect(environments)
-        with tf.control_dependencies([replay.add(transitions(rollout))]):
+        with tf.control_dependencies([replay.add(rollout)]):
             return self._learn_from(replay, self.batch_size // self._replicas(environments))
 
     def state(self) -> dict[str, Any]:
@@ -159,38 +195,83 @@ class OffPolicyPlayer(Player):
             self.replays.clear()
             log.warning("The replay begins empty: its saved state cannot be used (%s).", error)
 
-    def _replay_of(self, environments: Environments) -> ReplayBuffer:
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        if self.sampling.prioritized:
+            logs = logs | {"priorities": self.priorities(y, y_pred)}
+        return logs
+
+    def _replay_of(self, environments: Environments) -> Replay:
         number = self.played.index(environments)
-        capacity = self.capacity // self._replicas(environments)
         replay = self.replays.get(number)
-        if replay is None or replay.capacity != capacity:
-            replay = self.replays[number] = transition_buffer(capacity, environments.spaces)
+        if replay is None or replay.num_envs != environments.num_envs:
+            capacity = self.capacity // self._replicas(environments)
+            replay = self.replays[number] = Replay(
+                capacity, environments.num_envs, environments.spaces, self.sampling
+            )
         return replay
 
     def _replicas(self, environments: Environments) -> int:
         return self.num_envs // environments.num_envs
 
-    def _learn_from(self, replay: ReplayBuffer, batch_size: int) -> dict[str, tf.Tensor]:
-        # A loop of Python, because replicas cannot communicate inside a loop of the graph.
-        for _ in range(self.updates):
-            seed = seed_of_replica(self.seed_generator)
-            logs = self.learn(replay.sample(batch_size, seed))
-            self.target.follow(self.optimizer.iterations)
-        return logs
+    def _learn_from(self, replay: Replay, batch_size: int) -> dict[str, tf.Tensor]:
+        """Makes the updates of a step of `fit`, and returns the metrics of the last one.
 
-    def _warm_up(self, environments: Environments, replay: ReplayBuffer) -> tf.Tensor:
-        """Plays until the replay has `warm_up` transitions, and returns their number.
+        All transitions of a step are sampled at once, before its first update, as a call from the
+        graph into Python takes longer than a small update. So priorities change after every step.
+        """
+        exponent = self.sampling.importance_exponent
+        beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
+        seed = seed_of_replica(self.seed_generator)
+        sample = replay.sample(self.updates * batch_size, seed, beta)
+        rows = sample.pop("rows")
+        # A sample by priorities is in the order of the replay: every batch has some of all parts.
+        batches = {
+            name: tf.reshape(field, [batch_size, self.updates, *field.shape[1:]])
+            for name, field in sample.items()
+        }
+
+        def learn(number: tf.Tensor | int) -> dict[str, tf.Tensor]:
+            logs = self.learn({name: field[:, number] for name, field in batches.items()})
+            self.target.follow(self.optimizer.iterations)
+            return logs
+
+        logs = [learn(0)]
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync > 1:
+            # Replicas cannot communicate inside a loop of the graph.
+            logs += [learn(number) for number in range(1, self.updates)]
+            stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *logs)
+        else:
+            others = tf.map_fn(
+                learn,
+                tf.range(1, self.updates),
+                parallel_iterations=1,
+                fn_output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, logs[0]),
+            )
+            stacked = tf.nest.map_structure(
+                lambda first, values: tf.concat([first[None], values], axis=0), logs[0], others
+            )
+        if self.sampling.prioritized:
+            priorities = tf.transpose(stacked.pop("priorities"))  # (batch, updates), as the rows
+            replay.prioritize(rows, tf.reshape(priorities, [-1]))
+        return {name: values[-1] for name, values in stacked.items()}
+
+    def _warm_up(self, environments: Environments, replay: Replay) -> tf.Tensor:
+        """Plays until the replay has `warm_up` steps to sample from, and returns their number.
 
         This takes time in the first step of a training only.
         """
-        enough = self.warm_up // self._replicas(environments)
+        enough = min(max(self.warm_up // self._replicas(environments), 1), replay.capacity)
         act = functools.partial(self.act, explore=True)
         seed = seed_of_replica(self.seed_generator)
 
         def play(number: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             seed_of_rollout = tf.random.experimental.stateless_fold_in(seed, number)
             rollout = collect(act, environments, self.rollout_length, seed_of_rollout)
-            return number + 1, replay.add(transitions(rollout))
+            return number + 1, replay.add(rollout)
 
         _, size = tf.while_loop(
             lambda number, size: size < enough, play, (0, replay.size()), parallel_iterations=1
@@ -198,7 +279,7 @@ class OffPolicyPlayer(Player):
         return size
 
 
-def _interpolate(copy: tf.Variable, variable: tf.Tensor, rate: tf.Tensor) -> None:
+def _interpolate(copy: tf.Variable, variable: tf.Tensor, rate: tf.Tensor | float) -> None:
     if copy.dtype.is_floating:
         rate = tf.cast(rate, copy.dtype)
         copy.assign(rate * variable + (1 - rate) * copy)

@@ -125,11 +125,19 @@ class Player(keras.Model):
         tf.numpy_function(environments.begin, [seeds[0]], [])
         return environments
 
+    def play(self, environments: Environments, seed: tf.Tensor) -> Rollout:
+        """Plays a rollout with exploration, in the graph.
+
+        Args:
+            environments: The environments, in which episodes have begun.
+            seed: A pair of integers.
+        """
+        act = functools.partial(self.act, explore=True)
+        return collect(act, environments, self.rollout_length, seed)
+
     def collect(self, environments: Environments) -> Rollout:
         """Plays a rollout with exploration, and updates the metrics of episodes."""
-        act = functools.partial(self.act, explore=True)
-        seed = seed_of_replica(self.seed_generator)
-        rollout = collect(act, environments, self.rollout_length, seed)
+        rollout = self.play(environments, seed_of_replica(self.seed_generator))
         ended = tf.cast(rollout.lengths > 0, tf.float32)
         self.episode_return.update_state(rollout.returns, ended)
         self.episode_length.update_state(rollout.lengths, ended)
@@ -175,7 +183,10 @@ class Player(keras.Model):
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
-        run = self.train_function
+        self.train_function = self.naming_environments(self.train_function)
+
+    def naming_environments(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A training function whose errors name the environment that failed, if one did."""
 
         def guarded(iterator: Any) -> Any:
             try:
@@ -189,7 +200,7 @@ class Player(keras.Model):
                         ) from None
                 raise
 
-        self.train_function = guarded
+        return guarded
 
 
 def _state_of(environments: Environments) -> Any:

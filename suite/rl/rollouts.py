@@ -81,11 +81,18 @@ def in_floatx(rollout: Rollout) -> Rollout:
     return rollout._replace(rewards=tf.cast(rollout.rewards, keras.config.floatx()))
 
 
-def transitions(rollout: Rollout) -> dict[str, tf.Tensor]:
-    """The steps of a rollout as `n` transitions, `(n, ...)`, without those that only reset.
+def transitions(rollout: Rollout, discount: float) -> dict[str, tf.Tensor]:
+    """The steps of a rollout as `n` transitions, without those that only reset.
 
     After an episode was cut off, `next_observations` is the observation from which it would have
     continued. Only `terminated` says that no return follows.
+
+    Args:
+        rollout: The steps.
+        discount: Weight of the next step's return.
+
+    Returns:
+        The fields that `suite.rl.replay.Replay.sample` returns, `(n, ...)`, but `rows`.
     """
     fields = {
         "observations": rollout.observations[:-1],
@@ -93,5 +100,7 @@ def transitions(rollout: Rollout) -> dict[str, tf.Tensor]:
         "rewards": rollout.rewards,
         "terminated": rollout.terminated,
         "next_observations": rollout.observations[1:],
+        "discount": discount * tf.cast(~rollout.terminated, rollout.rewards.dtype),
+        "weights": tf.ones_like(rollout.rewards),
     }
     return {name: tf.boolean_mask(field, rollout.valid) for name, field in fields.items()}

@@ -63,6 +63,8 @@ def _snapshot(value: Any, visited: dict[int, Any]) -> Any:
     visited[id(value)] = value  # the reference keeps the id from being used again
     if isinstance(value, np.random.Generator):
         return {"random": _snapshot(value.bit_generator.state, visited)}
+    if isinstance(value, np.random.RandomState):
+        return {"legacy_random": _snapshot(value.get_state(), visited)}
     is_stdlib = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
     if is_stdlib or not hasattr(value, "__dict__"):
         raise Opaque(f"{type(value).__module__}.{type(value).__qualname__}")
@@ -110,6 +112,9 @@ def restore_into(fresh: Any, saved: Any) -> Any:
             return {key: restore_into(known.get(key), part) for key, part in pairs}
         case "random":
             fresh.bit_generator.state = restore_into(None, content)
+            return fresh
+        case "legacy_random":
+            fresh.set_state(restore_into(None, content))
             return fresh
         case "object" if hasattr(fresh, "__dict__") and not isinstance(fresh, CONSTANT_TYPES):
             for name, part in content.items():

@@ -36,6 +36,8 @@ class Spaces(NamedTuple):
         action_bounds: Bounds of each component of an action; None if actions are choices.
         action_choices: Number of values of each component of an action, if an action is several
             choices; else None.
+        frame_stack: Number of frames that are joined along the last axis of an observation, the
+            newest last.
     """
 
     observation_shape: tuple[int, ...]
@@ -44,11 +46,18 @@ class Spaces(NamedTuple):
     num_actions: int
     action_bounds: Bounds | None = None
     action_choices: tuple[int, ...] | None = None
+    frame_stack: int = 1
 
     @property
     def observation_dim(self) -> int:
         """Number of values in an observation, over all axes."""
         return math.prod(self.observation_shape)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one of the frames that are joined to an observation."""
+        *axes, last = self.observation_shape
+        return (*axes, last // self.frame_stack)
 
     @property
     def action_shape(self) -> tuple[int, ...]:
@@ -62,7 +71,7 @@ class Spaces(NamedTuple):
         return "int32" if self.action_bounds is None else "float32"
 
 
-def describe(environment: Any, name: str, *, flatten: bool = True) -> Spaces:
+def describe(environment: Any, name: str, *, flatten: bool = True, frame_stack: int = 1) -> Spaces:
     """The spaces of an environment.
 
     Actions are choices (Discrete, MultiDiscrete, MultiBinary, or a Box of integers, whose every
@@ -73,7 +82,8 @@ def describe(environment: Any, name: str, *, flatten: bool = True) -> Spaces:
         environment: Has `single_observation_space` and `single_action_space`.
         name: The name of the environment, for errors.
         flatten: Whether observations of several axes become vectors of float32. If not, a Box keeps
-            its shape, and `uint8` stays `uint8`.
+            its shape, and bytes and truth values become `uint8`.
+        frame_stack: Number of newest observations that are joined along the last axis into one.
 
     Raises:
         InputError: A space is not supported.
@@ -84,24 +94,32 @@ def describe(environment: Any, name: str, *, flatten: bool = True) -> Spaces:
             "`environment` must have observations that Gymnasium can flatten",
             f"{observations} of {name}",
         )
+    if frame_stack > 1 and is_composite(observations):
+        raise InputError(
+            "`frame_stack` must be 1 for observations that are made of several",
+            f"{frame_stack} for {observations} of {name}",
+        )
     box = spaces.flatten_space(observations)
-    shape, dtype = box.shape, "float32"
-    if isinstance(observations, spaces.Box) and not flatten:
-        shape = observations.shape
-        dtype = "uint8" if observations.dtype == np.uint8 else dtype
+    frame, dtype = box.shape, "float32"
+    if isinstance(observations, spaces.Box) and observations.shape and not flatten:
+        frame = observations.shape
+        dtype = "uint8" if observations.dtype in (np.uint8, np.bool_) else dtype
+    shape = (*frame[:-1], frame[-1] * frame_stack)
     reach = np.maximum(np.abs(box.low.astype(np.float64)), np.abs(box.high.astype(np.float64)))
     usable = (reach > 0) & (reach < LARGEST_BOUND)
-    scale = tuple(np.where(usable, 1 / np.where(usable, reach, 1), 1.0).tolist())
+    factors = np.where(usable, 1 / np.where(usable, reach, 1), 1.0).reshape(frame)
+    scale = tuple(np.tile(factors, frame_stack).ravel().tolist())
+    described = functools.partial(Spaces, shape, dtype, scale, frame_stack=frame_stack)
     match actions:
         case spaces.Discrete():
-            return Spaces(shape, dtype, scale, int(actions.n))
+            return described(int(actions.n))
         case spaces.MultiDiscrete():
             choices = actions.nvec
         case spaces.MultiBinary():
             choices = np.full(actions.shape, 2)
         case spaces.Box() if actions.dtype.kind == "f":
             bounds = (_edges(actions.low), _edges(actions.high))
-            return Spaces(shape, dtype, scale, len(bounds[0]), action_bounds=bounds)
+            return described(len(bounds[0]), action_bounds=bounds)
         case spaces.Box():
             choices = actions.high.astype(np.float64) - actions.low.astype(np.float64) + 1
         case _:
@@ -116,7 +134,7 @@ def describe(environment: Any, name: str, *, flatten: bool = True) -> Spaces:
             f"{choices.max():,.0f} in {actions} of {name}",
         )
     numbers = tuple(int(number) for number in choices.ravel())
-    return Spaces(shape, dtype, scale, len(numbers), action_choices=numbers)
+    return described(len(numbers), action_choices=numbers)
 
 
 def is_composite(space: gymnasium.Space) -> bool:
@@ -127,7 +145,7 @@ def is_composite(space: gymnasium.Space) -> bool:
 def as_arrays(
     space: gymnasium.Space, batched: gymnasium.Space, observations: Any, description: Spaces
 ) -> np.ndarray:
-    """Observations of several environments as `(envs, *observation_shape)`.
+    """Observations of several environments as frames `(envs, *frame_shape)`.
 
     Args:
         space: The observation space of one environment.
@@ -139,9 +157,23 @@ def as_arrays(
         return np.eye(int(space.n), dtype=np.float32)[observations - space.start]
     if isinstance(space, spaces.Box):
         arrays = np.asarray(observations, description.observation_dtype)
-        return arrays.reshape(len(arrays), *description.observation_shape)
+        return arrays.reshape(len(arrays), *description.frame_shape)
     vectors = [spaces.flatten(space, single) for single in iterate(batched, observations)]
     return np.asarray(vectors, np.float32)
+
+
+def stack_frames(observations: np.ndarray, frames: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """The observations after a step: the oldest frame goes, the newest is joined at the end.
+
+    Args:
+        observations: The observations before the step, `(envs, *observation_shape)`.
+        frames: The newest frames, `(envs, *frame_shape)`.
+        begins: Whether an episode begins with the frame, which then fills all places, `(envs,)`.
+    """
+    channels = frames.shape[-1]
+    stacked = np.concatenate([observations[..., channels:], frames], axis=-1)
+    stacked[begins] = np.tile(frames[begins], observations.shape[-1] // channels)
+    return stacked
 
 
 def within_bounds(actions: Any, bounds: Bounds, backend: ModuleType = np) -> Any:

@@ -9,63 +9,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from apps.a2c import app, build_model
+from apps.a2c import app
 from suite import Interrupted, Run, cli, train
 from suite.rl.spaces import environment_actions
 
 QUIET = Run(data="embedded", quiet=True)
-
-
-def test_a_choice_of_actions():
-    model = build_model(5, num_actions=3, units=(8,))
-
-    outputs = model(np.zeros((2, 5), "f4"))
-
-    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
-        "policy": (2, 3), "value": (2,), "action": (2,),
-    }  # fmt: skip
-
-
-def test_numbers_for_an_action_stay_within_their_bounds():
-    bounds = ((-1.0, 0.0), (1.0, 100.0))
-    model = build_model(3, num_actions=2, action_bounds=bounds, units=(8,), activation="tanh")
-    model.get_layer("policy").set_weights([100 * np.ones((8, 2)), np.zeros(2)])
-
-    outputs = model(np.random.default_rng(0).normal(size=(50, 3)))
-
-    action = keras.ops.convert_to_numpy(outputs["action"])
-    assert action.shape == (50, 2)
-    assert action.min(axis=0).tolist() == [-1, 0] and action.max(axis=0).tolist() == [1, 100]
-    assert (keras.ops.convert_to_numpy(outputs["log_scale"]) == 0).all()
-
-
-def test_several_choices_have_logits_of_as_many_values_as_they_have():
-    model = build_model(3, num_actions=2, action_choices=(3, 2), units=(8,))
-
-    outputs = model(np.random.default_rng(0).normal(size=(50, 3)))
-
-    assert outputs["policy"].shape == (50, 2, 3) and outputs["action"].shape == (50, 2)
-    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(outputs["policy"]))
-    assert (probabilities[:, 1, 2] == 0).all() and (probabilities[:, 0] > 0.3).all()
-    with pytest.raises(ValueError, match=r"must be 2 values. Received: "):
-        build_model(num_actions=2, action_choices=(3,))
-
-
-def test_observations_are_scaled_by_the_model():
-    plain = build_model(2, units=(4,))
-    scaled = build_model(2, observation_scale=(0.5, 10.0), units=(4,))
-    scaled.set_weights(plain.get_weights())
-
-    one, other = plain(np.array([[1.0, 20.0]])), scaled(np.array([[2.0, 2.0]]))
-
-    np.testing.assert_allclose(one["policy"], other["policy"], rtol=1e-5)
-
-
-def test_actor_and_critic_may_share_their_torso():
-    apart, shared = build_model(), build_model(shared_torso=True)
-
-    hidden = 4 * 64 + 64 + 64 * 64 + 64
-    assert apart.count_params() - shared.count_params() == hidden
 
 
 def test_it_learns_to_balance_the_pole():

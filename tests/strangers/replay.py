@@ -17,6 +17,7 @@ from suite.rl.episodes import load_episodes
 from suite.rl.evaluation import GreedyReturns
 from suite.rl.off_policy import OffPolicyPlayer
 from suite.rl.policies import epsilon_greedy
+from suite.rl.replay import Sampling
 
 NAME = "CartPole-v1"
 
@@ -74,8 +75,7 @@ class DeepQ(OffPolicyPlayer):
 
     def examples(self, batch):
         following = self.target.network(batch["next_observations"], training=False)["value"]
-        goes_on = tf.cast(~batch["terminated"], following.dtype)
-        worth = batch["rewards"] + 0.9 * goes_on * tf.reduce_max(following, axis=-1)
+        worth = batch["rewards"] + batch["discount"] * tf.reduce_max(following, axis=-1)
         return batch["observations"], {"action": batch["actions"], "worth": worth}, None
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -95,6 +95,7 @@ def compile_model(model, config, steps):
         batch_size=8,
         warm_up=16,
         target_period=5,
+        sampling=Sampling(discount=0.9),
     )
     player.compile(keras.optimizers.Adam(0.01))
     return player

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from tests.suite.rl.walkers import Blinker
+
 
 class Corridor(gymnasium.Env):
     """Episodes of three steps, whose observations and rewards are the number of the step."""
@@ -65,6 +67,14 @@ def rings():
     yield
     for name in ("Ring-v0", "EndingRing-v0", "EndlessRing-v0"):
         gymnasium.registry.pop(name)
+
+
+@pytest.fixture
+def blinkers():
+    """Registers pictures in Gymnasium, with lives."""
+    gymnasium.register("Blinker-v0", Blinker, max_episode_steps=6)
+    yield
+    gymnasium.registry.pop("Blinker-v0")
 
 
 @pytest.fixture

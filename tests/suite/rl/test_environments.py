@@ -1,10 +1,12 @@
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers import FrameStackObservation
 
 from suite import InputError
 from suite.rl.environments import Environments
 
-pytestmark = pytest.mark.usefixtures("corridors", "rings")
+pytestmark = pytest.mark.usefixtures("blinkers", "corridors", "rings")
 
 
 def test_the_step_after_an_end_is_none():
@@ -128,3 +130,72 @@ def test_a_reward_that_is_no_number_is_noticed(name, monkeypatch):
     with pytest.raises(ValueError, match="is NaN or infinite"):
         environments.step(np.zeros((2, *environments.spaces.action_shape), "int32"))
     assert "is NaN" in environments.error
+
+
+def test_stacks_are_those_of_gymnasium():
+    environments = Environments("CartPole-v1", 1, "sync", frame_stack=3)
+    peer = FrameStackObservation(gymnasium.make("CartPole-v1"), 3)
+
+    stacked, expected = environments.reset(7), peer.reset(seed=7)[0]
+    for _ in range(40):
+        np.testing.assert_array_equal(stacked[0], expected.ravel())
+        stacked, _, _, _, [valid], _, _ = environments.step(np.ones(1, "int32"))
+        expected = peer.step(1)[0] if valid else peer.reset()[0]
+
+    assert environments.spaces.observation_shape == (12,)
+    assert len(environments.spaces.observation_scale) == 12
+
+
+def test_clipped_rewards_are_signs_but_returns_stay():
+    environments = Environments("Blinker-v0", 2, clip_rewards=True)
+    environments.reset(0)
+
+    rows = [environments.step(np.zeros(2, "int32")) for _ in range(6)]
+
+    assert {reward for row in rows for reward in row[1]} == {1}
+    assert rows[-1][5].tolist() == [30, 30]
+
+
+def test_an_episode_may_end_with_a_life():
+    environments = Environments("Blinker-v0", 2, end_with_life=True, frame_stack=2)
+    environments.reset(0)
+
+    rows = [environments.step(np.array([action, 0])) for action in (0, 1, 0, 0, 1, 1, 1, 0, 1)]
+
+    _, _, terminated, _, valid, returns, _ = (
+        np.stack(column)[:, 0] for column in zip(*rows, strict=True)
+    )
+    # The step after the loss is no transition, but is played: that is how the last life goes.
+    assert terminated.tolist() == [False, True, False, False, True, True, False, False, True]
+    assert valid.tolist() == [True, True, False, True, True, False, False, True, True]
+    assert returns.tolist() == [0, 10, 0, 0, 10, 0, 0, 0, 10]
+
+
+def test_lives_do_not_matter_otherwise():
+    environments = Environments("Blinker-v0", 1)
+    environments.reset(0)
+
+    rows = [environments.step(np.ones(1, "int32")) for _ in range(3)]
+
+    assert [row[2].tolist() for row in rows] == [[False], [False], [True]]
+
+
+def test_stacks_go_on_from_their_state():
+    one, other = (Environments("Blinker-v0", 2, flatten=False, frame_stack=3) for _ in range(2))
+    one.reset(0)
+    one.step(np.array([1, 0]))
+
+    other.restore(one.state())
+
+    for action in (0, 1, 1, 0):
+        steps = [each.step(np.array([action, 1])) for each in (one, other)]
+        np.testing.assert_array_equal(steps[0][0], steps[1][0])
+
+
+def test_actions_within_the_bounds_stay():
+    environments = Environments("Corridor-v0", 1)
+    environments.reset(0)
+
+    environments.step(np.array([[7.0, -3.0]], "f4"), within=True)
+
+    np.testing.assert_allclose(environments._vector.envs[0].unwrapped.received, [[7, -3]])

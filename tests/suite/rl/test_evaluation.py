@@ -6,7 +6,7 @@ from suite.rl.environments import Environments
 from suite.rl.evaluation import GreedyReturns, render_episode, returns_of
 from tests.suite.rl.walkers import ticks, walker
 
-pytestmark = pytest.mark.usefixtures("corridors", "rings")
+pytestmark = pytest.mark.usefixtures("blinkers", "corridors", "rings")
 
 
 @pytest.mark.parametrize("solved_at", [5, 7, None])
@@ -55,3 +55,17 @@ def test_an_episode_without_end_is_refused(monkeypatch):
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(InputError, match=r"one that can be drawn\. Received: Broken-v0"):
         render_episode("Broken-v0", lambda observations: np.zeros((1, 2)), seed=0)
+
+
+def test_pictures_are_played_in_their_shape_and_drawn_large():
+    seen = []
+
+    def act(observations):
+        seen.append(observations)
+        return np.array([len(seen) % 2])
+
+    frames, total = render_episode("Blinker-v0", act, seed=0, flatten=False, frame_stack=2)
+
+    assert {(picture.shape, picture.dtype.name) for picture in seen} == {((1, 4, 4, 2), "uint8")}
+    assert frames.shape == (6, 160, 160, 3) and total == 25
+    assert frames.dtype == np.uint8 and frames[:, 0, 0, 0].tolist() == [0, 255, 0, 255, 0, 255]

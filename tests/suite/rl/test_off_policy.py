@@ -13,6 +13,7 @@ from suite.rl.environments import Environments
 from suite.rl.evaluation import GreedyReturns
 from suite.rl.off_policy import OffPolicyPlayer, Target
 from suite.rl.policies import epsilon_greedy
+from suite.rl.replay import Sampling
 from tests.suite.rl.walkers import ticks
 
 pytestmark = pytest.mark.usefixtures("rings")
@@ -35,20 +36,32 @@ class DeepQ(OffPolicyPlayer):
 
     def examples(self, batch):
         following = self.target.network(batch["next_observations"], training=False)["value"]
-        goes_on = tf.cast(~batch["terminated"], tf.float32)
-        worth = batch["rewards"] + DISCOUNT * goes_on * tf.reduce_max(following, axis=-1)
-        return batch["observations"], {"action": batch["actions"], "worth": worth}, None
+        worth = batch["rewards"] + batch["discount"] * tf.reduce_max(following, axis=-1)
+        targets = {"action": batch["actions"], "worth": worth}
+        return batch["observations"], targets, batch["weights"]
+
+    def errors(self, targets, outputs):
+        value = tf.gather(outputs["value"], targets["action"], batch_dims=1)
+        return value - targets["worth"]
+
+    def priorities(self, targets, outputs):
+        return tf.abs(self.errors(targets, outputs))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        value = tf.gather(y_pred["value"], y["action"], batch_dims=1)
-        losses = (value - y["worth"]) ** 2
+        losses = self.errors(y, y_pred) ** 2
         return self.mean(losses, losses, sample_weight)
 
 
 def learner(name="Ring-v0", num_envs=4, **options):
     observation = keras.Input((2,), name="observation")
     value = layers.Dense(2, use_bias=False, kernel_initializer="zeros")(observation)
-    options = {"rollout_length": 2, "capacity": 200, "batch_size": 32, "warm_up": 20} | options
+    options = {
+        "rollout_length": 2,
+        "capacity": 200,
+        "batch_size": 32,
+        "warm_up": 20,
+        "sampling": Sampling(discount=DISCOUNT),
+    } | options
     player = DeepQ(
         keras.Model(observation, {"value": value}),
         functools.partial(Environments, name),
@@ -95,8 +108,7 @@ def test_it_plays_what_it_has_learnt():
     history = fit(player, steps=60, callbacks=[callback])
 
     assert history["val_return"] == [3]
-    # The warm-up counts: 3 rollouts of 8 steps, the third of which is needed as the resets of
-    # the second are not remembered.
+    # The warm-up counts: 3 rollouts of 8 steps.
     assert player.cost.env_steps == player.cost.env_steps_to_solve == 8 * (60 + 3)
 
 
@@ -106,7 +118,7 @@ def test_nothing_is_learnt_before_the_warm_up():
     fit(player, steps=1)
 
     [replay] = player.replays.values()
-    assert 50 < len(replay) <= 50 + 2 * 4
+    assert replay.size() == 52 + 4
     assert player.optimizer.iterations == 1
 
 
@@ -157,10 +169,12 @@ def copy_state(player, other):
     return other
 
 
-def test_it_goes_on_from_its_state_to_the_same_steps():
-    player = learner(target_rate=0.1)
+@pytest.mark.parametrize("priority_exponent", [0, 0.6])
+def test_it_goes_on_from_its_state_to_the_same_steps(priority_exponent):
+    sampling = Sampling(2, DISCOUNT, priority_exponent)
+    player, fresh = (learner(target_rate=0.1, updates=2, sampling=sampling) for _ in range(2))
     fit(player)
-    other = copy_state(player, learner(target_rate=0.1))
+    other = copy_state(player, fresh)
 
     histories = [fit(one, steps=5, epochs=2) for one in (player, other)]
 
@@ -171,6 +185,35 @@ def test_it_goes_on_from_its_state_to_the_same_steps():
     assert states[0]["next"] == states[1]["next"]
     for name, array in states[0]["arrays"].items():
         np.testing.assert_array_equal(array, states[1]["arrays"][name])
+    np.testing.assert_array_equal(*(state.get("priorities", 0) for state in states))
+
+
+def test_prioritised_transitions_are_learnt_and_lose_their_priority():
+    decay = keras.optimizers.schedules.PolynomialDecay(0.4, 100, 1.0)
+    sampling = Sampling(1, DISCOUNT, 0.6, decay)
+    player = learner(target_rate=0.2, sampling=sampling, updates=2, capacity=2000)
+
+    history = fit(player, steps=100, epochs=2)
+
+    assert set(history) == {"loss", "episode_return", "episode_length"}
+    [values] = player.get_weights()
+    np.testing.assert_allclose(values, [[1, 2]] * 2, atol=0.15)
+    priorities = player.state()["replays"][0]["priorities"]
+    assert np.median(priorities[priorities > 0]) < 0.5
+    assert player.state()["replays"][0]["largest"] >= 1
+
+
+def test_rewards_of_several_steps_are_added_up():
+    player = learner(sampling=Sampling(n_step=3, discount=1.0))
+
+    fit(player, steps=20)
+    [replay] = player.replays.values()
+    batch = replay.sample(256, tf.constant([0, 0]))
+
+    # Nothing is longer than an episode of three steps, which is cut off.
+    assert set(batch["rewards"].numpy()) <= {0, 1, 2, 3}
+    assert batch["rewards"].numpy().max() > 1
+    assert (batch["discount"] == 1).numpy().all()
 
 
 def test_a_replay_of_another_size_begins_empty(caplog):
@@ -228,8 +271,13 @@ def test_pictures_keep_their_shape_and_their_bytes():
     fit(player)
     gymnasium.registry.pop("Pictures-v0")
 
-    arrays = player.state()["replays"][0]["arrays"]
-    assert arrays["observations"].dtype == arrays["next_observations"].dtype == np.uint8
-    following = arrays["next_observations"]
-    assert following.shape == (len(following), 4, 4, 3)
-    np.testing.assert_array_equal(following[:, 0, 0, 0], arrays["actions"])
+    [replay] = player.replays.values()
+    assert replay.state()["arrays"]["frames"].dtype == np.uint8
+    batch = replay.sample(64, tf.constant([0, 0]))
+    assert batch["observations"].shape == (64, 4, 4, 3)
+    np.testing.assert_array_equal(batch["next_observations"][:, 0, 0, 0], batch["actions"])
+
+
+def test_a_replay_shorter_than_a_rollout_is_refused():
+    with pytest.raises(ValueError, match=r"`replay_size` must be at least 8, a rollout.*: 7"):
+        learner(capacity=7, warm_up=1)

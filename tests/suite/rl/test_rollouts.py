@@ -29,7 +29,7 @@ def test_transitions_are_steps_and_never_resets(name, ends):
     environments.reset(0)
     onward = lambda observations, seed: tf.ones([2], tf.int32)  # noqa: E731
 
-    steps = transitions(collect(onward, environments, 9, tf.constant([0, 0])))
+    steps = transitions(collect(onward, environments, 9, tf.constant([0, 0])), discount=0.5)
 
     # Two of nine steps only reset, in both copies.
     assert steps["actions"].shape == (14,)
@@ -40,3 +40,5 @@ def test_transitions_are_steps_and_never_resets(name, ends):
     assert (steps["rewards"] == 1).numpy().all()
     # What was cut off is no end.
     assert steps["terminated"].numpy().sum() == (4 if ends else 0)
+    assert steps["discount"].numpy().sum() == (5 if ends else 7)
+    assert (steps["weights"] == 1).numpy().all()

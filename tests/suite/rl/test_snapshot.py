@@ -16,6 +16,8 @@ class Board:
         self.words = np.array([[b"S", b"FG"]], dtype="S2"), np.array(["ä", "b"])
         self.last, self.pair = deque([1, 2], maxlen=3), Pair(1, (2, 3))
         self.random = np.random.default_rng(seed)
+        self.old_random = np.random.RandomState(seed)
+        self.shared_random = self.old_random
         self.me = self
 
 
@@ -39,6 +41,7 @@ def test_object_comes_back_as_it_was():
     board.pieces[1, 2], board.turn = 7, float("inf")
     board.last.append(3)
     board.random.random(5)
+    board.old_random.normal(size=3)
 
     back = restore_into(target, copy_of(snapshot(board)))
 
@@ -52,6 +55,8 @@ def test_object_comes_back_as_it_was():
     assert back.last == board.last and back.last.maxlen == 3
     assert back.pair == Pair(1, (2, 3)) and isinstance(back.pair, Pair)
     assert back.random.random() == board.random.random()
+    assert back.shared_random is back.old_random
+    assert back.old_random.normal(size=4).tolist() == board.old_random.normal(size=4).tolist()
 
 
 @pytest.mark.parametrize("thing", [open, 1j, {1, 2}, np.array([object()]), deque, memoryview(b"")])

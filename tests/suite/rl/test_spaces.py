@@ -7,7 +7,13 @@ from gymnasium.vector.utils import batch_space, iterate
 from keras import ops
 
 from suite import InputError
-from suite.rl.spaces import as_arrays, describe, environment_actions, within_bounds
+from suite.rl.spaces import (
+    as_arrays,
+    describe,
+    environment_actions,
+    stack_frames,
+    within_bounds,
+)
 
 ONE = spaces.Discrete(2)
 
@@ -62,6 +68,30 @@ def test_pictures_may_keep_their_shape_and_their_bytes():
     assert description.observation_shape == (4, 4, 3)
     assert arrays.shape == (2, 4, 4, 3) and arrays.dtype == np.uint8
     assert description_of(spaces.Box(-1, 1, (2, 2)), flatten=False).observation_dtype == "float32"
+    assert (
+        description_of(spaces.Box(0, 1, (2, 2), bool), flatten=False).observation_dtype == "uint8"
+    )
+
+
+def test_frames_are_joined_along_the_last_axis():
+    space = spaces.Box(np.array([[-2.0], [-4.0]], "f4"), np.array([[2.0], [4.0]], "f4"))
+
+    pictures = description_of(space, flatten=False, frame_stack=3)
+    choices = description_of(spaces.Discrete(3), frame_stack=2)
+
+    assert pictures.observation_shape == (2, 3) and pictures.frame_shape == (2, 1)
+    assert pictures.observation_scale == (0.5, 0.5, 0.5, 0.25, 0.25, 0.25)
+    assert choices.observation_shape == (6,) and choices.frame_shape == (3,)
+    with pytest.raises(InputError, match=r"`frame_stack` must be 1 .* Received: 2 for MultiBin"):
+        description_of(spaces.MultiBinary(4), frame_stack=2)
+
+
+def test_the_first_frame_of_an_episode_fills_its_stack():
+    observations = np.array([[1, 2, 3], [4, 5, 6]])
+
+    stacked = stack_frames(observations, np.array([[7], [8]]), np.array([False, True]))
+
+    assert stacked.tolist() == [[2, 3, 7], [8, 8, 8]]
 
 
 @pytest.mark.parametrize(

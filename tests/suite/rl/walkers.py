@@ -1,7 +1,12 @@
-"""A player of corridors, and the dataset with which `fit` trains it."""
+"""A player of corridors, the dataset with which `fit` trains it, and pictures to play."""
 
+from typing import ClassVar
+
+import gymnasium
 import keras
+import numpy as np
 import tensorflow as tf
+from gymnasium import spaces
 from keras import layers
 
 from suite.rl.environments import Environments
@@ -44,3 +49,29 @@ def ticks(num_envs=2):
         return (tf.range(num_envs, dtype=tf.int64) + 10 * step,)
 
     return tf.data.Dataset.range(1000).map(batch)
+
+
+class Blinker(gymnasium.Env):
+    """Pictures of truth values, lit by the last action; action 1 also costs one of three lives."""
+
+    observation_space = spaces.Box(0, 1, (4, 4, 1), bool)
+    action_space = spaces.Discrete(2)
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.lit, self.lives = False, 3
+        return self.picture(), {"lives": self.lives}
+
+    def step(self, action):
+        self.lit, self.lives = bool(action), self.lives - int(action)
+        return self.picture(), 5.0, self.lives == 0, False, {"lives": self.lives}
+
+    def picture(self):
+        return np.full((4, 4, 1), self.lit)
+
+    def render(self):
+        return np.full((4, 4, 3), float(self.lit))

@@ -1,0 +1,79 @@
+"""What does every extension of deep Q-learning bring, alone and all together?
+
+    python -m benchmarks.rainbow
+    python -m benchmarks.rainbow --seeds 1 --environment Acrobot-v1
+
+Deep Q-learning as it was first published, `--recipe first`, is trained with every extension of
+Rainbow, and with all of them; nothing else differs, and nothing was tuned for any of them. The
+return after each epoch is the mean of 100 episodes without exploring. Its mean over all epochs says
+how soon it was learnt, its lowest over the last half how steadily it was kept.
+"""
+
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+
+from benchmarks.results import publish
+
+VARIANTS = {
+    "as first published": "",
+    "double": "--double",
+    "dueling": "--dueling",
+    "n-step": "--n-step 3",
+    "prioritized": "--prioritized",
+    "noisy": "--noisy --initial-epsilon 0 --epsilon 0",
+    "distributional": "--distributional",
+    "all": "--double --dueling --n-step 3 --prioritized --noisy --initial-epsilon 0 --epsilon 0 "
+    "--distributional",
+}
+
+
+def returns_of_epochs(seed: int, flags: Sequence[str]) -> dict[str, Any]:
+    """Trains in a process of its own: the returns after the epochs, and the cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "apps.dqn", "--recipe", "first", "--seed", str(seed)]
+        command += ["--quiet", "--run-dir", f"{folder}/run", "--export-dir", f"{folder}/exports"]
+        subprocess.run([*command, *flags], check=True, stdout=subprocess.DEVNULL)
+        with Path(folder, "run", "log.csv").open() as log:
+            returns = [float(row["val_return"]) for row in csv.DictReader(log)]
+        metrics = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
+    return {
+        "return_mean_of_epochs": statistics.mean(returns),
+        "lowest_of_the_last_half": min(returns[len(returns) // 2 :]),
+        "return_at_the_end": metrics["eval_return_mean"],
+        "steps_to_solve": metrics.get("env_steps_to_solve"),
+        "steps_per_second": metrics["env_steps_per_second"],
+    }
+
+
+def main(*, seeds: int = 5, environment: str = "CartPole-v1") -> None:
+    """Trains all variants.
+
+    Args:
+        seeds: Number of seeds, counted from 0.
+        environment: What is played.
+    """
+    rows = []
+    for seed in range(seeds):
+        for name, words in VARIANTS.items():
+            flags = ["--environment", environment, *words.split()]
+            rows.append({"variant": name, "seed": seed, **returns_of_epochs(seed, flags)})
+            print(rows[-1], flush=True)
+    rows.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
+    solved = {
+        name: sum(row["steps_to_solve"] is not None for row in rows if row["variant"] == name)
+        for name in VARIANTS
+    }
+    publish("rainbow", rows, environment=environment, seeds=seeds, solved=solved)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

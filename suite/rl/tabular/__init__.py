@@ -1,0 +1,1 @@
+"""Decisions by tables of values: the model of an environment, planning in it, and learning."""
