@@ -238,7 +238,8 @@ def _of_arrays(source: Source, options: InputOptions) -> Source:
     table = _table(classes)
     for split, mask in masks.items():
         _refuse_unknown(_counts(mask), table, f"{split} of {source.name}")
-    preparation = _preparation(options, inputs["train"][sample_rows(len(inputs["train"]))], classes)
+    sample = inputs["train"][sample_rows(len(inputs["train"]))]
+    preparation = _preparation(options, list(sample), classes)
     complete: dict[str, Any] = {
         split: Examples(
             prepared_array(inputs[split], preparation),

@@ -311,7 +311,7 @@ def _of_arrays(source: Source, options: InputOptions, swap: bool) -> Source:
     if swap:
         inputs, targets = targets, inputs
     rows = sample_rows(len(inputs["train"]))
-    preparation = _preparation(options, inputs["train"][rows], targets["train"][rows])
+    preparation = _preparation(options, list(inputs["train"][rows]), list(targets["train"][rows]))
     complete: dict[str, Any] = {
         split: Examples(
             prepared_array(inputs[split], preparation),

@@ -214,7 +214,8 @@ def _checked(source: Source) -> Source:
         if part is None:
             continue
         inputs = part.inputs if isinstance(part, Examples) else None
-        shape, dtype = getattr(inputs, "shape", ()), getattr(inputs, "dtype", None)
+        shape: tuple[int, ...] = getattr(inputs, "shape", ())
+        dtype = getattr(inputs, "dtype", None)
         if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
             raise InputError(
                 "`data` must be pictures (n, height, width, 3) of type uint8",
