@@ -50,7 +50,9 @@ class Config(control.ActorCriticConfig):
     num_workers: Annotated[int, Field(ge=1, le=256)] = 4
     steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     round_length: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    learning_rate: LearningRate = 2e-3
+    learning_rate: LearningRate = 1e-3
+    rollout_length: Annotated[int, Field(ge=1, le=65_536)] = 32
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.99
     in_turn: bool = False
 
 

@@ -30,14 +30,13 @@ from suite.knobs import Activation, BatchSize, Epochs, LearningRate, Units
 from suite.layers.categorical import CategoricalMean, project
 from suite.layers.noisy import NoisyDense
 from suite.rl.environments import Environments, Vectorization
-from suite.rl.episodes import EPISODES, load_episodes
-from suite.rl.evaluation import COMMANDS, GreedyReturns, Policy, returns_of
+from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
+from suite.rl.evaluation import COMMANDS, GreedyReturns, Policy, observations_of, returns_of
 from suite.rl.off_policy import OffPolicyPlayer
 from suite.rl.players import Player
 from suite.rl.policies import epsilon_greedy, on_arrays
 from suite.rl.replay import Sampling, check_replay_size
 
-TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003
 # Filters, size and stride of the convolutions, by the pictures that they were made for.
 CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "none": (),
@@ -457,14 +456,9 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Plots the values during an episode, and how likely the returns of the best action are."""
-    act, observations = best_action(fitted.model), []
-
-    def act_and_record(observation: np.ndarray) -> np.ndarray:
-        observations.append(observation)
-        return act(observation)
-
-    returns_of(act_and_record, make_environments(fitted.config, 1), TEST_SEED)
-    outputs = fitted.model.predict(np.concatenate(observations), verbose=0)
+    environments = make_environments(fitted.config, 1)
+    observations = observations_of(best_action(fitted.model), environments, TEST_SEED)
+    outputs = fitted.model.predict(observations, verbose=0)
     figures = {"episode": curves.lines({"value": outputs["value"]}, "step of an episode")}
     if "logits" in outputs:
         logits = outputs["logits"][np.arange(len(observations)), outputs["action"]]

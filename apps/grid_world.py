@@ -27,7 +27,7 @@ from suite.figures import curves
 from suite.figures.maps import Map, maps
 from suite.knobs import Epochs, Seed
 from suite.rl.environments import Environments
-from suite.rl.episodes import EPISODES, load_episodes
+from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
 from suite.rl.evaluation import MILLISECONDS_PER_FRAME, Policy, render_episode, returns_of
 from suite.rl.tabular import planning
 from suite.rl.tabular.dynamics import Dynamics, Task, directions, open_task, reachable, way
@@ -37,7 +37,6 @@ from suite.rl.tabular.updates import Exploration, Rate
 Planning = Literal["policy_iteration", "value_iteration"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(ge=0, le=1e6)]
-TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003
 MOST_VALUES = 50_000_000  # of a table
 MOST_MAPS = 8  # of a figure
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EPISODES = 100  # of an evaluation
+# How the episodes of the test and of the validation begin; no run is likely to have these seeds.
+TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003
 
 
 def load_episodes(

@@ -49,6 +49,27 @@ def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray
     raise endless_error(environments.name, limit)
 
 
+def observations_of(act: Policy, environments: Environments, seed: int) -> np.ndarray:
+    """What the policy sees in the first episode of each environment, one step after the other.
+
+    Args:
+        act: The policy.
+        environments: The environments.
+        seed: Decides how the episodes begin.
+
+    Returns:
+        Observations `(steps * envs, *observation_shape)`.
+    """
+    observed: list[np.ndarray] = []
+
+    def act_and_record(observations: np.ndarray) -> np.ndarray:
+        observed.append(observations)
+        return act(observations)
+
+    returns_of(act_and_record, environments, seed)
+    return np.concatenate(observed)
+
+
 class GreedyReturns(keras.callbacks.Callback):
     """Evaluates a `Player` without exploration after every epoch, and updates its `cost`.
 

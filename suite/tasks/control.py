@@ -21,8 +21,8 @@ from suite.export.endpoints import most_likely
 from suite.figures import curves
 from suite.knobs import Activation, Epochs, LearningRate, Units, checked, settings
 from suite.rl.environments import Environments, Vectorization
-from suite.rl.episodes import EPISODES, load_episodes
-from suite.rl.evaluation import GreedyReturns, returns_of
+from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
+from suite.rl.evaluation import GreedyReturns, observations_of, returns_of
 from suite.rl.on_policy import OnPolicyPlayer, advantages, flat
 from suite.rl.players import Player
 from suite.rl.policies import distribution, greedy
@@ -30,7 +30,6 @@ from suite.rl.rollouts import Rollout
 from suite.rl.spaces import Bounds, within_bounds
 from suite.run import Run
 
-TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003
 IMPOSSIBLE = -1e9  # the logit of an action that does not exist
 Weight = Annotated[float, Field(ge=0, le=1000)]
 
@@ -343,14 +342,9 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Plots value and policy during an episode."""
-    act, observations = greedy(fitted.model), []
-
-    def act_and_record(observation: np.ndarray) -> np.ndarray:
-        observations.append(observation)
-        return act(observation)
-
-    returns_of(act_and_record, make_environments(fitted.config, 1), TEST_SEED)
-    outputs = fitted.model.predict(np.concatenate(observations), verbose=0)
+    environments = make_environments(fitted.config, 1)
+    observations = observations_of(greedy(fitted.model), environments, TEST_SEED)
+    outputs = fitted.model.predict(observations, verbose=0)
     policy = outputs["policy"]
     if "log_scale" not in outputs:
         policy = ops.convert_to_numpy(ops.softmax(policy))

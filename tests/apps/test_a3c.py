@@ -78,7 +78,7 @@ def test_workers_in_turn_do_the_same_in_every_run():
     # Of two workers in turn, only the first update of a round is not late.
     assert one.report["metrics"]["staleness_max"] == 1
     assert one.history["staleness"] == pytest.approx(2 * [11 / 12])
-    assert one.report["metrics"]["env_steps"] == 2 * 12 * 2 * 8
+    assert one.report["metrics"]["env_steps"] == 2 * 12 * 2 * 32
     assert (one.folder / "figures" / "staleness.png").exists()
 
 
@@ -87,7 +87,7 @@ def test_free_workers_share_the_updates_of_a_round():
 
     counts = trained.model.ledger.staleness
     assert counts.total() == 2 * 12 == int(trained.model.optimizer.iterations)
-    assert trained.report["metrics"]["env_steps"] == 2 * 12 * 2 * 8
+    assert trained.report["metrics"]["env_steps"] == 2 * 12 * 2 * 32
     mean = sum(staleness * number for staleness, number in counts.items()) / 24
     assert trained.report["metrics"]["staleness_mean"] == pytest.approx(mean)
     assert np.mean(trained.history["staleness"]) == pytest.approx(mean)
