@@ -78,7 +78,7 @@ def test_the_networks_of_the_paper_have_as_many_weights():
 
 @pytest.mark.parametrize(("patch", "side"), [("1", 1), ("16", 16), ("70", 70)])
 def test_a_score_is_one_of_a_patch(patch, side):
-    network = build_discriminator((160, 160, 1), filters=2, patch=patch, normalization="none")
+    network = build_discriminator((160, 160, 1), 1, filters=2, patch=patch, normalization="none")
     pixels = tf.random.stateless_uniform((1, 160, 160, 1), (0, 0), 0, 255)
 
     with tf.GradientTape() as tape:

@@ -47,7 +47,9 @@ def source(resized=False, **fields):
     preparation = MaskPreparation(
         layout="photo", height=16, width=16, channels=1, names=NAMES, values=(0, 1), resized=resized
     )
-    return Source(name="arrays", class_names=NAMES, preparation=preparation, **{**parts, **fields})
+    return Source(
+        **{"name": "arrays", "class_names": NAMES, "preparation": preparation, **parts, **fields}
+    )
 
 
 def fitted_on(one, config=CONFIG):
