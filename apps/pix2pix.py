@@ -28,6 +28,7 @@ from suite.data.images.decoding import decode_picture, to_opaque_rgb
 from suite.data.images.files import read_encoded, tiled, writable_picture, write_picture
 from suite.data.images.joint_augmentation import joint_crop, joint_flip
 from suite.data.images.pairs import load_picture_pairs
+from suite.data.images.preparation import to_grey
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.export.tiles import in_tiles
@@ -565,9 +566,8 @@ def tiles_endpoint(generator: keras.Model) -> Endpoint:
         return generator(tile, training=False)["image"]
 
     def answer(content: tf.Tensor) -> tf.Tensor:
-        pixels = to_opaque_rgb(decode_picture(content))
-        if channels == 1:
-            pixels = tf.reduce_sum(pixels * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
+        colours = to_opaque_rgb(decode_picture(content))
+        pixels = to_grey(colours) if channels == 1 else colours
         pixels = tf.ensure_shape(pixels, (None, None, channels))
         made = in_tiles(ask, pixels, tile=side, overlap=side // 2, finish=in_bytes)
         return tf.io.encode_png(made)
@@ -695,7 +695,7 @@ app = App(
     evaluate=evaluate,
     figures=draw,
     commands={"translate": translate, "losses": compare_losses},
-    try_next="evaluate",
+    try_next="translate your_picture.png --output made.png",
     recipes={
         # The networks and the training of the paper, on facades.
         "paper": OF_THE_PAPER

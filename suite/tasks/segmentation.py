@@ -449,7 +449,9 @@ def most_likely_at(probabilities: tf.Tensor, size: tf.Tensor, count: int) -> tf.
 
 
 def overlay(pictures: Any, classes: Any) -> tf.Tensor:
-    """Pictures of which half the colour is that of the pixels' classes, `COLOURS`.
+    """Pictures in grey under the colours of their pixels' classes, `COLOURS`, half of either.
+
+    Grey, so that every hue in it is that of a class.
 
     Args:
         pictures: `(..., height, width, 3)`, values in 0..255.
@@ -459,7 +461,7 @@ def overlay(pictures: Any, classes: Any) -> tf.Tensor:
         `(..., height, width, 3)`, uint8.
     """
     colours = tf.gather(COLOURS, tf.cast(classes, tf.int32))
-    return tf.cast((tf.cast(pictures, tf.float32) + colours) / 2, tf.uint8)
+    return tf.cast((to_grey(tf.cast(pictures, tf.float32)) + colours) / 2, tf.uint8)
 
 
 def example(fitted: Fitted) -> np.ndarray:

@@ -205,7 +205,7 @@ def test_both_directions_have_the_same_pairs():
 
 
 def test_it_learns_translates_and_answers(capsys):
-    """From pictures to labels: the colours of pictures cannot be known from labels."""
+    """From pictures to labels, of which one is right: light cannot be known from labels."""
     recipe = app.recipe(
         epochs=4, swap=True, image_size=32, batch_size=8, generator_filters=(8, 16, 32),
         discriminator_filters=4, learning_rate=2e-3, dropout=0.0,

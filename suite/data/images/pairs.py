@@ -19,7 +19,7 @@ from suite.data.images.files import ENDINGS, is_picture, prepare_in_graph, read
 from suite.data.images.folders import files_in, folders_in, split_folders
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation
-from suite.data.images.shapes import CLASS_COLOURS, draw_shapes
+from suite.data.images.shapes import CLASS_COLOURS, SURFACE_COLOURS, draw_shapes
 from suite.data.text.files import read_text
 from suite.errors import InputError
 
@@ -117,7 +117,7 @@ def load_picture_pairs(
         return _of_files(str(path), pairs, options, swap)
 
     def made() -> Source:
-        shapes = draw_shapes(MADE, image_size or MADE_SIZE, seed=0)
+        shapes = draw_shapes(MADE, image_size or MADE_SIZE, 0, SURFACE_COLOURS)
         sides = (CLASS_COLOURS[shapes.masks], shapes.pictures)
         source = Source(name="embedded:shapes", train=Examples(*sides), comparable=False)
         return _of_arrays(source, options, swap)

@@ -279,7 +279,7 @@ def reduced(picture: tf.Tensor) -> tf.Tensor:
 
 
 def to_grey(picture: tf.Tensor) -> tf.Tensor:
-    """Luma `(height, width, 1)`; three equal channels keep their value exactly."""
+    """Luma `(..., height, width, 1)`; three equal channels keep their value exactly."""
     return tf.round(tf.reduce_sum(picture * (299, 587, 114), -1, keepdims=True) / 1000)
 
 

@@ -9,6 +9,8 @@ import PIL.Image
 CLASS_NAMES = ("ground", "disc", "square", "triangle")
 # A flat colour for each class, as in the label pictures of facades.
 CLASS_COLOURS = np.array([(0, 0, 128), (255, 192, 0), (0, 176, 240), (192, 0, 0)], np.uint8)
+# The surfaces of the classes, where colours tell them: meadow, gold, slate and brick.
+SURFACE_COLOURS = np.array([(96, 136, 72), (216, 176, 72), (72, 96, 160), (168, 80, 64)], np.uint8)
 MOST_SHAPES = 4  # in a picture
 CONTRAST = (64, 193)  # between a shape and the ground, in every channel, modulo 256
 LIGHT, GRAIN = 40, 10  # grey values by which a surface differs from its colour
@@ -27,27 +29,31 @@ class Shapes(NamedTuple):
     masks: np.ndarray
 
 
-def draw_shapes(count: int, size: int, seed: int) -> Shapes:
-    """Draws discs, squares and triangles that overlap, in random colours on textured ground.
+def draw_shapes(count: int, size: int, seed: int, colours: np.ndarray | None = None) -> Shapes:
+    """Draws discs, squares and triangles that overlap on textured ground.
 
-    The colours and textures do not tell the class: only the outline does. Equal arguments give
-    equal pictures.
+    Equal arguments give equal pictures.
 
     Args:
         count: Number of pictures.
         size: Height and width in pixels, at least 16.
         seed: Decides places, sizes, colours and textures.
+        colours: The colour of every class `(classes, 3)`, so that only light and grain are left to
+            chance. By default colours are random: only the outline tells the class.
     """
     random = np.random.default_rng(seed)
     pictures = np.empty((count, size, size, 3), np.uint8)
     masks = np.zeros((count, size, size), np.uint8)
     for picture, mask in zip(pictures, masks, strict=True):
-        ground = random.integers(0, 256, 3)
+        ground = random.integers(0, 256, 3) if colours is None else colours[0]
         picture[:] = _surface(random, size, ground)
         for _ in range(random.integers(1, MOST_SHAPES + 1)):
             label = random.integers(1, len(CLASS_NAMES))
             inside = _inside(random, size, CLASS_NAMES[label])
-            colour = (ground + random.integers(*CONTRAST, 3)) % 256
+            if colours is None:
+                colour = (ground + random.integers(*CONTRAST, 3)) % 256
+            else:
+                colour = colours[label]
             picture[inside] = _surface(random, size, colour)[inside]
             mask[inside] = label
     return Shapes(pictures, masks)

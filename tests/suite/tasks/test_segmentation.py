@@ -247,6 +247,14 @@ def test_void_is_black_in_an_overlay():
     assert drawn[0, 0].tolist() == ((200 + task.COLOURS[0]) / 2).astype(np.uint8).tolist()
 
 
+def test_an_overlay_has_the_hues_of_the_classes_alone():
+    red, grey = np.full((1, 1, 3), (255, 0, 0)), np.full((1, 1, 3), 76)
+
+    drawn = [task.overlay(picture, np.array([[1]])).numpy() for picture in (red, grey)]
+
+    np.testing.assert_array_equal(*drawn)
+
+
 def test_exported_it_answers_arrays_and_files(fitted, tmp_path):
     images = task.example(fitted)
     folder, difference = write_saved_model(

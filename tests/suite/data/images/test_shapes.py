@@ -1,6 +1,6 @@
 import numpy as np
 
-from suite.data.images.shapes import CLASS_NAMES, draw_shapes
+from suite.data.images.shapes import CLASS_NAMES, SURFACE_COLOURS, draw_shapes
 
 
 def test_pictures_are_a_function_of_the_seed():
@@ -27,6 +27,15 @@ def test_colours_do_not_tell_the_class():
 
     means = np.array([pictures[masks == label].mean(axis=0) for label in range(4)])
     assert np.ptp(means, axis=0).max() < 30
+
+
+def test_given_colours_tell_the_class_and_light_differs():
+    pictures, masks = draw_shapes(200, 32, 0, SURFACE_COLOURS)
+
+    for label, colour in enumerate(SURFACE_COLOURS):
+        surfaces = pictures[masks == label]
+        np.testing.assert_allclose(surfaces.mean(axis=0), colour, atol=5)
+        assert surfaces.std(axis=0).min() > 10
 
 
 def test_a_shape_differs_from_its_ground():
