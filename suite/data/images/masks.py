@@ -194,6 +194,8 @@ def _of_files(
     train = pairs["train"]
     sample = [opaque_pixels(train[row].picture) for row in sample_rows(len(train))]
     preparation = _preparation(options, sample, classes)
+    # Made here, and not by every thread for itself.
+    prepare = prepare_in_graph(preparation)
     signature = [tf.TensorSpec((None, None), tf.uint8)]
     prepare_mask = tf.function(preparation.prepare_mask, input_signature=signature, autograph=False)
 
@@ -201,7 +203,7 @@ def _of_files(
         picture, mask = opaque_pixels(pair.picture), classes_of(pair)
         check_size(pair, picture.shape[:2], mask.shape)
         with tf.device("CPU"):
-            return prepare_in_graph(preparation)(picture).numpy(), prepare_mask(mask).numpy()
+            return prepare(picture).numpy(), prepare_mask(mask).numpy()
 
     splits: dict[str, Any] = {
         split: Examples(*map(np.stack, zip(*in_parallel(prepared, members), strict=True)))

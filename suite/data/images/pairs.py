@@ -275,14 +275,14 @@ def _of_files(name: str, pairs: Pairs, options: InputOptions, swap: bool) -> Sou
     train = pairs["train"]
     sample = [_sides(train[row], swap) for row in sample_rows(len(train))]
     preparation = _preparation(options, *zip(*sample, strict=True))
+    # Made here, and not by every thread for itself.
+    prepare = prepare_in_graph(preparation)
+    prepare_target = prepare_in_graph(preparation.target)
 
     def prepared(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         picture, target = _sides(pair, swap)
         with tf.device("CPU"):
-            return (
-                prepare_in_graph(preparation)(picture).numpy(),
-                prepare_in_graph(preparation.target)(target).numpy(),
-            )
+            return prepare(picture).numpy(), prepare_target(target).numpy()
 
     splits: dict[str, Any] = {
         split: Examples(*map(np.stack, zip(*in_parallel(prepared, members), strict=True)))
