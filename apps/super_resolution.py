@@ -8,6 +8,7 @@ need not be those that were there.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -544,16 +545,30 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
-    """Draws the middle of some test pictures: by bicubic interpolation, enlarged, and as it was."""
+    """Draws parts of test pictures: by bicubic interpolation, enlarged, and as they were."""
     scale, side = fitted.config.scale, fitted.config.scale * fitted.config.patch_size
     enlarge_one = enlarger(generator_of(fitted.networks), scale)
     rows: dict[str, list[np.ndarray]] = {"bicubic": [], "enlarged": [], "original": []}
     for small, original in tested_pairs(fitted)[:SHOWN]:
         shown = (bicubic(small, scale), enlarge_one(small).numpy(), original)
-        top, left = ((length - side) // 2 for length in original.shape[:2])
+        top, left = place_of_contrast(original, side)
         for row, picture in zip(rows.values(), shown, strict=True):
             row.append(picture[top : top + side, left : left + side])
     return {"enlarged": images.image_rows({name: np.stack(row) for name, row in rows.items()})}
+
+
+def place_of_contrast(picture: np.ndarray, side: int) -> tuple[int, int]:
+    """The upper left corner of the square in which pixels differ most; they lie half a side apart.
+
+    Args:
+        picture: `(height, width, 3)`, neither side shorter than the square.
+        side: Height and width of the square.
+    """
+    height, width, _ = picture.shape
+    corners = itertools.product(
+        range(0, height - side + 1, side // 2), range(0, width - side + 1, side // 2)
+    )
+    return max(corners, key=lambda corner: picture[corner[0] :, corner[1] :][:side, :side].std())
 
 
 def enlarge_file(

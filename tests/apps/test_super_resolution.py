@@ -136,6 +136,14 @@ def test_tiles_leave_no_seam(network):
     assert np.abs(difference).max() < 0.51  # half a step of grey, by rounding
 
 
+def test_a_figure_shows_where_there_is_something_to_see():
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[12:, 16:24] = 200
+
+    assert super_resolution.place_of_contrast(picture, 8) == (8, 16)
+    assert super_resolution.place_of_contrast(picture[:8, :8], 8) == (0, 0)
+
+
 def test_it_learns_enlarges_and_answers(capsys):
     recipe = app.recipe(
         scale=2, filters=(16,), epochs=5, patch_size=16, batch_size=32, learning_rate=2e-3
