@@ -18,7 +18,7 @@ from suite.cli import main
 from suite.knobs import Filters, Rate
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
-from suite.layers.unet import contract_and_expand, refuse_too_deep, refuse_uneven
+from suite.layers.unet import contract_and_expand, refuse_uneven
 from suite.tasks import segmentation as task
 from suite.tasks.image_classification import AnyImageShape
 
@@ -70,7 +70,6 @@ def build_model(
         picture: one of 384 pixels becomes the paper's 572.
     """
     *sides, channels = input_shape
-    refuse_too_deep(sides, depth, "depth")
     refuse_uneven(sides, depth)
     if crop and crop % 2**depth:
         raise InputError(

@@ -79,7 +79,7 @@ def _crop(x: keras.KerasTensor, sides: Sequence[int | None]) -> keras.KerasTenso
     return layers.Cropping2D(tuple((cut // 2, cut - cut // 2) for cut in surplus))(x)
 
 
-def refuse_too_deep(sides: Sequence[int | None], halvings: int, knob: str = "filters") -> None:
+def refuse_too_deep(sides: Sequence[int | None], halvings: int, knob: str) -> None:
     """Refuses a network that halves pictures more often than they have pixels for it.
 
     Args:
@@ -106,7 +106,7 @@ def refuse_uneven(sides: Sequence[int | None], halvings: int) -> None:
 
     Args:
         sides: Height and width of the pictures; None is any.
-        halvings: How often the network halves them.
+        halvings: How often the network halves them, which its `depth` decides.
 
     Raises:
         InputError: A side is no multiple; the sentence says the next ones that are.
@@ -117,7 +117,7 @@ def refuse_uneven(sides: Sequence[int | None], halvings: int) -> None:
             below, above = side // multiple * multiple, -(-side // multiple) * multiple
             near = f"such as {below} or {above}" if below else f"such as {above}"
             raise InputError(
-                f"`image_size` must be a multiple of {multiple}, {near}, since the network halves "
-                f"pictures {halvings} times",
+                f"`image_size` must be a multiple of {multiple}, {near}, or `depth` smaller, since "
+                f"the network halves pictures {halvings} times",
                 side,
             )

@@ -65,7 +65,11 @@ def test_without_skips_nothing_is_joined():
 @pytest.mark.parametrize(
     ("arguments", "knobs", "message"),
     [
-        (((4, 64, 3),), {"depth": 3}, r"`depth` must halve .* Received: 3"),
+        (
+            ((4, 64, 3),),
+            {"depth": 3},
+            r"multiple of 8, such as 8, or `depth` smaller, .* Received: 4",
+        ),
         (((64, 100, 3),), {}, r"`image_size` must be a multiple of 8, such as 96 or 104"),
         (((64, 64, 3), 2, 20), {}, r"`crop` must be a multiple of 8, .* 3 times\. Received: 20"),
         (((64, 64, 3),), {"padding": "valid", "depth": 4}, r"`padding` must be same, .* by 96"),

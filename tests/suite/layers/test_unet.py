@@ -69,11 +69,11 @@ def test_what_convolutions_have_cut_is_cropped_about_the_centre():
 
 
 def test_as_many_halvings_as_a_picture_has_pixels_for():
-    refuse_too_deep((64, 128), 6)
-    refuse_too_deep((None, None), 20)
+    refuse_too_deep((64, 128), 6, "filters")
+    refuse_too_deep((None, None), 20, "filters")
 
     with pytest.raises(InputError, match=r"^`filters` must halve .* 64 x 128 at most 6 .* 7$"):
-        refuse_too_deep((64, 128), 7)
+        refuse_too_deep((64, 128), 7, "filters")
 
 
 def test_sizes_that_fit_are_named():
