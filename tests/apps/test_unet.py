@@ -143,6 +143,7 @@ def test_predict_draws_the_answer_at_the_size_of_the_photo(trained, capsys):
         (["--loss", "wishful"], "loss"),
         (["--crop", "9999"], "--crop "),
         (["--image-size", "30", "--data", "embedded"], "--image-size must be a multiple of 8"),
+        (["--classes", "1:cat"], "--data must be a folder of pictures beside --classes"),
         (["predict", "photo.jpg"], "photo.jpg, which is not there"),
         (["predict", "photo.jpg", "--output", "mask.txt"], "must end in"),
         (["predict", "photo.jpg", "--output", "m.jpg", "--show", "mask"], "--output must end in"),

@@ -168,7 +168,7 @@ def load_masks(
 
     return load_pairs_of_any_kind(
         run,
-        {"masks": masks, **lists},
+        {"masks": masks, "classes": classes or None, **lists},
         made,
         read_path,
         functools.partial(_of_arrays, options=options),

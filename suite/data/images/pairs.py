@@ -133,7 +133,7 @@ def load_picture_pairs(
 
 def load_pairs_of_any_kind(
     run: "Run",
-    files: Mapping[str, Path | None],
+    of_files: Mapping[str, object],
     made: Callable[[], Source],
     from_path: Callable[[Path], Source],
     from_arrays: Callable[[Source], Source],
@@ -142,7 +142,8 @@ def load_pairs_of_any_kind(
 
     Args:
         run: The run, for its `data` and `arrays`.
-        files: The knobs that name files, which need `data` to be a folder.
+        of_files: The knobs that say something of files, so that `data` must be a folder; None if
+            they are not given.
         made: Makes pairs.
         from_path: Reads the pairs of a folder.
         from_arrays: Prepares pairs given in Python.
@@ -155,8 +156,8 @@ def load_pairs_of_any_kind(
     if run.data == "tfds":
         _refuse_tfds(None, run.data)
     if run.data in ("auto", *sources.BUILT_IN):
-        for knob, file in files.items():
-            if file is not None:
+        for knob, given in of_files.items():
+            if given is not None:
                 raise InputError(f"`data` must be a folder of pictures beside `{knob}`", run.data)
         if run.data in ("auto", "synthetic"):
             run = dataclasses.replace(run, data="embedded")
