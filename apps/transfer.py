@@ -27,7 +27,7 @@ from suite.cli import main, show_messages
 from suite.data import Data
 from suite.data.images.files import writable_picture
 from suite.errors import one_line_message
-from suite.export.exported import Exports
+from suite.export.exported import open_folder
 from suite.figures import curves
 from suite.knobs import LearningRate, NumClasses, Rate
 from suite.tasks import image_classification as task
@@ -267,9 +267,7 @@ def of_export(image: keras.KerasTensor, folder: Path, pretrained: bool) -> keras
     Raises:
         InputError: There is no such export, it is damaged, or it does not take such pictures.
     """
-    version = int(folder.name) if folder.name.isdecimal() else None
-    app_folder = folder.parent if version else folder
-    exported = Exports(export_dir=app_folder.parent, version=version).open(app_folder.name)
+    exported = open_folder(folder)
     network = exported.built()
     if not isinstance(network, keras.Model) or [len(x.shape) for x in network.inputs] != [4]:
         raise InputError("`backbone` must be an export with one network of pictures", folder)

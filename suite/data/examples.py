@@ -249,7 +249,7 @@ def held_out_rows(
         size = int(np.clip(math.ceil(share * num_groups), 1, num_groups - keep))
         splitter = GroupShuffleSplit(1, test_size=size, random_state=SPLIT_SEED)
         return next(splitter.split(rows, groups=groups))
-    classes = examples.targets if class_names else None
+    classes = classes_of(examples, class_names)
     if classes is not None:
         sizes = np.bincount(classes, minlength=len(class_names))
         rarest = int(np.argmin(np.where(sizes, sizes, count + 1)))
@@ -267,6 +267,16 @@ def held_out_rows(
         rows, test_size=size, random_state=SPLIT_SEED, stratify=classes
     )
     return np.sort(kept), np.sort(held_out)
+
+
+def classes_of(examples: Split, class_names: tuple[str, ...]) -> np.ndarray | None:
+    """The class of every example; None if they have none, or one for each pixel, as masks have.
+
+    Args:
+        examples: The examples.
+        class_names: Names of the classes; empty if the target is no class.
+    """
+    return examples.targets if class_names and np.ndim(examples.targets) == 1 else None
 
 
 def _one_or_more_of_each(

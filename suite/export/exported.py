@@ -128,6 +128,19 @@ class ExportedModel:
         return _loaded(self.folder / network_file(None))
 
 
+def open_folder(folder: Path) -> ExportedModel:
+    """The exported version in a folder `<export_dir>/<app>/<version>`, after a check of its files.
+
+    The folder may also be `<export_dir>/<app>`, for its newest version.
+
+    Raises:
+        InputError: There is no such version, or it is damaged.
+    """
+    version = int(folder.name) if folder.name.isdecimal() else None
+    app_folder = folder.parent if version else folder
+    return Exports(export_dir=app_folder.parent, version=version).open(app_folder.name)
+
+
 def _loaded(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -1,5 +1,7 @@
 """A convolution with its normalisation, of which convolutional networks are made."""
 
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -13,8 +15,9 @@ def convolve(
     stride: int = 1,
     normalization: Normalization = "batch",
     pooling: bool = False,
+    padding: Literal["same", "valid"] = "same",
 ) -> keras.KerasTensor:
-    """A convolution with padding, followed by a normalisation, before any activation.
+    """A convolution, followed by a normalisation, before any activation.
 
     The convolution has a bias only without a normalisation, which has an offset for every channel.
 
@@ -22,9 +25,11 @@ def convolve(
         x: Features `(batch, height, width, channels)`.
         filters: Number of filters, which become the channels.
         size: Height and width of a filter, or one number for both.
-        stride: What height and width are divided by, rounded up.
+        stride: What height and width are divided by, rounded up with padding.
         normalization: As in `normalize`.
         pooling: Whether the maximum of every 2 x 2 pixels is what is normalised.
+        padding: `same` pads the borders with zeros; `valid` leaves out
+            the pixels of the borders, for which a filter would reach beyond them.
 
     Reference:
         He, Zhang, Ren and Sun, 2015, Delving Deep into Rectifiers (the initial weights),
@@ -34,7 +39,7 @@ def convolve(
         filters,
         size,
         stride,
-        padding="same",
+        padding=padding,
         use_bias=normalization == "none",
         kernel_initializer="he_normal",
     )

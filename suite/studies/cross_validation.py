@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from suite.app import App, Built, Fitted, Metrics, Recipe, networks_of
-from suite.data.examples import Examples, Source
+from suite.data.examples import Examples, Source, classes_of
 from suite.data.pipelines import Data, steps_per_execution
 from suite.errors import InputError
 from suite.run import Run
@@ -130,9 +130,9 @@ def _splits(
     """
     from sklearn import model_selection
 
-    classes = rows.targets if class_names else None
+    classes = classes_of(rows, class_names)
     most = int(np.bincount(classes).min()) if classes is not None else rows.num_examples
-    unit = "rows of the smallest class" if class_names else "rows"
+    unit = "rows of the smallest class" if classes is not None else "rows"
     if groups is not None and (count := len(np.unique(groups))) <= most:
         most, unit = count, "groups"
     if not 2 <= folds <= most:
@@ -141,13 +141,14 @@ def _splits(
     if groups is None:
         repeated = (
             model_selection.RepeatedStratifiedKFold
-            if class_names
+            if classes is not None
             else model_selection.RepeatedKFold
         )
         splitter = repeated(n_splits=folds, n_repeats=repeats, random_state=folds_seed)
         yield from splitter.split(indices, classes)
         return
-    grouped = model_selection.StratifiedGroupKFold if class_names else model_selection.GroupKFold
+    stratified = classes is not None
+    grouped = model_selection.StratifiedGroupKFold if stratified else model_selection.GroupKFold
     for repeat in range(repeats):
         splitter = grouped(n_splits=folds, shuffle=True, random_state=folds_seed + repeat)
         yield from splitter.split(indices, classes, groups)

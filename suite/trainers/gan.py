@@ -1,6 +1,7 @@
 """Generative adversarial networks: the step that trains a generator and a discriminator.
 
-Variants differ by the arguments: the networks, the loss, and the steps of the discriminator.
+Variants differ by the arguments: the networks, the loss, and the steps of the discriminator. A
+generator draws images from latents, or makes an image of another one, by pairs of both.
 """
 
 import functools
@@ -20,7 +21,7 @@ WON = 0.99
 
 
 class AdversarialLoss(NamedTuple):
-    """The losses of both networks. Each maps scores `(batch, 1)` to losses `(batch, 1)`.
+    """The losses of both networks. Each maps scores of any shape to as many losses.
 
     Args:
         real: The discriminator's loss on real images.
@@ -134,10 +135,10 @@ class GenerativeAdversarialNetwork(keras.Model):
         return [self.optimizer, self.discriminator_optimizer]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, codes, weights = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         # The examples of a replica all have the same weight.
-        weight = 1.0 if weights is None else weights[0]
-        *early, last = _parts(self._real(images, codes), self.discriminator_steps)
+        weight = 1.0 if weights is None else tf.reshape(weights, [-1])[0]
+        *early, last = _parts(self._real(inputs, targets), self.discriminator_steps)
         for part in early:
             self._learn(part, weight, generator=False)
         self._learn(last, weight)
@@ -145,36 +146,61 @@ class GenerativeAdversarialNetwork(keras.Model):
         return {name: mean.result() for name, mean in self.means.items()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, codes, _ = keras.utils.unpack_x_y_sample_weight(data)
-        fake = self.generator(self._latents(tf.shape(images)[0]), training=False)
-        real = self._real(images, codes)
-        self._losses_of(self._scores(real, training=False), self._scores(fake, training=False))
+        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        real = self._real(inputs, targets)
+        self._both_losses(self.generator, real, self._generator_inputs(real), training=False)
         return {name: mean.result() for name, mean in self.means.items()}
 
     def objectives(self, batch: Any) -> dict[str, Objective]:
         """The losses of both networks, for fixed latents."""
-        images, codes, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        real, latents = self._real(images, codes), self._latents(tf.shape(images)[0])
+        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        real = self._real(inputs, targets)
+        both = functools.partial(
+            self._both_losses, self.learner, real, self._generator_inputs(real), training=True
+        )
         learn, judge = self.learner.trainable_variables, self.discriminator.trainable_variables
         return {
-            "generator": Objective(lambda: self._both_losses(real, latents)[0], learn),
-            "discriminator": Objective(lambda: self._both_losses(real, latents)[1], judge),
+            "generator": Objective(lambda: both()[0], learn),
+            "discriminator": Objective(lambda: both()[1], judge),
         }
 
     def _both_losses(
-        self, real: Mapping[str, Any], latents: tf.Tensor
+        self,
+        generator: keras.Model,
+        real: Mapping[str, tf.Tensor],
+        inputs: tf.Tensor,
+        training: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Generates images, and computes the losses of generator and discriminator in training."""
-        fake = self.learner(latents, training=True)
-        # Two calls, so that batch normalisation never mixes real and generated images.
-        real_scores = self._scores(real, training=True)
-        fake_scores = self._scores(fake, training=True)
-        return self._losses_of(real_scores, fake_scores)
+        """Generates images, and computes the losses of generator and discriminator.
 
-    def _real(self, images: tf.Tensor, codes: tf.Tensor) -> dict[str, tf.Tensor]:
+        Args:
+            generator: The learning one, or its moving average.
+            real: Real examples, as `_real` makes them.
+            inputs: What the images are generated from, as `_generator_inputs` makes it.
+            training: Whether the networks are called as in training.
+        """
+        # A generated example has the condition of the real one, if there are conditions.
+        fake = {**real, **generator(inputs, training=training)}
+        # Two calls, so that batch normalisation never mixes real and generated images.
+        real_scores = self._scores(real, training=training)
+        fake_scores = self._scores(fake, training=training)
+        generator_loss, discriminator_loss = self._losses_of(real_scores, fake_scores)
+        return self._whole_loss(generator_loss, real, fake), discriminator_loss
+
+    def _whole_loss(
+        self, adversarial: tf.Tensor, real: Mapping[str, tf.Tensor], fake: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """What the generator lowers, given its adversarial loss: here that loss alone."""
+        return adversarial
+
+    def _real(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """Real images, and their codes if there are any, as a dict like the generator's output."""
-        real = {"image": tf.cast(images, tf.float32)}
-        return real | {"code": codes} if "code" in self.generator.output else real
+        real = {"image": tf.cast(inputs, tf.float32)}
+        return real | {"code": targets} if "code" in self.generator.output else real
+
+    def _generator_inputs(self, real: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What the generator makes as many images of as there are real ones: here new latents."""
+        return self._latents(tf.shape(real["image"])[0])
 
     def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
         """The discriminator's scores `(batch, 1)`; with codes, those of each image's code."""
@@ -193,9 +219,11 @@ class GenerativeAdversarialNetwork(keras.Model):
             weight: Weight of this replica's examples.
             generator: Whether the generator takes a step, too.
         """
-        latents = self._latents(tf.shape(real["image"])[0])
+        inputs = self._generator_inputs(real)
         with tf.GradientTape(persistent=True) as tape:
-            generator_loss, discriminator_loss = self._both_losses(real, latents)
+            generator_loss, discriminator_loss = self._both_losses(
+                self.learner, real, inputs, training=True
+            )
             # Gradients are summed over the replicas.
             share = weight / tf.distribute.get_strategy().num_replicas_in_sync
             scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)
@@ -238,6 +266,84 @@ class GenerativeAdversarialNetwork(keras.Model):
         momentum = tf.minimum(self.ema_momentum, (1 + step) / (10 + step))
         for average, weight in zip(self.generator.weights, self.learner.weights, strict=True):
             average.assign(weight + momentum * (average - weight))
+
+
+def mean_absolute_difference(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    """The mean absolute difference of pixels, in units in which 0..255 are -1..1.
+
+    Args:
+        real: Images `(batch, height, width, channels)`, values in 0..255.
+        fake: The same number of images.
+
+    Returns:
+        A scalar, from 0 to 2.
+    """
+    return tf.reduce_mean(tf.abs(real - fake)) / 127.5
+
+
+class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
+    """Trains a generator that makes an image of another one, by pairs of both.
+
+    The examples are pairs: their inputs are the `condition`s, of which the generator makes images,
+    and their targets are the real `image`s. The generator is to deceive the discriminator, and to
+    come close to the real image of the pair.
+
+    Args:
+        generator: Maps conditions `(batch, height, width, channels)`, values in 0..255, to a dict
+            of `image` `(batch, height, width, channels)`, values in 0..255.
+        discriminator: Maps a dict of `condition` and `image` to logits of the image being the real
+            one of the condition, one for each pair or for each patch of it, of any shape
+            `(batch, ...)`; or images alone, if that is its only input.
+        reconstruction: `reconstruction(real, fake)` is a distance of images, a scalar.
+        reconstruction_weight: Weight of that distance in the loss of the generator.
+        adversarial_weight: Weight of the adversarial loss in it.
+        options: Those of `GenerativeAdversarialNetwork`.
+
+    Reference:
+        Isola, Zhu, Zhou and Efros, 2016, Image-to-Image Translation with Conditional Adversarial
+        Networks, https://arxiv.org/abs/1611.07004
+        Differs from the paper: both networks learn from the same generated images.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        *,
+        reconstruction: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = mean_absolute_difference,
+        reconstruction_weight: float = 100.0,
+        adversarial_weight: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(generator, discriminator, **options)
+        self.reconstruction = reconstruction
+        self.reconstruction_weight = reconstruction_weight
+        self.adversarial_weight = adversarial_weight
+        self.means["reconstruction_loss"] = keras.metrics.Mean("reconstruction_loss")
+
+    def _real(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Conditions with the real images that belong to them."""
+        parts = {"condition": inputs, "image": targets}
+        return {name: tf.cast(part, keras.config.floatx()) for name, part in parts.items()}
+
+    def _generator_inputs(self, real: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The conditions."""
+        return real["condition"]
+
+    def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
+        """The discriminator's scores of images, with their conditions if it takes them."""
+        if not isinstance(self.discriminator.input, Mapping):
+            return super()._scores(examples, training)
+        pair = {name: examples[name] for name in ("condition", "image")}
+        return self.discriminator(pair, training=training)
+
+    def _whole_loss(
+        self, adversarial: tf.Tensor, real: Mapping[str, tf.Tensor], fake: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """The weighted sum of the adversarial loss and of the distance from the real images."""
+        distance = self.reconstruction(real["image"], fake["image"])
+        self.means["reconstruction_loss"].update_state(distance)
+        return self.adversarial_weight * adversarial + self.reconstruction_weight * distance
 
 
 class StopWhenDiscriminatorWins(keras.callbacks.Callback):

@@ -83,7 +83,7 @@ def prepare_source(source: Source, options: InputOptions) -> Source:
     splits = {
         split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
     }
-    inputs = _pictures({split: part.inputs for split, part in splits.items()}, source.name)
+    inputs = picture_arrays({split: part.inputs for split, part in splits.items()}, source.name)
     targets, class_names = _labels(splits, source)
     train = inputs["train"]
     sample = [train[row] for row in sample_rows(len(train))]
@@ -143,7 +143,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _pictures(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
+def picture_arrays(inputs: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
     """Checks the inputs of all splits, and scales them by one white for all.
 
     Returns:

@@ -109,23 +109,46 @@ def mixup() -> Augmentation:
     return Augmentation(_mix, num_draws=1)
 
 
+def affine_maps(
+    size: tuple[int, int],
+    angle: tf.Tensor,
+    scale: tuple[tf.Tensor, tf.Tensor],
+    shift: tuple[tf.Tensor, tf.Tensor],
+) -> tf.Tensor:
+    """Affine maps from output pixels to input pixels, about the centre of the pictures.
+
+    Args:
+        size: Height and width of the pictures.
+        angle: Radians, `(batch,)`.
+        scale: Along the width and along the height, `(batch,)` each.
+        shift: To the right and down, in pixels, `(batch,)` each.
+
+    Returns:
+        `(batch, 8)`, as `keras.ops.image.affine_transform` takes them.
+    """
+    height, width = size
+    scale_x, scale_y = scale
+    a, b = scale_x * tf.cos(angle), -scale_y * tf.sin(angle)
+    c, d = scale_x * tf.sin(angle), scale_y * tf.cos(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    offset_x = x - (a * x + b * y) + shift[0]
+    offset_y = y - (c * x + d * y) + shift[1]
+    zero = tf.zeros_like(a)
+    return tf.stack([a, b, offset_x, c, d, offset_y, zero, zero], axis=1)
+
+
 def _affine(
     batch: tuple[Any, ...], draws: tf.Tensor, *, rotation: float, shift: float, zoom: float
 ) -> tuple[Any, ...]:
     images, *targets = batch
-    height, width = images.shape[1:3]
-    angle = draws[0] * math.radians(rotation)
-    scale_x, scale_y = 1 + draws[1] * zoom, 1 + draws[2] * zoom
-    # The affine map from output pixels to input pixels, about the centre of the image.
-    a, b = scale_x * tf.cos(angle), -scale_y * tf.sin(angle)
-    c, d = scale_x * tf.sin(angle), scale_y * tf.cos(angle)
-    x, y = (width - 1) / 2, (height - 1) / 2
-    offset_x = x - (a * x + b * y) + draws[3] * shift
-    offset_y = y - (c * x + d * y) + draws[4] * shift
-    zero = tf.zeros_like(a)
-    transform = tf.stack([a, b, offset_x, c, d, offset_y, zero, zero], axis=1)
+    maps = affine_maps(
+        images.shape[1:3],
+        draws[0] * math.radians(rotation),
+        (1 + draws[1] * zoom, 1 + draws[2] * zoom),
+        (draws[3] * shift, draws[4] * shift),
+    )
     distorted = ops.image.affine_transform(
-        tf.cast(images, tf.float32), transform, data_format="channels_last"
+        tf.cast(images, tf.float32), maps, data_format="channels_last"
     )
     return (distorted, *targets)
 

@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ if PIL.features.check("avif"):
 # Formats whose bytes are kept, if TensorFlow can decode them; pictures in other formats become PNG.
 # Pillow calls a JPEG of several pictures MPO.
 KEPT_FORMATS = ("PNG", "JPEG", "MPO")
+# Filters of warnings belong to the process: one thread at a time may change them.
+_filters = threading.RLock()
 
 
 class Picture(NamedTuple):
@@ -61,7 +64,7 @@ def read(path: Path) -> Picture:
     path = Path(path)
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names too long
         raise InputError("an image file is needed", f"{path}, which is not there")
-    with _opened(path) as image:
+    with opened(path) as image:
         usable = image.format in KEPT_FORMATS and not (
             image.format == "PNG" and "exif" in image.info
         )
@@ -69,7 +72,7 @@ def read(path: Path) -> Picture:
     try:
         return Picture(encoded, _decode()(encoded).numpy(), not usable)
     except tf.errors.InvalidArgumentError:  # Pillow may decode it; otherwise it raises InputError
-        with _opened(path) as image:
+        with opened(path) as image:
             encoded = _as_png(image, path)
         return Picture(encoded, _decode()(encoded).numpy(), True)
 
@@ -97,7 +100,7 @@ def read_picture(path: Path, preparation: Preparation) -> np.ndarray:
             nothing is drawn.
     """
     with tf.device("CPU"):
-        prepared = _prepare(preparation)(read(path).pixels).numpy()
+        prepared = prepare_in_graph(preparation)(read(path).pixels).numpy()
     refuse_blank(prepared, path, preparation)
     return prepared
 
@@ -122,7 +125,7 @@ def is_picture(path: Path) -> bool:
     if path.suffix.lower() in ENDINGS:
         return True
     try:
-        with _opened(path):
+        with opened(path):
             return True
     except InputError:
         return False
@@ -191,10 +194,10 @@ def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+def opened(path: Path) -> Iterator[PIL.Image.Image]:
     """An image file opened by Pillow; whatever fails while it is open becomes an `InputError`."""
     try:
-        with warnings.catch_warnings():
+        with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             # Given a path, Pillow would leave a file open that it fails to read.
@@ -239,6 +242,7 @@ def _decode() -> Callable[[bytes], tf.Tensor]:
 
 
 @functools.cache
-def _prepare(preparation: Preparation) -> Callable[[np.ndarray], tf.Tensor]:
+def prepare_in_graph(preparation: Preparation) -> Callable[[np.ndarray], tf.Tensor]:
+    """The preparation of decoded pictures, compiled; run it on the CPU."""
     signature = [tf.TensorSpec((None, None, None), tf.uint8)]
     return tf.function(preparation.prepare, input_signature=signature, autograph=False)

@@ -51,7 +51,7 @@ def read_folder(
         InputError: There are no pictures, or no classes; a picture cannot be read; or a drawing
             shows nothing.
     """
-    folders = {"train": path, **_split_folders(path)}
+    folders = {"train": path, **split_folders(path)}
     class_names = _class_names(folders["train"])
     skipped: collections.Counter[str] = collections.Counter()
     files, labels = {}, {}
@@ -88,13 +88,13 @@ def read_folder(
     )
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
+def split_folders(path: Path) -> dict[str, Path]:
     """The folders of splits, by split; none if there is no folder of a training split.
 
     Raises:
         InputError: All folders are folders of splits, but none is that of the training split.
     """
-    inside = {folder.name.lower(): folder for folder in _folders(path)}
+    inside = {folder.name.lower(): folder for folder in folders_in(path)}
     known = {
         split: inside[name]
         for split, names in SPLIT_FOLDERS.items()
@@ -112,7 +112,8 @@ def _split_folders(path: Path) -> dict[str, Path]:
     return {}
 
 
-def _folders(path: Path) -> list[Path]:
+def folders_in(path: Path) -> list[Path]:
+    """The folders in a folder, in order, without hidden ones."""
     return sorted(
         folder
         for folder in path.iterdir()
@@ -122,8 +123,8 @@ def _folders(path: Path) -> list[Path]:
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     """The names of the class folders; empty if the folder holds pictures only."""
-    names = [child.name for child in _folders(folder)]
-    if not names and any(_files(folder)):
+    names = [child.name for child in folders_in(folder)]
+    if not names and any(files_in(folder)):
         return ()
     if len(names) < 2:
         raise InputError(
@@ -144,7 +145,7 @@ def _files_and_labels(
 
     Adds the endings of all other files to `skipped`.
     """
-    unknown = sorted({child.name for child in _folders(folder)} - set(class_names))
+    unknown = sorted({child.name for child in folders_in(folder)} - set(class_names))
     if unknown:
         raise InputError(
             f"{folder} must have the class folders of the training split: "
@@ -156,7 +157,7 @@ def _files_and_labels(
     for label, name in enumerate(class_names or ["."]):
         others: collections.Counter[str] = collections.Counter()
         count = len(files)
-        for file in _files(folder / name):
+        for file in files_in(folder / name):
             if is_picture(file):
                 files.append(file)
             else:
@@ -195,7 +196,7 @@ def _broken(files: Sequence[Path]) -> dict[Path, InputError]:
         return {file: error for file, error in reasons if error is not None}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
     """All files in a folder and below it, in order, without hidden ones."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in IGNORED)

@@ -98,19 +98,22 @@ class Preparation:
         strokes = ", strokes of up to 255 on a background of 0" if self.layout == "drawing" else ""
         return f"{self.layout}s of {self.height} x {self.width} pixels, {colour}{strokes}"
 
-    def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
-        """Crops a picture `(height, width, 3)` about its centre, and resizes it."""
-        if self.channels == 1:
-            picture = _grey(picture)
+    def cropped(self, picture: tf.Tensor) -> tf.Tensor:
+        """Crops a picture `(any height, any width, ...)` about its centre to the aspect ratio."""
         size = tf.shape(picture)[:2]
         target = tf.constant([self.height, self.width])
         ratio = tf.reduce_min(size / target)
         crop_size = tf.cast(tf.round(tf.cast(target, tf.float64) * ratio), tf.int32)
         crop_size = tf.clip_by_value(crop_size, 1, size)
         top, left = tf.unstack((size - crop_size) // 2)
-        cropped = picture[top : top + crop_size[0], left : left + crop_size[1]]
+        return picture[top : top + crop_size[0], left : left + crop_size[1]]
+
+    def _as_photo(self, picture: tf.Tensor) -> tf.Tensor:
+        """Crops a picture `(height, width, 3)` about its centre, and resizes it."""
+        if self.channels == 1:
+            picture = to_grey(picture)
         # A resize to the same size changes nothing.
-        return tf.image.resize(cropped, (self.height, self.width), antialias=True)
+        return tf.image.resize(self.cropped(picture), (self.height, self.width), antialias=True)
 
     def _as_drawing(self, picture: tf.Tensor) -> tf.Tensor:
         """Gives a picture `(height, width, 3)` MNIST's form, unless it has it already."""
@@ -275,8 +278,8 @@ def reduced(picture: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _grey(picture: tf.Tensor) -> tf.Tensor:
-    """Luma `(height, width, 1)`; three equal channels keep their value exactly."""
+def to_grey(picture: tf.Tensor) -> tf.Tensor:
+    """Luma `(..., height, width, 1)`; three equal channels keep their value exactly."""
     return tf.round(tf.reduce_sum(picture * (299, 587, 114), -1, keepdims=True) / 1000)
 
 

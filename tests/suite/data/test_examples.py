@@ -182,3 +182,11 @@ def test_splits_that_the_source_gives_are_taken():
 def test_too_few_examples_are_refused(count):
     with pytest.raises(InputError, match=f"at least 2 examples .*Received: {count}"):
         held_out_rows(Examples(np.zeros(count)), 0.5)
+
+
+def test_masks_are_held_out_without_regard_to_their_classes():
+    examples = Examples(np.zeros((10, 4, 4, 1)), np.zeros((10, 4, 4), np.uint8))
+
+    kept, held_out = held_out_rows(examples, 0.2, ("ground", "disc"))
+
+    assert sorted([*kept, *held_out]) == list(range(10)) and len(held_out) == 2

@@ -15,3 +15,9 @@ def test_every_channel_has_one_offset(normalization):
     assert model.output_shape == (None, 5, 4, 4)
     assert convolution.kernel.shape == (3, 1, 3, 4)
     assert [weight.shape for weight in offsets] == [(4,)]
+
+
+def test_without_padding_the_borders_are_left_out():
+    image = keras.Input((9, 7, 3))
+
+    assert convolve(image, 4, 3, padding="valid").shape == (None, 7, 5, 4)

@@ -9,8 +9,10 @@ from suite.placement.strategy import create_strategy
 from suite.trainers.gan import (
     LOSSES,
     GenerativeAdversarialNetwork,
+    PairedAdversarialNetwork,
     StopWhenDiscriminatorWins,
     _parts,
+    mean_absolute_difference,
 )
 
 
@@ -170,3 +172,119 @@ def test_a_discriminator_that_wins_is_noticed():
     callback.on_epoch_end(0, {"real_probability": 0.995, "fake_probability": 0.2})
     with pytest.raises(Diverged, match=r"won epoch 2 outright.*--discriminator-learning-rate"):
         callback.on_epoch_end(1, {"real_probability": 0.995, "fake_probability": 0.004})
+
+
+# --- by pairs ----------------------------------------------------------------------------------
+
+
+def paired(conditional=True, optimizer=keras.optimizers.Adam, learning_rate=0.03, **knobs):
+    """A small network that makes images of 4 x 4 pixels of others, against one of patches."""
+    keras.utils.set_random_seed(0)
+    condition, image = (keras.Input((4, 4, 1), name=name) for name in ("condition", "image"))
+    x = layers.Conv2D(4, 3, padding="same", activation="tanh")(layers.Rescaling(1 / 255)(condition))
+    x = 255 * keras.ops.sigmoid(layers.Conv2D(1, 3, padding="same")(x))
+    generator = keras.Model(condition, {"image": x}, name="generator")
+    judged = layers.Concatenate()([condition, image]) if conditional else image
+    suspicious = keras.initializers.Constant(-0.5)  # of what is bright
+    score = layers.Conv2D(1, 2, 2, kernel_initializer=suspicious, dtype="float32")
+    scores = score(layers.Rescaling(1 / 255)(judged))
+    inputs = {"condition": condition, "image": image} if conditional else image
+    discriminator = keras.Model(inputs, scores, name="discriminator")
+    model = PairedAdversarialNetwork(generator, discriminator, seed=0, **knobs)
+    model.compile(optimizer(learning_rate), optimizer(learning_rate))
+    return model
+
+
+def some_pairs(count=16):
+    """Images, and their negatives."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 1)).astype("uint8")
+    return images, 255 - images
+
+
+def test_the_difference_of_black_and_white_is_that_of_minus_one_and_one():
+    black, grey = tf.zeros((2, 4, 4, 1)), tf.fill((2, 4, 4, 1), 127.5)
+
+    assert float(mean_absolute_difference(black, 2 * grey)) == pytest.approx(2)
+    assert float(mean_absolute_difference(grey, black)) == pytest.approx(1)
+
+
+def test_the_generator_lowers_the_weighted_sum_of_both_parts():
+    model = paired(reconstruction_weight=10.0, adversarial_weight=0.5)
+    real = {name: tf.fill((2, 4, 4, 1), 255.0) for name in ("condition", "image")}
+    fake = real | {"image": tf.fill((2, 4, 4, 1), 204.0)}
+
+    loss = model._whole_loss(tf.constant(3.0), real, fake)
+
+    assert float(loss) == pytest.approx(0.5 * 3 + 10 * 51 / 127.5)
+    assert float(model.means["reconstruction_loss"].result()) == pytest.approx(51 / 127.5)
+
+
+def test_an_image_is_judged_with_the_condition_that_it_was_made_of():
+    model, (conditions, images) = paired(), some_pairs(3)
+    judged = []
+    scores_of = model._scores
+    model._scores = lambda examples, training: (
+        judged.append(examples) or scores_of(examples, training)
+    )
+
+    real = model._real(conditions, images)
+    model._both_losses(model.learner, real, model._generator_inputs(real), training=True)
+
+    true, made = judged
+    np.testing.assert_array_equal(true["image"], images)
+    np.testing.assert_array_equal(true["condition"], conditions)
+    np.testing.assert_array_equal(made["condition"], conditions)
+    assert (np.array(made["image"]) != images).any()
+    assert scores_of(true, training=True).shape == (3, 2, 2, 1)
+
+
+def test_a_discriminator_may_judge_images_alone():
+    model, (conditions, images) = paired(conditional=False), some_pairs(4)
+
+    scores = model._scores(model._real(conditions, images), training=True)
+
+    expected = model.discriminator(images.astype("float32"))
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_without_an_adversary_it_learns_the_images_of_the_pairs():
+    model = paired(adversarial_weight=0.0)
+
+    history = model.fit(*some_pairs(), batch_size=8, epochs=100, verbose=0).history
+
+    assert history["reconstruction_loss"][-1] < history["reconstruction_loss"][0] / 2
+
+
+def test_without_a_reconstruction_it_learns_to_deceive():
+    model = paired(reconstruction_weight=0.0)
+    model.discriminator_optimizer.learning_rate = 0.0
+
+    history = model.fit(*some_pairs(), batch_size=8, epochs=60, verbose=0).history
+
+    assert history["generator_loss"][-1] < history["generator_loss"][0] - 0.1
+
+
+def test_replicas_take_the_step_of_one_device_by_pairs():
+    weights = []
+    for placement in ("one_device", "mirrored"):
+        with create_strategy(placement).scope():
+            model = paired(optimizer=keras.optimizers.SGD, learning_rate=1e-3)
+        model.fit(*some_pairs(), batch_size=8, epochs=3, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_takes_the_weight_of_its_examples():
+    """Weights of targets that are images are of the rank of images."""
+    steps = []
+    for weight in (1.0, 0.0):
+        model = paired()
+        before = arrays_of(model.learner.trainable_variables)
+        conditions, images = some_pairs(4)
+        model.train_step((conditions, images, np.full((4, 1, 1, 1), weight, "float32")))
+        after = arrays_of(model.learner.trainable_variables)
+        steps.append(max(np.abs(a - b).max() for a, b in zip(after, before, strict=True)))
+
+    assert steps[0] > 0 and steps[1] == 0

@@ -1,0 +1,159 @@
+"""Outlines of things in pictures, as LabelMe and COCO write them, and masks of these outlines."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from suite.errors import InputError
+
+IGNORED, BACKGROUND = "__ignore__", "_background_"  # LabelMe's names for no class and for the rest
+SHAPES = ("polygon", "rectangle", "circle")  # of LabelMe's, those that enclose an area
+
+
+class Outline(NamedTuple):
+    """What encloses a thing.
+
+    Args:
+        label: Name of its class.
+        shape: `polygon`; `rectangle`, by two opposite corners; `circle`, by its centre and a point
+            on it; or `runs` of COCO, the numbers of pixels that lie outside and inside by turns,
+            column by column.
+        points: Points `(x, y)` in pixels, or the lengths of runs.
+    """
+
+    label: str
+    shape: str
+    points: Sequence[Any]
+
+
+class Outlines(NamedTuple):
+    """The outlines in a picture; later ones lie above earlier ones.
+
+    Args:
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
+        outlines: The outlines.
+    """
+
+    height: int
+    width: int
+    outlines: Sequence[Outline]
+
+
+def read_outlines(path: Path) -> dict[str, Outlines]:
+    """Reads a `.json` of LabelMe, about one picture, or of COCO, about many.
+
+    Crowds of COCO are outlines of `IGNORED`.
+
+    Returns:
+        Outlines by the name of the picture, without folder and ending. LabelMe's have the name of
+        the `.json`.
+
+    Raises:
+        InputError: The file cannot be read, or is neither.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        if "shapes" in content:
+            return {path.stem: _of_labelme(content, path)}
+        return _of_coco(content, path)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            "outlines must be in a .json of LabelMe or COCO",
+            f"{path}: {type(error).__name__} {error}",
+        ) from None
+
+
+def rasterised(picture: Outlines, index: Mapping[str, int]) -> np.ndarray:
+    """The mask of outlines, `(height, width)`, uint8; 0 where there is none.
+
+    Args:
+        picture: The outlines.
+        index: The value of every label, 0..255.
+
+    Raises:
+        InputError: The runs of COCO do not fill the picture.
+    """
+    image = PIL.Image.new("L", (picture.width, picture.height))
+    pen = PIL.ImageDraw.Draw(image)
+    for label, shape, points in picture.outlines:
+        fill = index[label]
+        if shape == "polygon":
+            pen.polygon(points, fill=fill)
+        elif shape == "rectangle":
+            (left, right), (top, bottom) = (sorted(places) for places in zip(*points, strict=True))
+            pen.rectangle((left, top, right, bottom), fill=fill)
+        elif shape == "circle":
+            (x, y), edge = points
+            radius = math.dist((x, y), edge)
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
+        else:
+            image.paste(fill, mask=PIL.Image.fromarray(_of_runs(points, picture)))
+    return np.array(image)
+
+
+def _of_labelme(content: Mapping[str, Any], path: Path) -> Outlines:
+    outlines = []
+    for entry in content["shapes"]:
+        shape = entry.get("shape_type") or "polygon"
+        if shape not in SHAPES:
+            raise InputError(f"shapes in {path} must be among {', '.join(SHAPES)}", shape)
+        points = [(float(x), float(y)) for x, y in entry["points"]]
+        outlines.append(_checked(Outline(str(entry["label"]), shape, points), path))
+    return Outlines(int(content["imageHeight"]), int(content["imageWidth"]), outlines)
+
+
+def _of_coco(content: Mapping[str, Any], path: Path) -> dict[str, Outlines]:
+    names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+    outlines: dict[Any, list[Outline]] = {entry["id"]: [] for entry in content["images"]}
+    for entry in content["annotations"]:
+        label = IGNORED if entry.get("iscrowd") else names[entry["category_id"]]
+        segmentation = entry["segmentation"]
+        inside = outlines[entry["image_id"]]
+        if isinstance(segmentation, Mapping):
+            if not isinstance(segmentation["counts"], list):
+                raise InputError(
+                    f"segmentations in {path} must be polygons or plain runs", "compressed runs"
+                )
+            inside.append(Outline(label, "runs", segmentation["counts"]))
+            continue
+        for numbers in segmentation:
+            points = list(zip(numbers[::2], numbers[1::2], strict=True))
+            inside.append(_checked(Outline(label, "polygon", points), path))
+    return {
+        Path(entry["file_name"]).stem: Outlines(
+            int(entry["height"]), int(entry["width"]), outlines[entry["id"]]
+        )
+        for entry in content["images"]
+    }
+
+
+def _checked(outline: Outline, path: Path) -> Outline:
+    """Refuses an outline with too few points to enclose an area."""
+    label, shape, points = outline
+    if shape == "polygon" and len(points) < 3:
+        needed = "3 points or more"
+    elif shape != "polygon" and len(points) != 2:
+        needed = "2 points"
+    else:
+        return outline
+    raise InputError(f"a {shape} must have {needed}", f"{len(points)} for a {label} in {path}")
+
+
+def _of_runs(lengths: Sequence[int], picture: Outlines) -> np.ndarray:
+    """COCO's runs as a mask `(height, width)`, uint8: 255 inside, 0 outside."""
+    inside = np.repeat(np.arange(len(lengths)) % 2, lengths).astype(np.uint8)
+    if inside.size != picture.height * picture.width:
+        raise InputError(
+            f"runs must fill a picture of {picture.height} x {picture.width} pixels",
+            f"{inside.size} pixels",
+        )
+    return np.ascontiguousarray(255 * inside.reshape(picture.width, picture.height).T)

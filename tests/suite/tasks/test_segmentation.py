@@ -1,0 +1,313 @@
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from suite import InputError, Run
+from suite.app import Fitted
+from suite.data import Examples, Source, supervised
+from suite.data.images.masks import VOID, MaskPreparation
+from suite.export.endpoints import as_endpoint, call
+from suite.export.saved_model import write_saved_model
+from suite.figures.images import LARGEST_SIDE
+from suite.tasks import segmentation as task
+
+NAMES = ("dark", "bright")
+CONFIG = task.Config(batch_size=4, min_steps_per_epoch=2)
+
+
+def brightness():
+    """A network that calls pixels brighter than 127.5 `bright`, the others `dark`."""
+    image = keras.Input((None, None, 1), name="image")
+    convolution = layers.Conv2D(2, 1, name="logits")
+    model = keras.Model(image, convolution(image), name="unet")
+    convolution.set_weights([np.float32([[[[0, 1]]]]), np.float32([127.5, 0])])
+    return model
+
+
+def bright_squares(count):
+    """Pictures `(count, 16, 16, 1)` with a bright square, and their masks."""
+    random = np.random.default_rng(0)
+    masks = np.zeros((count, 16, 16), np.uint8)
+    for mask, (top, left) in zip(masks, random.integers(0, 8, (count, 2)), strict=True):
+        mask[top : top + 8, left : left + 8] = 1
+    grain = random.integers(0, 90, masks.shape)
+    return Examples((150 * masks + grain).astype(np.uint8)[..., None], masks)
+
+
+def source(resized=False, **fields):
+    squares = bright_squares(24)
+    parts = {
+        name: squares.rows(np.arange(*rows))
+        for name, rows in {"train": (0, 12), "validation": (12, 16), "test": (16, 24)}.items()
+    }
+    preparation = MaskPreparation(
+        layout="photo", height=16, width=16, channels=1, names=NAMES, values=(0, 1), resized=resized
+    )
+    return Source(
+        **{"name": "arrays", "class_names": NAMES, "preparation": preparation, **parts, **fields}
+    )
+
+
+def fitted_on(one, config=CONFIG):
+    data = supervised(one, batch_size=4, validation_split=0.2, seed=0, min_steps=2)
+    network = task.compile_model(brightness(), config, 10)
+    return Fitted(model=network, networks={"unet": network}, data=data, config=config, folder=None)
+
+
+@pytest.fixture
+def fitted():
+    return fitted_on(source())
+
+
+def png(pixels):
+    return tf.io.encode_png(pixels.astype(np.uint8)).numpy()
+
+
+# --- the loss -------------------------------------------------------------------------------------
+
+
+def some_logits_and_classes():
+    random = np.random.default_rng(1)
+    classes = random.integers(0, 3, (2, 4, 5)).astype(np.uint8)
+    classes[0, 0] = VOID
+    return random.normal(size=(2, 4, 5, 3)).astype(np.float32), classes
+
+
+def softmax(logits):
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def crossentropy_by_hand(logits, classes, weights=None):
+    losses = []
+    for number, (picture, mask) in enumerate(zip(softmax(logits), classes, strict=True)):
+        known = np.argwhere(mask != VOID)
+        of_pixels = [
+            -np.log(picture[y, x, mask[y, x]]) * (1 if weights is None else weights[number, y, x])
+            for y, x in known
+        ]
+        losses.append(np.sum(of_pixels) / len(known))
+    return np.mean(losses)
+
+
+def dice_by_hand(logits, classes):
+    losses = []
+    for picture, mask in zip(softmax(logits), classes, strict=True):
+        known = mask != VOID
+        shares = [
+            (2 * picture[known & (mask == c), c].sum() + 1)
+            / (picture[known, c].sum() + (mask == c).sum() + 1)
+            for c in range(3)
+        ]
+        losses.append(1 - np.mean(shares))
+    return np.mean(losses)
+
+
+def test_losses_by_hand():
+    logits, classes = some_logits_and_classes()
+
+    losses = {
+        kind: float(task.PixelLoss(kind)(classes, logits))
+        for kind in ("crossentropy", "dice", "both")
+    }
+
+    expected = crossentropy_by_hand(logits, classes), dice_by_hand(logits, classes)
+    assert losses["crossentropy"] == pytest.approx(expected[0], rel=1e-5)
+    assert losses["dice"] == pytest.approx(expected[1], rel=1e-5)
+    assert losses["both"] == pytest.approx(sum(expected), rel=1e-5)
+
+
+def test_pixels_at_a_border_weigh_more():
+    logits, classes = some_logits_and_classes()
+    weights = np.asarray(task.border_weights(np.where(classes == VOID, 0, classes), 3.0, 1.0))
+
+    weighted = float(task.PixelLoss("crossentropy", 3.0, 1.0)(classes, logits))
+
+    assert weighted == pytest.approx(crossentropy_by_hand(logits, classes, weights), rel=1e-5)
+
+
+def test_weights_fall_off_with_the_distance_to_a_border():
+    line = np.zeros((1, 3, 40), np.int32)
+    line[..., 20:] = 2
+
+    [weights] = np.asarray(task.border_weights(line, 5.0, 2.0))
+
+    distances = np.concatenate([np.arange(19, -1, -1), np.arange(20)])
+    expected = 1 + 5 * np.where(distances <= 6, np.exp(-(distances**2) / 8), 0)
+    np.testing.assert_allclose(weights, np.stack([expected] * 3), rtol=1e-5)
+    assert (np.asarray(task.border_weights(np.ones_like(line), 5.0, 2.0)) == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["crossentropy", "dice", "both"])
+def test_void_pixels_have_no_gradient(kind):
+    logits, classes = some_logits_and_classes()
+    variable = tf.Variable(logits)
+
+    with tf.GradientTape() as tape:
+        loss = task.PixelLoss(kind, 2.0)(classes, variable)
+    gradient = tape.gradient(loss, variable).numpy()
+
+    assert (gradient[0, 0] == 0).all() and (gradient[0, 1:] != 0).any()
+    nothing = np.full_like(classes, VOID)
+    assert np.isfinite(float(task.PixelLoss(kind)(nothing, logits)))
+
+
+def test_weights_of_examples_weigh_pictures():
+    logits, classes = some_logits_and_classes()
+    loss = task.PixelLoss("both")
+    alone = [float(loss(classes[n : n + 1], logits[n : n + 1])) for n in range(2)]
+
+    weighted = float(loss(classes, logits, np.float32([2, 0.5]).reshape(2, 1, 1)))
+
+    assert weighted == pytest.approx((2 * alone[0] + 0.5 * alone[1]) / 2, rel=1e-5)
+
+
+# --- the data -------------------------------------------------------------------------------------
+
+
+def test_the_data_say_what_is_built_and_how_much_is_judged_at_once():
+    config = task.Config(batch_size=4, crop=8, min_steps_per_epoch=2)
+
+    data = task.load_data(config, Run(arrays=source()))
+
+    arguments = {"input_shape": (16, 16, 1), "num_classes": 2, "crop": 8}
+    assert data.model_arguments == arguments
+    assert data.evaluation_batch_size == 2
+    images, masks = next(iter(data.train(0)))
+    assert images.shape == (4, 8, 8, 1) and masks.shape == (4, 8, 8)
+    # The mask went where its picture went.
+    np.testing.assert_array_equal(images.numpy()[..., 0] >= 150, masks.numpy() == 1)
+
+
+def test_a_part_is_no_larger_than_the_picture():
+    with pytest.raises(InputError, match=r"`crop` must be at most the 16 pixels .* Received: 20"):
+        task.load_data(task.Config(crop=20), Run(arrays=source()))
+
+
+# --- pictures of any size -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("halvings", range(7))
+@pytest.mark.parametrize("units", [1, 2, 3, 5, 100])
+def test_tiles_fit_the_network(halvings, units):
+    tile, overlap = task.tile_and_overlap(units * 2**halvings, halvings)
+
+    assert tile % 2**halvings == overlap % 2**halvings == 0
+    assert 4 <= overlap <= tile // 2
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (7, 9), (16, 16)])
+def test_a_picture_is_answered_at_its_own_size(fitted, shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 1))
+    endpoint = as_endpoint(task.endpoints(fitted)["picture"])
+
+    outputs = endpoint.function(tf.constant([png(picture)]))
+
+    mask = tf.io.decode_png(outputs["mask"][0]).numpy()[..., 0]
+    np.testing.assert_array_equal(mask, picture[..., 0] > 127.5)
+    drawn = tf.io.decode_png(outputs["overlay"][0]).numpy()
+    expected = (np.repeat(picture, 3, axis=-1) + task.COLOURS[mask]) / 2
+    np.testing.assert_allclose(drawn, expected, atol=1)
+    np.testing.assert_allclose(outputs["shares"], [[1 - mask.mean(), mask.mean()]], atol=1e-6)
+    assert outputs["names"].numpy().tolist() == [[b"dark", b"bright"]]
+
+
+def test_where_pictures_were_resized_the_network_sees_pictures_at_the_scale_of_the_training():
+    """Stripes of one pixel are grey at a quarter of the size, and bright on the whole."""
+    fitted = fitted_on(source(resized=True))
+    picture = np.full((64, 96, 1), 100)
+    picture[::2] = 255
+    picture[:, 48:] = 0
+    endpoint = as_endpoint(task.endpoints(fitted)["picture"])
+
+    outputs = endpoint.function(tf.constant([png(picture)]))
+
+    mask = tf.io.decode_png(outputs["mask"][0]).numpy()[..., 0]
+    assert mask.shape == (64, 96)
+    assert mask[:, :44].all() and not mask[:, 52:].any()
+
+
+def test_classes_at_a_larger_size_are_those_of_interpolated_probabilities():
+    probabilities = np.random.default_rng(0).random((5, 4, 3)).astype(np.float32)
+
+    classes = task.most_likely_at(tf.constant(probabilities), tf.constant([23, 31]), 3)
+
+    expected = tf.image.resize(probabilities, (23, 31)).numpy().argmax(axis=-1)
+    np.testing.assert_array_equal(classes, expected)
+
+
+def test_void_is_black_in_an_overlay():
+    drawn = task.overlay(np.full((1, 2, 3), 200), np.array([[0, VOID]])).numpy()
+
+    assert drawn[0, 1].tolist() == [100, 100, 100]
+    assert drawn[0, 0].tolist() == ((200 + task.COLOURS[0]) / 2).astype(np.uint8).tolist()
+
+
+def test_an_overlay_has_the_hues_of_the_classes_alone():
+    red, grey = np.full((1, 1, 3), (255, 0, 0)), np.full((1, 1, 3), 76)
+
+    drawn = [task.overlay(picture, np.array([[1]])).numpy() for picture in (red, grey)]
+
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_exported_it_answers_arrays_and_files(fitted, tmp_path):
+    images = task.example(fitted)
+    folder, difference = write_saved_model(
+        tmp_path / "unet", fitted.networks, task.endpoints(fitted), images, {}
+    )
+    signatures = tf.saved_model.load(str(folder)).signatures
+
+    outputs = call(signatures["serve"], images)
+    of_files = call(signatures["picture"], np.array([png(image) for image in images], object))
+
+    assert len(images) == task.EXAMPLES and difference < 1e-4
+    assert set(outputs) == {"probabilities", "mask"}
+    np.testing.assert_array_equal(outputs["mask"], images[..., 0] > 127.5)
+    np.testing.assert_allclose(outputs["probabilities"].sum(axis=-1), 1, rtol=1e-5)
+    assert set(of_files) == {"mask", "overlay", "names", "shares"}
+    for content, mask in zip(of_files["mask"], outputs["mask"], strict=True):
+        np.testing.assert_array_equal(tf.io.decode_png(content)[..., 0], mask)
+
+
+def test_without_a_preparation_there_is_no_endpoint_for_files():
+    assert list(task.endpoints(fitted_on(source(preparation=None)))) == ["serve"]
+
+
+# --- the judgement --------------------------------------------------------------------------------
+
+
+def test_scores_are_of_the_pixels_of_the_test_split(fitted):
+    metrics = task.evaluate(fitted)
+
+    test = fitted.data.splits["test"]
+    assert metrics["test_iou"] == metrics["test_dice"] == metrics["test_accuracy"] == 1
+    assert metrics["test_largest_class"] == pytest.approx(1 - test.targets.mean())
+    assert metrics["test_iou_by_class"] == {"dark": 1, "bright": 1}
+    assert metrics["test_loss"] == pytest.approx(0, abs=1e-3)
+    assert task.findings(fitted) == {"answered_classes": ["dark", "bright"]}
+
+
+def test_an_answer_of_one_class_is_warned_of(fitted, caplog):
+    fitted.model.get_layer("logits").set_weights([np.zeros((1, 1, 1, 2)), np.float32([1, 0])])
+
+    with caplog.at_level(logging.WARNING):
+        metrics = task.evaluate(fitted)
+
+    assert "one class: dark" in caplog.text
+    assert metrics["test_accuracy"] == metrics["test_largest_class"]
+    assert task.findings(fitted) == {"answered_classes": ["dark"]}
+
+
+def test_figures_show_the_worst_answers_and_every_class(fitted):
+    drawings = task.draw(fitted)
+
+    assert set(drawings) == {"worst_answers", "scores_by_class"}
+    assert drawings["worst_answers"].get_figwidth() <= LARGEST_SIDE + 2
+    assert [axes.get_title() for axes in drawings["scores_by_class"].axes] == ["IoU", "Dice"]
+    for axes in drawings["scores_by_class"].axes:
+        assert [bar.get_width() for bar in axes.patches] == [1, 1]
