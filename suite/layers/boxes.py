@@ -1,7 +1,7 @@
 """Boxes: their overlap, anchors, offsets and matching, suppression, and features of regions.
 
-A box is `x1 y1 x2 y2`: its left, upper, right and lower border in pixels, from the left upper corner
-of the picture. A box without area stands for none, such as padding.
+A box is `x1 y1 x2 y2`: its left, upper, right and lower border in pixels, from the upper left
+corner of the picture. A box without area stands for none, such as padding.
 """
 
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ def paired_overlap(boxes: Any, others: Any, generalized: bool = False) -> Any:
 
 
 def to_centres(boxes: Any) -> tuple[Any, Any]:
-    """The centres `(..., 2)` of boxes `(..., 4)`, x and y, and their widths and heights `(..., 2)`."""
+    """The centres of boxes `(..., 4)`, and their widths and heights, both `(..., 2)`, x before y."""
     first, last = boxes[..., :2], boxes[..., 2:]
     return (first + last) / 2, last - first
 
@@ -283,7 +283,7 @@ def match(
 
 
 def take(values: Any, index: Any) -> Any:
-    """The rows of `values` `(batch, m, ...)` with the numbers `index` `(batch, n)`: `(batch, n, ...)`."""
+    """The rows with the numbers `index` `(batch, n)` of `values` `(batch, m, ...)`, picture by picture."""
     for _ in values.shape[2:]:
         index = ops.expand_dims(index, -1)
     return ops.take_along_axis(values, index, axis=1)
@@ -411,7 +411,7 @@ def _weights(start: Any, end: Any, length: int, side: int, samples: int) -> Any:
     points = (np.arange(side * samples) + 0.5) / (side * samples)
     points = ops.convert_to_tensor(points, start.dtype)
     start, end = ops.expand_dims(start, -1), ops.expand_dims(end, -1)
-    # The centre of a cell is half a cell from its border; beyond the last centre there is its value.
+    # A value is that of the centre of a cell, half a cell from its border; the last one goes on.
     places = ops.clip(start + (end - start) * points - 0.5, 0, length - 1)
     cells = ops.convert_to_tensor(np.arange(length), start.dtype)
     near = ops.maximum(1 - ops.abs(ops.expand_dims(places, -1) - cells), 0)
