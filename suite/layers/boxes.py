@@ -122,7 +122,7 @@ def paired_overlap(boxes: Any, others: Any, generalized: bool = False) -> Any:
 
 
 def to_centres(boxes: Any) -> tuple[Any, Any]:
-    """The centres of boxes `(..., 4)`, and their widths and heights, both `(..., 2)`, x before y."""
+    """The centres of boxes `(..., 4)`, and their widths and heights, `(..., 2)`, x before y."""
     first, last = boxes[..., :2], boxes[..., 2:]
     return (first + last) / 2, last - first
 
@@ -283,7 +283,7 @@ def match(
 
 
 def take(values: Any, index: Any) -> Any:
-    """The rows with the numbers `index` `(batch, n)` of `values` `(batch, m, ...)`, picture by picture."""
+    """The rows with the numbers `index` `(batch, n)` of `(batch, m, ...)`, for every picture."""
     for _ in values.shape[2:]:
         index = ops.expand_dims(index, -1)
     return ops.take_along_axis(values, index, axis=1)
