@@ -18,8 +18,8 @@ LARGEST_LOG = 4.0  # an offset makes a side at most about 55 times as long
 SMALLEST_SIDE = 1e-3  # pixels, so that no side has a logarithm of minus infinity
 
 
-class Detections(NamedTuple):
-    """What is left after the suppression, the most certain first, padded with zeros.
+class Kept(NamedTuple):
+    """The boxes that suppression keeps, the most certain first, padded with zeros.
 
     Args:
         boxes: `(batch, most, 4)`.
@@ -336,7 +336,7 @@ def suppress(
     most: int,
     overlap: float,
     smallest_score: float,
-) -> Detections:
+) -> Kept:
     """Leaves out boxes that overlap more certain ones of their class, in a TensorFlow graph.
 
     Args:
@@ -356,7 +356,7 @@ def suppress(
         score_threshold=smallest_score,
         clip_boxes=False,
     )
-    return Detections(
+    return Kept(
         tf.ensure_shape(kept.nmsed_boxes, (None, most, 4)),
         tf.ensure_shape(kept.nmsed_scores, (None, most)),
         tf.cast(tf.ensure_shape(kept.nmsed_classes, (None, most)), tf.int64),
