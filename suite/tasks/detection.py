@@ -670,3 +670,16 @@ def _as_bitmap(image: PIL.Image.Image) -> bytes:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict, "watch": watch}
+
+# The training of the tests, which all detectors of residual blocks share.
+TINY = {
+    "epochs": 1,
+    "batch_size": 8,
+    "min_steps_per_epoch": 4,
+    "scenes": 24,
+    "most_digits": 4,
+    "image_size": 64,
+    "blocks": (1, 1, 1, 1, 1),
+    "filters": 4,
+    "head_filters": 8,
+}
