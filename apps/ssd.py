@@ -174,9 +174,8 @@ def compile_model(model: keras.Model, config: task.Config, steps: int) -> keras.
 # The paper's network, but for its backbone; for photos.
 PAPER = {
     "image_size": 320,
-    "blocks": (1, 1, 2, 2, 2, 1),
+    "blocks": (1, 1, 2, 2, 2),
     "filters": 32,
-    "maps": 4,
     "head_filters": 128,
     "pyramid": False,
     "smallest_box": 0.2,
