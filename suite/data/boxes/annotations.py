@@ -14,6 +14,7 @@ from suite.errors import InputError
 log = logging.getLogger(__name__)
 
 Unannotated = Literal["refuse", "empty"]
+Unit = Literal["pixels", "counted", "shares"]
 NO_LABEL = -1  # in rows of targets that are padding
 COLUMNS = ("x1", "y1", "x2", "y2", "label", "crowd")  # of targets
 OVERHANG = 2.0  # pixels by which a box may reach out of its picture, and is cut
@@ -44,16 +45,17 @@ class Thing(NamedTuple):
     Args:
         place: The entry of the file, in words, such as `object 3`.
         label: Name of the class.
-        corners: `x1, y1, x2, y2` in pixels, as they stand in the file.
+        corners: `x1, y1, x2, y2`.
         crowd: Whether the box is around several things.
-        inclusive: Whether pixels count from 1, and the last is part of the box, as in VOC.
+        unit: What corners are: places in `pixels`; VOC's numbers of the first and last pixel inside,
+            `counted` from 1; or `shares` of the sides of the picture.
     """
 
     place: str
     label: str
     corners: tuple[float, float, float, float]
     crowd: bool = False
-    inclusive: bool = False
+    unit: Unit = "pixels"
 
 
 class Entry(NamedTuple):
@@ -197,9 +199,11 @@ def _truths(
 def _box(entry: Entry, thing: Thing, size: tuple[int, int]) -> list[float]:
     """The corners of a thing, inside of a picture of this height and width."""
     height, width = size
-    x1, y1, x2, y2 = corners = thing.corners
-    if thing.inclusive:
-        x1, y1 = x1 - 1, y1 - 1
+    corners = thing.corners
+    across, down = (width, height) if thing.unit == "shares" else (1, 1)
+    first = 1 if thing.unit == "counted" else 0  # the number of the first pixel of a side
+    x1, y1 = across * corners[0] - first, down * corners[1] - first
+    x2, y2 = across * corners[2], down * corners[3]
 
     def refusal(requirement: str) -> InputError:
         numbers = " ".join(f"{corner:g}" for corner in corners)
@@ -207,7 +211,8 @@ def _box(entry: Entry, thing: Thing, size: tuple[int, int]) -> list[float]:
 
     if not all(map(math.isfinite, corners)):
         raise refusal("corners of boxes must be finite numbers")
-    if max(corners) <= 1 and not all(corner.is_integer() for corner in corners):
+    fractional = not all(corner.is_integer() for corner in corners)
+    if thing.unit != "shares" and fractional and max(corners) <= 1:
         raise refusal(f"boxes must be in pixels, of {width} x {height} here, and not in shares")
     if x2 < x1 or y2 < y1:
         raise refusal("the second corner of a box must be right of and below the first")
@@ -223,7 +228,9 @@ def _box(entry: Entry, thing: Thing, size: tuple[int, int]) -> list[float]:
 
 def _refuse_percent(entries: Sequence[Entry], sizes: Sequence[tuple[int, int]]) -> None:
     """Refuses boxes of a whole data set that are in percent by all appearance."""
-    corners = [thing.corners for entry in entries for thing in entry.things or ()]
+    corners = [
+        thing.corners for entry in entries for thing in entry.things or () if thing.unit != "shares"
+    ]
     if len(corners) < ENOUGH_BOXES or not sizes or min(min(size) for size in sizes) <= LARGER:
         return
     right, below = (max(corner[axis] for corner in corners) for axis in (2, 3))

@@ -24,7 +24,7 @@ class CocoFile(NamedTuple):
 
 
 def read_coco(path: Path) -> CocoFile:
-    """Reads COCO's JSON: `images`, `categories`, and `annotations` with a `bbox` x, y, width, height.
+    """Reads COCO's JSON: `images`, `categories`, and `annotations`, each with a `bbox`.
 
     Raises:
         InputError: The file cannot be read, is no UTF-8 or no JSON, or an entry of it is not as

@@ -13,7 +13,7 @@ from suite.data.boxes.csv_files import read_box_rows
 from suite.data.boxes.voc import read_voc
 from suite.data.boxes.yolo import read_names, read_yolo
 from suite.data.examples import SPLITS
-from suite.data.images.files import ENDINGS, upright_size
+from suite.data.images.files import ENDINGS
 from suite.data.images.folders import files_in
 from suite.data.images.pairs import listed, lists_in
 from suite.data.text.files import SPLIT_NAMES
@@ -90,7 +90,7 @@ def read_annotations(
     elif format == "yolo":
         read = _yolo(path, pictures, place, class_names)
     else:
-        read = _tables(path, pictures, files, format)
+        read = _tables(path, pictures, place, files, format)
     splits = {split: read.splits[split] for split in SPLITS if read.splits.get(split)}
     if "train" not in splits:
         raise InputError("there must be pictures to train on", f"none in {path}")
@@ -143,7 +143,7 @@ def _yolo(
             place / relative.name,
         )
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
-        things = None if file is None else read_yolo(file, upright_size(picture), names)
+        things = None if file is None else read_yolo(file, names)
         entries.append(Entry(picture, file, things))
     return Annotations(names, _by_folder(path, entries))
 
@@ -151,6 +151,7 @@ def _yolo(
 def _tables(
     path: Path,
     pictures: Sequence[Path],
+    place: Path,
     files: Sequence[Path],
     format: Format,  # noqa: A002
 ) -> Annotations:
@@ -158,13 +159,13 @@ def _tables(
     index = _by_ending(path, pictures)
     instances = [file for file in files if BOXES in file.name]
     files = (instances or files) if format == "coco" else files
-    split_of = {file: split_in(file.relative_to(path)) for file in files if path in file.parents}
+    base = place if place.is_dir() else place.parent
     alone = len(files) == 1
     class_names: tuple[str, ...] | None = None
     splits: dict[str, list[Entry]] = collections.defaultdict(list)
     owner: dict[Path, Path] = {}
     for file in files:
-        split = "train" if alone else split_of.get(file) or "train"
+        split = "train" if alone else split_in(file.relative_to(base)) or "train"
         things: Mapping[str, Sequence[Thing] | None]
         if format == "coco":
             names, things = read_coco(file)
@@ -202,7 +203,7 @@ def split_in(relative: Path) -> str | None:
 
 
 def _by_folder(path: Path, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Pictures by the splits that the names of their folders tell, if one is that of training."""
+    """Pictures by the splits that the names of their folders tell; by default to train on."""
     splits: dict[str, list[Entry]] = collections.defaultdict(list)
     for entry in entries:
         splits[split_in(entry.picture.relative_to(path).parent) or "train"].append(entry)

@@ -55,7 +55,7 @@ def read_voc(path: Path) -> VocFile:
 
         x1, y1, x2, y2 = (number_or(text, refusal) for text in texts)
         difficult = (element.findtext("difficult") or "").strip() == "1"
-        things.append(Thing(place, name, (x1, y1, x2, y2), crowd=difficult, inclusive=True))
+        things.append(Thing(place, name, (x1, y1, x2, y2), crowd=difficult, unit="counted"))
     return VocFile((root.findtext("filename") or "").strip(), things)
 
 

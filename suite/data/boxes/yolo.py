@@ -14,18 +14,16 @@ NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels", "classes.names")
 SLACK = 1e-3  # by which a share may be larger than 1, because it was rounded
 
 
-def read_yolo(path: Path, size: tuple[int, int], class_names: Sequence[str]) -> list[Thing]:
+def read_yolo(path: Path, class_names: Sequence[str]) -> list[Thing]:
     """Reads lines of `class centre_x centre_y width height`, all but the class as shares in 0..1.
 
     Args:
         path: The text file.
-        size: Height and width of the picture, in pixels.
         class_names: Names of the classes, in order.
 
     Raises:
         InputError: The file cannot be read, or a line is no such box.
     """
-    height, width = size
     things = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not (words := line.split()):
@@ -54,13 +52,8 @@ def read_yolo(path: Path, size: tuple[int, int], class_names: Sequence[str]) -> 
                 "there are names",
                 f"{words[0]} in {path}, {place}",
             )
-        corners = (
-            width * (x - across / 2),
-            height * (y - down / 2),
-            width * (x + across / 2),
-            height * (y + down / 2),
-        )
-        things.append(Thing(place, class_names[int(label)], corners))
+        corners = (x - across / 2, y - down / 2, x + across / 2, y + down / 2)
+        things.append(Thing(place, class_names[int(label)], corners, unit="shares"))
     return things
 
 
