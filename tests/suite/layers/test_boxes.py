@@ -339,13 +339,9 @@ def test_features_of_regions_are_those_of_crop_and_resize():
     cells = (boxes[..., 2:] - boxes[..., :2]) / side / 2
     inner = np.concatenate([boxes[..., :2] + cells, boxes[..., 2:] - cells], axis=-1) / stride - 0.5
     inner = np.clip(inner, 0, [15, 11, 15, 11])
-    normed = inner[..., [1, 0, 3, 2]] / [11, 15, 11, 15]
-    expected = tf.image.crop_and_resize(
-        features,
-        normed.reshape(-1, 4).astype(np.float32),
-        np.repeat(np.int32([0, 1]), 4),
-        (side, side),
-    ).numpy()
+    normed = (inner[..., [1, 0, 3, 2]] / [11, 15, 11, 15]).reshape(-1, 4).astype(np.float32)
+    pictures = np.repeat(np.int32([0, 1]), 4)
+    expected = tf.image.crop_and_resize(features, normed, pictures, (side, side)).numpy()
     inside = (boxes[..., :2] - 4 >= 0).all(axis=-1) & (boxes[..., 2] <= 124) & (boxes[..., 3] <= 92)
     computed = ops.convert_to_numpy(regions)
     assert inside.sum() >= 4
