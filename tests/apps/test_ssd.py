@@ -114,7 +114,7 @@ def test_the_hardest_are_chosen_by_the_fixed_outputs():
 
     [value] = ops.convert_to_numpy(loss(things(padding), outputs_of(logits), outputs_of(fixed)))
 
-    assert value == pytest.approx(3 * surprise_by_hand(easy, 0), rel=1e-4)
+    assert value == pytest.approx(3 * surprise_by_hand(easy, 0), rel=1e-2)
 
 
 def test_huber_s_loss_by_hand():
@@ -138,7 +138,7 @@ def test_training_moves_a_box_onto_a_thing():
     picture = np.zeros((1, 64, 64, 1), np.float32)
     picture[:, 12:30, 20:44] = 255
     rows = np.float32([[[20, 12, 44, 30, 1, 0]]])
-    config = task.Config(learning_rate=0.01, weight_decay=0.0, warmup=0.1)
+    config = task.Config(learning_rate=0.005, weight_decay=0.0, warmup=0.1)
     model = compile_model(
         build_model((64, 64, 1), 2, normalization="none", **SMALL), config, steps=120
     )
