@@ -126,7 +126,8 @@ def mosaic(rate: float) -> Augmentation | None:
             y1, y2 = (y, tf.fill(tf.shape(y), float(height))) if below else (tf.zeros_like(y), y)
             # Pixels of the picture for one of the mosaic; the largest that still fills the part.
             share = tf.minimum(width / (x2 - x1), height / (y2 - y1))
-            # Where the picture has the corner of the whole mosaic, so that it is centred in its part.
+            # The place in the picture that comes to the corner of the mosaic, if its middle comes
+            # to that of the part.
             left = width / 2 - share * (x1 + x2) / 2
             top = height / 2 - share * (y1 + y2) / 2
             inside = (is_right if right else ~is_right) & (is_below if below else ~is_below)
@@ -134,7 +135,7 @@ def mosaic(rate: float) -> Augmentation | None:
             canvas = tf.where(inside[..., None], _part(part, left, top, share), canvas)
             limits = tf.stack([x1, y1, x2, y2], axis=-1)[:, None, :]
             kept = _cut(things, _boxes_of_part(things, left, top, share), limits)
-            alone = tf.broadcast_to(PADDING, tf.shape(targets)) if number else targets
+            alone = tf.constant(PADDING) if number else targets
             rows.append(tf.where(joined[:, None, None], kept, alone))
         return canvas, tf.concat(rows, axis=1)
 
