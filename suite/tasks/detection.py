@@ -676,7 +676,8 @@ def _as_bitmap(image: PIL.Image.Image) -> bytes:
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict, "watch": watch}
 
-# The training of the tests, which all detectors of residual blocks share.
+# The training of the tests, which all detectors of residual blocks share. Its scores are low and
+# nearly equal, and their order is left to rounding: the export is compared without them.
 TINY = {
     "epochs": 1,
     "batch_size": 8,
@@ -687,4 +688,5 @@ TINY = {
     "blocks": (1, 1, 1, 1, 1),
     "filters": 4,
     "head_filters": 8,
+    "smallest_score": 0.3,
 }
