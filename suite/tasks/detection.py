@@ -466,7 +466,7 @@ def example(fitted: Fitted) -> np.ndarray:
 
 def truths_of(split: Split) -> list[Any]:
     """The things in the pictures of a split, without padding."""
-    return [as_truths(rows) for rows in np.asarray(split.in_memory().targets)]
+    return [as_truths(rows) for rows in np.asarray(split.targets)]
 
 
 def answers_on(
