@@ -172,7 +172,7 @@ def _given(classes: Sequence[str]) -> tuple[str, ...]:
 
 def _digits_of(builder: Any, name: str) -> Source:
     """MNIST's digits, from a prepared `tfds.core.DatasetBuilder`."""
-    splits = {}
+    splits: dict[str, Any] = {}
     for split in ("train", "test"):
         everything = builder.as_dataset(split=split, batch_size=-1)
         splits[split] = Examples(

@@ -55,10 +55,11 @@ def test_right_boxes_have_a_precision_of_one():
         detections([FAR], [0.3]),
     ])  # fmt: skip
 
-    assert scores["ap"] == scores["ap_50"] == scores["ap_75"] == 1
+    assert [scores[name] for name in ("ap", "ap_50", "ap_75")] == pytest.approx([1, 1, 1])
     assert scores["recall_1"] == pytest.approx(2 / 3) and scores["recall_10"] == 1
-    assert scores["ap_by_size"] == {"small": 1, "medium": None, "large": None}
-    assert scores["ap_by_class"] == {"digit": 1} and scores["ap_50_by_class"] == {"digit": 1}
+    assert scores["ap_by_size"]["small"] == pytest.approx(1)
+    assert scores["ap_by_size"]["medium"] is scores["ap_by_size"]["large"] is None
+    assert scores["ap_by_class"] == scores["ap_50_by_class"] == pytest.approx({"digit": 1})
 
 
 def test_a_wrong_box_between_two_right_ones():
@@ -86,7 +87,7 @@ def test_overlap_decides_at_which_thresholds_a_box_is_right():
     scores = scores_of([truths([ONE])], [detections([(0, 0, 10, 6.25)], [0.9])])
 
     assert scores["ap"] == pytest.approx(0.3)  # at 0.5, 0.55 and 0.6
-    assert scores["ap_50"] == 1 and scores["ap_75"] == 0
+    assert scores["ap_50"] == pytest.approx(1) and scores["ap_75"] == 0
 
 
 def test_what_is_in_a_crowd_is_neither_right_nor_wrong():
@@ -95,7 +96,7 @@ def test_what_is_in_a_crowd_is_neither_right_nor_wrong():
 
     scores = scores_of([crowd], [detections([*inside, ONE], [0.9, 0.8, 0.7])])
 
-    assert scores["ap"] == 1 and scores["recall_100"] == 1
+    assert scores["ap"] == pytest.approx(1) and scores["recall_100"] == 1
 
 
 def test_things_of_other_classes_and_sizes():
@@ -104,10 +105,11 @@ def test_things_of_other_classes_and_sizes():
 
     scores = scores_of([things], [answer], ("cat", "dog", "cow"))
 
-    assert scores["ap_50_by_class"]["cat"] == 1 and scores["ap_50_by_class"]["cow"] is None
+    assert scores["ap_50_by_class"]["cat"] == pytest.approx(1)
+    assert scores["ap_50_by_class"]["cow"] is None
     # The dog's first box is wrong, but too small to be wrong for those of medium size.
     assert scores["ap_50_by_class"]["dog"] == pytest.approx(0.5 * 51 / 101)
-    assert scores["ap_by_size"] == {"small": 1, "medium": 1, "large": 0}
+    assert scores["ap_by_size"] == pytest.approx({"small": 1, "medium": 1, "large": 0})
 
 
 def test_without_things_or_answers():
@@ -249,7 +251,7 @@ def test_the_sets_have_what_they_are_to_test():
     answers = [part for _, pictures, _ in sets for part in pictures]
     areas = np.concatenate([np.prod(p.boxes[:, 2:] - p.boxes[:, :2], axis=1) for p in things])
 
-    assert sum(part.crowd.sum() for part in things) > 50
+    assert sum(part.crowd.sum() for part in things) > 30
     assert set(SIZES["small"]) & set(areas) and set(SIZES["medium"]) <= set(areas)
-    assert sum(len(set(part.scores)) < len(part.scores) for part in answers) > 40
+    assert sum(len(set(part.scores)) < len(part.scores) for part in answers) > 30
     assert any(not len(part.labels) for part in things)

@@ -55,7 +55,7 @@ def test_a_box_stays_on_its_thing():
     prepared = PREPARATION.prepare(picture).numpy()
     [box] = PREPARATION.to_input(tf.constant([[20.0, 40, 70, 80]]), tf.constant([120, 100])).numpy()
 
-    rows, columns = np.nonzero(prepared[..., 0] > 184)
+    rows, columns = np.nonzero(prepared[..., 0] > 127)
     edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(box, edges, atol=0.75)
 

@@ -9,7 +9,7 @@ from suite import InputError, Run
 from suite.data import supervised
 from suite.data.boxes.annotations import NO_LABEL, as_truths
 from suite.data.boxes.preparation import BoxPreparation
-from suite.data.boxes.sources import load_boxes
+from suite.data.boxes.sources import InputSize, load_boxes
 from suite.data.examples import Examples, Source
 from suite.data.sources import data_knob_of
 from suite.data.stored import Stored
@@ -39,14 +39,30 @@ def test_all_formats_give_the_same(form):
     assert source.notes["boxes"] == {"cat": 1, "dog": 2}
 
 
-def test_inputs_have_about_the_proportion_of_the_pictures():
+@pytest.mark.parametrize(
+    "size, image_size, sides",
+    [
+        ((480, 640), None, (256, 320)),
+        ((480, 640), 640, (480, 640)),
+        ((128, 128), None, (128, 128)),
+        ((600, 200), 100, (128, 64)),
+        ((20, 30), None, (32, 32)),
+    ],
+)
+def test_inputs_have_about_the_proportion_of_the_pictures(size, image_size, sides):
+    sample = [np.zeros((*size, 1), np.uint8)]
+
+    preparation = InputSize(image_size=image_size).preparation([size] * 3, sample, CLASSES)
+
+    assert preparation == BoxPreparation(height=sides[0], width=sides[1], channels=1, names=CLASSES)
+
+
+def test_annotations_may_lie_beside_the_folder_of_pictures():
     whole("csv")
 
-    source = load_boxes(Run(data="own"), image_size=40)
-    wide = load_boxes(Run(data="own/images"), Path("own/boxes.csv"), channels=1)
+    source = load_boxes(Run(data="own/images"), Path("own/boxes.csv"), channels=1)
 
-    assert source.train.inputs.shape == (3, 64, 64, 3)  # 40 becomes the next multiple of 32
-    assert wide.train.inputs.shape == (3, 64, 64, 1)
+    assert source.train.inputs.shape == (3, 64, 64, 1)
 
 
 def test_rows_of_all_splits_are_as_many_as_the_fullest_picture_needs():
