@@ -162,8 +162,8 @@ class Targets(NamedTuple):
     crowd: Any
 
 
-# `loss(targets, outputs, fixed)` gives the loss of every picture, `(batch,)`. `fixed` has the values
-# of `outputs` without their gradients: what candidates are to learn is decided by them.
+# `loss(targets, outputs, fixed)` gives the loss of every picture, `(batch,)`. `fixed` has the
+# values of `outputs` without their gradients: what candidates are to learn is decided by them.
 DetectionLoss = Callable[[Targets, Mapping[str, Any], Mapping[str, Any]], Any]
 
 
