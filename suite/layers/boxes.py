@@ -213,7 +213,7 @@ class Anchors(layers.Layer):
         columns, rows = ops.meshgrid(x, y)
         centres = ops.reshape(ops.stack([columns, rows], axis=-1), (1, -1, 1, 2))
         sizes = ops.reshape(ops.convert_to_tensor(self.shapes, dtype), (1, 1, -1, 2))
-        boxes = to_corners(*(ops.broadcast_arrays(centres, sizes)))
+        boxes = to_corners(centres, sizes)
         return ops.tile(ops.reshape(boxes, (1, -1, 4)), (batch, 1, 1))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

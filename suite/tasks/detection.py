@@ -48,8 +48,8 @@ from suite.data.images.files import (
     write_picture,
 )
 from suite.errors import InputError
-from suite.export.endpoints import Endpoint
-from suite.export.exported import ExportedModel, Exports, open_folder
+from suite.export.endpoints import Endpoint, call
+from suite.export.exported import Exports, open_folder
 from suite.figures.boxes import boxed_pictures, marked
 from suite.figures.boxes import precision_recall as draw_precision_recall
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
@@ -556,9 +556,8 @@ def predict(
     """
     writable_picture(output)
     picture = read(file)
-    exported = exports.open(app.name)
-    names = exported.metadata("class_names")["class_names"]
-    answer = certain(asked(exported, picture.encoded), score)
+    signature, names = opened_export(app, exports)
+    answer = certain(asked(signature, picture.encoded), score)
     pixels = to_opaque_rgb(tf.constant(picture.pixels)).numpy()
     write_picture(marked(pixels, answer.boxes, answer.labels, names, scores=answer.scores), output)
     things = zip(answer.labels, answer.scores, strict=True)
@@ -566,9 +565,15 @@ def predict(
     print(f"{output}: {', '.join(parts) or 'nothing'}")
 
 
-def asked(exported: ExportedModel, encoded: bytes) -> Detections:
-    """The answer of an export about one picture."""
-    outputs = exported.call(np.array([encoded], object), "picture")
+def opened_export(app: App, exports: Exports) -> tuple[Any, list[str]]:
+    """The signature `picture` of an export, and the names of its classes."""
+    exported = exports.open(app.name)
+    return exported.signature("picture"), exported.metadata("class_names")["class_names"]
+
+
+def asked(signature: Any, encoded: bytes) -> Detections:
+    """The answer of an export about one picture, by its signature `picture`."""
+    outputs = call(signature, np.array([encoded], object))
     count = outputs["count"][0]
     return Detections(*(outputs[name][0][:count] for name in ("boxes", "labels", "scores")))
 
@@ -592,14 +597,13 @@ def watch(
         most_frames: Frames after which to stop.
     """
     writable_picture(output)
-    exported = exports.open(app.name)
-    names = exported.metadata("class_names")["class_names"]
+    signature, names = opened_export(app, exports)
     drawn: list[np.ndarray] = []
     seconds = 0.0
     for number, encoded in zip(range(most_frames), encoded_frames(frames), strict=False):
         begun = time.perf_counter()
-        answer = certain(asked(exported, encoded), score)
-        # The first call loads the model.
+        answer = certain(asked(signature, encoded), score)
+        # The first call also traces what it needs.
         seconds += time.perf_counter() - begun if number else 0.0
         pixels = to_opaque_rgb(decode_picture(tf.constant(encoded))).numpy()
         shown = marked(pixels, answer.boxes, answer.labels, names, scores=answer.scores)
@@ -666,3 +670,16 @@ def _as_bitmap(image: PIL.Image.Image) -> bytes:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict, "watch": watch}
+
+# The training of the tests, which all detectors of residual blocks share.
+TINY = {
+    "epochs": 1,
+    "batch_size": 8,
+    "min_steps_per_epoch": 4,
+    "scenes": 24,
+    "most_digits": 4,
+    "image_size": 64,
+    "blocks": (1, 1, 1, 1, 1),
+    "filters": 4,
+    "head_filters": 8,
+}
