@@ -63,7 +63,6 @@ class Config(task.Config):
     alternate: bool = False
 
 
-@keras.saving.register_keras_serializable(package="suite")
 class Proposals(layers.Layer):
     """Chooses the places for the second look: always as many, and as far apart as they can be.
 
@@ -84,7 +83,7 @@ class Proposals(layers.Layer):
     ) -> None:
         super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **arguments})
         self.count, self.candidates, self.overlap = count, candidates, overlap
-        self.size = list(size)
+        self.size = tuple(size)
 
     def call(self, objectness: Any, offsets: Any, anchors: Any) -> Any:
         """The proposals `(batch, count, 4)`, the most certain first.
@@ -417,7 +416,7 @@ app = App(
     objective_mode="max",
     keep_best=True,
     own_data=task.OWN_DATA,
-    tiny=task.TINY,
+    tiny=task.TINY | {"blocks": (1, 1, 1), "sizes": (10.0, 20.0), "proposals": 12, "units": 16},
 )
 
 if __name__ == "__main__":
