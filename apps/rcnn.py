@@ -189,7 +189,7 @@ def build_model(
         head_filters, 3, padding="same", activation="relu", kernel_initializer="he_normal"
     )(coarse)
     exact = {"dtype": keras.config.floatx()}  # as precise as can be, whatever computes the features
-    objectness = layers.Conv2D(len(shapes), 1, **exact)(x)
+    objectness = layers.Conv2D(len(shapes), 1, name="objectness", **exact)(x)
     outputs["objectness"] = layers.Reshape((most,), **exact)(objectness)
     offsets = layers.Conv2D(4 * len(shapes), 1, kernel_initializer=near_zero(), **exact)(x)
     outputs["anchor_offsets"] = layers.Reshape((most, 4), **exact)(offsets)
