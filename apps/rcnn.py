@@ -55,12 +55,12 @@ class Config(task.Config):
     """The settings of the training.
 
     Args:
-        alternate: Whether the two looks are trained one after the other, and then together: for a
-            third of the epochs the backbone and the proposals, for another one the second look on
-            features that stay as they are, and then everything.
+        alternate: Epochs for which the two looks are trained one after the other, each, before the
+            `epochs` of both together: first the backbone and the proposals, then the second look on
+            features that stay as they are. 0 trains both together from the first.
     """
 
-    alternate: bool = False
+    alternate: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
 class Proposals(layers.Layer):
@@ -341,26 +341,20 @@ def compile_regions(model: keras.Model, config: Config, steps: int) -> keras.Mod
 
 
 def phases(config: Config) -> list[Phase]:
-    """One phase, or three that alternate.
+    """One phase, or three if the looks alternate.
 
     Reference:
         Ren, He, Girshick and Sun, 2015, https://arxiv.org/abs/1506.01497
         Differs from the paper: one backbone from the first, and both looks together at the end.
-
-    Raises:
-        InputError: There are fewer than 3 epochs to `alternate` in.
     """
-    [whole] = task.phases(config)
+    [both] = task.phases(config)
     if not config.alternate:
-        return [whole]
-    third = config.epochs // 3
-    if not third:
-        raise InputError("`epochs` must be at least 3 to `alternate`", config.epochs)
-    return [
-        dataclasses.replace(whole, name="proposals", epochs=third, compile=compile_proposals),
-        Phase(name="regions", epochs=third, compile=compile_regions),
-        Phase(name="both", epochs=config.epochs - 2 * third),
-    ]
+        return [both]
+    first = dataclasses.replace(
+        both, name="proposals", epochs=config.alternate, compile=compile_proposals
+    )
+    second = Phase(name="regions", epochs=config.alternate, compile=compile_regions)
+    return [first, second, dataclasses.replace(both, name="both", begin=None)]
 
 
 CELLS = {
