@@ -7,12 +7,12 @@ these the training takes the ones that look most like a thing, three for every b
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from suite import App, InputError, checked
 from suite.cli import main
@@ -26,23 +26,20 @@ from suite.tasks.pictures import ImageShape
 
 NEGATIVES = 3  # boxes of background for every box that holds a thing
 
-Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)]
-Ratios = Annotated[tuple[Annotated[float, Field(ge=0.01, le=100)], ...], Field(min_length=1)]
-
 
 @checked
 def build_model(
     input_shape: ImageShape = (128, 128, 3),
     num_classes: task.NumClasses = 10,
     *,
-    blocks: Blocks = (1, 1, 2, 2, 1),
+    blocks: task.Blocks = (1, 1, 2, 2, 1),
     filters: Filters = 16,
     maps: PositiveInt = 3,
     head_filters: Filters = 64,
     pyramid: bool = True,
     smallest_box: Share = 0.12,
     largest_box: Share = 0.6,
-    ratios: Ratios = (1.0, 0.5, 2.0),
+    ratios: task.Ratios = (1.0, 0.5, 2.0),
     normalization: Normalization = "batch",
 ) -> keras.Model:
     """Builds an SSD: from pixels to a class and a box for every default box.
@@ -189,7 +186,7 @@ PAPER = {
     "colour": 0.3,
     "epochs": 120,
 }
-CELLS = {
+BLOOD = {
     "image_size": 320,
     "smallest_box": 0.08,
     "largest_box": 0.5,
@@ -221,7 +218,7 @@ app = App(
         "filters": "8..32",
         "smallest_box": "0.05..0.2",
     },
-    recipes={"paper": PAPER, "cells": CELLS},
+    recipes={"paper": PAPER, "blood": BLOOD},
     objective="val_ap",
     objective_mode="max",
     keep_best=True,

@@ -6,11 +6,12 @@ and one class for each cell: of two things in a cell it misses one, and of thing
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from suite import App, InputError, checked
 from suite.cli import main
@@ -43,22 +44,19 @@ REACH = 1.5  # cells between the centre of a thing and that of a cell that learn
 PRIOR_LOGIT = -4.0  # of objectness at first, since most cells have nothing
 IN_CROWD = 0.5  # share of a box in a crowd from which it is no background
 
-Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)]
-Ratios = Annotated[tuple[Annotated[float, Field(ge=0.01, le=100)], ...], Field(min_length=1)]
-
 
 @checked
 def build_model(
     input_shape: ImageShape = (128, 128, 3),
     num_classes: task.NumClasses = 10,
     *,
-    version: Literal["new", "first"] = "new",
+    first_version: bool = False,
     stride: PositiveInt = 8,
-    blocks: Blocks = (1, 1, 2, 2, 1),
+    blocks: task.Blocks = (1, 1, 2, 2, 1),
     filters: Filters = 16,
     head_filters: Filters = 64,
     anchors: tuple[Share, ...] = (),
-    ratios: Ratios = (1.0,),
+    ratios: task.Ratios = (1.0,),
     normalization: Normalization = "batch",
 ) -> keras.Model:
     """Builds a YOLO: from pixels to what the cells of a grid have found.
@@ -67,8 +65,8 @@ def build_model(
         input_shape: `(height, width, channels)`, where height and width can be halved as often as
             there are `blocks`.
         num_classes: Number of classes.
-        version: `new` has objectness, a box and a class for every cell, or for every anchor of
-            one; `first` is the first YOLO, with two boxes and one class for every cell.
+        first_version: Whether every cell has two boxes and one class, as in the first YOLO, or else
+            objectness, a box and a class for itself or for each of its anchors.
         stride: Height and width of a cell in pixels, a power of 2.
         blocks: Numbers of residual blocks, one for each stage; every stage halves height and width.
         filters: Filters of the first stage; each further stage has twice as many.
@@ -82,8 +80,8 @@ def build_model(
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to
         `boxes` `(batch, n, 4)` in pixels and `scores` `(batch, n, classes)`; and what the loss
-        needs. Of `new` that is `cells` `(batch, n, 4)`, the boxes before they are stretched;
-        `objectness` `(batch, n)` and `logits` `(batch, n, classes)`. Of `first` that is `cells`
+        needs. That is `cells` `(batch, n, 4)`, the boxes before they are stretched; `objectness`
+        `(batch, n)`; and `logits` `(batch, n, classes)`. Of the first version it is `cells`
         `(batch, n / 2, 4)`; `parts` `(batch, n / 2, 2, 5)`: of two boxes the centre in the cell,
         the square roots of width and height as shares of the picture, and the confidence; and
         `classes` `(batch, n / 2, classes)`, which are not limited to probabilities.
@@ -93,7 +91,7 @@ def build_model(
             has cells of that size.
 
     Reference:
-        Redmon, Divvala, Girshick and Farhadi, 2015, You Only Look Once (`first`),
+        Redmon, Divvala, Girshick and Farhadi, 2015, You Only Look Once (the first version),
         https://arxiv.org/abs/1506.02640
         Redmon and Farhadi, 2016, YOLO9000 (anchors), https://arxiv.org/abs/1612.08242
         Ge et al., 2021, YOLOX (without anchors), https://arxiv.org/abs/2107.08430
@@ -106,26 +104,26 @@ def build_model(
             f"`stride` must be one of: {', '.join(map(str, strides))}, for {len(blocks)} `blocks`",
             stride,
         )
-    if anchors and version == "first":
+    if anchors and first_version:
         raise InputError("`anchors` must be left out of the first version", anchors)
     image = keras.Input(input_shape, name="image")
     features = feature_maps(image, blocks, filters, normalization)[strides.index(stride) :]
     x, *_ = top_down(features, head_filters, normalization)
-    if version == "first":
+    if first_version:
         x = layers.LeakyReLU(0.1)(convolve(x, head_filters, 3, normalization=normalization))
         outputs = first_outputs(x, stride, num_classes)
     else:
         x = layers.ReLU()(convolve(x, head_filters, 3, normalization=normalization))
         side = min(input_shape[:2])
         shapes = shapes_of([share * side for share in anchors], ratios)
-        outputs = new_outputs(x, stride, num_classes, shapes)
+        outputs = later_outputs(x, stride, num_classes, shapes)
     return keras.Model(image, outputs, name="yolo")
 
 
-def new_outputs(
+def later_outputs(
     x: keras.KerasTensor, stride: int, num_classes: int, anchors: tuple[tuple[float, float], ...]
 ) -> dict[str, keras.KerasTensor]:
-    """The outputs of the version `new`, from features `(batch, height, width, channels)`."""
+    """The outputs of later versions, from features `(batch, height, width, channels)`."""
     shapes = anchors or ((REFERENCE * stride, REFERENCE * stride),)
     cells = Anchors(stride, shapes, name="anchors" if anchors else "cells")(x)
     offsets = _values(x, len(shapes), 4)
@@ -144,17 +142,15 @@ def new_outputs(
 def first_outputs(
     x: keras.KerasTensor, stride: int, num_classes: int
 ) -> dict[str, keras.KerasTensor]:
-    """The outputs of the version `first`, from features `(batch, height, width, channels)`."""
+    """The outputs of the first version, from features `(batch, height, width, channels)`."""
     _, height, width, _ = x.shape
     cells = Anchors(stride, [(stride, stride)], name="cells")(x)
     parts = _values(x, 1, 5 * BOXES_OF_FIRST)
     parts = layers.Reshape((-1, BOXES_OF_FIRST, 5), dtype=keras.config.floatx())(parts)
     classes = _values(x, 1, num_classes)
     corners = ops.expand_dims(cells[..., :2], 2)
-    boxes = to_corners(
-        corners + stride * parts[..., :2],
-        ops.square(parts[..., 2:4]) * [stride * width, stride * height],
-    )
+    size = np.array([stride * width, stride * height], keras.config.floatx())
+    boxes = to_corners(corners + stride * parts[..., :2], ops.square(parts[..., 2:4]) * size)
     confidence = ops.clip(parts[..., 4:], 0, 1)
     scores = confidence * ops.expand_dims(ops.clip(classes, 0, 1), 2)
     return {
@@ -181,12 +177,12 @@ def compile_model(model: keras.Model, config: task.Config, steps: int) -> keras.
         if "parts" in outputs:
             _, height, width, _ = model.input.shape
             return loss_of_first(targets, outputs, fixed, stride, (height, width))
-        return loss_of_new(targets, outputs, fixed, None if cells.name == "anchors" else stride)
+        return loss_of_later(targets, outputs, fixed, None if cells.name == "anchors" else stride)
 
     return task.compile_model(model, config, steps, loss)
 
 
-def loss_of_new(
+def loss_of_later(
     targets: task.Targets,
     outputs: Mapping[str, Any],
     fixed: Mapping[str, Any],
@@ -305,9 +301,9 @@ def in_crowds(boxes: Any, targets: task.Targets) -> Any:
 
 
 # The first version: its grid of 7 x 7 cells becomes one of 8 x 8 for a picture of 128 pixels.
-FIRST = {"version": "first", "stride": 16, "learning_rate": 1e-3}
+FIRST = {"first_version": True, "stride": 16, "learning_rate": 1e-3}
 ANCHORED = {"anchors": (0.12, 0.25, 0.45), "ratios": (1.0, 0.5)}
-CELLS = {
+BLOOD = {
     "image_size": 320,
     "flip": "both",
     "crop": 0.5,
@@ -333,7 +329,7 @@ app = App(
     commands=task.COMMANDS,
     try_next="predict your_photo.jpg --output boxes.png",
     search={"learning_rate": "0.0003..0.01", "filters": "8..32", "stride": "8,16"},
-    recipes={"first": FIRST, "anchored": ANCHORED, "cells": CELLS},
+    recipes={"first": FIRST, "anchored": ANCHORED, "blood": BLOOD},
     objective="val_ap",
     objective_mode="max",
     keep_best=True,

@@ -202,7 +202,7 @@ class Anchors(layers.Layer):
     def __init__(self, stride: float, shapes: Sequence[Sequence[float]], **arguments: Any) -> None:
         super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **arguments})
         self.stride = stride
-        self.shapes = [list(shape) for shape in shapes]
+        self.shapes = tuple((float(width), float(height)) for width, height in shapes)
 
     def call(self, features: Any) -> Any:
         """The boxes of the cells of features, the same for every picture."""

@@ -63,6 +63,10 @@ from suite.trainers.schedules import one_cycle
 log = logging.getLogger(__name__)
 
 NumClasses = Annotated[int, Field(ge=1, le=100_000)]
+# Numbers of residual blocks, one for each stage.
+Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)]
+# Width divided by height of boxes.
+Ratios = Annotated[tuple[Annotated[float, Field(ge=0.01, le=100)], ...], Field(min_length=1)]
 Overlap = Annotated[float, Field(ge=0, le=1)]  # intersection over union
 Score = Annotated[float, Field(ge=0, le=1)]
 
