@@ -47,8 +47,8 @@ class Thing(NamedTuple):
         label: Name of the class.
         corners: `x1, y1, x2, y2`.
         crowd: Whether the box is around several things.
-        unit: What corners are: places in `pixels`; VOC's numbers of the first and last pixel inside,
-            `counted` from 1; or `shares` of the sides of the picture.
+        unit: What corners are: places in `pixels`; `counted`, VOC's numbers of the first and the
+            last pixel inside, from 1; or `shares` of the sides of the picture.
     """
 
     place: str
@@ -161,7 +161,7 @@ def as_targets(truths: Sequence[Truths], most: int | None = None) -> np.ndarray:
 def as_truths(target: Any) -> Truths:
     """The things in a picture without padding, from a row of `as_targets` `(most, 6)`."""
     rows = np.asarray(target)
-    rows = rows[rows[:, 4] != NO_LABEL]
+    rows = rows[rows[:, 4] >= 0]
     return Truths(rows[:, :4], rows[:, 4].astype(np.int32), rows[:, 5] > 0)
 
 
