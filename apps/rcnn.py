@@ -8,7 +8,7 @@ part.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import keras
@@ -19,19 +19,9 @@ from suite import App, InputError, checked, settings
 from suite.app import Phase
 from suite.cli import main
 from suite.knobs import Filters, Units
-from suite.layers.boxes import (
-    Anchors,
-    Match,
-    clip,
-    decode,
-    encode,
-    match,
-    region_features,
-    shapes_of,
-    survivors,
-    take,
-)
+from suite.layers.boxes import Anchors, Match, decode, encode, match, shapes_of, take
 from suite.layers.normalization import Normalization
+from suite.layers.proposals import Proposals, RegionFeatures
 from suite.layers.residual import feature_maps, top_down
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
@@ -61,64 +51,6 @@ class Config(task.Config):
     """
 
     alternate: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-
-
-class Proposals(layers.Layer):
-    """Chooses the places for the second look: always as many, and as far apart as they can be.
-
-    Of the most certain anchors, moved by their offsets, those that overlap a more certain one too
-    much come last. No gradient flows through the choice.
-
-    Args:
-        count: Number of proposals of a picture.
-        candidates: Number of the most certain anchors from which they are chosen.
-        overlap: Largest intersection over union of two proposals; if too few are left, the most
-            certain of the others fill the number.
-        size: Height and width of the picture, to which proposals are cut.
-        arguments: Those of a layer.
-    """
-
-    def __init__(
-        self, count: int, candidates: int, overlap: float, size: Sequence[int], **arguments: Any
-    ) -> None:
-        super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **arguments})
-        self.count, self.candidates, self.overlap = count, candidates, overlap
-        self.size = tuple(size)
-
-    def call(self, objectness: Any, offsets: Any, anchors: Any) -> Any:
-        """The proposals `(batch, count, 4)`, the most certain first.
-
-        Args:
-            objectness: Logits of how sure it is that there is something, `(batch, n)`.
-            offsets: As of `encode`, `(batch, n, 4)`.
-            anchors: `(batch, n, 4)`.
-        """
-        _, best = ops.top_k(ops.stop_gradient(objectness), self.candidates)
-        boxes = decode(take(ops.stop_gradient(offsets), best), take(anchors, best))
-        boxes = clip(boxes, *self.size)
-        places = ops.arange(self.candidates)
-        places = ops.where(survivors(boxes, self.overlap), places, places + self.candidates)
-        _, first = ops.top_k(-places, self.count)
-        return take(boxes, first)
-
-    def compute_output_shape(
-        self,
-        objectness_shape: Sequence[int | None],
-        offsets_shape: Sequence[int | None],
-        anchors_shape: Sequence[int | None],
-    ) -> tuple[int | None, ...]:
-        """The shape of the proposals."""
-        return (objectness_shape[0], self.count, 4)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the layer."""
-        return {
-            **super().get_config(),
-            "count": self.count,
-            "candidates": self.candidates,
-            "overlap": self.overlap,
-            "size": self.size,
-        }
 
 
 @checked
@@ -198,7 +130,7 @@ def build_model(
     )
     chosen = choose(outputs["objectness"], outputs["anchor_offsets"], outputs["anchors"])
 
-    x = region_features(fine, chosen, FINE, region_side)
+    x = RegionFeatures(FINE, region_side)(fine, chosen)
     x = layers.Reshape((proposals, region_side**2 * head_filters))(x)
     for number in (1, 2):
         x = layers.Dense(

@@ -1,13 +1,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
 from apps.rcnn import (
     HEAD,
     Config,
-    Proposals,
     app,
     build_model,
     compile_model,
@@ -94,37 +92,6 @@ def test_objectness_and_anchors_have_one_order():
     np.testing.assert_allclose(widths / heights, np.broadcast_to([0.5, 2, 0.5, 2], numbers.shape))
     np.testing.assert_allclose(widths * heights, np.broadcast_to([64, 64, 256, 256], numbers.shape))
     np.testing.assert_allclose(anchors[1, 2, 0, :2] + anchors[1, 2, 0, 2:], [40, 24], rtol=1e-6)
-
-
-def test_proposals_far_apart_come_first_and_the_others_fill_the_number():
-    anchors = np.array(
-        [[[0, 0, 10, 10], [1, 0, 11, 10], [15, 0, 40, 10], [0, 10, 10, 25], [2, 2, 3, 3]]],
-        np.float32,
-    )
-    objectness = np.array([[3, 4, 2, 1, -9]], np.float32)
-    nothing = np.zeros((1, 5, 4), np.float32)
-
-    three, four = (
-        ops.convert_to_numpy(Proposals(count, 4, 0.5, (20, 30))(objectness, nothing, anchors))
-        for count in (3, 4)
-    )
-
-    # The first overlaps the second by 90 of 110 pixels, and the second is more certain.
-    np.testing.assert_allclose(three[0], [[1, 0, 11, 10], [15, 0, 30, 10], [0, 10, 10, 20]])
-    np.testing.assert_allclose(four[0, :3], three[0])
-    np.testing.assert_allclose(four[0, 3], [0, 0, 10, 10])
-
-
-def test_proposals_are_moved_by_their_offsets_and_stop_the_gradient():
-    anchors = tf.constant([[[0.0, 0, 10, 10], [20, 20, 30, 40]]])
-    offsets = tf.Variable([[[10.0, 0, 0, 0], [0, 0, 0, 0]]])  # by the width of the anchor
-    objectness = tf.Variable([[1.0, 2.0]])
-
-    with tf.GradientTape() as tape:
-        chosen = Proposals(2, 2, 0.7, (64, 64))(objectness, offsets, anchors)
-
-    np.testing.assert_allclose(chosen[0], [[20, 20, 30, 40], [10, 0, 20, 10]], rtol=1e-6)
-    assert tape.gradient(chosen, [objectness, offsets]) == [None, None]
 
 
 def test_a_right_answer_costs_nothing():
@@ -255,6 +222,17 @@ def test_a_step_of_the_second_look_leaves_everything_else_as_it_is():
     assert moved and all(HEAD in path for path in moved)
 
 
+def test_it_is_saved_and_loaded(tmp_path):
+    network = build_model((32, 32, 1), 2, **SMALL)
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
+
+    network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+
+    for name, part in network(pictures).items():
+        np.testing.assert_allclose(loaded(pictures)[name], part, rtol=1e-5, atol=1e-5)
+
+
 def test_without_alternating_there_is_one_phase():
     [phase] = phases(Config(epochs=2))
 
@@ -293,7 +271,7 @@ def test_boxes_and_logits_stay_float32_in_mixed_precision(precision):
         (["--proposals", "0"], "--proposals "),
         (["--blocks", "1", "1"], "--blocks "),
         (["--units", "0"], "--units "),
-        (["--alternate", "-1"], "--alternate "),
+        (["--region-side", "0"], "--region-side "),
     ],
 )
 def test_bad_input_gets_one_sentence(words, message, tmp_path, capsys):
