@@ -37,7 +37,6 @@ HEAD = "region_"  # with which the names of the layers of the second look begin
 
 Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=8)]
 Sizes = Annotated[tuple[Annotated[float, Field(ge=1, le=4096)], ...], Field(min_length=1)]
-Ratios = Annotated[tuple[Annotated[float, Field(ge=0.01, le=100)], ...], Field(min_length=1)]
 
 
 @settings
@@ -62,7 +61,7 @@ def build_model(
     filters: Filters = 16,
     head_filters: Filters = 64,
     sizes: Sizes = (16.0, 28.0, 48.0),
-    ratios: Ratios = (0.5, 1.0, 2.0),
+    ratios: task.Ratios = (0.5, 1.0, 2.0),
     proposals: Annotated[int, Field(ge=1, le=2000)] = 32,
     region_side: Annotated[int, Field(ge=1, le=32)] = 7,
     units: Units = 256,
@@ -289,7 +288,7 @@ def phases(config: Config) -> list[Phase]:
     return [first, second, dataclasses.replace(both, name="both", begin=None)]
 
 
-CELLS = {
+BLOOD = {
     "image_size": 320,
     "sizes": (20.0, 44.0, 80.0),
     "proposals": 64,
@@ -337,7 +336,7 @@ app = App(
         "proposals": "16..64",
         "units": "64..512",
     },
-    recipes={"cells": CELLS, "large": LARGE},
+    recipes={"blood": BLOOD, "large": LARGE},
     objective="val_ap",
     objective_mode="max",
     keep_best=True,

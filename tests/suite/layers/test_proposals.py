@@ -41,7 +41,7 @@ def test_proposals_are_moved_by_their_offsets_and_stop_the_gradient():
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_boxes_keep_their_precision_whatever_features_have(precision):
-    """A bfloat16 of 101 is no whole number of cells of 4 pixels any more, nor a half one."""
+    """A bfloat16 has 8 bits, too few for a place such as 101.3."""
     keras.config.set_dtype_policy(precision)
     layer = RegionFeatures(4, 3)
     features = ops.cast(np.random.default_rng(0).normal(size=(2, 64, 64, 5)), layer.compute_dtype)
