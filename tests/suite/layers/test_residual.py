@@ -33,7 +33,7 @@ def test_a_fine_map_of_the_pyramid_is_given_what_is_far_away():
     image = keras.Input((32, 32, 1))
     maps = [keras.layers.AveragePooling2D(2)(image), keras.layers.AveragePooling2D(32)(image)]
     whole = keras.layers.UpSampling2D(8)(maps[1])
-    model = keras.Model(image, top_down([maps[0], whole], 3, "none")[0])
+    model = keras.Model(image, top_down([maps[0], whole], 16, "none")[0])
     plain, marked = np.zeros((1, 32, 32, 1)), np.zeros((1, 32, 32, 1))
     marked[0, 0, 0] = 1000.0
 
