@@ -71,7 +71,7 @@ def test_a_wrong_box_is_named_with_its_file_and_entry(corners, requirement):
 
 
 def test_an_unknown_class_is_refused():
-    with pytest.raises(InputError, match="classes dog, cow.*cat in a.xml, object 1"):
+    with pytest.raises(InputError, match=r"classes dog, cow.*cat in a\.xml, object 1"):
         check([entry((1.0, 2.0, 30.0, 40.0))], ["dog", "cow"])
 
 
@@ -84,7 +84,7 @@ def percents(height, width):
 
 
 def test_percent_is_recognised():
-    with pytest.raises(InputError, match="not in percent of the picture.*a.xml"):
+    with pytest.raises(InputError, match=r"not in percent of the picture.*a\.xml"):
         check(percents(300, 400), ["cat"])
 
 

@@ -72,5 +72,5 @@ def test_broken_utf_8_is_named_with_its_line():
     path = write("boxes.json", "")
     path.write_bytes(b'{"images": [],\n"categories": [{"id": 1, "name": "caf\xe9"}]}')
 
-    with pytest.raises(InputError, match="boxes.json, with the byte 0xe9 in line 2"):
+    with pytest.raises(InputError, match=r"boxes\.json, with the byte 0xe9 in line 2"):
         read_coco(path)
