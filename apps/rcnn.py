@@ -59,7 +59,7 @@ def build_model(
     *,
     blocks: Blocks = (1, 1, 1, 1),
     filters: Filters = 16,
-    head_filters: Filters = 64,
+    head_filters: Filters = 48,
     sizes: Sizes = (16.0, 28.0, 48.0),
     ratios: task.Ratios = (0.5, 1.0, 2.0),
     proposals: Annotated[int, Field(ge=1, le=2000)] = 32,
@@ -237,6 +237,9 @@ def loss_of_boxes(targets: task.Targets, matched: Match, starts: Any, offsets: A
         starts: The boxes that are to be moved, `(batch, n, 4)`.
         offsets: By which the network moves them, `(batch, n, 4)`.
     """
+    # A proposal of no area, which stands for nothing, has no offsets.
+    anywhere = ops.convert_to_tensor([0, 0, 1, 1], starts.dtype)
+    starts = ops.where(ops.expand_dims(matched.positive, -1), starts, anywhere)
     wanted = encode(take(targets.boxes, matched.index), starts)
     distances = keras.losses.huber(wanted, offsets, delta=NEARLY_RIGHT) / NEARLY_RIGHT
     return mean_of(distances, matched.positive)

@@ -145,6 +145,12 @@ def test_the_loss_of_boxes_is_quadratic_only_close_by():
     assert distance(3) - distance(2) == pytest.approx(1 / 4, rel=1e-3)  # of four borders, one
 
 
+def test_a_proposal_without_area_is_background():
+    outputs = changed(right_answer(), "proposals", (0, 1), [64, 3, 64, 9])
+
+    assert loss_of(outputs) == pytest.approx(0, abs=1e-5)
+
+
 def test_nothing_is_learnt_from_a_crowd():
     rows = ROWS.copy()
     rows[0, 0, 5] = 1
