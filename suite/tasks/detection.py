@@ -33,8 +33,9 @@ from suite.app import App, Fitted, Metrics, Objective, Phase, evaluate_on_test
 from suite.data import Data, batches, supervised
 from suite.data.boxes.annotations import Unannotated, as_truths
 from suite.data.boxes.augmentation import box_crop, box_flip, colour, mosaic
+from suite.data.boxes.folders import Format
 from suite.data.boxes.preparation import BoxPreparation
-from suite.data.boxes.sources import SCENES, Format, load_boxes
+from suite.data.boxes.sources import SCENES, load_boxes
 from suite.data.examples import Split
 from suite.data.images.augmentation import combined
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
