@@ -298,6 +298,7 @@ BLOOD = {
     "flip": "both",
     "crop": 0.5,
     "colour": 0.2,
+    "mosaic": 0.2,
     "epochs": 60,
 }
 # The paper's number of proposals and of units, for photos.
