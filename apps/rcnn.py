@@ -19,9 +19,18 @@ from suite import App, InputError, checked, settings
 from suite.app import Phase
 from suite.cli import main
 from suite.knobs import Filters, Units
-from suite.layers.boxes import Anchors, Match, decode, encode, match, shapes_of, take
+from suite.layers.boxes import (
+    Anchors,
+    Match,
+    Proposals,
+    RegionFeatures,
+    decode,
+    encode,
+    match,
+    shapes_of,
+    take,
+)
 from suite.layers.normalization import Normalization
-from suite.layers.proposals import Proposals, RegionFeatures
 from suite.layers.residual import feature_maps, top_down
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape

@@ -54,7 +54,6 @@ from suite.export.exported import Exports, open_folder
 from suite.figures.boxes import boxed_pictures, marked
 from suite.figures.boxes import precision_recall as draw_precision_recall
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
-from suite.layers import proposals  # noqa: F401 - the layers of exports with whose weights to begin
 from suite.layers.boxes import Kept, clip, suppress
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
