@@ -16,7 +16,7 @@ import functools
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -232,11 +232,15 @@ class Detector(keras.Model):
     Args:
         network: Functional, from images to a dict of outputs, see the module.
         loss_of: The loss of every picture of a batch.
+        held: Names of outputs that the network itself goes on from, but lets no gradient through,
+            such as places to look at again.
     """
 
-    def __init__(self, network: keras.Model, loss_of: DetectionLoss) -> None:
+    def __init__(
+        self, network: keras.Model, loss_of: DetectionLoss, held: Sequence[str] = ()
+    ) -> None:
         super().__init__(dtype=keras.config.floatx())  # the network has dtypes of its own
-        self.network, self.loss_of = network, loss_of
+        self.network, self.loss_of, self.held = network, loss_of, tuple(held)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The outputs of the network by name."""
@@ -255,13 +259,20 @@ class Detector(keras.Model):
         return self._mean_loss(y, y_pred, fixed, sample_weight)
 
     def objectives(self, batch: Any) -> dict[str, Objective]:
-        """The loss, with what candidates are to learn as the present weights decide it."""
+        """The loss, with what is to be learnt, and `held`, as the present weights decide it."""
         inputs, rows, weights = keras.utils.unpack_x_y_sample_weight(batch)
         inputs = ops.cast(inputs, keras.config.floatx())
         fixed = keras.tree.map_structure(ops.stop_gradient, self(inputs, training=True))
+        held = {name: fixed[name] for name in self.held}
+        symbols = self.network.output
+        rest = keras.Model(
+            [self.network.input, *(symbols[name] for name in held)],
+            {name: symbol for name, symbol in symbols.items() if name not in held},
+        )
 
         def loss() -> Any:
-            return self._mean_loss(rows, self(inputs, training=True), fixed, weights)
+            outputs = {**rest([inputs, *held.values()], training=True), **held}
+            return self._mean_loss(rows, outputs, fixed, weights)
 
         return {"loss": Objective(loss, self.trainable_variables)}
 
@@ -278,10 +289,14 @@ def as_it_is(y_true: Any, y_pred: Any) -> Any:
 
 
 def compile_model(
-    network: keras.Model, config: Config, steps: int, loss: DetectionLoss
+    network: keras.Model,
+    config: Config,
+    steps: int,
+    loss: DetectionLoss,
+    held: Sequence[str] = (),
 ) -> keras.Model:
-    """Compiles a network with a loss and a one-cycle schedule."""
-    model = Detector(network, loss)
+    """Compiles a network with a loss and a one-cycle schedule; `held` as in `Detector`."""
+    model = Detector(network, loss, held)
     model.compile(
         optimizer=make_optimizer(
             config.optimizer,
