@@ -219,8 +219,9 @@ class Anchors(layers.Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """The shape of the boxes; their number is None where height or width is."""
         batch, height, width, _ = input_shape
-        known = height is not None and width is not None
-        return (batch, height * width * len(self.shapes) if known else None, 4)
+        if height is None or width is None:
+            return (batch, None, 4)
+        return (batch, height * width * len(self.shapes), 4)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the layer."""

@@ -199,7 +199,7 @@ def _of_scenes(digits: Source, inputs: InputSize, count: int, most: int, overlap
             overlap=overlap,
             seed=seed,
         )
-    preparation = inputs.preparation([(size, size)], pictures["train"][:1], DIGITS)
+    preparation = inputs.preparation([(size, size)], list(pictures["train"][:1]), DIGITS)
     return _of_pictures(
         Source(
             name=f"{digits.name}, scenes",
