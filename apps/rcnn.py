@@ -260,27 +260,28 @@ def mean_of(values: Any, counts: Any) -> Any:
     return ops.sum(values * counts, axis=-1) / ops.maximum(ops.sum(counts, axis=-1), 1)
 
 
-def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles the training of both looks together."""
-    model.trainable = True
-    return task.compile_model(model, config, steps, loss, held=("proposals",))
+def compile_model(
+    model: keras.Model,
+    config: Config,
+    steps: int,
+    *,
+    of_proposals: bool = True,
+    of_regions: bool = True,
+) -> keras.Model:
+    """Compiles the training of both looks together, or of one of them.
 
-
-def compile_proposals(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles the training of the backbone and of the first look."""
-    for layer in model.layers:
-        layer.trainable = not layer.name.startswith(HEAD)
-    only = functools.partial(loss, of_regions=False)
-    return task.compile_model(model, config, steps, only, held=("proposals",))
-
-
-def compile_regions(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles the training of the second look alone."""
+    Args:
+        model: The network.
+        config: Decides how it is trained.
+        steps: Number of steps of the training.
+        of_proposals: Whether the backbone and the first look are trained.
+        of_regions: Whether the second look is trained.
+    """
     for layer in model.layers:
         # Not trainable, a batch normalisation also leaves its statistics as they are.
-        layer.trainable = layer.name.startswith(HEAD)
-    only = functools.partial(loss, of_proposals=False)
-    return task.compile_model(model, config, steps, only, held=("proposals",))
+        layer.trainable = of_regions if layer.name.startswith(HEAD) else of_proposals
+    of_looks = functools.partial(loss, of_proposals=of_proposals, of_regions=of_regions)
+    return task.compile_model(model, config, steps, of_looks, held=("proposals",))
 
 
 def phases(config: Config) -> list[Phase]:
@@ -294,9 +295,16 @@ def phases(config: Config) -> list[Phase]:
     if not config.alternate:
         return [both]
     first = dataclasses.replace(
-        both, name="proposals", epochs=config.alternate, compile=compile_proposals
+        both,
+        name="proposals",
+        epochs=config.alternate,
+        compile=functools.partial(compile_model, of_regions=False),
     )
-    second = Phase(name="regions", epochs=config.alternate, compile=compile_regions)
+    second = Phase(
+        name="regions",
+        epochs=config.alternate,
+        compile=functools.partial(compile_model, of_proposals=False),
+    )
     return [first, second, dataclasses.replace(both, name="both", begin=None)]
 
 

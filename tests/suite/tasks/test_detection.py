@@ -328,7 +328,8 @@ def test_a_folder_of_frames_is_watched(exports, tmp_path, capsys):
 
     assert "3 frames, " in (printed := capsys.readouterr().out)
     assert "frames a second" in printed
-    assert PIL.Image.open(tmp_path / "boxes.gif").size == (64, 64)
+    with PIL.Image.open(tmp_path / "boxes.gif") as drawn:
+        assert drawn.size == (64, 64)
 
 
 def test_an_animation_is_watched_up_to_a_number_of_frames(exports, tmp_path, capsys):
