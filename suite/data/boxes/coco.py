@@ -36,7 +36,7 @@ def read_coco(path: Path) -> CocoFile:
     except json.JSONDecodeError as error:
         raise InputError(
             "annotations must be COCO's JSON",
-            f"{path}, with {error.msg.lower()} in line {error.lineno}, column {error.colno}",
+            f"{path}, line {error.lineno}, column {error.colno}: {error.msg.lower()}",
         ) from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or endless digits
         raise InputError("annotations must be COCO's JSON", f"{path}: {error}") from None

@@ -37,7 +37,7 @@ def read_box_rows(path: Path) -> dict[str, list[Thing]]:
         known = [spellings[name] for name in names if name in spellings]
         if not known:
             raise InputError(
-                f"{path} must have a column {column}, or one of {', '.join(names)}",
+                f"{path} must have a column for {column}, named {' or '.join(names)}",
                 ", ".join(cells),
             )
         columns[column] = cells[known[0]]

@@ -33,7 +33,7 @@ def test_columns_have_usual_names_in_any_order():
         ("filename,xmin,ymin,xmax,ymax\na.png,1,2,3,4\n", "must have a column class"),
         (
             "filename,class,xmin,ymin,xmax,height\na.png,cat,1,2,3,4\n",
-            "a column y2, or one of ymax",
+            "a column for y2, named ymax",
         ),
         (csv().replace("50,8", "wide,8"), "four corners.*row 3 of boxes.csv"),
         (csv().replace("b.png,dog", "b.png,"), "a class and four corners.*row 4"),
