@@ -30,7 +30,7 @@ def test_columns_have_usual_names_in_any_order():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("filename,xmin,ymin,xmax,ymax\na.png,1,2,3,4\n", "must have a column class"),
+        ("filename,xmin,ymin,xmax,ymax\na.png,1,2,3,4\n", "must have a column for class"),
         (
             "filename,class,xmin,ymin,xmax,height\na.png,cat,1,2,3,4\n",
             "a column for y2, named ymax",
