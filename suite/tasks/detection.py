@@ -611,7 +611,7 @@ def watch(
 
     Args:
         frames: A folder of pictures, in the order of their names; an animation, such as a GIF; or,
-            if OpenCV is installed, a video.
+            if OpenCV is installed (the extra `video`), a video.
         output: Animation (.gif, .webp or .png) for the frames with their boxes.
         score: Boxes of a smaller score are left out.
         most_frames: Frames after which to stop.
@@ -664,8 +664,8 @@ def _frames_of_video(path: Path) -> Iterator[bytes]:
         import cv2
     except ImportError:
         raise InputError(
-            "`frames` must be a folder of pictures or an animation, or OpenCV be installed "
-            "(pip install opencv-python-headless)",
+            "`frames` must be a folder of pictures or an animation, or OpenCV be installed, which "
+            "comes with the extra `video`",
             path,
         ) from None
     if not path.is_file():
