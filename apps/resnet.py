@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
@@ -21,6 +21,7 @@ from suite.cli import main
 from suite.knobs import Filters, NumClasses
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
+from suite.layers.residual import block, match_shape
 from suite.layers.whitening import fit_whitening, has_whitening, whiten
 from suite.tasks import image_classification as task
 
@@ -105,38 +106,6 @@ def build_model(
                 y = layers.Add()([y, match_shape(x, y, stride, shortcut, normalization)])
             x = layers.ReLU(name=f"block_{stage + 1}_{number + 1}")(y)
     return keras.Model(image, task.head(x, num_classes, include_top, pooling), name="resnet")
-
-
-def block(
-    x: keras.KerasTensor,
-    filters: int,
-    stride: int,
-    bottleneck: bool,
-    normalization: Normalization,
-) -> keras.KerasTensor:
-    """The convolutions of a block: two, or three with a bottleneck."""
-    if not bottleneck:
-        x = layers.ReLU()(convolve(x, filters, 3, stride, normalization))
-        return convolve(x, filters, 3, normalization=normalization)
-    x = layers.ReLU()(convolve(x, filters, 1, stride, normalization))
-    x = layers.ReLU()(convolve(x, filters, 3, normalization=normalization))
-    return convolve(x, 4 * filters, 1, normalization=normalization)
-
-
-def match_shape(
-    x: keras.KerasTensor,
-    y: keras.KerasTensor,
-    stride: int,
-    shortcut: str,
-    normalization: Normalization,
-) -> keras.KerasTensor:
-    """Adapts the input `x` of a block to the shape of its result `y`."""
-    missing = y.shape[-1] - x.shape[-1]
-    if not missing and stride == 1:
-        return x
-    if shortcut == "projection":
-        return convolve(x, y.shape[-1], 1, stride, normalization)
-    return ops.pad(x[:, ::stride, ::stride], [[0, 0], [0, 0], [0, 0], [0, missing]])
 
 
 def phases(config: task.Config) -> list[Phase]:

@@ -1,4 +1,4 @@
-"""Every import is required in setup.cfg: by the package, or for serving by an extra."""
+"""Every import is required in setup.cfg: by the package, or for a room by an extra."""
 
 import ast
 import configparser
@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[1]
 # Packages that are installed with another one, which is required.
 COME_WITH = {"google": "tensorflow", "grpc": "tensorflow"}
 # What a room may import beyond what is always installed.
-EXTRAS = {"suite/serve": ("serve", "ray"), "suite/studies": ("search",)}
+EXTRAS = {
+    "suite/serve": ("serve", "ray"),
+    "suite/studies": ("search",),
+    "suite/tasks": ("video",),
+}
 
 
 def required(*extras):

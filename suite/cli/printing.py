@@ -55,9 +55,9 @@ def _try_next(app: App, report: Mapping[str, Any]) -> str:
 
 def columns(values: Mapping[str, Any]) -> str:
     """Names and values in two columns; tables are indented, and None is a dash."""
-    flat = dict(_lines(values))
-    width = max(map(len, flat))
-    return "\n".join(f"{name:{width}}  {value}".rstrip() for name, value in flat.items())
+    lines = list(_lines(values))
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:{width}}  {value}".rstrip() for name, value in lines)
 
 
 def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, str]]:

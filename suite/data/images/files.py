@@ -120,6 +120,17 @@ def refuse_blank(prepared: np.ndarray, path: Path, preparation: Preparation) -> 
         raise InputError(f"{path} must show something drawn", "an even surface")
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture file, turned upright, in pixels; reads its head only.
+
+    Raises:
+        InputError: The file is missing, is no image, or has too many pixels.
+    """
+    with opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image, path) >= 5 else (height, width)
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file has the ending, or else the beginning, of an image file that can be read."""
     if path.suffix.lower() in ENDINGS:

@@ -68,7 +68,7 @@ def read_folder(
     size = math.prod(preparation.shape) * sum(map(len, files.values()))
     splits: dict[str, Any]
     if stays_on_disk(in_memory, size):
-        splits = {split: _on_disk(files[split], preparation, labels[split]) for split in folders}
+        splits = {split: on_disk(files[split], preparation, labels[split]) for split in folders}
     else:
         re_encoded: list[Path] = []
         splits = {
@@ -229,7 +229,7 @@ def _broken_error(files: Sequence[Path]) -> InputError:
     )
 
 
-def _on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | None) -> Stored:
+def on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | None) -> Stored:
     """Examples that are read from these files and prepared when a batch needs them."""
     for file in files:
         if file.suffix.lower() not in READ_FROM_DISK:

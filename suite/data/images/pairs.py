@@ -204,7 +204,7 @@ def find_pairs(
             path,
         )
     if places.keys() == {"train"} and not files:
-        files = _lists_in(path)
+        files = lists_in(path)
     pairs: dict[str, list[Pair]] = {}
     for split, (folder, partners_folder) in places.items():
         pictures = _by_name(folder)
@@ -219,7 +219,7 @@ def find_pairs(
                 f"every target must have a picture of its name in {folder}",
                 f"{partners[without[0]]}, without one",
             )
-        chosen = _listed(files, pictures) if files else {split: list(pictures)}
+        chosen = listed(files, pictures) if files else {split: list(pictures)}
         for part, names in chosen.items():
             for name in names:
                 if name not in partners:
@@ -417,7 +417,7 @@ def _by_name(folder: Path, ending: re.Pattern[str] | None = None) -> dict[str, P
     return named
 
 
-def _lists_in(folder: Path) -> dict[str, Path]:
+def lists_in(folder: Path) -> dict[str, Path]:
     """Lists of names beside the folders of pictures, by split."""
     lists: dict[str, Path] = {}
     for split, names in LISTS.items():
@@ -430,7 +430,7 @@ def _lists_in(folder: Path) -> dict[str, Path]:
     return lists
 
 
-def _listed(lists: Mapping[str, Path], pictures: Mapping[str, Path]) -> dict[str, list[str]]:
+def listed(lists: Mapping[str, Path], pictures: Mapping[str, Path]) -> dict[str, list[str]]:
     """Names of pictures by split; without a list to train on, those of no other list."""
     chosen = {split: _names_in(file, pictures) for split, file in lists.items()}
     split_of: dict[str, str] = {}

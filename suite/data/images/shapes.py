@@ -46,7 +46,7 @@ def draw_shapes(count: int, size: int, seed: int, colours: np.ndarray | None = N
     masks = np.zeros((count, size, size), np.uint8)
     for picture, mask in zip(pictures, masks, strict=True):
         ground = random.integers(0, 256, 3) if colours is None else colours[0]
-        picture[:] = _surface(random, size, ground)
+        picture[:] = surface(random, size, ground)
         for _ in range(random.integers(1, MOST_SHAPES + 1)):
             label = random.integers(1, len(CLASS_NAMES))
             inside = _inside(random, size, CLASS_NAMES[label])
@@ -54,12 +54,12 @@ def draw_shapes(count: int, size: int, seed: int, colours: np.ndarray | None = N
                 colour = (ground + random.integers(*CONTRAST, 3)) % 256
             else:
                 colour = colours[label]
-            picture[inside] = _surface(random, size, colour)[inside]
+            picture[inside] = surface(random, size, colour)[inside]
             mask[inside] = label
     return Shapes(pictures, masks)
 
 
-def _surface(random: np.random.Generator, size: int, colour: np.ndarray) -> np.ndarray:
+def surface(random: np.random.Generator, size: int, colour: np.ndarray) -> np.ndarray:
     """A surface `(size, size, 3)`, uint8, of about one colour `(3,)`: uneven light, and grain."""
     light = PIL.Image.fromarray(random.integers(0, 2 * LIGHT + 1, (5, 5, 3), np.uint8))
     smooth = np.asarray(light.resize((size, size), PIL.Image.Resampling.BICUBIC), np.int64)

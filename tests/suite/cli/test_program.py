@@ -423,14 +423,21 @@ def test_cross_validation_says_mean_and_spread(capsys):
 
 
 def test_tables_and_what_is_not_available_are_printed():
-    values = {"test_loss": 0.25, "by_class": {"a": 1.0, "b": None}, "source": "here"}
+    values = {
+        "test_loss": 0.25,
+        "by_class": {"a": 1.0, "b": None},
+        "other_by_class": {"a": 0.5},
+        "source": "here",
+    }
 
     assert columns(values).splitlines() == [
-        "test_loss  0.2500",
+        "test_loss       0.2500",
         "by_class",
-        "  a        1.0000",
-        "  b        -",
-        "source     here",
+        "  a             1.0000",
+        "  b             -",
+        "other_by_class",
+        "  a             0.5000",
+        "source          here",
     ]
 
 

@@ -1,0 +1,353 @@
+"""How good and how fast are SSD, YOLO and Faster R-CNN, and what does their arithmetic cost?
+
+    python -m benchmarks.detection scenes --seeds 3
+    python -m benchmarks.detection scenes --digit-overlap 0.7
+    python -m benchmarks.detection blood --data bccd
+    python -m benchmarks.detection loops
+    python -m benchmarks.detection steps
+
+`scenes`: every application is trained on its scenes of digits, and its export is asked for one
+picture at a time, as an image file, as a server asks it. Average precision also stands by overlap:
+digits that others cover as much as a column says count, and all other digits neither count as
+missed nor as wrong. YOLO is there twice, as it is and as its first version.
+
+`blood`: the same on blood cells, by the recipe of that name; a folder such as BCCD, with Pascal
+VOC's annotations and the lists of its splits.
+
+`loops`: finding the true box of every anchor, and suppression, for a batch in a TensorFlow graph
+and in loops of Python. Both must come to the same.
+
+`steps`: what share of a training step goes into targets, loss and its gradient, without the
+network.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import cyclopts
+import numpy as np
+
+from benchmarks.results import publish
+from benchmarks.turns import open_app, output_of, rate_of_fit
+from suite import Run
+from suite.app import load_app
+
+# The application and its recipe.
+CONTESTANTS: dict[str, tuple[str, str | None]] = {
+    "ssd": ("ssd", None),
+    "yolo": ("yolo", None),
+    "yolo, first version": ("yolo", "first"),
+    "rcnn": ("rcnn", None),
+}
+# Shares of a digit that another one covers: more than the first, at most the second.
+BANDS = {"alone": (-1.0, 0.0), "covered to 0.2": (0.0, 0.2), "covered more": (0.2, 1.0)}
+BATCH = 16
+ANCHORS, THINGS, CANDIDATES, CLASSES = 3072, 8, 1024, 10
+MOST, OVERLAP, SMALLEST_SCORE = 100, 0.5, 0.02
+WARM_UP, CALLS = 10, 200
+
+command_line = cyclopts.App(help=__doc__)
+
+
+@command_line.command
+def scenes(*, seeds: int = 1, digit_overlap: float = 0.4) -> None:
+    """Average precision, parameters and speed on scenes of digits.
+
+    Args:
+        seeds: Number of seeds, counted from 0.
+        digit_overlap: Largest share of a digit that another one covers.
+    """
+    rows = [
+        {"contestant": name, **trained(app, recipe, seed, ["--digit-overlap", str(digit_overlap)])}
+        for name, (app, recipe) in CONTESTANTS.items()
+        for seed in range(seeds)
+    ]
+    publish("detection_scenes", rows, digit_overlap=digit_overlap, means=means(rows))
+
+
+@command_line.command
+def blood(*, data: Path, seeds: int = 1, weights: Path | None = None) -> None:
+    """Average precision and speed on blood cells.
+
+    Args:
+        data: The folder.
+        seeds: Number of seeds, counted from 0.
+        weights: Export with whose weights the trainings begin; by default with random ones.
+    """
+    flags = ["--data", str(data)] + (["--weights", str(weights)] if weights else [])
+    rows = [
+        {"contestant": app, **trained(app, "blood", seed, flags)}
+        for app in ("ssd", "yolo", "rcnn")
+        for seed in range(seeds)
+    ]
+    publish("detection_blood", rows, weights=weights, means=means(rows))
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """The means over the seeds of AP and speed, by contestant."""
+    names = dict.fromkeys(row["contestant"] for row in rows)
+    columns = ("ap", "ap_50", "pictures_per_second")
+    return {
+        name: {
+            column: mean(row[column] for row in rows if row["contestant"] == name)
+            for column in columns
+        }
+        for name in names
+    }
+
+
+def trained(app: str, recipe: str | None, seed: int, flags: Sequence[str]) -> dict[str, Any]:
+    """Trains an application, and asks its export, each in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed), *flags]
+        command += ["--recipe", recipe] if recipe else []
+        command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
+        subprocess.run(command, check=True)
+        report = json.loads(Path(folder, "run", "report.json").read_text())
+        # The test pictures are those of the training.
+        of_data = flags[:2] if flags[0] == "--data" else []
+        judged = output_of("benchmarks.detection", "ask", f"{folder}/saved_models/{app}", *of_data)
+    metrics = report["metrics"]
+    return {
+        "seed": seed,
+        "ap": metrics["test_ap"],
+        "ap_50": metrics["test_ap_50"],
+        **judged,
+        "parameters": report["parameters"],
+        "fit_seconds": report["seconds"]["fit"],
+    }
+
+
+@command_line.command
+def ask(export: Path, *, data: str = "auto") -> None:
+    """Ask an export about the test pictures, and print its speed and its AP by overlap as JSON.
+
+    Args:
+        export: `<export_dir>/<app>`.
+        data: Where the pictures come from, as in the training.
+    """
+    import tensorflow as tf
+
+    from suite.export.endpoints import call
+    from suite.export.exported import open_folder
+
+    exported = open_folder(export)
+    app = load_app(export.name)
+    config = app.recorded(exported.metadata()["config"])
+    test = app.data(config, Run(data=data, quiet=True)).splits["test"].in_memory()
+    picture = exported.signature("picture")
+    files = [tf.io.encode_png(pixels).numpy() for pixels in test.inputs[:CALLS]]
+    inputs = [np.array([encoded], object) for encoded in files]
+    calls = [lambda one=one: call(picture, one) for one in inputs]
+    result = {"pictures_per_second": 1 / seconds_of(calls)}
+    result |= ap_by_overlap(exported.signature("serve"), test.inputs, test.targets)
+    print(json.dumps(result))
+
+
+def seconds_of(calls: Sequence[Callable[[], Any]]) -> float:
+    """The mean seconds of calls, after `WARM_UP` of them."""
+    for call in calls[:WARM_UP]:
+        call()
+    started = time.perf_counter()
+    for call in calls:
+        call()
+    return (time.perf_counter() - started) / len(calls)
+
+
+def ap_by_overlap(signature: Any, pictures: Any, targets: Any) -> dict[str, float | None]:
+    """AP at an overlap of 0.5 of the things that others cover as much as `BANDS` say.
+
+    Args:
+        signature: `serve` of an export.
+        pictures: `(n, height, width, channels)`.
+        targets: The true things, as `suite.data.boxes.annotations.as_targets` has them.
+    """
+    from suite.data.boxes.annotations import as_truths
+    from suite.export.endpoints import call
+    from suite.metrics.detection import Detections, box_scores, precision_recall
+
+    truths = [as_truths(rows) for rows in np.asarray(targets)]
+    detections = []
+    for start in range(0, len(truths), BATCH):
+        outputs = call(signature, np.asarray(pictures[start : start + BATCH]))
+        parts = (outputs[name] for name in ("boxes", "labels", "scores", "count"))
+        for boxes, labels, scores, count in zip(*parts, strict=True):
+            detections.append(Detections(boxes[:count], labels[:count], scores[:count]))
+    labels = np.concatenate([things.labels for things in truths])
+    names = [str(label) for label in range(labels.max(initial=0) + 1)]
+    shares = [covered_shares(things.boxes) for things in truths]
+    result = {}
+    for band, (above, most) in BANDS.items():
+        # What is of another band is treated as a crowd, which may be found or not.
+        of_band = [
+            things._replace(crowd=things.crowd | ~((share > above) & (share <= most)))
+            for things, share in zip(truths, shares, strict=True)
+        ]
+        counted = precision_recall(of_band, detections, len(names))
+        result[f"ap_50 {band}"] = box_scores(counted, names)["ap_50"]
+    return result
+
+
+def covered_shares(boxes: np.ndarray) -> np.ndarray:
+    """The largest share of every box `(n, 4)` that one other box covers, `(n,)`."""
+    first = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    last = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = np.prod(np.clip(last - first, 0, None), axis=-1)
+    np.fill_diagonal(common, 0)
+    return common.max(axis=1, initial=0) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+
+
+@command_line.command
+def loops(*, repeats: int = 20) -> None:
+    """Matching and suppression in a graph, and in loops of Python.
+
+    Args:
+        repeats: Measurements in the graph; the loops are run once.
+    """
+    import tensorflow as tf
+
+    from suite.layers.boxes import match, suppress
+
+    random = np.random.default_rng(0)
+    anchors, truths = random_boxes(random, ANCHORS), random_boxes(random, THINGS)
+    candidates = random_boxes(random, CANDIDATES)
+    scores = random.uniform(0, 1, (BATCH, CANDIDATES, CLASSES)).astype(np.float32) ** 8
+
+    def matched(anchors: tf.Tensor, truths: tf.Tensor) -> tf.Tensor:
+        return match(anchors, truths).overlap
+
+    def suppressed(boxes: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        kept = suppress(boxes, scores, most=MOST, overlap=OVERLAP, smallest_score=SMALLEST_SCORE)
+        return kept.scores
+
+    rows = []
+    for name, vectorized, looped, inputs in (
+        ("matching", matched, matched_by_loop, (anchors, truths)),
+        ("suppression", suppressed, suppressed_by_loop, (candidates, scores)),
+    ):
+        tensors = [tf.constant(part) for part in inputs]
+        graph = tf.function(vectorized, autograph=False)
+        seconds = seconds_of([lambda graph=graph, tensors=tensors: graph(*tensors)] * repeats)
+        pictures = list(zip(*(part.tolist() for part in inputs), strict=True))
+        started = time.perf_counter()
+        answers = [looped(*picture) for picture in pictures]
+        of_loop = time.perf_counter() - started
+        result = graph(*tensors).numpy()
+        padded = [answer + [0.0] * (result.shape[1] - len(answer)) for answer in answers]
+        rows.append(
+            {
+                "work": name,
+                "seconds_in_graph": seconds,
+                "seconds_in_loop": of_loop,
+                "times_faster": of_loop / seconds,
+                "difference": float(np.abs(result - padded).max()),
+            }
+        )
+    publish(
+        "detection_loops",
+        rows,
+        batch=BATCH,
+        anchors=ANCHORS,
+        things=THINGS,
+        candidates=CANDIDATES,
+        classes=CLASSES,
+    )
+
+
+def random_boxes(random: np.random.Generator, count: int) -> np.ndarray:
+    """Boxes in pictures of 128 x 128 pixels, `(BATCH, count, 4)`."""
+    corners = random.uniform(0, 100, (BATCH, count, 2))
+    sides = random.uniform(8, 48, (BATCH, count, 2))
+    return np.concatenate([corners, corners + sides], axis=-1).astype(np.float32)
+
+
+def overlap_of(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return common / (areas - common)
+
+
+def matched_by_loop(
+    anchors: Sequence[Sequence[float]], truths: Sequence[Sequence[float]]
+) -> list[float]:
+    """The largest overlap of every anchor with a true box, of one picture."""
+    largest = []
+    for anchor in anchors:
+        best = 0.0
+        for truth in truths:
+            best = max(best, overlap_of(anchor, truth))
+        largest.append(best)
+    return largest
+
+
+def suppressed_by_loop(
+    boxes: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]
+) -> list[float]:
+    """The scores that are left of one picture, the largest first."""
+    left: list[float] = []
+    for label in range(CLASSES):
+        kept: list[Sequence[float]] = []
+        for number in sorted(range(len(boxes)), key=lambda number: -scores[number][label]):
+            score = scores[number][label]
+            if score <= SMALLEST_SCORE or len(kept) == MOST:
+                break
+            if all(overlap_of(boxes[number], other) <= OVERLAP for other in kept):
+                kept.append(boxes[number])
+                left.append(score)
+    return sorted(left, reverse=True)[:MOST]
+
+
+@command_line.command
+def steps() -> None:
+    """The share of targets, loss and its gradient in a training step."""
+    rows = [
+        {"contestant": name, **output_of("benchmarks.detection", "step", name)}
+        for name in CONTESTANTS
+    ]
+    publish("detection_steps", rows, batch=BATCH)
+
+
+@command_line.command
+def step(contestant: str) -> None:
+    """Measure one contestant of `steps`, and print its seconds as JSON.
+
+    Args:
+        contestant: Its name.
+    """
+    import tensorflow as tf
+
+    name, recipe = CONTESTANTS[contestant]
+    app = load_app(name)
+    fitted = open_app(app, app.recipe(recipe, batch_size=BATCH), Run(quiet=True))
+    inputs, rows, *_ = next(iter(fitted.data.train(0)))
+    outputs = fitted.model(tf.cast(inputs, tf.float32), training=True)
+
+    def gradients(rows: tf.Tensor, outputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        flat = list(outputs.values())
+        with tf.GradientTape() as tape:
+            tape.watch(flat)
+            loss = fitted.model.compute_loss(None, rows, outputs)
+        return [part for part in tape.gradient(loss, flat) if part is not None]
+
+    graph = tf.function(gradients, autograph=False)
+    of_loss = seconds_of([lambda: graph(rows, outputs)] * 50)
+    whole = BATCH / rate_of_fit(fitted, BATCH, WARM_UP, 60)
+    print(
+        json.dumps({"seconds_of_loss": of_loss, "seconds_of_step": whole, "share": of_loss / whole})
+    )
+
+
+if __name__ == "__main__":
+    command_line()

@@ -1,0 +1,1 @@
+"""Pictures and the boxes of the things in them: four file formats, made scenes, and distortions."""

@@ -1,0 +1,114 @@
+"""Boxes in COCO's JSON: one file with all pictures, boxes and classes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from suite.data.boxes.annotations import Thing, number_or, with_unique_names
+from suite.data.text.files import read_text
+from suite.errors import InputError
+
+
+class CocoFile(NamedTuple):
+    """What a file of COCO says.
+
+    Args:
+        class_names: Names of the classes, in the order of their numbers.
+        things: The boxes of every picture, by the name of its file; None for a picture without any,
+            which may be empty or forgotten.
+    """
+
+    class_names: tuple[str, ...]
+    things: dict[str, list[Thing] | None]
+
+
+def read_coco(path: Path) -> CocoFile:
+    """Reads COCO's JSON: `images`, `categories`, and `annotations`, each with a `bbox`.
+
+    Raises:
+        InputError: The file cannot be read, is no UTF-8 or no JSON, or an entry of it is not as
+            COCO has it.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "annotations must be COCO's JSON",
+            f"{path}, line {error.lineno}, column {error.colno}: {error.msg.lower()}",
+        ) from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or endless digits
+        raise InputError("annotations must be COCO's JSON", f"{path}: {error}") from None
+    tables = {key: _entries(content, key, path) for key in ("images", "categories", "annotations")}
+    names: dict[Any, str] = {}
+    for number, category in enumerate(tables["categories"]):
+        names[_value(category, "id", f"categories[{number}]", path)] = str(
+            _value(category, "name", f"categories[{number}]", path)
+        )
+    files: dict[Any, str] = {}
+    for number, image in enumerate(tables["images"]):
+        files[_value(image, "id", f"images[{number}]", path)] = str(
+            _value(image, "file_name", f"images[{number}]", path)
+        )
+    things: dict[str, list[Thing] | None] = dict.fromkeys(files.values())
+    for number, annotation in enumerate(tables["annotations"]):
+        place = f"annotations[{number}]"
+        picture = _of(files, _value(annotation, "image_id", place, path), "image", place, path)
+        label = _of(names, _value(annotation, "category_id", place, path), "category", place, path)
+        corners = _corners(_value(annotation, "bbox", place, path), place, path)
+        crowd = bool(annotation.get("iscrowd"))
+        inside = things[picture]
+        if inside is None:
+            inside = things[picture] = []
+        inside.append(Thing(place, label, corners, crowd))
+    class_names = [names[key] for key in sorted(names, key=_order)]
+    return CocoFile(with_unique_names(class_names, path), things)
+
+
+def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
+    """The entries under a key of the file, which are all objects."""
+    entries = content.get(key) if isinstance(content, Mapping) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise InputError(
+            "annotations must be COCO's JSON, with lists of images, categories and annotations",
+            f"{path}, without a list of {key}",
+        )
+    return entries
+
+
+def _value(entry: Mapping[str, Any], key: str, place: str, path: Path) -> Any:
+    """A value of an entry; numbers of pictures and classes are numbers or text."""
+    value = entry.get(key)
+    if value is None or (key != "bbox" and not isinstance(value, int | float | str)):
+        raise InputError(
+            f"every entry of COCO's JSON must have a usable {key}", f"{place} in {path}"
+        )
+    return value
+
+
+def _of(known: Mapping[Any, str], key: Any, kind: str, place: str, path: Path) -> str:
+    """The name of a picture or class by its number."""
+    if key not in known:
+        raise InputError(
+            "every annotation must be of an image and a category of its file",
+            f"{kind} {key} of {place} in {path}",
+        )
+    return known[key]
+
+
+def _corners(bbox: Any, place: str, path: Path) -> tuple[float, float, float, float]:
+    def refusal() -> InputError:
+        return InputError(
+            "every bbox must be four numbers: x, y, width, height", f"{bbox} of {place} in {path}"
+        )
+
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise refusal()
+    x, y, width, height = (number_or(value, refusal) for value in bbox)
+    return x, y, x + width, y + height
+
+
+def _order(key: Any) -> tuple[bool, Any]:
+    """Numbers of classes in order, before those that are texts."""
+    return isinstance(key, str), key

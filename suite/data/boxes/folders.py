@@ -1,0 +1,268 @@
+"""Which files of a folder belong together: pictures, their boxes, and the splits they are of."""
+
+import collections
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from suite.data.boxes.annotations import Entry, Thing, with_unique_names
+from suite.data.boxes.coco import read_coco
+from suite.data.boxes.csv_files import read_box_rows
+from suite.data.boxes.voc import read_voc
+from suite.data.boxes.yolo import read_names, read_yolo
+from suite.data.examples import SPLITS
+from suite.data.images.files import ENDINGS
+from suite.data.images.folders import files_in
+from suite.data.images.pairs import listed, lists_in
+from suite.data.text.files import SPLIT_NAMES
+from suite.errors import InputError
+
+log = logging.getLogger(__name__)
+
+Format = Literal["auto", "coco", "voc", "yolo", "csv"]
+FORMAT_OF_ENDING: Mapping[str, Format] = {
+    ".xml": "voc",
+    ".json": "coco",
+    ".csv": "csv",
+    ".txt": "yolo",
+}
+# Where a file of COCO has boxes, among others that have captions or keypoints.
+BOXES = "instances"
+LISTS = "ImageSets/Main"  # of VOC, the folder of the lists of pictures by split
+
+
+class Annotations(NamedTuple):
+    """The pictures of a folder, and what its files say of them.
+
+    Args:
+        class_names: Names of the classes, in order; None if those of the boxes are all.
+        splits: The pictures by split; without a split of that name, it is to be held out.
+    """
+
+    class_names: tuple[str, ...] | None
+    splits: dict[str, list[Entry]]
+
+
+def read_annotations(
+    path: Path,
+    annotations: Path | None = None,
+    format: Format = "auto",  # noqa: A002 - a knob
+    class_names: Sequence[str] = (),
+) -> Annotations:
+    """Reads the boxes of the pictures in a folder, and decides the splits.
+
+    Args:
+        path: The folder of the pictures, and of everything else unless `annotations` names it.
+        annotations: A file of COCO or a CSV file, or the folder of the annotations.
+        format: The format; `auto` for the first of VOC, COCO, CSV and YOLO of which there are
+            files.
+        class_names: Names of the classes that the user gives; YOLO's files number them only.
+
+    Raises:
+        InputError: There are no pictures or no annotations, they cannot be read, or do not belong
+            together.
+    """
+    if not path.is_dir():
+        raise InputError("`data` must be a folder of pictures with boxes", path)
+    if annotations is not None and not annotations.exists():
+        raise InputError("`annotations` must be a file or a folder", f"{annotations}, not there")
+    pictures = [file for file in files_in(path) if file.suffix.lower() in ENDINGS]
+    if not pictures:
+        raise InputError(f"{path} must hold image files", "none")
+    place = annotations or path
+    files = [place] if place.is_file() else list(files_in(place))
+    if format == "auto":
+        endings = {file.suffix.lower() for file in files}
+        known = [name for ending, name in FORMAT_OF_ENDING.items() if ending in endings]
+        if not known:
+            raise InputError(
+                "`annotations` must be COCO's JSON, VOC's XML, YOLO's text files or a CSV file",
+                f"{place}, without any of them",
+            )
+        format = known[0]  # noqa: A001
+    files = [file for file in files if FORMAT_OF_ENDING.get(file.suffix.lower()) == format]
+    if not files:
+        raise InputError(f"`format` must be that of the files in {place}", format)
+    if format == "voc":
+        read = _voc(path, pictures, files)
+    elif format == "yolo":
+        read = _yolo(path, pictures, place, class_names)
+    else:
+        read = _tables(path, pictures, place, files, format)
+    splits = {split: read.splits[split] for split in SPLITS if read.splits.get(split)}
+    if "train" not in splits:
+        raise InputError("there must be pictures to train on", f"none in {path}")
+    return Annotations(read.class_names, splits)
+
+
+def _voc(path: Path, pictures: Sequence[Path], files: Sequence[Path]) -> Annotations:
+    """Pictures with the names of their `.xml`; lists of `ImageSets/Main` or folders split them."""
+    index = _by_ending(path, pictures)
+    entries = {picture: Entry(picture, None, None) for picture in pictures}
+    for file in files:
+        name, things = read_voc(file)
+        picture = _named([file.stem, name], file, path, index)
+        if entries[picture].file is not None:
+            raise InputError(
+                "every picture must have one file of boxes", f"{entries[picture].file} and {file}"
+            )
+        entries[picture] = Entry(picture, file, things)
+    lists = lists_in(path / LISTS)
+    if not lists:
+        return Annotations(None, _by_folder(path, entries.values()))
+    by_stem = {picture.stem: picture for picture in pictures}
+    chosen = listed(lists, by_stem)
+    return Annotations(
+        None, {split: [entries[by_stem[name]] for name in chosen[split]] for split in chosen}
+    )
+
+
+def _yolo(
+    path: Path, pictures: Sequence[Path], place: Path, class_names: Sequence[str]
+) -> Annotations:
+    """Text files beside pictures, or in a folder labels where the pictures are in one of images."""
+    names = tuple(class_names) or None
+    for folder in (path, place, path / "labels", *sorted(path.glob("*/labels"))):
+        names = names or read_names(folder)
+    if names is None:
+        raise InputError(
+            "`classes` must name the classes of YOLO's text files, or a data.yaml or classes.txt "
+            "beside them",
+            "none",
+        )
+    entries = []
+    for picture in pictures:
+        relative = picture.relative_to(path).with_suffix(".txt")
+        parts = ["labels" if part == "images" else part for part in relative.parts[:-1]]
+        candidates = (
+            place / relative,
+            place / Path(*parts, relative.name),
+            place.joinpath(*(part for part in parts if part != "labels"), relative.name),
+            place / relative.name,
+        )
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        things = None if file is None else read_yolo(file, names)
+        entries.append(Entry(picture, file, things))
+    return Annotations(names, _by_folder(path, entries))
+
+
+def _tables(
+    path: Path,
+    pictures: Sequence[Path],
+    place: Path,
+    files: Sequence[Path],
+    format: Format,  # noqa: A002
+) -> Annotations:
+    """Files of COCO, or CSV files, each about many pictures; their names or folders split them."""
+    index = _by_ending(path, pictures)
+    instances = [file for file in files if BOXES in file.name]
+    files = (instances or files) if format == "coco" else files
+    base = place if place.is_dir() else place.parent
+    alone = len(files) == 1
+    class_names: tuple[str, ...] | None = None
+    splits: dict[str, list[Entry]] = collections.defaultdict(list)
+    owner: dict[Path, Path] = {}
+    for file in files:
+        split = "train" if alone else split_in(file.relative_to(base)) or "train"
+        things: Mapping[str, Sequence[Thing] | None]
+        if format == "coco":
+            names, things = read_coco(file)
+            if class_names not in (None, names):
+                raise InputError(
+                    "all files of boxes must have the same classes",
+                    f"{', '.join(names)} in {file}, {', '.join(class_names or ())} in {files[0]}",
+                )
+            class_names = names
+        else:
+            things = read_box_rows(file)
+        for name, boxes in things.items():
+            picture = _named([name], file, path, index, split)
+            if owner.setdefault(picture, file) != file:
+                raise InputError(
+                    "a picture must be in one file of boxes only",
+                    f"{picture} in {owner[picture]} and {file}",
+                )
+            splits[split].append(Entry(picture, file, boxes))
+    others = [picture for picture in pictures if picture not in owner]
+    if format == "coco":
+        if others:
+            log.info("%d pictures are in no file of boxes, and are left out.", len(others))
+    else:
+        for picture in others:
+            split = "train" if alone else split_in(picture.relative_to(path)) or "train"
+            splits[split].append(Entry(picture, None, None))
+    return Annotations(class_names, splits)
+
+
+def split_in(relative: Path) -> str | None:
+    """The split that a word in a path tells, as in `val/a.jpg` or `instances_train2017.json`."""
+    words = re.split("[^a-z]+", relative.as_posix().lower())
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+
+
+def _by_folder(path: Path, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Pictures by the splits that the names of their folders tell; by default to train on."""
+    splits: dict[str, list[Entry]] = collections.defaultdict(list)
+    for entry in entries:
+        splits[split_in(entry.picture.relative_to(path).parent) or "train"].append(entry)
+    return splits
+
+
+def _by_ending(path: Path, pictures: Sequence[Path]) -> dict[str, list[Path]]:
+    """Pictures by every ending of their paths, with and without their suffix: a/b.jpg, b.jpg, b."""
+    index: dict[str, list[Path]] = collections.defaultdict(list)
+    for picture in pictures:
+        relative = picture.relative_to(path)
+        for form in (relative, relative.with_suffix("")):
+            for start in range(len(form.parts)):
+                index["/".join(form.parts[start:])].append(picture)
+    return index
+
+
+def _named(
+    names: Sequence[str],
+    file: Path,
+    path: Path,
+    index: Mapping[str, Sequence[Path]],
+    split: str | None = None,
+) -> Path:
+    """The picture that a file of boxes names.
+
+    Of several pictures of one name, the one counts that is beside the file, or of the same split.
+
+    Args:
+        names: Names of the picture, the most certain first; folders before a name may differ.
+        file: The file that names it.
+        path: The folder of all pictures.
+        index: Pictures by the endings of their paths.
+        split: The split of the file.
+    """
+    for name in names:
+        plain = name.replace("\\", "/")
+        for spelling in (plain, plain.rpartition("/")[2]):
+            pictures = list(index.get(spelling, ()))
+            for narrower in (
+                [picture for picture in pictures if picture.parent == file.parent],
+                [picture for picture in pictures if split_in(picture.relative_to(path)) == split],
+            ):
+                pictures = narrower if len(pictures) > 1 and narrower else pictures
+            if len(pictures) == 1:
+                return pictures[0]
+            if pictures:
+                raise InputError(
+                    f"pictures named in {file} must be told apart by their names",
+                    f"{pictures[0]} and {pictures[1]}",
+                )
+    raise InputError(f"pictures named in {file} must be in {path}", f"{names[0]}, not there")
+
+
+def occurring_names(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The names of classes that boxes have, in the order of the alphabet.
+
+    Raises:
+        InputError: There are no boxes.
+    """
+    labels = sorted({thing.label for entry in entries for thing in entry.things or ()})
+    return with_unique_names(labels, "the boxes to train on")

@@ -1,0 +1,351 @@
+"""Loads pictures with boxes: made scenes, or files in one of four formats."""
+
+import dataclasses
+import functools
+import itertools
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from suite.data import sources
+from suite.data.boxes.annotations import (
+    Labelled,
+    Truths,
+    Unannotated,
+    as_targets,
+    as_truths,
+    check,
+    with_unique_names,
+)
+from suite.data.boxes.folders import Format, occurring_names, read_annotations
+from suite.data.boxes.preparation import BoxPreparation
+from suite.data.boxes.scenes import draw_scenes
+from suite.data.examples import SPLITS, Examples, Source
+from suite.data.images.arrays import picture_arrays, prepared_array
+from suite.data.images.digits import DIGITS, embedded_digits
+from suite.data.images.files import read
+from suite.data.images.folders import on_disk
+from suite.data.images.layouts import sample_rows
+from suite.data.images.preparation import prepare_all
+from suite.data.stored import stays_on_disk
+from suite.data.text.files import read_text
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.run import Run
+
+log = logging.getLogger(__name__)
+
+SCENES, SCENE_SIZE = 4000, 128
+HELD_OUT = 4  # scenes to train on for each of the validation, and for each of the test
+STRIDE = 32  # the sides of inputs are multiples of this number of pixels
+LARGEST = 320  # pixels of the longer side of inputs, unless a size is given
+SHARES = {"validation_split": 0.1, "test_split": 0.2}  # of the digits that no other split has
+MNIST = "mnist"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSize:
+    """What the user has fixed of a model's inputs; the pictures decide the rest.
+
+    Args:
+        image_size: The longer side in pixels; None if the pictures decide.
+        channels: 1 or 3; None if the pictures decide.
+        recorded: The preparation of an exported model, which then decides alone.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    recorded: BoxPreparation | None = None
+
+    def preparation(
+        self, sizes: Any, sample: Sequence[np.ndarray], class_names: Sequence[str]
+    ) -> BoxPreparation:
+        """The preparation of such pictures.
+
+        Args:
+            sizes: Heights and widths of the pictures, `(n, 2)`.
+            sample: Some of them, decoded, `(any height, any width, channels)`.
+            class_names: Names of the classes, in order.
+        """
+        if self.recorded is not None:
+            return self.recorded
+        median = np.median(np.asarray(sizes), axis=0)
+        longest = self.image_size or min(float(median.max()), LARGEST)
+        height, width = (
+            STRIDE * math.ceil(round(longest * side / float(median.max()), 3) / STRIDE)
+            for side in median.tolist()
+        )
+        is_grey = all(picture.shape[-1] < 3 for picture in sample)
+        channels = self.channels or (1 if is_grey else 3)
+        preparation = BoxPreparation(
+            height=height, width=width, channels=channels, names=tuple(class_names)
+        )
+        log.info("Pictures are taken as %s.", preparation.description)
+        return preparation
+
+
+def load_boxes(
+    run: "Run",
+    annotations: Path | None = None,
+    classes: Sequence[str] = (),
+    *,
+    format: Format = "auto",  # noqa: A002 - a knob
+    unannotated: Unannotated = "refuse",
+    image_size: int | None = None,
+    channels: int | None = None,
+    scenes: int = SCENES,
+    most: int = 8,
+    overlap: float = 0.4,
+) -> Source:
+    """Loads pictures and their boxes; by default made scenes of digits, `suite.data.boxes.scenes`.
+
+    Args:
+        run: The run, for its `data`, `data_dir`, `in_memory`, `skip_broken`, `arrays` and
+            `preparation`. `data` is `auto`, for scenes of MNIST's digits if they are there and else
+            of scikit-learn's; `tfds` or `embedded` for one of these; or a folder of pictures with
+            their annotations. Splits are those of VOC's `ImageSets/Main/*.txt`, of folders or files
+            named train, val and test; others are held out. `arrays` have pictures of one size as
+            inputs, and targets as in `suite.data.boxes.annotations.as_targets`.
+        annotations: The file or folder of the annotations, if they are not in `data`.
+        classes: Names of the classes, in order; or the file that has one in each line. By default
+            those that the annotations name.
+        format: COCO's JSON, Pascal VOC's XML, YOLO's text files, or a CSV of a box in each line;
+            `auto` looks which is there.
+        unannotated: Whether a picture that no file says anything of has nothing in it (`empty`), or
+            is an error (`refuse`).
+        image_size: The longer side of the model's inputs, in pixels; by default that of the
+            pictures, at most 320. Both sides become multiples of 32, in about the pictures'
+            proportion.
+        channels: 1 or 3; by default 3 if any picture of a sample has colours.
+        scenes: Made scenes to train on; a quarter as many are for validation, and for the test.
+        most: Largest number of digits in a made scene.
+        overlap: Largest share of the smaller one of two digits' boxes that they have in common, in
+            made scenes.
+
+    Returns:
+        A source with inputs `(n, height, width, channels)`, uint8; targets `(n, most, 6)`, float32,
+        as in `suite.data.boxes.annotations.as_targets`, in the inputs' pixels; the names of the
+        classes; and a `BoxPreparation`. The number of rows of targets is the same in all splits.
+
+    Raises:
+        InputError: The pictures or boxes cannot be found or read, or do not belong together.
+    """
+    if run.min_per_class > 1:
+        raise InputError("`min_per_class` must be 1 where targets are boxes", run.min_per_class)
+    if run.arrays is None and run.data in ("auto", *sources.BUILT_IN):
+        for knob, value in (("annotations", annotations), ("classes", classes)):
+            if value:
+                raise InputError(f"`data` must be a folder of pictures beside `{knob}`", run.data)
+    recorded = BoxPreparation(**run.preparation) if run.preparation else None
+    inputs = InputSize(image_size=image_size, channels=channels, recorded=recorded)
+
+    def made(digits: Source) -> Source:
+        return _of_scenes(digits, inputs, scenes, most, overlap)
+
+    def read_path(path: Path) -> Source:
+        names = recorded.names if recorded is not None else _given(classes)
+        return _of_files(run, path, annotations, names, format, unannotated, inputs)
+
+    return sources.load(
+        run,
+        tfds_name=MNIST,
+        from_tfds=lambda builder, name: made(_digits_of(builder, name)),
+        embedded=lambda: made(embedded_digits()),
+        from_path=read_path,
+        from_arrays=functools.partial(_of_arrays, inputs=inputs),
+    )
+
+
+def _given(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes that the user gives, or the lines of the file that has them."""
+    names = [name.strip() for name in classes]
+    if len(names) == 1 and Path(names[0]).is_file():
+        lines = map(str.strip, read_text(Path(names[0])).splitlines())
+        names = [line for line in lines if line]
+    return with_unique_names(names, "`classes`") if classes else ()
+
+
+def _digits_of(builder: Any, name: str) -> Source:
+    """MNIST's digits, from a prepared `tfds.core.DatasetBuilder`."""
+    splits: dict[str, Any] = {}
+    for split in ("train", "test"):
+        everything = builder.as_dataset(split=split, batch_size=-1)
+        splits[split] = Examples(
+            everything["image"].numpy(), everything["label"].numpy().astype(np.int32)
+        )
+    return Source(name=name, class_names=DIGITS, **splits)
+
+
+def _of_scenes(digits: Source, inputs: InputSize, count: int, most: int, overlap: float) -> Source:
+    """Scenes whose digits are those of their own split, so that the test has other handwriting."""
+    longest = inputs.image_size or SCENE_SIZE
+    size = STRIDE * math.ceil(longest / STRIDE)
+    pictures: dict[str, np.ndarray] = {}
+    truths: dict[str, list[Truths]] = {}
+    parts = digits.split(**SHARES)
+    for seed, split in enumerate(SPLITS):
+        part = parts[split].in_memory()
+        pictures[split], truths[split] = draw_scenes(
+            part.inputs[..., 0],
+            part.targets,
+            count if split == "train" else max(1, count // HELD_OUT),
+            size=size,
+            most=most,
+            overlap=overlap,
+            seed=seed,
+        )
+    preparation = inputs.preparation([(size, size)], list(pictures["train"][:1]), DIGITS)
+    return _of_pictures(
+        Source(
+            name=f"{digits.name}, scenes",
+            train=digits.train,
+            class_names=DIGITS,
+            comparable=False,
+        ),
+        pictures,
+        {split: as_targets(things, most) for split, things in truths.items()},
+        preparation,
+    )
+
+
+def _of_pictures(
+    source: Source,
+    pictures: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    preparation: BoxPreparation,
+) -> Source:
+    """A source of pictures `(n, height, width, channels)`, and targets in their pixels, prepared.
+
+    Args:
+        source: What is known about them; its examples are replaced.
+        pictures: The pictures by split.
+        targets: As in `as_targets`, by split.
+        preparation: Of pictures and boxes.
+    """
+    splits: dict[str, Any] = {}
+    for split, array in pictures.items():
+        sizes = np.full((len(array), 2), array.shape[1:3], np.int32)
+        splits[split] = Examples(
+            prepared_array(array, preparation), _in_input(targets[split], sizes, preparation)
+        )
+    return dataclasses.replace(source, preparation=preparation, **splits)
+
+
+def _in_input(targets: np.ndarray, sizes: np.ndarray, preparation: BoxPreparation) -> np.ndarray:
+    """Targets in the pixels of the inputs, of targets in those of pictures of these sizes."""
+    changed = targets.copy()
+    changed[..., :4] = preparation.to_input(targets[..., :4], sizes).numpy()
+    return changed
+
+
+def _of_arrays(source: Source, inputs: InputSize) -> Source:
+    """Checks and prepares pictures and targets in arrays; a prepared source stays as it is."""
+    if source.preparation is not None:
+        return source
+    parts = {
+        split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
+    }
+    pictures = picture_arrays({split: part.inputs for split, part in parts.items()}, source.name)
+    names = with_unique_names(source.class_names, source.name)
+    most = 1
+    targets: dict[str, np.ndarray] = {}
+    for split, part in parts.items():
+        array = np.asarray(part.targets)
+        if array.ndim != 3 or array.shape[::2] != (len(pictures[split]), 6):
+            raise InputError(
+                f"targets in {source.name} must have the shape ({len(pictures[split])}, boxes, 6)",
+                f"{array.shape} in {split}",
+            )
+        targets[split] = array.astype(np.float32)
+        _refuse_wrong(targets[split], pictures[split].shape[1:3], len(names), source.name)
+        most = max(most, array.shape[1])
+    padded = {split: as_targets([as_truths(t) for t in targets[split]], most) for split in targets}
+    height, width = pictures["train"].shape[1:3]
+    sample = pictures["train"][sample_rows(len(pictures["train"]))]
+    preparation = inputs.preparation([(height, width)], list(sample), names)
+    return _of_pictures(source, pictures, padded, preparation)
+
+
+def _refuse_wrong(targets: np.ndarray, size: tuple[int, ...], num_classes: int, name: str) -> None:
+    """Refuses boxes in arrays that are not in their picture, or of no class."""
+    rows = np.concatenate([target[target[:, 4] >= 0] for target in targets])
+    x1, y1, x2, y2, label = rows[:, :5].T
+    right = (
+        np.isfinite(rows).all(axis=1)
+        & (x1 >= 0)
+        & (y1 >= 0)
+        & (x2 > x1)
+        & (y2 > y1)
+        & (x2 <= size[1])
+        & (y2 <= size[0])
+        & (label < num_classes)
+    )
+    if not right.all():
+        raise InputError(
+            f"targets in {name} must be corners x1 y1 x2 y2 inside of pictures of "
+            f"{size[1]} x {size[0]} pixels, and a class below {num_classes}",
+            rows[~right][0].tolist(),
+        )
+
+
+def _of_files(
+    run: "Run",
+    path: Path,
+    annotations: Path | None,
+    names: Sequence[str],
+    format: Format,  # noqa: A002
+    unannotated: Unannotated,
+    inputs: InputSize,
+) -> Source:
+    """Reads, checks and prepares the pictures of a folder."""
+    named, entries = read_annotations(path, annotations, format, names)
+    names = names or named or occurring_names(entries["train"])
+    labelled = {
+        split: check(members, names, unannotated, run.skip_broken)
+        for split, members in entries.items()
+    }
+    for split, members in labelled.items():
+        if not members:
+            raise InputError(
+                "there must be pictures that can be read", f"none in {split} of {path}"
+            )
+    train = labelled["train"]
+    if not any(len(member.truths.labels) for member in train):
+        raise InputError("pictures to train on must have boxes", f"none in {path}")
+    sample = [read(train[row].picture).pixels for row in sample_rows(len(train))]
+    preparation = inputs.preparation([member.size for member in train], sample, names)
+    everything = list(itertools.chain.from_iterable(labelled.values()))
+    most = max(len(member.truths.labels) for member in everything)
+    size = len(everything) * math.prod(preparation.shape)
+    stays = stays_on_disk(run.in_memory, size)
+    splits: dict[str, Any] = {}
+    for split, members in labelled.items():
+        targets = as_targets([member.truths for member in members], most)
+        targets = _in_input(targets, np.array([m.size for m in members], np.int32), preparation)
+        files = [member.picture for member in members]
+        if stays:
+            splits[split] = on_disk(files, preparation, targets)
+        else:
+            pictures = (read(file).pixels for file in files)
+            splits[split] = Examples(prepare_all(pictures, preparation), targets)
+    return Source(
+        name=str(path),
+        class_names=tuple(names),
+        preparation=preparation,
+        notes=_counted(labelled, names),
+        **splits,
+    )
+
+
+def _counted(labelled: Mapping[str, Sequence[Labelled]], names: Sequence[str]) -> dict[str, Any]:
+    """The number of boxes of every class in all splits together, for the report."""
+    labels = np.concatenate(
+        [member.truths.labels for members in labelled.values() for member in members]
+    )
+    counts = np.bincount(labels, minlength=len(names))
+    return {"boxes": {name: int(count) for name, count in zip(names, counts, strict=True)}}
