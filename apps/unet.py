@@ -1,9 +1,9 @@
 """U-Net: a class for every pixel of a picture.
 
-An encoder sees more and more of the picture at coarser and coarser sizes, and a decoder brings back
-what it saw to the size of the picture. At each size the decoder is also given what the encoder had
-there, so that outlines stay sharp. The network is judged by how far its areas and the true ones
-agree, class by class.
+An encoder takes in more and more of the picture at coarser and coarser sizes, and a decoder brings
+its features back to the size of the picture. At each size the decoder is also given the encoder's
+features of that size, so that outlines stay sharp. The network is judged by how far its areas and
+the true ones agree, class by class.
 """
 
 import functools
@@ -41,26 +41,27 @@ def build_model(
 
     Args:
         input_shape: `(height, width, channels)` of the pictures to train on; height and width may
-            be None. The network takes pictures of any size that can be halved so often.
+            be None. The network takes pictures of any height and width that are multiples of
+            `2**depth`.
         num_classes: Number of logits of a pixel.
         crop: Height and width of the parts of the pictures to train on; None for whole pictures.
         depth: How often the encoder halves height and width.
         filters: Filters of the first convolutions; every halving doubles them.
         convolutions: Convolutions of 3 x 3 at each size on the way down, and on the way up.
-        padding: What convolutions see beyond the borders: `same` has zeros there; `valid` has
-            none, as in the paper, and the picture is mirrored at its borders before, by as many
-            pixels as the convolutions take away.
+        padding: Padding of the convolutions: `same` adds zeros at the borders; `valid` adds none,
+            as in the paper, and the picture is first mirrored at its borders by as many pixels as
+            the convolutions take away.
         normalization: What follows a convolution; the paper has `none`.
         dropout: Rate of dropout at the bottom of the U.
-        skips: Whether the decoder is given what the encoder had at each size.
+        skips: Whether the decoder is given the encoder's features of each size.
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
         `(batch, height, width, num_classes)`, float32.
 
     Raises:
-        InputError: An argument is out of range, or pictures of this shape cannot be halved so
-            often, or are too small to be mirrored.
+        InputError: An argument is out of range, or pictures of this shape cannot be halved `depth`
+            times, or are too small to be mirrored.
 
     Reference:
         Ronneberger, Fischer and Brox, 2015, U-Net: Convolutional Networks for Biomedical Image
@@ -83,7 +84,7 @@ def build_model(
     if padding == "valid" and smallest <= after:
         raise InputError(
             f"`padding` must be same, or `depth` smaller, for pictures of {smallest} pixels, which "
-            f"cannot be mirrored by {after}",
+            f"cannot be mirrored by {after} pixels",
             padding,
         )
     stages = [filters * 2**level for level in range(depth + 1)]
@@ -102,7 +103,7 @@ def build_model(
         x = convolved(x, stages[level + 1]) if level + 1 < depth else x
         return layers.Conv2DTranspose(stages[level], 2, 2, kernel_initializer="he_normal")(x)
 
-    # Height and width are left open: training pictures may be parts of those of the validation.
+    # Height and width are left open: `crop` trains on parts, and the validation has whole pictures.
     image = keras.Input((None, None, channels), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if padding == "valid":
@@ -112,7 +113,7 @@ def build_model(
         [functools.partial(down, level) for level in range(depth + 1)],
         [functools.partial(up, level) for level in reversed(range(depth))],
         skips,
-        # What a size loses of the whole height is lost on either side at twice the size.
+        # Pixels that a size loses in all are as many on either side once the size is doubled.
         cuts=lost[1:] if padding == "valid" else None,
     )
     x = convolved(x, filters)
@@ -123,10 +124,10 @@ def build_model(
 
 
 def lost_pixels(depth: int, convolutions: int) -> list[int]:
-    """The pixels of height and width that a U without padding loses, at each size, the first first.
+    """The pixels by which a U without padding shrinks features, at each size, the largest first.
 
-    What is lost is the difference between what enters a size on the way down and what leaves it on
-    the way up.
+    The loss of a size is the difference between the features that enter it on the way down and
+    those that leave it on the way up.
 
     Args:
         depth: How often the U halves height and width.

@@ -1,6 +1,6 @@
-"""Asks a fully convolutional network about a large picture in overlapping tiles.
+"""Applies a fully convolutional network to a large picture in overlapping tiles.
 
-Everything is made of TensorFlow ops, so that it can become part of an exported model.
+Everything consists of TensorFlow ops, so that it can become part of an exported model.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ def in_tiles(
     factor: int = 1,
     finish: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
-    """The answer of a network about a picture of any size, in bounded memory.
+    """The outputs of a network for a picture of any size, in bounded memory.
 
-    One tile after the other is asked, row by row. Where tiles overlap, the quarters of the overlap
-    next to their edges are dropped, since the network sees nothing beyond an edge, and the half
-    between them goes over from one tile to the other smoothly, so that no seam shows. Beyond its
-    edges the picture is mirrored. Beside the picture and the finished answer, only one row of
-    tiles is in memory.
+    The network is applied to one tile after the other, row by row. Where tiles overlap, the
+    quarters of the overlap next to their edges are dropped, since the network lacks the pixels
+    beyond an edge, and the half between them is blended from one tile to the other, so that no seam
+    shows. Beyond its edges the picture is mirrored. Beside the picture and the finished outputs,
+    only one row of tiles is in memory.
 
     Where the network has pooling, `tile` and `overlap` should be multiples of its whole stride:
-    the answer then equals that about the whole picture, as far as what a pixel depends on is not
-    wider than a quarter of the overlap.
+    the outputs then equal those for the whole picture, as long as no output depends on pixels
+    farther away than a quarter of the overlap.
 
     Args:
         network: Maps `(1, tile + 2 * margin, tile + 2 * margin, channels)` to
@@ -40,18 +40,18 @@ def in_tiles(
         picture: `(height, width, channels)`, of any type that the network takes.
         tile: Height and width of a tile, in pixels of the picture.
         overlap: Pixels that neighbouring tiles have in common, at least 4 and at most half a tile.
-        margin: Pixels on every side that the network needs and does not answer, as with valid
-            convolutions.
-        factor: How many times larger than the picture the answer is, as in super-resolution.
-        finish: Maps rows of blended outputs `(rows, width, outputs)`, float32, to what shall
-            remain of them, `(rows, width, ...)`, such as the most likely class, uint8: it decides
-            how much memory the whole answer takes.
+        margin: Pixels on every side for which the network has no outputs, as with convolutions
+            without padding.
+        factor: How many times larger than the picture the outputs are, as in super-resolution.
+        finish: Maps rows of blended outputs `(rows, width, outputs)`, float32, to what is kept of
+            them, `(rows, width, ...)`, such as the most likely class, uint8: it decides how much
+            memory the whole result takes.
 
     Returns:
         `(factor * height, factor * width, ...)`, as `finish` made it.
 
     Raises:
-        ValueError: The overlap is out of range, or the network answers in another size.
+        ValueError: The overlap is out of range, or the outputs of the network have another size.
 
     Reference:
         Ronneberger, Fischer and Brox, 2015, U-Net: Convolutional Networks for Biomedical Image
@@ -59,34 +59,36 @@ def in_tiles(
         https://arxiv.org/abs/1505.04597
     """
     if not 4 <= overlap <= tile // 2:
-        raise ValueError(f"an overlap must be from 4 to half a tile, {tile // 2}. It is {overlap}")
+        raise ValueError(
+            f"an overlap must be from 4 to half a tile, {tile // 2}. Received: {overlap}"
+        )
     picture = tf.convert_to_tensor(picture)
     stride, side = tile - overlap, tile + 2 * margin
     out_tile, out_stride, out_overlap = factor * tile, factor * stride, factor * overlap
-    ask = _graph(network, (1, side, side, picture.shape[-1]), picture.dtype)
-    shape = ask.structured_outputs.shape
+    apply = _graph(network, (1, side, side, picture.shape[-1]), picture.dtype)
+    shape = apply.structured_outputs.shape
     if shape[-1] is None or not shape.is_compatible_with((1, out_tile, out_tile, None)):
         raise ValueError(
-            f"the network must answer a tile with (1, {out_tile}, {out_tile}, outputs). It answers "
-            f"with {tuple(shape)}"
+            f"the network must answer a tile with (1, {out_tile}, {out_tile}, outputs). Received: "
+            f"{tuple(shape)}"
         )
     end = _graph(finish, (out_stride, None, shape[-1]), tf.float32)
     finished = end.structured_outputs
     window = tf.constant(_window(out_tile, out_overlap)[..., None], tf.float32)
     height, width = tf.unstack(tf.shape(picture)[:2])
     # The first tiles begin above and to the left of the picture, by the width of an overlap, where
-    # their answers fade in.
+    # their outputs fade in.
     num_rows = (overlap + height + stride - 1) // stride
     num_columns = (overlap + width + stride - 1) // stride
     band_width = num_columns * out_stride + out_overlap
 
     def step(number: tf.Tensor, band: tf.Tensor, answers: tf.TensorArray) -> tuple[Any, ...]:
-        """Adds the answer about a tile to its band, and finishes the band of a complete row."""
+        """Adds the outputs for a tile to its band, and finishes the band of a complete row."""
         row, column = number // num_columns, number % num_columns
         around = tf.range(side) - overlap - margin
         part = tf.gather(picture, mirrored(row * stride + around, height))
         part = tf.gather(part, mirrored(column * stride + around, width), axis=1)
-        answer = window * tf.cast(ask(part[None])[0], tf.float32)
+        answer = window * tf.cast(apply(part[None])[0], tf.float32)
         before = column * out_stride
         answer = tf.pad(answer, [[0, 0], [before, band_width - before - out_tile], [0, 0]])
         band = tf.ensure_shape(band + answer, (out_tile, None, shape[-1]))

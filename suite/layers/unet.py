@@ -1,4 +1,4 @@
-"""The U of a U-Net: an encoder, and a decoder that is given what the encoder had at each size."""
+"""The U of a U-Net: an encoder, and a decoder that is given the encoder's features of each size."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from keras import layers
 
 from suite.errors import InputError
 
-# Makes features `(batch, height, width, channels)` of others, of the same or another size.
+# Maps features `(batch, height, width, channels)` to others, of the same or another size.
 Block = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
@@ -22,19 +22,19 @@ def contract_and_expand(
     """Makes features smaller and larger again, and joins those of equal size.
 
     The output of every block of `contract` but the last is joined to the output of the block of
-    `expand` that comes back to its size: the first to the last, and so on. What becomes of the last
-    joined features, such as a convolution or the way back to the size of the picture, is the
-    caller's.
+    `expand` that comes back to its size: the first to the last, and so on. What follows the last
+    joined features, such as a convolution or the way back to the size of the picture, is left to
+    the caller.
 
     Args:
         x: Features or pictures `(batch, height, width, channels)`.
         contract: Blocks of the encoder; all but perhaps the first make their input smaller.
         expand: Blocks of the decoder, one fewer, which make their input as many times larger.
-        skips: Whether features are joined; without it the decoder sees the last block only, and
-            what is larger is only cropped to the size it had.
-        cuts: Pixels that convolutions without padding have cut from every side of what comes back
-            to the size of each block of `contract` but the last. Needed where heights or widths are
-            None; others say it themselves.
+        skips: Whether features are joined; without it the decoder is given the features of the last
+            block only, and its outputs are cropped to the sizes of the encoder's.
+        cuts: For each block of `contract` but the last, the pixels that convolutions without
+            padding have cut from every side of the features that come back to its size. Needed
+            where heights or widths are None; otherwise they follow from the shapes.
 
     Returns:
         Features of the height and width of the first block's, or smaller ones by as much as the
@@ -62,7 +62,7 @@ def crop_to_smaller(
     Args:
         one: Features `(batch, height, width, channels)`; a side that is None is taken to be equal
             to that of the others.
-        other: Further ones.
+        other: Features to crop to the same size.
     """
     sides = [
         min(pair) if all(pair) else None
@@ -85,7 +85,7 @@ def refuse_too_deep(sides: Sequence[int | None], halvings: int, knob: str) -> No
     Args:
         sides: Height and width of the pictures; None is any.
         halvings: How often the network halves them, rounded up.
-        knob: The knob that decides it, whose stages are named.
+        knob: The knob that has a number for each stage, for the error.
 
     Raises:
         InputError: The picture is a single pixel wide or high before the last halving.
@@ -102,14 +102,14 @@ def refuse_too_deep(sides: Sequence[int | None], halvings: int, knob: str) -> No
 
 
 def refuse_uneven(sides: Sequence[int | None], halvings: int) -> None:
-    """Refuses pictures whose sides cannot be halved without a remainder so often.
+    """Refuses pictures whose sides cannot be halved so many times without a remainder.
 
     Args:
         sides: Height and width of the pictures; None is any.
         halvings: How often the network halves them, which its `depth` decides.
 
     Raises:
-        InputError: A side is no multiple; the sentence says the next ones that are.
+        InputError: A side is not a multiple of `2**halvings`; the sentence says the nearest ones.
     """
     multiple = 2**halvings
     for side in sides:

@@ -58,7 +58,7 @@ OWN_DATA = (
 )
 LARGEST_TILE = 512  # pixels along a side; a multiple of the stride of any network with 6 halvings
 SHOWN = 8  # test pictures in the figure
-EXAMPLES = 4  # pictures by which the export is compared before and after
+EXAMPLES = 4  # pictures on which the export is compared with the trained model
 
 # The colour of every class in an overlay, red, green and blue in 0..255; black is of no class.
 COLOURS = 255 * matplotlib.colormaps["tab10"](np.arange(VOID + 1) % 10)[:, :3].astype(np.float32)
@@ -86,17 +86,18 @@ class Config:
         crop: Height and width of a part at a random place, on which a step trains in place of the
             picture.
         rotation: Largest random rotation of a training picture, in degrees.
-        scale: Largest random change of its size, as a share.
-        shift: Largest random shift along each axis, in pixels.
+        scale: Largest random change of the size of a training picture, as a share.
+        shift: Largest random shift of a training picture along each axis, in pixels.
         flip: Whether half of the training pictures are mirrored: left to right (`horizontal`), and
             half of them top to bottom as well (`both`).
         elastic: How far training pictures are bent, in pixels: the standard deviation of the shifts
             of a grid of 3 x 3 points.
-        loss: What the training lowers: the cross-entropy of the pixels, or how far areas do not
-            agree by the Dice coefficient, or the sum of both.
+        loss: `crossentropy` is that of the pixels, `dice` is 1 minus the Dice coefficient of the
+            areas, and `both` is their sum.
         border_weight: Additional weight of a pixel's cross-entropy at the border of its area; 0
             weighs all alike.
-        border_width: Pixels over which this weight falls off, the standard deviation of a Gaussian.
+        border_width: Pixels over which `border_weight` falls off, the standard deviation of a
+            Gaussian.
         optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
             none.
         learning_rate: Peak of the one-cycle schedule.
@@ -212,20 +213,20 @@ class PixelLoss(keras.losses.Loss):
             y_true: Classes, or `VOID`, `(batch, height, width)`.
             y_pred: Logits `(batch, height, width, classes)`.
         """
-        known = ops.not_equal(y_true, VOID)
-        counts = ops.cast(known, self.dtype)
-        labels = ops.cast(ops.where(known, y_true, 0), "int32")
+        has_class = ops.not_equal(y_true, VOID)
+        valid = ops.cast(has_class, self.dtype)
+        labels = ops.cast(ops.where(has_class, y_true, 0), "int32")
         truth = ops.one_hot(labels, y_pred.shape[-1], dtype=self.dtype)
-        truth *= ops.expand_dims(counts, -1)
+        truth *= ops.expand_dims(valid, -1)
         loss = ops.zeros((1, 1, 1), self.dtype)
         if self.kind in ("crossentropy", "both"):
-            surprise = -ops.sum(truth * ops.log_softmax(y_pred), axis=-1)
+            crossentropy = -ops.sum(truth * ops.log_softmax(y_pred), axis=-1)
             if self.border_weight:
-                surprise *= border_weights(labels, self.border_weight, self.border_width)
-            pixels = ops.sum(counts, axis=(1, 2), keepdims=True)
-            loss += ops.sum(surprise, axis=(1, 2), keepdims=True) / ops.maximum(pixels, 1)
+                crossentropy *= border_weights(labels, self.border_weight, self.border_width)
+            pixels = ops.sum(valid, axis=(1, 2), keepdims=True)
+            loss += ops.sum(crossentropy, axis=(1, 2), keepdims=True) / ops.maximum(pixels, 1)
         if self.kind in ("dice", "both"):
-            probabilities = ops.softmax(y_pred) * ops.expand_dims(counts, -1)
+            probabilities = ops.softmax(y_pred) * ops.expand_dims(valid, -1)
             overlap = ops.sum(truth * probabilities, axis=(1, 2), keepdims=True)
             areas = ops.sum(truth + probabilities, axis=(1, 2), keepdims=True)
             loss += 1 - ops.mean((2 * overlap + 1) / (areas + 1), axis=-1)
@@ -236,7 +237,7 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
     r"""Weights of pixels by their distance to a border between two classes.
 
     A pixel has $1 + w \exp(-d^2 / 2 \sigma^2)$, where $d$ is the number of steps, to any of eight
-    neighbours, from it to the next pixel with a neighbour of another class; 1 where that is more
+    neighbours, from it to the nearest pixel with a neighbour of another class; 1 where that is more
     than three times the width away.
 
     Args:
@@ -250,8 +251,8 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
     Reference:
         Ronneberger, Fischer and Brox, 2015, U-Net: Convolutional Networks for Biomedical Image
         Segmentation, https://arxiv.org/abs/1505.04597
-        Differs from the paper: by the distance to the next border, and not by the sum of the
-        distances to the two next cells, which would have to be told apart.
+        Differs from the paper: by the distance to the nearest border, and not by the sum of the
+        distances to the two nearest cells, which would have to be told apart.
     """
     highest = ops.expand_dims(ops.cast(labels, keras.config.floatx()), -1)
     lowest = -highest  # with the opposite sign, so that its maximum is the smallest class
@@ -311,14 +312,14 @@ def picture_endpoint(
 ) -> Endpoint:
     """Makes an endpoint that takes the bytes of image files, and answers at their own size.
 
-    The network is asked in overlapping tiles, so that memory is bounded but for the picture itself
-    and its answer.
+    The network is applied to overlapping tiles, so that memory is bounded but for the picture
+    itself and its answer.
 
     Args:
         network: From `image` `(batch, height, width, channels)` to logits.
-        preparation: What pictures were prepared by for the training. If that changed their size, a
-            picture is brought to its scale before the network is asked, and the probabilities back
-            to the size of the picture.
+        preparation: That of the training pictures. If it changed their size, a picture is brought
+            to its scale before the network is applied, and the probabilities back to the size of
+            the picture.
         class_names: Names of the classes.
         side: Height and width of what the network was trained on, in pixels.
 
@@ -331,7 +332,7 @@ def picture_endpoint(
     count = len(class_names)
     tile, overlap = tile_and_overlap(side, halvings(network))
 
-    def ask(image: tf.Tensor, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    def apply(image: tf.Tensor, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         return in_tiles(
             lambda tiles: network(tiles, training=False),
             image,
@@ -342,9 +343,9 @@ def picture_endpoint(
 
     def classes_of(image: tf.Tensor) -> tf.Tensor:
         if not preparation.resized:
-            return ask(image, most_likely)
+            return apply(image, most_likely)
         size = tf.shape(image)[:2]
-        probabilities = ask(at_scale(image, preparation), tf.nn.softmax)
+        probabilities = apply(at_scale(image, preparation), tf.nn.softmax)
         return most_likely_at(probabilities, size, count)
 
     # A graph of its own, so that the network is traced once, and not again for every picture.
@@ -395,16 +396,16 @@ def tile_and_overlap(side: int, halvings: int) -> tuple[int, int]:
 
 
 def at_scale(image: tf.Tensor, preparation: Preparation) -> tf.Tensor:
-    """Resizes a picture as a preparation does, but keeps what that crops.
+    """Resizes a picture as the preparation of photos does, but keeps what that crops.
 
     Args:
         image: `(height, width, channels)`, float32.
-        preparation: Of photos.
+        preparation: Its size fits into the resized picture, exactly along one axis.
     """
     size = tf.shape(image)[:2]
     ratio = tf.reduce_min(size / tf.constant(preparation.shape[:2]))
-    smaller = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int32)
-    scaled = tf.image.resize(image, tf.maximum(smaller, 1), antialias=True)
+    new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int32)
+    scaled = tf.image.resize(image, tf.maximum(new_size, 1), antialias=True)
     return tf.clip_by_value(tf.round(scaled), 0, 255)
 
 
@@ -414,26 +415,26 @@ def most_likely(scores: tf.Tensor) -> tf.Tensor:
 
 
 def most_likely_at(probabilities: tf.Tensor, size: tf.Tensor, count: int) -> tf.Tensor:
-    """The most likely class of every pixel of a larger picture, class by class, to save memory.
+    """The most likely class of every pixel at another size, class by class to save memory.
 
     Args:
         probabilities: `(height, width, classes)`.
-        size: Height and width of the picture, to which probabilities are interpolated.
+        size: Height and width of the result, to which probabilities are interpolated.
         count: Number of classes.
 
     Returns:
-        `(height, width)` of the picture, uint8.
+        `(height, width)` of that size, uint8.
     """
 
     def compare(
         label: tf.Tensor, best: tf.Tensor, classes: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         of_class = tf.gather(probabilities, label, axis=-1)[..., None]
-        larger = tf.image.resize(of_class, size)[..., 0]
-        is_larger = larger > best
+        resized = tf.image.resize(of_class, size)[..., 0]
+        is_larger = resized > best
         return (
             label + 1,
-            tf.where(is_larger, larger, best),
+            tf.where(is_larger, resized, best),
             tf.where(is_larger, tf.cast(label, tf.uint8), classes),
         )
 
@@ -449,9 +450,9 @@ def most_likely_at(probabilities: tf.Tensor, size: tf.Tensor, count: int) -> tf.
 
 
 def overlay(pictures: Any, classes: Any) -> tf.Tensor:
-    """Pictures in grey under the colours of their pixels' classes, `COLOURS`, half of either.
+    """Mixes pictures in grey with the colours of their pixels' classes, `COLOURS`, half and half.
 
-    Grey, so that every hue in it is that of a class.
+    Grey, so that every hue in the result is that of a class.
 
     Args:
         pictures: `(..., height, width, 3)`, values in 0..255.
@@ -496,13 +497,13 @@ def scores(fitted: Fitted) -> dict[str, Any]:
 
 
 def evaluate(fitted: Fitted) -> Metrics:
-    """The loss on the test split, and what `class_scores` says about its pixels."""
+    """The loss on the test split, and the `class_scores` of its pixels."""
     of_pixels = {f"test_{name}": value for name, value in scores(fitted).items()}
     return {**evaluate_on_test(fitted), **of_pixels}
 
 
 def findings(fitted: Fitted) -> dict[str, Any]:
-    """`answered_classes`, which the network sees anywhere in the test pictures."""
+    """`answered_classes`, the classes that any pixel of the test pictures is taken for."""
     names = fitted.data.description.class_names
     return {"answered_classes": [names[number] for number in np.unique(answers(fitted))]}
 
@@ -553,12 +554,15 @@ def predict(
     Args:
         file: Image file of any size.
         output: Image file of the same size for the answer.
-        show: What it shows: the picture in the colours of its classes (`overlay`), or the numbers
-            of the classes as grey values, 0, 1, 2 and so on, which are nearly black (`mask`).
+        show: What the output shows: the picture in the colours of its classes (`overlay`), or the
+            numbers of the classes as grey values, 0, 1, 2 and so on, which are nearly black
+            (`mask`).
     """
     writable_picture(output)
     if show == "mask" and output.suffix.lower() in (".jpg", ".jpeg", ".webp"):
-        raise InputError("`output` must end in .png, since a JPEG mixes the classes", output)
+        raise InputError(
+            "`output` must end in .png, since JPEG and WebP do not keep the classes", output
+        )
     encoded = read_encoded(file)
     outputs = exports.open(app.name).call(np.array([encoded], object), "picture")
     write_picture(tf.io.decode_png(outputs[show][0]).numpy(), output)
