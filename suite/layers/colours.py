@@ -1,4 +1,4 @@
-"""Brightness and colour apart: YCbCr of ITU-R BT.601, as pictures and films are stored."""
+"""YCbCr of ITU-R BT.601: brightness apart from colour, as pictures and videos are stored."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def to_ycbcr(rgb: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def to_rgb(ycbcr: keras.KerasTensor) -> keras.KerasTensor:
-    """Converts Y, Cb and Cr `(batch, height, width, 3)` to colours, without a limit to 0..255."""
+    """Converts Y, Cb and Cr `(batch, height, width, 3)` to colours, not clipped to 0..255."""
     inverse = np.linalg.inv(MATRIX)
     return _mixed(ycbcr, inverse, -inverse @ OFFSET)
 

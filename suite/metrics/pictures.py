@@ -13,8 +13,8 @@ from keras import ops
 from suite.layers.colours import to_luma
 
 PEAK = 255.0
-SMALLEST_ERROR = 1e-10  # mean squared; equal pictures would have an infinite PSNR
-# Of SSIM: the window's size and deviation, and what keeps its ratios from dividing by zero.
+SMALLEST_ERROR = 1e-10  # mean squared error; equal pictures would have an infinite PSNR
+# SSIM: the size and the deviation of its window, and the constants that keep its ratios finite.
 WINDOW, DEVIATION = 11, 1.5
 STABILISERS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)
 
@@ -24,7 +24,7 @@ def luma_psnr(y_true: keras.KerasTensor, y_pred: keras.KerasTensor, border: int 
 
     Args:
         y_true: Pictures `(batch, height, width, 3)`, values in 0..255.
-        y_pred: Pictures that should be like them; values beyond 0..255 are taken as its ends.
+        y_pred: Pictures of the same shape; values are clipped to 0..255.
         border: Pixels on every side that do not count.
 
     Returns:
@@ -74,7 +74,7 @@ def ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def feature_distance(features: keras.Model, one: np.ndarray, other: np.ndarray) -> float:
-    """How differently a network sees two pictures; 0 for equal ones.
+    """The distance of pictures in the features of a network; 0 for equal ones.
 
     The features of a pixel are scaled to unit length. The squared distances are averaged over the
     pixels and summed over the layers.
@@ -83,7 +83,7 @@ def feature_distance(features: keras.Model, one: np.ndarray, other: np.ndarray) 
         features: Maps `(batch, height, width, 3)`, values in 0..255, to a list of features
             `(batch, rows, columns, channels)`, one for each layer.
         one: Pictures `(batch, height, width, 3)`.
-        other: As many.
+        other: Pictures of the same shape.
 
     Reference:
         Zhang, Isola, Efros, Shechtman and Wang, 2018, The Unreasonable Effectiveness of Deep
@@ -91,16 +91,16 @@ def feature_distance(features: keras.Model, one: np.ndarray, other: np.ndarray) 
         Differs from the paper: all channels count alike, rather than by weights that were learnt
         from people's judgements, so values cannot be compared with LPIPS.
     """
-    seen = [features(np.asarray(pictures, np.float32), training=False) for pictures in (one, other)]
+    both = [features(np.asarray(pictures, np.float32), training=False) for pictures in (one, other)]
     distance = 0.0
-    for first, second in zip(*map(keras.tree.flatten, seen), strict=True):
+    for first, second in zip(*map(keras.tree.flatten, both), strict=True):
         difference = ops.normalize(first, axis=-1) - ops.normalize(second, axis=-1)
         distance += float(ops.mean(ops.sum(ops.square(difference), axis=-1)))
     return distance
 
 
 def without_border(pictures: Any, border: int) -> Any:
-    """Pictures `(batch, height, width, channels)` without so many pixels on every side."""
+    """Pictures `(batch, height, width, channels)` without `border` pixels on every side."""
     return pictures[:, border:-border, border:-border] if border else pictures
 
 

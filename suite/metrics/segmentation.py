@@ -1,6 +1,6 @@
 """Metrics of classes of pixels, all computed from one confusion matrix.
 
-Pixels of the class `suite.data.images.masks.VOID` count for nothing.
+Pixels of the class `suite.data.images.masks.VOID` are not counted.
 """
 
 import logging
@@ -55,15 +55,15 @@ def confusion_matrix(
     """
     confusion = np.zeros(num_classes**2, np.int64)
     for true, predicted in pairs:
-        counts = np.asarray(true) != VOID
-        rows = np.asarray(true)[counts].astype(np.int64)
-        columns = np.asarray(predicted)[counts].astype(np.int64)
+        valid = np.asarray(true) != VOID
+        rows = np.asarray(true)[valid].astype(np.int64)
+        columns = np.asarray(predicted)[valid].astype(np.int64)
         confusion += np.bincount(num_classes * rows + columns, minlength=num_classes**2)
     return confusion.reshape(num_classes, num_classes)
 
 
 def class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Mean and single scores of a confusion matrix, for a report.
+    """The scores of a confusion matrix for a report: means, and those of every class.
 
     Warns if all pixels were predicted as one class, since other metrics may hide that.
 
@@ -75,7 +75,8 @@ def class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str,
         `iou` and `dice`, means over the classes that occur or are predicted; `accuracy`, the share
         of right pixels, and `largest_class`, the share of the most frequent class, which the
         answer "always that class" would reach; `iou_by_class` and `dice_by_class`, tables by name,
-        None for a class that neither occurs nor is predicted. All are None without any pixel.
+        None for a class that neither occurs nor is predicted. Without any pixel all scores are
+        None.
     """
     right, occurring, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     total = int(confusion.sum())

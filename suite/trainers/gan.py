@@ -1,7 +1,7 @@
 """Generative adversarial networks: the step that trains a generator and a discriminator.
 
 Variants differ by the arguments: the networks, the loss, and the steps of the discriminator. A
-generator draws images from latents, or makes an image of another one, by pairs of both.
+generator makes images from latents, or an image from another one, which it learns from pairs.
 """
 
 import functools
@@ -16,7 +16,7 @@ from suite.errors import Diverged, InputError
 from suite.placement.replicas import seed_of_replica
 
 GanLoss = Literal["non_saturating", "minimax", "hinge", "least_squares"]
-# Mean probability in an epoch beyond which the discriminator gives the generator no signal.
+# Mean probability in an epoch above which the discriminator gives the generator no signal.
 WON = 0.99
 
 
@@ -158,10 +158,9 @@ class GenerativeAdversarialNetwork(keras.Model):
         both = functools.partial(
             self._both_losses, self.learner, real, self._generator_inputs(real), training=True
         )
-        learn, judge = self.learner.trainable_variables, self.discriminator.trainable_variables
         return {
-            "generator": Objective(lambda: both()[0], learn),
-            "discriminator": Objective(lambda: both()[1], judge),
+            "generator": Objective(lambda: both()[0], self.learner.trainable_variables),
+            "discriminator": Objective(lambda: both()[1], self.discriminator.trainable_variables),
         }
 
     def _both_losses(
@@ -174,7 +173,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         """Generates images, and computes the losses of generator and discriminator.
 
         Args:
-            generator: The learning one, or its moving average.
+            generator: The `learner`, or its moving average.
             real: Real examples, as `_real` makes them.
             inputs: What the images are generated from, as `_generator_inputs` makes it.
             training: Whether the networks are called as in training.
@@ -190,7 +189,7 @@ class GenerativeAdversarialNetwork(keras.Model):
     def _whole_loss(
         self, adversarial: tf.Tensor, real: Mapping[str, tf.Tensor], fake: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """What the generator lowers, given its adversarial loss: here that loss alone."""
+        """The loss of the generator, given its adversarial loss: here that loss alone."""
         return adversarial
 
     def _real(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -199,7 +198,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         return real | {"code": targets} if "code" in self.generator.output else real
 
     def _generator_inputs(self, real: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """What the generator makes as many images of as there are real ones: here new latents."""
+        """The generator's inputs for as many images as there are real ones: here new latents."""
         return self._latents(tf.shape(real["image"])[0])
 
     def _scores(self, examples: Mapping[str, Any], training: bool) -> tf.Tensor:
@@ -231,11 +230,11 @@ class GenerativeAdversarialNetwork(keras.Model):
         variables = self.discriminator.trainable_variables
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
         if generator:
-            learning = self.learner.trainable_variables
+            generator_variables = self.learner.trainable_variables
             generator_gradients = tape.gradient(
-                scaled_for_generator, [variable.value for variable in learning]
+                scaled_for_generator, [variable.value for variable in generator_variables]
             )
-            self.optimizer.apply(generator_gradients, learning)
+            self.optimizer.apply(generator_gradients, generator_variables)
         self.discriminator_optimizer.apply(gradients, variables)
 
     def _losses_of(
@@ -282,11 +281,11 @@ def mean_absolute_difference(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
 
 
 class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
-    """Trains a generator that makes an image of another one, by pairs of both.
+    """Trains a generator that makes an image from another one, by pairs of both.
 
-    The examples are pairs: their inputs are the `condition`s, of which the generator makes images,
-    and their targets are the real `image`s. The generator is to deceive the discriminator, and to
-    come close to the real image of the pair.
+    The examples are pairs: their inputs are the `condition`s, from which the generator makes
+    images, and their targets are the real `image`s. The generator is to deceive the discriminator,
+    and to come close to the real image of the pair.
 
     Args:
         generator: Maps conditions `(batch, height, width, channels)`, values in 0..255, to a dict

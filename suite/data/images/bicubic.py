@@ -36,12 +36,12 @@ def resize(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def to_bytes(pictures: np.ndarray) -> np.ndarray:
-    """Rounds values to 0..255, uint8; those beyond the range become its ends."""
+    """Rounds values and clips them to 0..255, uint8."""
     return np.clip(np.rint(pictures), 0, 255).astype(np.uint8)
 
 
 def shrink(picture: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture that is `scale` times smaller, and what of the original it shows.
+    """Makes a picture `scale` times smaller, and crops the original to the part that it shows.
 
     Args:
         picture: `(height, width, channels)`, uint8.
@@ -81,7 +81,7 @@ def phase_weights(scale: int) -> np.ndarray:
     """The weights of the pixels around one, for the `scale` pixels that it becomes.
 
     Args:
-        scale: A whole number of times by which a row becomes longer.
+        scale: How many times longer a row becomes.
 
     Returns:
         `(scale, 5)`, float64: for each new pixel the weights of the five old ones, from two before

@@ -33,8 +33,8 @@ def joint_flip(*, horizontal: bool = True, vertical: bool = False) -> Augmentati
     def distort(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
         def change(pictures: tf.Tensor, nearest: bool) -> tf.Tensor:
             for draw, axis in zip(tf.unstack(draws), axes, strict=True):
-                turned = draw[:, None, None, None] < 0
-                pictures = tf.where(turned, tf.reverse(pictures, [axis]), pictures)
+                is_mirrored = draw[:, None, None, None] < 0
+                pictures = tf.where(is_mirrored, tf.reverse(pictures, [axis]), pictures)
             return pictures
 
         return _changed(batch, change)
@@ -45,13 +45,13 @@ def joint_flip(*, horizontal: bool = True, vertical: bool = False) -> Augmentati
 def joint_crop(height: int, width: int) -> Augmentation:
     """Crops to this size at a random place.
 
-    A batch whose pictures are smaller raises a `ValueError` when it is traced.
+    The augmentation raises a `ValueError` while it is traced, if the pictures are smaller.
     """
 
     def distort(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
         def change(pictures: tf.Tensor, nearest: bool) -> tf.Tensor:
-            free = (pictures.shape[1] - height, pictures.shape[2] - width)
-            if min(free) < 0:
+            surplus = (pictures.shape[1] - height, pictures.shape[2] - width)
+            if min(surplus) < 0:
                 raise ValueError(
                     f"pictures must be at least {height} x {width} to be cropped. "
                     f"Received: {pictures.shape[1]} x {pictures.shape[2]}"
@@ -59,7 +59,7 @@ def joint_crop(height: int, width: int) -> Augmentation:
             # The draws are in [-1, 1), and all places are equally likely.
             top, left = (
                 tf.minimum(tf.cast(tf.floor((draw + 1) / 2 * (most + 1)), tf.int32), most)
-                for draw, most in zip(tf.unstack(draws), free, strict=True)
+                for draw, most in zip(tf.unstack(draws), surplus, strict=True)
             )
             rows = top[:, None] + tf.range(height)
             columns = left[:, None] + tf.range(width)
@@ -155,11 +155,11 @@ def mirrored(places: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
     """Mirrors places outside of a row of pixels at its ends, as often as it takes.
 
     Args:
-        places: Numbers of pixels, from 0 inside of the row, int32.
+        places: Indices of pixels, int32; those from 0 to length - 1 are inside of the row.
         length: Pixels in the row.
 
     Returns:
-        Numbers in 0..length - 1, of the same shape; those outside repeat the pixels at the ends.
+        Indices in 0..length - 1, of the same shape; mirroring repeats the pixels at the ends.
     """
     places = tf.math.floormod(places, 2 * length)
     return tf.minimum(places, 2 * length - 1 - places)
@@ -191,11 +191,11 @@ def _changed(
 
 
 def _sampled(pictures: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, nearest: bool) -> tf.Tensor:
-    """The values of pictures at any places.
+    """The values of pictures at places between their pixels, mirrored beyond their edges.
 
     Args:
         pictures: `(batch, height, width, channels)`; float32 unless `nearest`.
-        rows: Places along the height, `(batch, any height, any width)`, float32.
+        rows: Places along the height, `(batch, new height, new width)`, float32.
         columns: Places along the width, likewise.
         nearest: Whether to take the nearest pixel, or else to interpolate between four.
     """

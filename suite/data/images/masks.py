@@ -18,8 +18,8 @@ from suite.data.images.files import opened, prepare_in_graph
 from suite.data.images.folders import files_in
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.pairs import (
-    MADE,
-    MADE_SIZE,
+    EMBEDDED_COUNT,
+    EMBEDDED_SIZE,
     Pair,
     Pairs,
     check_size,
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VOID = 255  # the class of pixels that count for nothing, neither in a loss nor in a metric
-COLOUR = 2**24  # what is added to the number of a colour, so that it is none of a grey value
+VOID = 255  # the class of pixels that neither a loss nor a metric counts
+COLOUR = 2**24  # what is added to the number of a colour, so that it differs from all grey values
 MOST_CLASSES = 200
 CLASSES_FILE = "classes.txt"
 # `255:cell`, `#ff0000: road` or `7 car`.
 VALUE_AND_NAME = re.compile(r"(?:(\d{1,5})|#([0-9a-fA-F]{6}))(?:\s*:\s*|\s+)(\S.*)")
-# A value of JPEG masks is that of a class if it has this share of all pixels, and is not as near to
-# a more frequent one.
+# A value of JPEG masks is that of a class if at least this share of all pixels has it, and it
+# differs by more than this from those of more frequent classes.
 RAREST, NEAREST = 0.01, 24
-OUTLINES = ".json"
+OUTLINES_ENDING = ".json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ class MaskPreparation(Preparation):
         values: The value of every class in a mask, in the order of the classes: a grey value or an
             index, or for a colour `2**24 + 65536 * red + 256 * green + blue`.
         names: The names of the classes.
-        resized: Whether the pictures of the training had other sizes, so that the scale at which a
-            model sees a picture is that of the preparation, and not that of the file.
+        resized: Whether the pictures of the training had other sizes, so that a model expects
+            pictures at the scale of the preparation, and not at that of their files.
     """
 
     values: Sequence[int] = ()
@@ -108,7 +108,7 @@ def load_masks(
     image_size: int | None = None,
     channels: int | None = None,
 ) -> Source:
-    """Loads pictures and their masks; by default made shapes, `suite.data.images.shapes`.
+    """Loads pictures and their masks; by default shapes, as `suite.data.images.shapes` draws them.
 
     Args:
         run: The run, for its `data`, `arrays` and `preparation`. `data` is a folder of pictures
@@ -121,7 +121,7 @@ def load_masks(
             in `255:cell` or `#ff0000:road`; or the path of a file with one such line for each. By
             default the `classes.txt` in `data`, or else all values of the training masks; 255 is
             `VOID` then, if the others are 0, 1 and so on. Where outlines are given, the first class
-            is what none encloses: it may be left out, and is called background then.
+            is what no outline encloses: it may be left out, and is called background then.
         train_list: File with the names of the pictures to train on, one a line.
         test_list: File with the names of the pictures to test on.
         image_size: Height and width in pixels; by default those of the pictures, if all have one
@@ -141,8 +141,9 @@ def load_masks(
     lists = {"train_list": train_list, "test_list": test_list}
 
     def read_path(path: Path) -> Source:
-        named = _named(classes, path)
-        annotations = masks if masks is not None and masks.suffix.lower() == OUTLINES else None
+        named = _values_and_names(classes, path)
+        has_outlines = masks is not None and masks.suffix.lower() == OUTLINES_ENDING
+        annotations = masks if has_outlines else None
         if annotations is not None:
             pairs = find_pairs(
                 path, None, "masks", lists, lambda _, pictures: dict.fromkeys(pictures, annotations)
@@ -150,14 +151,14 @@ def load_masks(
         else:
             pairs = find_pairs(path, masks, "masks", lists, _outlines_beside)
         known = Classes(recorded.values, recorded.names) if recorded else None
-        if pairs["train"][0].target.suffix.lower() == OUTLINES:
+        if pairs["train"][0].target.suffix.lower() == OUTLINES_ENDING:
             decided, classes_of = _of_outlines(pairs, named, known)
         else:
             decided, classes_of = _of_pictures(pairs, named, known)
         return _of_files(str(path), pairs, options, decided, classes_of)
 
-    def made() -> Source:
-        shapes = draw_shapes(MADE, image_size or MADE_SIZE, seed=0)
+    def embedded() -> Source:
+        shapes = draw_shapes(EMBEDDED_COUNT, image_size or EMBEDDED_SIZE, seed=0)
         source = Source(
             name="embedded:shapes",
             train=Examples(*shapes),
@@ -169,7 +170,7 @@ def load_masks(
     return load_pairs_of_any_kind(
         run,
         {"masks": masks, "classes": classes or None, **lists},
-        made,
+        embedded,
         read_path,
         functools.partial(_of_arrays, options=options),
     )
@@ -194,7 +195,7 @@ def _of_files(
     train = pairs["train"]
     sample = [opaque_pixels(train[row].picture) for row in sample_rows(len(train))]
     preparation = _preparation(options, sample, classes)
-    # Made here, and not by every thread for itself.
+    # Traced here, and not by every thread again.
     prepare = prepare_in_graph(preparation)
     signature = [tf.TensorSpec((None, None), tf.uint8)]
     prepare_mask = tf.function(preparation.prepare_mask, input_signature=signature, autograph=False)
@@ -236,7 +237,7 @@ def _of_arrays(source: Source, options: InputOptions) -> Source:
         classes = Classes(recorded.values, recorded.names)
     else:
         named = [(None, name) for name in source.class_names]
-        classes = _decided(_counts(masks["train"]), named, source.name)
+        classes = _decide_classes(_counts(masks["train"]), named, source.name)
     table = _table(classes)
     for split, mask in masks.items():
         _refuse_unknown(_counts(mask), table, f"{split} of {source.name}")
@@ -245,7 +246,7 @@ def _of_arrays(source: Source, options: InputOptions) -> Source:
     complete: dict[str, Any] = {
         split: Examples(
             prepared_array(inputs[split], preparation),
-            _prepared(_looked_up(masks[split], table), preparation),
+            _prepared(_to_classes(masks[split], table), preparation),
         )
         for split in parts
     }
@@ -271,8 +272,13 @@ def _preparation(
     return MaskPreparation(**dataclasses.asdict(preparation), **classes._asdict(), resized=resized)
 
 
-def _named(classes: Sequence[str], folder: Path) -> list[tuple[int | None, str]]:
-    """The value of every class, or None for all, and its name; empty if no names are given."""
+def _values_and_names(classes: Sequence[str], folder: Path) -> list[tuple[int | None, str]]:
+    """The value of every class, or None for all, and its name; empty if no names are given.
+
+    Args:
+        classes: As `load_masks` takes them.
+        folder: The folder of `data`, which may have a `classes.txt`.
+    """
     lines = list(classes)
     if not lines and (folder / CLASSES_FILE).is_file():
         lines = [str(folder / CLASSES_FILE)]
@@ -303,8 +309,8 @@ def _of_pictures(
 
     Args:
         pairs: The files.
-        named: What `classes` names.
-        known: The classes of an exported model, which then count alone.
+        named: Values and names of classes, as `_values_and_names` returns them.
+        known: The classes of an exported model, which are then kept; else None.
     """
     is_jpeg: dict[Path, bool] = {}
 
@@ -319,11 +325,12 @@ def _of_pictures(
         for mask in counts["train"]:
             total.update(mask)
         folder = pairs["train"][0].target.parent
-        known = _decided(_common(total) if num_jpegs else total, named, f"the masks in {folder}")
+        values = _frequent(total) if num_jpegs else total
+        known = _decide_classes(values, named, f"the masks in {folder}")
     if num_jpegs:
         log.warning(
             "%d of %d masks are JPEG, which leaves values between those of the classes: such a "
-            "pixel takes the nearest class. PNG keeps them.",
+            "pixel takes the nearest class. PNG keeps the values.",
             num_jpegs,
             len(is_jpeg),
         )
@@ -335,7 +342,7 @@ def _of_pictures(
     for split, members in pairs.items():
         for pair, mask in zip(members, counts[split], strict=True):
             _refuse_unknown(mask, table, str(pair.target))
-    return known, lambda pair: _looked_up(read_values(pair.target)[0], table)
+    return known, lambda pair: _to_classes(read_values(pair.target)[0], table)
 
 
 def _of_outlines(
@@ -381,7 +388,7 @@ def _outlines_beside(folder: Path, pictures: Mapping[str, Path]) -> Mapping[str,
     files = {
         file.relative_to(folder).with_suffix("").as_posix(): file
         for file in files_in(folder)
-        if file.suffix.lower() == OUTLINES
+        if file.suffix.lower() == OUTLINES_ENDING
     }
     if not files:
         raise InputError(
@@ -422,15 +429,15 @@ def read_values(path: Path) -> tuple[np.ndarray, bool]:
     return np.where(grey, red, COLOUR + 65536 * red + 256 * green + blue), is_jpeg
 
 
-def _decided(
+def _decide_classes(
     counts: Mapping[int, int], named: Sequence[tuple[int | None, str]], place: str
 ) -> Classes:
-    """Decides the classes by the values of training masks, and by what is named.
+    """Decides the classes by the values of training masks, and by the names that are given.
 
     Args:
         counts: Pixels of every value.
-        named: Values and names of classes; or None and names; or nothing.
-        place: The masks, in words.
+        named: Values and names of classes, as `_values_and_names` returns them.
+        place: Where the masks are, in words, for errors.
 
     Raises:
         InputError: There are more values than names, too many values, or one class only.
@@ -451,16 +458,16 @@ def _decided(
         )
     else:
         values = others if len(others) > 1 and others == [*range(len(others))] else occurring
-    names = [name for _, name in named] or list(map(_spelled, values))
+    names = [name for _, name in named] or list(map(_in_text, values))
     if len(values) > MOST_CLASSES:
         raise InputError(
             f"masks must have at most {MOST_CLASSES} values", f"{len(values)} in {place}"
         )
-    shown = [name for value, name in zip(values, names, strict=True) if value in counts]
-    if len(shown) < 2:
+    present = [name for value, name in zip(values, names, strict=True) if value in counts]
+    if len(present) < 2:
         raise InputError(
             "masks to train on must show two classes or more",
-            f"{shown[0] if shown else 'none'} alone in {place}",
+            f"{present[0] if present else 'none'} alone in {place}",
         )
     if not named:
         log.info("The classes are the values of the masks: %s.", _in_words(values))
@@ -468,7 +475,7 @@ def _decided(
 
 
 def _table(classes: Classes) -> dict[int, int]:
-    """The class of every value of a mask, `VOID` for itself unless it is the value of a class."""
+    """The class of every value of a mask; the value `VOID` stays `VOID` unless a class has it."""
     table = {value: label for label, value in enumerate(classes.values)}
     table.setdefault(VOID, VOID)
     return table
@@ -485,16 +492,22 @@ def _nearest(classes: Classes, values: Iterable[int]) -> dict[int, int]:
 
 
 def _refuse_unknown(counts: Mapping[int, int], table: Mapping[int, int], place: str) -> None:
-    """Refuses values of no class; there is a class or `VOID` for every value of `table`."""
+    """Refuses values of no class.
+
+    Args:
+        counts: Pixels of every value of masks.
+        table: The class of every allowed value, or `VOID`.
+        place: Where the masks are, in words, for the error.
+    """
     if unknown := sorted(counts.keys() - table.keys()):
         known = sorted(value for value, label in table.items() if label != VOID)
         raise InputError(
             f"masks must have the values of the classes, {_in_words(known)}",
-            f"{_spelled(unknown[0])} in {place}",
+            f"{_in_text(unknown[0])} in {place}",
         )
 
 
-def _looked_up(values: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
+def _to_classes(values: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     """The classes of values that are all in the table, uint8."""
     keys = np.array(sorted(table))
     labels = np.array([table[key] for key in keys.tolist()], np.uint8)
@@ -510,13 +523,13 @@ def _counts(values: np.ndarray) -> dict[int, int]:
     return dict(zip(unique.tolist(), numbers.tolist(), strict=True))
 
 
-def _common(counts: Mapping[int, int]) -> dict[int, int]:
+def _frequent(counts: Mapping[int, int]) -> dict[int, int]:
     """The values in JPEG masks that are those of classes, without the values between them."""
-    total, common = sum(counts.values()), dict[int, int]()
+    total, frequent = sum(counts.values()), dict[int, int]()
     for value, count in sorted(counts.items(), key=lambda item: -item[1]):
-        if count >= RAREST * total and all(_distance(value, other) > NEAREST for other in common):
-            common[value] = count
-    return common
+        if count >= RAREST * total and all(_distance(value, other) > NEAREST for other in frequent):
+            frequent[value] = count
+    return frequent
 
 
 def _distance(value: int, other: int) -> int:
@@ -525,6 +538,7 @@ def _distance(value: int, other: int) -> int:
 
 
 def _channels(value: int) -> tuple[int, ...]:
+    """The red, green and blue of a value."""
     return (value,) * 3 if value < COLOUR else tuple((value - COLOUR).to_bytes(3, "big"))
 
 
@@ -533,11 +547,11 @@ def _code(red: int, green: int, blue: int) -> int:
     return red if red == green == blue else COLOUR + 65536 * red + 256 * green + blue
 
 
-def _spelled(value: int) -> str:
+def _in_text(value: int) -> str:
     """A value as `classes` takes it."""
     return str(value) if value < COLOUR else f"#{value - COLOUR:06x}"
 
 
 def _in_words(values: Sequence[int]) -> str:
-    first = ", ".join(map(_spelled, values[:10]))
+    first = ", ".join(map(_in_text, values[:10]))
     return f"{first} and {len(values) - 10} more" if len(values) > 10 else first

@@ -34,15 +34,15 @@ INPUT_FOLDERS = ("images", "image", "imgs", "pictures", "photos", "inputs", "inp
 TARGET_FOLDERS = ("masks", "mask", "labels", "label", "trimaps", "annotations", "targets", "target")
 # What the name of a target may have more than that of its picture.
 TARGET_ENDING = re.compile("[_-](mask|masks|label|labels|seg|gt|target|trimap)$", re.IGNORECASE)
-# Usual names of lists of pictures; the first that is there counts.
+# Usual names of lists of pictures; the first that exists is read.
 LISTS = {
     "train": ("train.txt", "trainval.txt"),
     "validation": ("val.txt", "validation.txt"),
     "test": ("test.txt",),
 }
-MADE, MADE_SIZE = 400, 64  # pictures, and their size, where there are no others
-WIDEST_SINGLE = 1.5  # width by height below which a picture is no double one
-SHOWN = 60  # characters of a line that an error repeats
+EMBEDDED_COUNT, EMBEDDED_SIZE = 400, 64  # pictures of shapes, and their size
+NARROWEST_DOUBLE = 1.5  # least width by height of a double picture
+QUOTED = 60  # characters of a line that an error repeats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def load_picture_pairs(
     image_size: int | None = None,
     channels: int | None = None,
 ) -> Source:
-    """Loads pairs of pictures; by default drawn labels of shapes, and pictures of these shapes.
+    """Loads pairs of pictures; by default flat drawings of shapes, and pictures of the same shapes.
 
     Args:
         run: The run, for its `data`, `arrays` and `preparation`. `data` is a folder of pictures
@@ -113,11 +113,11 @@ def load_picture_pairs(
     lists = {"train_list": train_list, "test_list": test_list}
 
     def read_path(path: Path) -> Source:
-        pairs = find_pairs(path, targets, "targets", lists, alone=as_doubles)
+        pairs = find_pairs(path, targets, "targets", lists, targets_of=as_doubles)
         return _of_files(str(path), pairs, options, swap)
 
-    def made() -> Source:
-        shapes = draw_shapes(MADE, image_size or MADE_SIZE, 0, SURFACE_COLOURS)
+    def embedded() -> Source:
+        shapes = draw_shapes(EMBEDDED_COUNT, image_size or EMBEDDED_SIZE, 0, SURFACE_COLOURS)
         sides = (CLASS_COLOURS[shapes.masks], shapes.pictures)
         source = Source(name="embedded:shapes", train=Examples(*sides), comparable=False)
         return _of_arrays(source, options, swap)
@@ -125,7 +125,7 @@ def load_picture_pairs(
     return load_pairs_of_any_kind(
         run,
         {"targets": targets, **lists},
-        made,
+        embedded,
         read_path,
         functools.partial(_of_arrays, options=options, swap=swap),
     )
@@ -133,8 +133,8 @@ def load_picture_pairs(
 
 def load_pairs_of_any_kind(
     run: "Run",
-    of_files: Mapping[str, object],
-    made: Callable[[], Source],
+    folder_knobs: Mapping[str, object],
+    embedded: Callable[[], Source],
     from_path: Callable[[Path], Source],
     from_arrays: Callable[[Source], Source],
 ) -> Source:
@@ -142,9 +142,9 @@ def load_pairs_of_any_kind(
 
     Args:
         run: The run, for its `data` and `arrays`.
-        of_files: The knobs that say something of files, so that `data` must be a folder; None if
-            they are not given.
-        made: Makes pairs.
+        folder_knobs: The values of the knobs that need a folder in `data`; None for one that is not
+            given.
+        embedded: Makes pairs by code.
         from_path: Reads the pairs of a folder.
         from_arrays: Prepares pairs given in Python.
 
@@ -156,8 +156,8 @@ def load_pairs_of_any_kind(
     if run.data == "tfds":
         _refuse_tfds(None, run.data)
     if run.data in ("auto", *sources.BUILT_IN):
-        for knob, given in of_files.items():
-            if given is not None:
+        for knob, value in folder_knobs.items():
+            if value is not None:
                 raise InputError(f"`data` must be a folder of pictures beside `{knob}`", run.data)
         if run.data in ("auto", "synthetic"):
             run = dataclasses.replace(run, data="embedded")
@@ -165,7 +165,7 @@ def load_pairs_of_any_kind(
         run,
         tfds_name="pairs of pictures",
         from_tfds=_refuse_tfds,
-        embedded=made,
+        embedded=embedded,
         from_path=from_path,
         from_arrays=from_arrays,
     )
@@ -176,17 +176,17 @@ def find_pairs(
     targets: Path | None,
     knob: str,
     lists: Mapping[str, Path | None],
-    alone: Callable[[Path, Mapping[str, Path]], Mapping[str, Path]],
+    targets_of: Callable[[Path, Mapping[str, Path]], Mapping[str, Path]],
 ) -> Pairs:
-    """The files that belong together, by their names, and the split of each pair.
+    """Finds the files that belong together by their names, and the split of each pair.
 
     Args:
         path: The folder that `data` names.
         targets: The folder of the targets; None if `path` holds both.
         knob: The knob that names `targets`.
         lists: `train_list` and `test_list`, files of names.
-        alone: `alone(folder, pictures)` gives the targets of the pictures of a folder without a
-            folder of targets; files by name, both.
+        targets_of: `targets_of(folder, pictures)` returns the targets of pictures that have no
+            folder of targets. Both are files by name.
 
     Raises:
         InputError: A folder, a partner or a listed picture is missing.
@@ -211,7 +211,7 @@ def find_pairs(
         if not pictures:
             raise InputError(f"{folder} must hold image files", "none")
         if partners_folder is None:
-            partners = alone(folder, pictures)
+            partners = targets_of(folder, pictures)
         else:
             partners = _by_name(partners_folder, TARGET_ENDING)
         if not files and (without := sorted(partners.keys() - pictures.keys())):
@@ -276,7 +276,7 @@ def _of_files(name: str, pairs: Pairs, options: InputOptions, swap: bool) -> Sou
     train = pairs["train"]
     sample = [_sides(train[row], swap) for row in sample_rows(len(train))]
     preparation = _preparation(options, *zip(*sample, strict=True))
-    # Made here, and not by every thread for itself.
+    # Traced here, and not by every thread again.
     prepare = prepare_in_graph(preparation)
     prepare_target = prepare_in_graph(preparation.target)
 
@@ -341,9 +341,10 @@ def _sides(pair: Pair, swap: bool) -> tuple[np.ndarray, np.ndarray]:
     picture = opaque_pixels(pair.picture)
     if pair.target == pair.picture:
         height, width = picture.shape[:2]
-        if width % 2 or width < WIDEST_SINGLE * height:
+        if width % 2 or width < NARROWEST_DOUBLE * height:
             raise InputError(
-                "double pictures must have an even width of at least 1.5 times their height",
+                f"double pictures must have an even width of at least {NARROWEST_DOUBLE} times "
+                "their height",
                 f"{pair.picture}, {width} wide and {height} high",
             )
         sides = (picture[:, : width // 2], picture[:, width // 2 :])
@@ -354,7 +355,7 @@ def _sides(pair: Pair, swap: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _places(path: Path, targets: Path | None) -> dict[str, tuple[Path, Path | None]]:
-    """By split, the folder of the pictures, and that of their targets or None."""
+    """The folder of the pictures of every split, and that of their targets or None."""
     if targets is not None:
         return _by_split(path, targets)
     if splits := split_folders(path):
@@ -426,12 +427,12 @@ def lists_in(folder: Path) -> dict[str, Path]:
                 lists[split] = folder / name
                 break
     if "train" in lists and lists["train"].name == "trainval.txt":
-        lists.pop("validation", None)  # it holds these, too
+        lists.pop("validation", None)  # trainval.txt has the pictures of the validation, too
     return lists
 
 
 def listed(lists: Mapping[str, Path], pictures: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Names of pictures by split; without a list to train on, those of no other list."""
+    """The names of the pictures of every split; without a list for training, it gets the others."""
     chosen = {split: _names_in(file, pictures) for split, file in lists.items()}
     split_of: dict[str, str] = {}
     for split, names in chosen.items():
@@ -457,7 +458,7 @@ def _names_in(file: Path, pictures: Mapping[str, Path]) -> list[str]:
         if not known:
             raise InputError(
                 f"all names in {file} must be those of pictures",
-                f"{line[:SHOWN]!r}, without a picture",
+                f"{line[:QUOTED]!r}, without a picture",
             )
         names[known[0]] = None
     return list(names)

@@ -1,4 +1,4 @@
-"""Pictures to learn super-resolution from: whole ones, and patches of them with smaller selves."""
+"""Pictures to learn super-resolution from, whole or in patches, with low-resolution copies."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded:photographs"
-ROWS, COLUMNS = 3, 4  # parts into which a photograph of scikit-learn's is cut
+ROWS, COLUMNS = 3, 4  # of the parts into which a photograph of scikit-learn's is cut
 
 
 def load_whole_pictures(run: "Run") -> Source:
@@ -51,9 +51,9 @@ def load_whole_pictures(run: "Run") -> Source:
 
 
 def photographs() -> Source:
-    """The two photographs that come with scikit-learn, cut into 12 parts of 142 x 160 pixels each.
+    """The two photographs that come with scikit-learn, each cut into 12 parts of 142 x 160 pixels.
 
-    They are compressed, so figures of them are not comparable with those of other pictures.
+    They are JPEGs, so metrics on them are not comparable with those on other pictures.
     """
     from sklearn.datasets import load_sample_images
 
@@ -70,6 +70,10 @@ def photographs() -> Source:
 
 def read_whole_pictures(path: Path, skip_broken: bool = False) -> Source:
     """Reads all pictures in a folder and below it; or in its folders `train`, `test` and `val`.
+
+    Args:
+        path: The folder.
+        skip_broken: Whether to leave out, with a warning, what cannot be read or is transparent.
 
     Raises:
         InputError: There are no pictures; or one cannot be read, or is transparent.
@@ -88,7 +92,12 @@ def read_whole_pictures(path: Path, skip_broken: bool = False) -> Source:
             raise InputError(f"{folder} must hold image files", "none that can be read")
         if len(pictures) < len(files):
             left_out = len(files) - len(pictures)
-            log.warning("%d of %d files in %s are left out.", left_out, len(files), folder)
+            log.warning(
+                "%d of %d files in %s are left out, since they cannot be used.",
+                left_out,
+                len(files),
+                folder,
+            )
         splits[split] = Examples(stacked(pictures))
     return Source(name=str(path), **splits)
 
@@ -123,7 +132,7 @@ def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray | tf.RaggedTensor:
 
 
 def unstacked(pictures: np.ndarray | tf.RaggedTensor) -> list[np.ndarray]:
-    """The pictures that `stacked` has put together, `(height, width, 3)` each."""
+    """The pictures of an array or a ragged tensor by `stacked`, `(height, width, 3)` each."""
     if not isinstance(pictures, tf.RaggedTensor):
         return list(pictures)
     return [pictures[row].to_tensor().numpy() for row in range(int(pictures.nrows()))]
@@ -135,7 +144,7 @@ def pictures_of(split: Split) -> list[np.ndarray]:
 
 
 def whole_pairs(pictures: Iterable[np.ndarray], scale: int) -> Examples:
-    """Whole pictures as targets, and their smaller selves as inputs.
+    """Whole pictures as targets, and their low-resolution copies as inputs.
 
     Args:
         pictures: `(height, width, 3)`, uint8, of any sizes.
@@ -146,10 +155,10 @@ def whole_pairs(pictures: Iterable[np.ndarray], scale: int) -> Examples:
 
 
 def patch_pairs(pictures: Iterable[np.ndarray], scale: int, size: int) -> Examples:
-    """Patches of pictures as targets, and the same patches of their smaller selves as inputs.
+    """Patches of pictures as targets, and the same patches at low resolution as inputs.
 
     Neighbouring patches overlap by half. The pictures are made smaller before they are cut, so that
-    patches have no edges of their own.
+    inputs are not affected by the edges of patches.
 
     Args:
         pictures: `(height, width, 3)`, uint8, at least `scale * size` pixels high and wide.
@@ -175,7 +184,7 @@ def refuse_small_pictures(splits: dict[str, list[np.ndarray]], smallest: int, na
     """Refuses pictures with a side of fewer than `smallest` pixels.
 
     Raises:
-        InputError: A picture is too small; the message says which of a split.
+        InputError: A picture is too small; the message has its split and its number.
     """
     for split, pictures in splits.items():
         for number, picture in enumerate(pictures, 1):

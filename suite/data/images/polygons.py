@@ -12,7 +12,8 @@ import PIL.ImageDraw
 
 from suite.errors import InputError
 
-IGNORED, BACKGROUND = "__ignore__", "_background_"  # LabelMe's names for no class and for the rest
+# LabelMe's labels of pixels that do not count, and of pixels that belong to nothing.
+IGNORED, BACKGROUND = "__ignore__", "_background_"
 SHAPES = ("polygon", "rectangle", "circle")  # of LabelMe's, those that enclose an area
 
 
@@ -38,7 +39,6 @@ class Outlines(NamedTuple):
     Args:
         height: Height of the picture in pixels.
         width: Width of the picture in pixels.
-        outlines: The outlines.
     """
 
     height: int
@@ -56,7 +56,7 @@ def read_outlines(path: Path) -> dict[str, Outlines]:
         the `.json`.
 
     Raises:
-        InputError: The file cannot be read, or is neither.
+        InputError: The file cannot be read, or is of neither format.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -73,7 +73,7 @@ def read_outlines(path: Path) -> dict[str, Outlines]:
 
 
 def rasterised(picture: Outlines, index: Mapping[str, int]) -> np.ndarray:
-    """The mask of outlines, `(height, width)`, uint8; 0 where there is none.
+    """The mask of outlines, `(height, width)`, uint8; 0 outside of all outlines.
 
     Args:
         picture: The outlines.
@@ -96,7 +96,7 @@ def rasterised(picture: Outlines, index: Mapping[str, int]) -> np.ndarray:
             radius = math.dist((x, y), edge)
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
         else:
-            image.paste(fill, mask=PIL.Image.fromarray(_of_runs(points, picture)))
+            image.paste(fill, mask=PIL.Image.fromarray(_filled_runs(points, picture)))
     return np.array(image)
 
 
@@ -148,7 +148,7 @@ def _checked(outline: Outline, path: Path) -> Outline:
     raise InputError(f"a {shape} must have {needed}", f"{len(points)} for a {label} in {path}")
 
 
-def _of_runs(lengths: Sequence[int], picture: Outlines) -> np.ndarray:
+def _filled_runs(lengths: Sequence[int], picture: Outlines) -> np.ndarray:
     """COCO's runs as a mask `(height, width)`, uint8: 255 inside, 0 outside."""
     inside = np.repeat(np.arange(len(lengths)) % 2, lengths).astype(np.uint8)
     if inside.size != picture.height * picture.width:

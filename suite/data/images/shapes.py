@@ -9,7 +9,7 @@ import PIL.Image
 CLASS_NAMES = ("ground", "disc", "square", "triangle")
 # A flat colour for each class, as in the label pictures of facades.
 CLASS_COLOURS = np.array([(0, 0, 128), (255, 192, 0), (0, 176, 240), (192, 0, 0)], np.uint8)
-# The surfaces of the classes, where colours tell them: meadow, gold, slate and brick.
+# The colours of the classes, where colours tell them apart: meadow, gold, slate and brick.
 SURFACE_COLOURS = np.array([(96, 136, 72), (216, 176, 72), (72, 96, 160), (168, 80, 64)], np.uint8)
 MOST_SHAPES = 4  # in a picture
 CONTRAST = (64, 193)  # between a shape and the ground, in every channel, modulo 256
