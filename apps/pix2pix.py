@@ -1,8 +1,8 @@
-"""pix2pix: a network that makes one picture of another, such as a house of a drawing of it.
+"""pix2pix: a network that makes one picture from another, such as a house from a drawing of it.
 
-It learns from pairs of pictures. A U-Net makes the second picture of the first; it is to come close
-to the true one, pixel by pixel, and to deceive a discriminator, which looks at patches of both. The
-metrics compare what is made of held-out pictures with the true ones.
+It learns from pairs of pictures. A U-Net makes the second picture from the first; it is to come
+close to the true one, pixel by pixel, and to deceive a discriminator, which judges patches of both.
+The metrics compare what is made from held-out pictures with the true ones.
 """
 
 import dataclasses
@@ -45,10 +45,10 @@ Patch = Literal["1", "16", "70", "whole"]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 DEVIATION = 0.02  # of the initial weights
-DROPPED_STAGES = 3  # of the decoder, the innermost ones, have dropout
-CONSTANT = 0.5  # share of the steps in which the learning rates stay as they are
-AT_ONCE = 16  # pictures that are made, or validated, together
-WATCHED = 8  # pairs that are drawn
+DROPOUT_STAGES = 3  # innermost stages of the decoder, which have dropout
+CONSTANT = 0.5  # share of the steps in which the learning rates are constant
+AT_ONCE = 16  # pictures that are made, or validated, in a batch
+SHOWN = 8  # pairs in a figure
 SQUARES = 4  # squares along the shorter side of a picture whose features are compared
 # The parts of the loss that `losses` compares.
 ABLATION: dict[str, dict[str, Any]] = {
@@ -68,24 +68,24 @@ class Config:
         validation_split: Share of the training pairs that is held out for validation.
         min_steps_per_epoch: Smallest number of steps in an epoch.
         targets: Folder of the second pictures of the pairs, if it does not lie in `data`.
-        swap: Whether the first picture of a pair is made of the second, rather than the second of
-            the first.
+        swap: Whether the first picture of a pair is made from the second, rather than the second
+            from the first.
         train_list: File with the names of the pictures to train on, one a line.
         test_list: File with the names of the pictures to test on, one a line.
         image_size: Height and width of the model's pictures. Defaults to those of the data.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
         jitter: Pixels by which training pairs are enlarged, to be cropped at a random place.
         flip: Whether half of the training pairs are mirrored, left to right.
-        learning_rate: Of the generator's Adam; it stays for half of the steps, and then falls to
-            zero.
-        discriminator_learning_rate: The same of the discriminator's.
+        learning_rate: Learning rate of the generator's Adam; constant for half of the steps, it
+            then falls to zero.
+        discriminator_learning_rate: Learning rate of the discriminator's Adam, likewise.
         beta_1: Decay of the mean of past gradients in Adam.
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
         l1_weight: Weight of the mean absolute difference from the true picture, whose values are
             taken to lie in -1..1.
         adversarial_weight: Weight of the generator's adversarial loss; 0 leaves L1 alone.
         ema_momentum: Momentum of the moving average of the generator's weights, which makes the
-            pictures; 0 is the generator itself.
+            pictures; with 0 the generator itself makes them.
     """
 
     epochs: Epochs = 20
@@ -142,7 +142,7 @@ def jittered(pixels: int, height: int, width: int) -> Augmentation | None:
     """Enlarges pairs, and crops them to their size again at a random place.
 
     Args:
-        pixels: By which height and width are enlarged.
+        pixels: Pixels by which height and width are enlarged.
         height: Height of the pictures.
         width: Width of the pictures.
 
@@ -226,7 +226,8 @@ def build_generator(
     height, width, _ = input_shape
     refuse_too_deep((height, width), len(filters), "generator_filters")
     condition = keras.Input(input_shape, name="condition")
-    # The first stage sees the colours as they are; the last may be a single pixel, and would be 0.
+    # The first stage gets the colours as they are; the last may be a single pixel, whose features
+    # would be normalised to 0.
     normalizations: list[Normalization] = ["none", *[normalization] * (len(filters) - 2), "none"]
     contract = [
         functools.partial(convolve, filters=count, size=4, stride=2, normalization=by)
@@ -237,7 +238,7 @@ def build_generator(
             double,
             filters=count,
             normalization=normalization,
-            dropout=dropout if stage < DROPPED_STAGES else 0.0,
+            dropout=dropout if stage < DROPOUT_STAGES else 0.0,
         )
         for stage, count in enumerate(reversed(filters[:-1]))
     ]
@@ -283,8 +284,8 @@ def build_discriminator(
         filters: Filters of the first convolution; the next ones have twice as many, at most eight
             times.
         patch: As in `build_model`.
-        normalization: As in `build_model`. All but `none` let a score see more than its patch, by
-            means and variances.
+        normalization: As in `build_model`. With all but `none` a score depends on more than its
+            patch, by means and variances.
 
     Returns:
         A functional model, a dict of `condition` `(batch, height, width, channels)` and `image`
@@ -300,8 +301,8 @@ def build_discriminator(
     image = keras.Input((*input_shape[:2], target_channels), name="image")
     x = layers.Rescaling(2 / 255, offset=-1)(layers.Concatenate()([condition, image]))
     for stage, stride in enumerate(strides):
-        width = filters * 2 ** min(stage, 3)
-        x = convolve(x, width, size, stride, normalization if stage else "none")
+        count = filters * 2 ** min(stage, 3)
+        x = convolve(x, count, size, stride, normalization if stage else "none")
     scores = layers.Conv2D(
         1, size, padding="same", kernel_initializer=initial(), dtype=keras.config.floatx()
     )(x)
@@ -320,7 +321,7 @@ def build_model(
     normalization: Normalization = "instance",
     dropout: Rate = 0.5,
 ) -> dict[str, keras.Model]:
-    """Builds a generator, which makes a picture of another, and a discriminator of pairs.
+    """Builds a generator, which makes a picture from another, and a discriminator of pairs.
 
     Args:
         input_shape: `(height, width, channels)` of the first picture of a pair.
@@ -333,8 +334,7 @@ def build_model(
             the picture.
         skips: Whether the decoder gets the features of the encoder at every size; without them all
             goes through the smallest.
-        normalization: What the means and variances of the normalisations are taken over, as in
-            `suite.layers.normalization`.
+        normalization: What means and variances are taken over, as in `suite.layers.normalization`.
         dropout: Rate of dropout in the three innermost stages of the decoder.
 
     Returns:
@@ -398,7 +398,7 @@ def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> 
 
 
 def translated(generator: keras.Model, conditions: np.ndarray) -> np.ndarray:
-    """What the generator makes of pictures, a few of them at a time.
+    """What the generator makes from pictures, in batches.
 
     Args:
         generator: Maps `condition` to a dict with an `image`.
@@ -434,8 +434,7 @@ def squares(pixels: np.ndarray) -> np.ndarray:
 def features_of(pixels: np.ndarray) -> fidelity.Gaussian:
     """The distribution of the features of the squares of pictures, in a network without training.
 
-    Of squares there are many even where there are few pictures, and their features show texture
-    and sharpness.
+    Even few pictures have many squares, whose features show texture and sharpness.
     """
     return fidelity.fit_gaussian(fidelity.random_features(squares(pixels)).features)
 
@@ -483,7 +482,7 @@ def in_rows(*parts: np.ndarray) -> list[np.ndarray]:
         parts: Pictures `(n, height, width, 1 or 3)`.
     """
     channels = max(part.shape[-1] for part in parts)
-    return [np.repeat(part[:WATCHED], channels // part.shape[-1], axis=-1) for part in parts]
+    return [np.repeat(part[:SHOWN], channels // part.shape[-1], axis=-1) for part in parts]
 
 
 class ValidationPictures(keras.callbacks.Callback):
@@ -512,7 +511,7 @@ class ValidationPictures(keras.callbacks.Callback):
 
 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
-    """Compares and draws what is made of the validation pictures after every epoch."""
+    """Compares and draws what is made from the validation pictures after every epoch."""
     pairs = fitted.data.splits["validation"].in_memory()
     return [ValidationPictures(fitted.networks["generator"], pairs, fitted.folder)]
 
@@ -520,8 +519,8 @@ def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     """`serve`: `condition` to `image`. `picture`: image files to `image_bytes`, PNG files.
 
-    `tiles`, if the pictures of the training are squares: the same, at the own size of a file, which
-    is asked about in squares of that size, one after the other.
+    `tiles`, if the pictures of the training are squares: the same at the size of the file, by
+    applying the generator to overlapping squares of the training's size, one after the other.
     """
     generator = fitted.networks["generator"]
     serve, source = of_model(generator), fitted.data.source
@@ -551,25 +550,25 @@ def as_png(made: tf.Tensor) -> tf.Tensor:
 
 
 def tiles_endpoint(generator: keras.Model) -> Endpoint:
-    """Makes an endpoint of image files of any size, which are asked about in overlapping tiles.
+    """Makes an endpoint for image files of any size, to which the generator is applied in tiles.
 
     Args:
         generator: Maps squares `(batch, side, side, channels)` to a dict with an `image`.
 
     Returns:
-        An endpoint of `picture` `(batch,)`, the bytes of files, to `image_bytes` `(batch,)`: PNG
-        files of the sizes of these.
+        An endpoint of `picture` `(batch,)`, the bytes of files, to `image_bytes` `(batch,)`, PNG
+        files of the same sizes.
     """
     _, side, _, channels = generator.input_shape
 
-    def ask(tile: tf.Tensor) -> tf.Tensor:
+    def apply(tile: tf.Tensor) -> tf.Tensor:
         return generator(tile, training=False)["image"]
 
     def answer(content: tf.Tensor) -> tf.Tensor:
         colours = to_opaque_rgb(decode_picture(content))
         pixels = to_grey(colours) if channels == 1 else colours
         pixels = tf.ensure_shape(pixels, (None, None, channels))
-        made = in_tiles(ask, pixels, tile=side, overlap=side // 2, finish=in_bytes)
+        made = in_tiles(apply, pixels, tile=side, overlap=side // 2, finish=in_bytes)
         return tf.io.encode_png(made)
 
     def tiles(picture: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -581,16 +580,16 @@ def tiles_endpoint(generator: keras.Model) -> Endpoint:
 
 
 def evaluate(fitted: Fitted) -> Metrics:
-    """Compares what is made of the test pictures with the true ones."""
+    """Compares what is made from the test pictures with the true ones."""
     test, train = (fitted.data.splits[name].in_memory() for name in ("test", "train"))
     made = translated(fitted.networks["generator"], test.inputs)
     return compare_with_true(made, test.targets, train.targets)
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
-    """Draws the first test pictures, what is made of them, and the true ones."""
+    """Draws the first test pictures, what is made from them, and the true ones."""
     test = fitted.data.splits["test"]
-    inputs, targets = test.rows(np.arange(min(WATCHED, test.num_examples))).in_memory()
+    inputs, targets = test.rows(np.arange(min(SHOWN, test.num_examples))).in_memory()
     made = translated(fitted.networks["generator"], inputs)
     rows = in_rows(inputs, made, targets)
     return {"pairs": images.image_rows(dict(zip(("input", "made", "true"), rows, strict=True)))}
@@ -608,16 +607,17 @@ def translate(
 
     Args:
         file: Image file of any size.
-        output: Image file to write.
-        tiles: Keep the size of the picture, and go over it in squares of the size of the training
-            pictures. Otherwise it is cropped about its centre and resized to that size.
+        output: Image file for the result.
+        tiles: Keep the size of the picture, and translate it in overlapping squares of the size of
+            the training pictures. Otherwise it is cropped about its centre and resized to that
+            size.
     """
     writable_picture(output)
     encoded = read_encoded(file)
     exported = exports.open(app.name)
     [content] = exported.call([encoded], "tiles" if tiles else "picture")["image_bytes"]
     write_picture(tf.io.decode_png(content).numpy(), output)
-    print(f"{output}: of {file}")
+    print(f"{output}: from {file}")
 
 
 def compare_losses(
@@ -631,7 +631,7 @@ def compare_losses(
     seed: Seed = 0,
     output: Path = Path("losses.png"),
 ) -> None:
-    """Draw what six generators make of validation pictures: by loss, with skips and without.
+    """Draw what six generators make from validation pictures: by loss, with skips and without.
 
     They learn by L1 alone, by the adversary alone, and by both, for as many epochs each.
 
@@ -641,7 +641,7 @@ def compare_losses(
         swap: As in training.
         image_size: As in training.
         epochs: Epochs of every training.
-        seed: Decides initial weights and the order of the pairs.
+        seed: Seed of initial weights and of the order of the pairs.
         output: Image file for the pictures.
     """
     show_messages(quiet=False)
@@ -673,7 +673,7 @@ def compare_losses(
     print(f"{output}: {'; '.join(made_by)}")
 
 
-OF_THE_PAPER = {
+PAPER_SETTINGS = {
     "image_size": 256,
     "jitter": 30,
     "batch_size": 1,
@@ -698,15 +698,15 @@ app = App(
     try_next="translate your_picture.png --output made.png",
     recipes={
         # The networks and the training of the paper, on facades.
-        "paper": OF_THE_PAPER
+        "paper": PAPER_SETTINGS
         | {
             "epochs": 200,
             "generator_filters": (64, 128, 256, 512, 512, 512, 512, 512),
             "discriminator_filters": 64,
             "ema_momentum": 0.0,
         },
-        # A quarter of their filters, and fewer passes: a sixteenth of the work of a step.
-        "facades": OF_THE_PAPER
+        # A quarter of the paper's filters, so a sixteenth of the work of a step; and fewer passes.
+        "facades": PAPER_SETTINGS
         | {
             "epochs": 100,
             "generator_filters": (16, 32, 64, 128, 128, 128, 128, 128),
@@ -719,7 +719,7 @@ app = App(
     own_data=(
         "a folder of double pictures, the input in the left half and the target in the right; or a "
         "folder with two folders of pictures, whose names are the same; or a folder of inputs, and "
-        "`--targets` the folder of the pictures of the same names that are to be made of them."
+        "`--targets` the folder of the pictures of the same names that are to be made from them."
     ),
     tiny={
         "epochs": 1,

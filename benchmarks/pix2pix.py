@@ -1,11 +1,11 @@
-"""How good are the houses that pix2pix makes of plans, and those of TensorFlow's tutorial?
+"""How good are the houses that pix2pix makes from plans, and those of TensorFlow's tutorial?
 
     python -m benchmarks.pix2pix --data facades
     python -m benchmarks.pix2pix --data facades --recipe paper --epochs 50
 
 Data are the facades of the Center for Machine Perception as pix2pix's authors publish them: a
 folder of double pictures, the photo on the left and the plan on the right. The last 50 by number
-are held out, and are looked at once. Ours is trained by L1 alone, by the adversary alone and by
+are held out, and are used once. Ours is trained by L1 alone, by the adversary alone and by
 both, for as many passes each. The peer has the network, the losses, the optimizers, the distortions
 and the batches of the tutorial "pix2pix: Image-to-image translation with a conditional GAN"; it
 trains as long as ours with both. As there, it makes pictures with its dropout and the statistics
@@ -48,11 +48,11 @@ def write_lists(data: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def tutorial(data: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """Trains the networks of the tutorial for some time, and judges what they make of test plans.
+    """Trains the networks of the tutorial for some time, and judges what they make from test plans.
 
     Args:
         data: Folder of double pictures.
-        seed: Of weights, order, distortions and dropout.
+        seed: Seed of weights, order, distortions and dropout.
         seconds: How long to train.
     """
     import keras
@@ -165,11 +165,11 @@ def main(
 
     Args:
         data: Folder of double pictures.
-        recipe: Named recipe of ours.
-        epochs: Passes of ours; by default the recipe's.
+        recipe: Recipe of ours.
+        epochs: Epochs of ours; by default the recipe's.
         seeds: Number of seeds, counted from 0.
         only: Measure the tutorial alone, with this seed, and print the result as JSON.
-        seconds: Training time of that one.
+        seconds: Training time of the tutorial, with `only`.
     """
     if only is not None:
         print(json.dumps(tutorial(data, only, seconds)))
@@ -195,9 +195,9 @@ def main(
                 for run in ours
             ]
     for run in ours:  # those with both parts of the loss, the last of the ablation
-        words = ["--data", str(data), "--only", str(run["seed"])]
-        words += ["--seconds", str(run["fit_seconds"])]
-        rows.append(row("tutorial", run["seed"], output_of("benchmarks.pix2pix", *words)))
+        arguments = ["--data", str(data), "--only", str(run["seed"])]
+        arguments += ["--seconds", str(run["fit_seconds"])]
+        rows.append(row("tutorial", run["seed"], output_of("benchmarks.pix2pix", *arguments)))
     publish(
         "pix2pix",
         rows,

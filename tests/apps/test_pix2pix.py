@@ -85,9 +85,9 @@ def test_a_score_is_one_of_a_patch(patch, side):
         tape.watch(pixels)
         scores = network({"condition": pixels, "image": tf.identity(pixels)})
         score = scores[0, scores.shape[1] // 2, scores.shape[2] // 2, 0]
-    seen = tape.gradient(score, pixels).numpy()[0, :, :, 0] != 0
+    is_used = tape.gradient(score, pixels).numpy()[0, :, :, 0] != 0
 
-    assert [np.ptp(np.flatnonzero(seen.any(axis=axis))) + 1 for axis in (0, 1)] == [side, side]
+    assert [np.ptp(np.flatnonzero(is_used.any(axis=axis))) + 1 for axis in (0, 1)] == [side, side]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_it_learns_translates_and_answers(capsys):
     capsys.readouterr()
     assert cli.run(app, ["translate", "photo.png", "--output", "made.jpg"]) == 0
     assert cli.run(app, ["translate", "photo.png", "--tiles"]) == 0
-    assert "translated.png: of photo.png" in capsys.readouterr().out
+    assert "translated.png: from photo.png" in capsys.readouterr().out
     for name, size in (("made.jpg", (32, 32)), ("translated.png", (100, 70))):
         with PIL.Image.open(name) as picture:
             assert picture.size == size
