@@ -1,9 +1,9 @@
 """Super-resolution: pictures enlarged two, three or four times, with the detail that was lost.
 
-A network learns from pictures that were made smaller what they looked like before. Bicubic
-interpolation makes the surface, and the network adds the edges. A second training may follow,
-against an adversary that tells enlarged pictures from real ones: it draws sharper textures, which
-need not be those that were there.
+A network learns to reconstruct pictures that were made smaller. Bicubic interpolation gives the
+smooth parts, and the network adds the edges. A second training may follow, against an adversary
+that tells enlarged pictures from real ones: the textures become sharper, but need not be those that
+were there.
 """
 
 import dataclasses
@@ -51,9 +51,9 @@ from suite.trainers.schedules import one_cycle
 Scale = Annotated[int, Field(ge=2, le=4)]
 Network = Literal["espcn", "srresnet"]
 PixelLoss = Literal["charbonnier", "mse"]
-SMOOTH = 1e-3  # a difference, as a share of the range, below which the loss is a square
-FAINT = 1e-3  # deviation of the last layer's first weights: a training begins with no detail
-TILE = 128  # least height and width of the tiles in which large pictures are enlarged
+EPSILON = 1e-3  # of the Charbonnier loss, as a share of the range: smaller differences are squared
+DETAIL_DEVIATION = 1e-3  # of the last layer's initial weights: a training begins with no detail
+TILE = 128  # smallest height and width of the tiles in which large pictures are enlarged
 EVALUATED_AT_ONCE = 64  # patches
 SHOWN = 5  # pictures in a figure
 DISCRIMINATOR = "discriminator"  # its name among the networks
@@ -79,10 +79,10 @@ class Config:
         symmetries: Whether patches are mirrored and turned at random.
         adversarial_epochs: Epochs of a second phase, against an adversary; 0 leaves it out.
         adversarial_rate: Peak of the one-cycle schedules of both networks in that phase.
-        adversarial_weight: Weight of the adversary in that phase, beside the difference.
+        adversarial_weight: Weight of the adversarial loss in that phase; the other losses have 1.
         ema_momentum: Momentum of the moving average of the weights in that phase, which is kept.
         features: Folder of an exported image classifier, such as saved_models/resnet. The second
-            phase then compares its features of pictures as well; and pictures are judged by them.
+            phase then lowers the difference of its features as well, and the test reports it.
     """
 
     scale: Scale = 3
@@ -103,9 +103,10 @@ class Config:
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """Patches of pictures to learn from, and whole pictures to test on; inputs are made smaller.
+    """Patches of pictures to learn from, and whole pictures to test on.
 
-    Inputs and targets are `(height, width, 3)`, uint8; those of the test may differ in size.
+    Targets are `(height, width, 3)`, uint8, and inputs the same pictures made `scale` times
+    smaller. Test pictures may differ in size.
 
     Raises:
         InputError: The pictures cannot be read, or one is smaller than a patch.
@@ -151,7 +152,7 @@ def build_model(
     residual: bool = True,
     discriminator_filters: Stages = (64, 128, 256, 512),
 ) -> keras.Model | dict[str, keras.Model]:
-    """Builds a network that enlarges pictures of any size, and perhaps an adversary of it.
+    """Builds a network that enlarges pictures of any size, and perhaps its adversary.
 
     Args:
         scale: How many times larger pictures become.
@@ -162,7 +163,7 @@ def build_model(
         width: Filters of srresnet's convolutions.
         blocks: Residual blocks of srresnet.
         batch_norm: Whether srresnet normalises.
-        residual: Whether the result is added to the bicubic enlargement, or is all of the picture.
+        residual: Whether the output is added to the bicubic enlargement, or is the whole picture.
         discriminator_filters: Filters of the discriminator's pairs of convolutions, the second of
             which halves height and width.
 
@@ -240,7 +241,7 @@ def _last_convolution(x: keras.KerasTensor, filters: int, size: int) -> keras.Ke
         filters,
         size,
         padding="same",
-        kernel_initializer=keras.initializers.RandomNormal(stddev=FAINT),
+        kernel_initializer=keras.initializers.RandomNormal(stddev=DETAIL_DEVIATION),
         dtype=keras.config.floatx(),
         name="detail",
     )(x)
@@ -273,17 +274,17 @@ def charbonnier(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.K
 
     Args:
         y_true: Pictures `(batch, height, width, 3)`, values in 0..255.
-        y_pred: As many.
+        y_pred: Pictures of the same shape.
 
     Returns:
-        `(batch, height, width)`, as shares of the range. Luma and colours count apart, so that
-        a network that makes the luma alone is not led astray by colours that it cannot change.
+        `(batch, height, width)`, as shares of the range. Luma and colours are compared separately,
+        so that a network that makes the luma alone does not change it to correct the colours.
 
     Reference:
         Lai, Huang, Ahuja and Yang, 2017, Deep Laplacian Pyramid Networks for Fast and Accurate
         Super-Resolution, https://arxiv.org/abs/1704.03915
     """
-    return ops.mean(ops.sqrt(ops.square(_difference(y_true, y_pred)) + SMOOTH**2), axis=-1)
+    return ops.mean(ops.sqrt(ops.square(_difference(y_true, y_pred)) + EPSILON**2), axis=-1)
 
 
 def mse(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
@@ -299,7 +300,7 @@ LOSSES: dict[str, Callable[..., keras.KerasTensor]] = {"charbonnier": charbonnie
 
 
 def psnr_metric(scale: int) -> keras.metrics.Metric:
-    """The mean PSNR of the luma, without as many pixels at the border as `scale`."""
+    """The mean PSNR of the luma, without `scale` pixels at every border."""
     return keras.metrics.MeanMetricWrapper(luma_psnr, name="psnr", border=scale)
 
 
@@ -309,7 +310,7 @@ def compile_model(
     """Compiles the network that enlarges, to come close to every pixel, with Adam.
 
     Raises:
-        InputError: `features`, which the second phase and the judgement need, cannot be opened.
+        InputError: `features`, which the second phase and the test need, cannot be opened.
     """
     if config.features:
         open_features(config.features)
@@ -328,7 +329,7 @@ def compile_adversaries(
     """Compiles the network that enlarges and its adversary, both with Adam.
 
     The network lowers the difference of pixels, that of features if there is a network for them,
-    and `adversarial_weight` times what gives it away to the adversary.
+    and `adversarial_weight` times the adversarial loss.
 
     Raises:
         InputError: `features` is no export of a network that takes pictures in colour.
@@ -347,11 +348,12 @@ def compile_adversaries(
         psnr.update_state(real, fake)
         total = ops.mean(pixels(real, fake))
         if features is not None:
-            seen, made = (
+            real_features, fake_features = (
                 keras.tree.flatten(features(pictures, training=False))[-1]
                 for pictures in (real, fake)
             )
-            total += ops.mean(ops.square(seen - made)) / ops.mean(ops.square(seen))
+            distance = ops.mean(ops.square(real_features - fake_features))
+            total += distance / ops.mean(ops.square(real_features))
         return total
 
     trainer = PairedAdversarialNetwork(
@@ -379,7 +381,7 @@ def open_features(folder: str) -> keras.Model:
 
     Returns:
         A model of pictures `(batch, height, width, 3)`, values in 0..255, to a list of the outputs
-        of all convolutions, in their order. Its weights do not learn.
+        of all convolutions, in their order. Its weights are not trained.
 
     Raises:
         InputError: There is no such export, or its network does not take pictures in colour, or has
@@ -395,17 +397,17 @@ def open_features(folder: str) -> keras.Model:
         raise InputError("`features` must be an export of a network with convolutions", folder)
     [image] = network.inputs
     fixed = keras.Model(image, [layer.output for layer in convolutions])
-    anywhere = keras.models.clone_model(fixed, input_tensors=keras.Input((None, None, 3)))
-    anywhere.set_weights(fixed.get_weights())
-    anywhere.trainable = False
-    return anywhere
+    resizable = keras.models.clone_model(fixed, input_tensors=keras.Input((None, None, 3)))
+    resizable.set_weights(fixed.get_weights())
+    resizable.trainable = False
+    return resizable
 
 
 def phases(config: Config) -> list[Phase]:
     """One phase to come close to every pixel, and perhaps one against an adversary."""
 
     def begin(fitted: Fitted) -> None:
-        """The copy of the network that learns begins with its weights."""
+        """Gives the `learner`, a copy of the generator, the weights that the first phase left."""
         trainer: Any = fitted.model
         trainer.learner.set_weights(trainer.generator.get_weights())
 
@@ -422,14 +424,14 @@ def phases(config: Config) -> list[Phase]:
 
 
 def enlarger(network: keras.Model, scale: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function that enlarges one picture of any size, in tiles and so in bounded memory.
+    """Makes a function that enlarges one picture of any size in tiles, and so in bounded memory.
 
     Args:
         network: Maps pictures `(batch, height, width, 3)` to pictures `scale` times larger.
         scale: How many times larger the result is.
 
     Returns:
-        A function in the graph of a picture `(height, width, 3)`, uint8, to
+        A `tf.function` of a picture `(height, width, 3)`, uint8, that returns
         `(scale * height, scale * width, 3)`, uint8.
     """
     tile, overlap = tile_and_overlap(network)
@@ -450,9 +452,10 @@ def enlarger(network: keras.Model, scale: int) -> Callable[[tf.Tensor], tf.Tenso
 
 
 def tile_and_overlap(network: keras.Model) -> tuple[int, int]:
-    """The size and the overlap of tiles at which no pixel of a result misses a pixel it depends on.
+    """The size and the overlap of tiles at which tiles give the same as the whole picture.
 
-    A quarter of the overlap is as wide as all convolutions together reach.
+    No output depends on pixels farther away than a quarter of the overlap: what all convolutions
+    together reach.
     """
     convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
     overlap = 4 * sum(max(layer.kernel_size) // 2 for layer in convolutions)
@@ -505,12 +508,12 @@ def measure(
     scale: int,
     features: keras.Model | None = None,
 ) -> Metrics:
-    """Mean figures of pictures that were made smaller and are enlarged again.
+    """The mean metrics of pictures that were made smaller and are enlarged again.
 
     Args:
         pairs: Small pictures, and the originals.
         enlarged: Enlarges a small picture, uint8.
-        scale: How many times; as many pixels at the border do not count for PSNR and SSIM.
+        scale: How many times it enlarges; PSNR and SSIM leave out as many pixels at every border.
         features: The network whose features are compared, as in
             `suite.metrics.pictures.feature_distance`.
 
@@ -531,7 +534,7 @@ def measure(
 
 
 def evaluate(fitted: Fitted) -> Metrics:
-    """Figures of the test pictures, and those of bicubic interpolation, as `test_bicubic_...`."""
+    """The metrics of the test pictures, and of bicubic interpolation as `test_bicubic_...`."""
     config, pairs = fitted.config, tested_pairs(fitted)
     features = open_features(config.features) if config.features else None
     enlarge_one = enlarger(generator_of(fitted.networks), config.scale)
@@ -558,7 +561,9 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
 
 
 def place_of_contrast(picture: np.ndarray, side: int) -> tuple[int, int]:
-    """The upper left corner of the square in which pixels differ most; they lie half a side apart.
+    """The upper left corner of the square with the largest standard deviation of its pixels.
+
+    The squares that are compared lie half a side apart.
 
     Args:
         picture: `(height, width, 3)`, neither side shorter than the square.
@@ -580,7 +585,7 @@ def enlarge_file(
     """Enlarge a picture of any size.
 
     Args:
-        files: The image file, without transparent parts.
+        files: One image file, without transparent parts.
         output: Image file for the result.
     """
     if len(files) != 1:

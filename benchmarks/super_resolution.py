@@ -1,4 +1,4 @@
-"""Decibels after the same time: ours, and keras.io's sub-pixel network, three times larger.
+"""PSNR of ours and of keras.io's sub-pixel network after the same time, for three times the size.
 
     python -m benchmarks.super_resolution --data pictures/
     python -m benchmarks.super_resolution --data pictures/ --seconds 300 --scale 2
@@ -7,8 +7,8 @@
 The folder of `--data` holds what papers train and test on, pictures alone: `yang91` and `bsd200` to
 train on, `set5` and `bsd100` to test on. All contestants train on the same patches, made smaller
 alike, for the same seconds of `fit`, compilation included, and are judged alike, on the luma of
-whole pictures without a border of as many pixels as they are enlarged. Each is a process of its
-own.
+whole pictures without as many pixels at every border as the times they are enlarged. Each is a
+process of its own.
 
 `deeper` is a recipe of ours; `espcn` is the paper's two hidden layers, which here add to the
 bicubic enlargement. Their schedules are as long as the time allows, judged by the speed of the
@@ -106,7 +106,7 @@ def contestant(name: str, data: Path, seconds: float, seed: int, scale: int) -> 
     def stop_in_time(model: keras.Model, now: float) -> None:
         model.stop_training = now >= seconds
 
-    # A short training, which is thrown away, tells how many steps there is time for.
+    # A short training, which is then discarded, measures how many steps there is time for.
     ends: list[float] = []
     fit(10 * STEPS_PER_EXECUTION, lambda model, now: ends.append(now))
     executions = (seconds - ends[0]) * (len(ends) - 1) / (ends[-1] - ends[0])
@@ -123,10 +123,10 @@ def contestant(name: str, data: Path, seconds: float, seed: int, scale: int) -> 
 
 
 def judged(network: Any, data: Path, scale: int, judge: str | None = None) -> dict[str, float]:
-    """The figures on all test sets, of a network or, if it is None, of bicubic interpolation.
+    """The metrics on all test sets.
 
     Args:
-        network: Enlarges pictures.
+        network: Enlarges pictures; None for bicubic interpolation.
         data: The folder of the sets.
         scale: How many times it enlarges.
         judge: Folder of the export by whose features pictures are compared.
@@ -150,13 +150,13 @@ def judged(network: Any, data: Path, scale: int, judge: str | None = None) -> di
             return in_graph(small).numpy()
 
     features = open_features(judge) if judge else None
-    figures = {}
+    metrics = {}
     for name in TEST:
         pairs = whole_pairs(pictures_of(read_whole_pictures(data / name).train), scale)
         both = zip(unstacked(pairs.inputs), unstacked(pairs.targets), strict=True)
         for merit, value in measure(both, enlarged, scale, features).items():
-            figures[f"{name}_{merit}"] = value
-    return figures
+            metrics[f"{name}_{merit}"] = value
+    return metrics
 
 
 def against_adversary(
@@ -198,12 +198,12 @@ def main(
 
     Args:
         data: The folder of the sets of pictures.
-        seconds: Of training, for each.
+        seconds: Seconds of training for each.
         scale: How many times pictures are enlarged.
-        seed: Of all contestants.
+        seed: Seed of all contestants.
         judge: Measure SRGAN instead, by the features of this export.
         features: The export by whose features SRGAN learns.
-        epochs: Of each phase of SRResNet and SRGAN.
+        epochs: Epochs of each phase of SRResNet and SRGAN.
         only: Measure this one only, and print its result as JSON.
     """
     if only and judge:
@@ -218,13 +218,13 @@ def main(
     rows: list[dict[str, Any]] = [
         {"contestant": "bicubic", "seconds": None, "parameters": None, **plain}
     ]
-    given = {"data": data, "seconds": seconds, "scale": scale, "seed": seed, "epochs": epochs}
-    given |= {"judge": judge, "features": features}
+    flags = {"data": data, "seconds": seconds, "scale": scale, "seed": seed, "epochs": epochs}
+    flags |= {"judge": judge, "features": features}
     arguments = [
-        word
-        for flag, value in given.items()
+        argument
+        for flag, value in flags.items()
         if value is not None
-        for word in (f"--{flag}", str(value))
+        for argument in (f"--{flag}", str(value))
     ]
     for name in ("srresnet", "srgan") if judge else RECIPES:
         result = output_of("benchmarks.super_resolution", *arguments, "--only", name)

@@ -15,7 +15,8 @@ the confusion matrix of the pixels of the test pictures, once.
 `label`; the last ten slices are for the test. The floor is the best threshold of the best Gaussian
 blur, both chosen on the other slices.
 
-`throughput`: the network of `pets`, on the same batches of shapes from memory, without distortion.
+`throughput`: the network of `pets`, but without dropout, on the same batches of shapes from memory,
+without distortion.
 PyTorch keeps channels last, uses its fused optimizer, and is measured eager and compiled, in
 float32 and in bfloat16; the best of all counts, on either side. Each measurement is a process of
 its own; they take turns.
@@ -113,7 +114,7 @@ def peer(data: Path, seed: int, seconds: float) -> None:
 
     Args:
         data: The folder.
-        seed: Of weights and batches.
+        seed: Seed of weights and batches.
         seconds: How long to train, with the validations.
     """
     import keras
@@ -340,8 +341,8 @@ def pytorch(precision: str, mode: str) -> float:
 
     def convolved(channels: int, filters: int) -> nn.Module:
         stages: list[nn.Module] = []
-        for given in (channels, filters):
-            stages += [nn.Conv2d(given, filters, 3, padding=1, bias=False)]
+        for inputs in (channels, filters):
+            stages += [nn.Conv2d(inputs, filters, 3, padding=1, bias=False)]
             stages += [nn.BatchNorm2d(filters), nn.ReLU()]
         return nn.Sequential(*stages)
 
@@ -413,8 +414,8 @@ def one(*, contestant: str) -> None:
     Args:
         contestant: Its name.
     """
-    who, precision, *mode = contestant.split()
-    print(json.dumps(ours(precision) if who == "ours" else pytorch(precision, *mode)))
+    side, precision, *mode = contestant.split()
+    print(json.dumps(ours(precision) if side == "ours" else pytorch(precision, *mode)))
 
 
 if __name__ == "__main__":

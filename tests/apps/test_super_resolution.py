@@ -38,7 +38,7 @@ def array(tensor):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("network", ["espcn", "srresnet"])
-def test_pictures_of_any_size_become_so_many_times_larger(network, scale):
+def test_pictures_of_any_size_are_enlarged_by_the_scale(network, scale):
     model = build_model(scale, network=network, **SMALL)
 
     assert model.name == network
@@ -136,7 +136,7 @@ def test_tiles_leave_no_seam(network):
     assert np.abs(difference).max() < 0.51  # half a step of grey, by rounding
 
 
-def test_a_figure_shows_where_there_is_something_to_see():
+def test_a_figure_shows_the_square_of_the_most_contrast():
     picture = np.zeros((20, 30, 3), np.uint8)
     picture[12:, 16:24] = 200
 
@@ -164,15 +164,15 @@ def test_it_learns_enlarges_and_answers(capsys):
     assert answered.shape == (1, 42, 66, 3)
     encoded = tf.io.encode_png(picture)[None]
     [answer] = signatures["picture"](picture=encoded)["enlarged"].numpy()
-    drawn = tf.io.decode_png(answer).numpy()
+    enlarged = tf.io.decode_png(answer).numpy()
     inside = slice(12, -12)
-    assert np.abs(drawn - array(answered)[0])[inside, inside].max() < 0.51
+    assert np.abs(enlarged - array(answered)[0])[inside, inside].max() < 0.51
 
     PIL.Image.fromarray(picture).save("small.png")
     assert cli.run(app, ["enlarge", "small.png", "--output", "large.png"]) == 0
     assert "66 x 42 pixels, from 33 x 21" in capsys.readouterr().out
     with PIL.Image.open("large.png") as large:
-        np.testing.assert_array_equal(np.asarray(large), drawn)
+        np.testing.assert_array_equal(np.asarray(large), enlarged)
 
     assert cli.run(app, ["evaluate"]) == 0
     now, at_export = capsys.readouterr().out.split("At export")

@@ -71,14 +71,14 @@ def test_ssim_is_the_paper_s_window_by_window():
     )
 
 
-def test_ssim_of_equal_pictures_is_one_and_of_its_negative_less_than_none():
+def test_ssim_of_equal_pictures_is_one_and_of_a_negative_below_zero():
     one = some_pictures(1)[0]
 
     assert luma_ssim(one, one) == pytest.approx(1)
     assert luma_ssim(one, 255 - one) < 0
 
 
-def test_features_see_a_blurred_picture_as_farther_than_a_brighter_one():
+def test_in_features_a_blurred_picture_is_farther_away_than_a_brighter_one():
     image = keras.Input((None, None, 3), name="image")
     edges = layers.Conv2D(8, 3, use_bias=False)(image)
     features = keras.Model(image, [edges, layers.ReLU()(edges)])

@@ -209,14 +209,14 @@ def test_a_picture_is_answered_at_its_own_size(fitted, shape):
 
     mask = tf.io.decode_png(outputs["mask"][0]).numpy()[..., 0]
     np.testing.assert_array_equal(mask, picture[..., 0] > 127.5)
-    drawn = tf.io.decode_png(outputs["overlay"][0]).numpy()
+    overlay = tf.io.decode_png(outputs["overlay"][0]).numpy()
     expected = (np.repeat(picture, 3, axis=-1) + task.COLOURS[mask]) / 2
-    np.testing.assert_allclose(drawn, expected, atol=1)
+    np.testing.assert_allclose(overlay, expected, atol=1)
     np.testing.assert_allclose(outputs["shares"], [[1 - mask.mean(), mask.mean()]], atol=1e-6)
     assert outputs["names"].numpy().tolist() == [[b"dark", b"bright"]]
 
 
-def test_where_pictures_were_resized_the_network_sees_pictures_at_the_scale_of_the_training():
+def test_where_pictures_were_resized_the_network_gets_pictures_at_the_scale_of_the_training():
     """Stripes of one pixel are grey at a quarter of the size, and bright on the whole."""
     fitted = fitted_on(source(resized=True))
     picture = np.full((64, 96, 1), 100)
@@ -241,18 +241,18 @@ def test_classes_at_a_larger_size_are_those_of_interpolated_probabilities():
 
 
 def test_void_is_black_in_an_overlay():
-    drawn = task.overlay(np.full((1, 2, 3), 200), np.array([[0, VOID]])).numpy()
+    overlay = task.overlay(np.full((1, 2, 3), 200), np.array([[0, VOID]])).numpy()
 
-    assert drawn[0, 1].tolist() == [100, 100, 100]
-    assert drawn[0, 0].tolist() == ((200 + task.COLOURS[0]) / 2).astype(np.uint8).tolist()
+    assert overlay[0, 1].tolist() == [100, 100, 100]
+    assert overlay[0, 0].tolist() == ((200 + task.COLOURS[0]) / 2).astype(np.uint8).tolist()
 
 
 def test_an_overlay_has_the_hues_of_the_classes_alone():
     red, grey = np.full((1, 1, 3), (255, 0, 0)), np.full((1, 1, 3), 76)
 
-    drawn = [task.overlay(picture, np.array([[1]])).numpy() for picture in (red, grey)]
+    overlay = [task.overlay(picture, np.array([[1]])).numpy() for picture in (red, grey)]
 
-    np.testing.assert_array_equal(*drawn)
+    np.testing.assert_array_equal(*overlay)
 
 
 def test_exported_it_answers_arrays_and_files(fitted, tmp_path):

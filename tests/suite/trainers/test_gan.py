@@ -60,7 +60,7 @@ def test_losses_by_hand(loss, score, expected):
     assert losses == pytest.approx(expected, rel=1e-5)
 
 
-def test_smoothed_labels_are_doubted():
+def test_label_smoothing_mixes_the_losses_of_real_and_fake():
     model = network(label_smoothing=0.25)
     real, fake = tf.constant([[2.0]]), tf.constant([[-1.0]])
 
@@ -70,7 +70,7 @@ def test_smoothed_labels_are_doubted():
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_image_is_judged_as_what_it_is_meant_to_be():
+def test_the_score_of_an_image_is_that_of_its_code():
     model = network()
     model.discriminator = lambda images, training: tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     pair = {"image": tf.zeros((2, 4, 4, 1)), "code": tf.constant([2, 0])}
@@ -78,7 +78,7 @@ def test_an_image_is_judged_as_what_it_is_meant_to_be():
     assert model._scores(pair, training=True).numpy().tolist() == [[3.0], [4.0]]
 
 
-def test_labels_cannot_be_smoothed_where_there_are_none():
+def test_label_smoothing_is_refused_for_losses_without_labels():
     with pytest.raises(InputError, match="`label_smoothing` must be 0 with `loss` hinge"):
         network(loss="hinge", label_smoothing=0.1)
 
@@ -97,7 +97,7 @@ def test_each_network_takes_its_steps(steps):
         assert any((a != np.array(b)).any() for a, b in zip(old, new, strict=True))
 
 
-def test_the_one_learns_to_tell_and_the_other_to_deceive():
+def test_the_discriminator_learns_to_tell_and_the_generator_to_deceive():
     """Each of them against the other one at a learning rate of 0."""
     images = some_images(64)
     against_generator, against_discriminator = network(), network()
@@ -112,7 +112,7 @@ def test_the_one_learns_to_tell_and_the_other_to_deceive():
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_the_drawing_generator_is_the_moving_average():
+def test_the_generator_is_the_moving_average_of_the_learner():
     model = network(ema_momentum=0.5)
     start = arrays_of(model.generator.weights)
     expected, momenta = start, (2 / 11, 3 / 12)
@@ -166,7 +166,7 @@ def test_parts_are_of_one_size_and_miss_nothing(size, count):
     assert set(np.concatenate(parts)) == set(range(size))
 
 
-def test_a_discriminator_that_wins_is_noticed():
+def test_a_discriminator_that_wins_ends_the_training():
     callback = StopWhenDiscriminatorWins()
 
     callback.on_epoch_end(0, {"real_probability": 0.995, "fake_probability": 0.2})
@@ -219,7 +219,7 @@ def test_the_generator_lowers_the_weighted_sum_of_both_parts():
     assert float(model.means["reconstruction_loss"].result()) == pytest.approx(51 / 127.5)
 
 
-def test_an_image_is_judged_with_the_condition_that_it_was_made_of():
+def test_an_image_is_judged_with_the_condition_that_it_was_made_from():
     model, (conditions, images) = paired(), some_pairs(3)
     judged = []
     scores_of = model._scores

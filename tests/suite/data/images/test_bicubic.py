@@ -109,7 +109,7 @@ def test_shrinking_cuts_off_what_does_not_divide():
 
 
 def test_turning_and_shrinking_can_change_places():
-    """So that a patch and its smaller self can be turned and mirrored together."""
+    """So that a patch and its low-resolution copy can be turned and mirrored together."""
     picture = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
 
     for turn in (np.flipud, np.fliplr, lambda x: x.transpose(1, 0, 2)):

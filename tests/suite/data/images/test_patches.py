@@ -136,7 +136,7 @@ def test_patches_are_cut_from_the_same_places(scale):
     np.testing.assert_array_equal(patches.targets[3], original[places, places])
 
 
-def test_whole_pictures_come_with_their_smaller_selves():
+def test_whole_pictures_come_with_low_resolution_copies():
     pictures = [some_picture(9, 12), some_picture(13, 8)]
 
     pairs = whole_pairs(pictures, 3)
