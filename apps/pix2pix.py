@@ -476,13 +476,12 @@ def compare_with_true(made: np.ndarray, true: np.ndarray, others: np.ndarray) ->
 
 
 def in_rows(*parts: np.ndarray) -> list[np.ndarray]:
-    """The first pictures of several arrays, all in colour if some of them are.
+    """The first pictures of several arrays, all in colour: figures invert grey ones.
 
     Args:
         parts: Pictures `(n, height, width, 1 or 3)`.
     """
-    channels = max(part.shape[-1] for part in parts)
-    return [np.repeat(part[:SHOWN], channels // part.shape[-1], axis=-1) for part in parts]
+    return [np.repeat(part[:SHOWN], 3 // part.shape[-1], axis=-1) for part in parts]
 
 
 class ValidationPictures(keras.callbacks.Callback):
@@ -534,7 +533,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     picture = pictures.endpoint(serve._replace(function=encoded), source.preparation)
     offered: dict[str, keras.Model | Endpoint] = {"serve": generator, "picture": picture}
     height, width, _ = source.preparation.shape
-    if height == width:
+    if height == width >= 8:  # tiles overlap by half, and by 4 pixels or more
         offered["tiles"] = tiles_endpoint(generator)
     return offered
 

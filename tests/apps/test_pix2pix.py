@@ -246,7 +246,7 @@ def test_grey_and_coloured_pictures_stand_in_rows():
     grey, colour = np.ones((9, 4, 4, 1)), np.zeros((9, 4, 4, 3))
 
     assert [part.shape for part in in_rows(grey, colour)] == 2 * [(8, 4, 4, 3)]
-    assert in_rows(grey)[0].shape == (8, 4, 4, 1)
+    assert in_rows(grey)[0].shape == (8, 4, 4, 3)
 
 
 def test_losses_are_compared_in_one_picture(capsys, monkeypatch):

@@ -352,6 +352,8 @@ def _of_outlines(
     files = {pair.target for members in pairs.values() for pair in members}
     outlines = {file: read_outlines(file) for file in sorted(files)}
 
+    outside = (BACKGROUND, "background")  # labels of what no other outline encloses
+
     def of(pair: Pair) -> Outlines:
         try:
             return outlines[pair.target][pair.picture.stem]
@@ -361,7 +363,7 @@ def _of_outlines(
             ) from None
 
     def labels(pair: Pair) -> set[str]:
-        return {outline.label for outline in of(pair).outlines} - {IGNORED, BACKGROUND}
+        return {outline.label for outline in of(pair).outlines} - {IGNORED, *outside}
 
     if known is None:
         occurring = sorted(set().union(*map(labels, pairs["train"])))
@@ -369,7 +371,7 @@ def _of_outlines(
             raise InputError("pictures to train on must have outlines", "none")
         names = [name for _, name in named] or occurring
         if names[0] in occurring:
-            names = ["background", *names]
+            names = [outside[1], *names]
         known = Classes(range(len(names)), names)
     index = {name: value for value, name in enumerate(known.names)}
     for members in pairs.values():
@@ -379,7 +381,7 @@ def _of_outlines(
                     f"labels of outlines must be among the classes {', '.join(known.names)}",
                     f"{unknown[0]} in {pair.target}",
                 )
-    index |= {IGNORED: VOID, BACKGROUND: 0}
+    index |= {IGNORED: VOID, **dict.fromkeys(outside, 0)}
     return known, lambda pair: rasterised(of(pair), index)
 
 

@@ -203,8 +203,8 @@ def find_pairs(
             "not in folders of splits",
             path,
         )
-    if places.keys() == {"train"} and not files:
-        files = lists_in(path)
+    if places.keys() == {"train"}:
+        files = lists_in(path) | files
     pairs: dict[str, list[Pair]] = {}
     for split, (folder, partners_folder) in places.items():
         pictures = _by_name(folder)

@@ -119,21 +119,26 @@ def _of_coco(content: Mapping[str, Any], path: Path) -> dict[str, Outlines]:
         segmentation = entry["segmentation"]
         inside = outlines[entry["image_id"]]
         if isinstance(segmentation, Mapping):
-            if not isinstance(segmentation["counts"], list):
+            runs = segmentation["counts"]
+            if not isinstance(runs, list):
                 raise InputError(
                     f"segmentations in {path} must be polygons or plain runs", "compressed runs"
                 )
-            inside.append(Outline(label, "runs", segmentation["counts"]))
+            if wrong := [length for length in runs if not isinstance(length, int) or length < 0]:
+                raise InputError(f"runs in {path} must be whole numbers from 0 on", wrong[0])
+            inside.append(Outline(label, "runs", runs))
             continue
         for numbers in segmentation:
             points = list(zip(numbers[::2], numbers[1::2], strict=True))
             inside.append(_checked(Outline(label, "polygon", points), path))
-    return {
-        Path(entry["file_name"]).stem: Outlines(
-            int(entry["height"]), int(entry["width"]), outlines[entry["id"]]
-        )
-        for entry in content["images"]
-    }
+    pictures: dict[str, Outlines] = {}
+    for entry in content["images"]:
+        name = Path(entry["file_name"]).stem
+        if name in pictures:
+            raise InputError(f"pictures in {path} must have different names", entry["file_name"])
+        size = int(entry["height"]), int(entry["width"])
+        pictures[name] = Outlines(*size, outlines[entry["id"]])
+    return pictures
 
 
 def _checked(outline: Outline, path: Path) -> Outline:

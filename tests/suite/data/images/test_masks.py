@@ -194,6 +194,21 @@ def test_outlines_of_labelme_lie_beside_the_pictures():
         load_masks(Run(data="own"))
 
 
+def test_outlines_of_the_background_make_no_class_of_their_name():
+    save(SHADES[classes(0)], "own/0.png")
+    shapes = [
+        {"label": "tree", "points": [[0, 0], [9, 0], [9, 23], [0, 23]]},
+        {"label": "background", "shape_type": "rectangle", "points": [[2, 5], [5, 9]]},
+    ]
+    content = {"imageHeight": 24, "imageWidth": 32, "shapes": shapes}
+    Path("own/0.json").write_text(json.dumps(content))
+
+    source = load_masks(Run(data="own"))
+
+    assert source.class_names == ("background", "tree")
+    assert not source.train.targets[0, 5:10, 2:6].any()
+
+
 @pytest.mark.parametrize("beside", [True, False])
 def test_outlines_of_coco_are_in_one_file(beside):
     for number in range(2):

@@ -120,6 +120,18 @@ def test_pictures_outside_of_a_list_to_test_on_are_for_training():
     np.testing.assert_array_equal(source.test.inputs, [picture(0)])
 
 
+def test_a_list_that_is_given_takes_the_place_of_its_split_alone():
+    two_folders()
+    Path("own/train.txt").write_text("b\n")
+    Path("own/test.txt").write_text("c\n")
+    Path("held_out.txt").write_text("a\n")
+
+    source = load_picture_pairs(Run(data="own"), test_list=Path("held_out.txt"))
+
+    np.testing.assert_array_equal(source.train.inputs, [picture(1)])
+    np.testing.assert_array_equal(source.test.inputs, [picture(0)])
+
+
 def test_lists_that_do_not_fit_are_refused():
     two_folders()
     Path("one.txt").write_text("a\nb\n")

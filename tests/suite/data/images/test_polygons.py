@@ -30,6 +30,12 @@ def coco(*segmentations, **more):
     }
 
 
+def of_equal_names():
+    content = coco()
+    content["images"].append({**content["images"][0], "id": 6, "file_name": "other/one.png"})
+    return content
+
+
 def test_shapes_of_labelme_become_a_mask():
     path = write(
         labelme(
@@ -78,6 +84,9 @@ def test_crowds_are_ignored():
         (labelme({"label": "a", "shape_type": "circle", "points": [[1, 1]]}), "have 2 points"),
         (coco([[1, 1, 2]]), "must be in a .json"),
         (coco({"counts": "PPYo0", "size": [4, 6]}), "Received: compressed runs"),
+        (coco({"counts": [25, -1], "size": [4, 6]}), "whole numbers from 0 on. Received: -1"),
+        (coco({"counts": [20.5, 3.5], "size": [4, 6]}), "from 0 on. Received: 20.5"),
+        (of_equal_names(), "different names. Received: other/one.png"),
     ],
 )
 def test_what_encloses_nothing_is_refused(content, message):
