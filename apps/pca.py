@@ -7,14 +7,14 @@ power iteration, which shares its work among replicas and never has a matrix of 
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
@@ -28,7 +28,6 @@ from suite.figures import images as figures
 from suite.knobs import BatchSize, Epochs, Units
 from suite.linear.components import NAME, Components, PrincipalComponents, of_rows
 from suite.linear.moments import ComponentAnalysis, SolveAfterEveryPass
-from suite.tasks import pictures
 from suite.tasks import rows as task
 
 MOST_DRAWN = 64  # components in a figure
@@ -103,19 +102,16 @@ def build_model(
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Wraps the projection as a `ComponentAnalysis`, which has no optimizer.
+    """Wraps the projection as a `ComponentAnalysis`, which has no optimizer; `svd` needs none.
 
     Raises:
         InputError: `standardize` is asked of `power`, which does not know all deviations in time.
     """
     if config.solver == "power" and config.standardize:
         raise InputError("`standardize` must be left out with `solver` power", config.standardize)
-    analysis = ComponentAnalysis(
-        model,
-        solver="power" if config.solver == "power" else "covariance",
-        standardize=config.standardize,
-        sums=config.solver != "svd",
-    )
+    if config.solver == "svd":
+        return model
+    analysis = ComponentAnalysis(model, solver=config.solver, standardize=config.standardize)
     analysis.compile(optimizer=None)
     return analysis
 
@@ -125,7 +121,7 @@ def phases(config: Config) -> list[Phase]:
     if config.solver == "svd":
         return [Phase(name="solve", begin=solve)]
     passes = config.epochs if config.solver == "power" else 1
-    return [Phase(name="fit", epochs=passes), Phase(name="check", begin=refuse_noise)]
+    return [Phase(name="fit", epochs=passes)]
 
 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
@@ -138,22 +134,6 @@ def solve(fitted: Fitted) -> None:
     layer = layer_of(fitted)
     rows = task.flat(fitted.data.splits["train"].in_memory().inputs)
     layer.set_components(of_rows(rows, layer.units, standardize=fitted.config.standardize))
-    refuse_noise(fitted)
-
-
-def refuse_noise(fitted: Fitted) -> None:
-    """Refuses to whiten components that have no variance, and would be nothing but rounding.
-
-    Raises:
-        InputError: There are such components.
-    """
-    layer = layer_of(fitted)
-    if layer.whiten and (rank := components_of(fitted).rank()) < layer.units:
-        raise InputError(
-            f"`components` must be at most {rank} with `whiten`: the rows vary in no more "
-            "directions",
-            layer.units,
-        )
 
 
 def layer_of(fitted: Fitted) -> PrincipalComponents:
@@ -255,7 +235,7 @@ def reconstruct(
         output: Image file that shows the pictures above their reconstructions.
     """
     writable_picture(output)
-    exported, images = pictures.read_files(app, files, exports)
+    exported, images = task.read_pictures(app, files, exports)
     again = np.clip(exported.call(images)["reconstruction"], 0, 255)
     write_picture(tiled(np.concatenate([images, again]), len(files)), output)
     print(f"{output}: {len(files)} above, reconstructed below")

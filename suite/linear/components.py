@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from suite.errors import InputError
+
 NAME = "components"  # of the layer in a network
 SMALLEST = 1e-10  # share of the largest variance below which a component has none
 
@@ -86,7 +88,20 @@ class PrincipalComponents(keras.layers.Layer):
         return ops.matmul(codes, ops.transpose(self.axes)) * self.scale + self.mean
 
     def set_components(self, components: Components) -> None:
-        """Sets all weights."""
+        """Sets all weights.
+
+        Raises:
+            InputError: The rows do not differ at all, or in fewer directions than there are
+                components to whiten, which would be nothing but rounding.
+        """
+        if not components.total > 0:
+            raise InputError("`data` must have rows that differ", "rows that are all alike")
+        if self.whiten and components.rank() < self.units:
+            raise InputError(
+                f"`components` must be at most {components.rank()} with `whiten`: the rows vary in "
+                "no more directions",
+                self.units,
+            )
         self.mean.assign(components.mean)
         self.scale.assign(components.scale)
         self.axes.assign(components.axes)

@@ -6,7 +6,7 @@ bytes of a picture, or the columns of a table, as well.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 from pydantic import Field, PositiveInt
 
-from suite.app import Fitted
+from suite.app import App, Fitted
 from suite.data import Data, Source, supervised
 from suite.data.examples import Split
 from suite.data.faces import made_faces
@@ -25,6 +25,7 @@ from suite.data.tables.preparation import TablePreparation
 from suite.data.tables.sources import CLASSES, Missing, load_table
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
+from suite.export.exported import ExportedModel, Exports
 from suite.knobs import Share, settings
 from suite.run import Run
 from suite.tasks import pictures, tables
@@ -236,3 +237,23 @@ def signed_pictures(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """
     largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return (127.5 + 127.5 * rows / largest).reshape(len(rows), *shape)
+
+
+def read_pictures(
+    app: App, files: Sequence[Path], exports: Exports
+) -> tuple[ExportedModel, np.ndarray]:
+    """Opens an exported model of pictures, and prepares picture files as its inputs.
+
+    Returns:
+        The model, and the pictures `(files, height, width, channels)`, uint8.
+
+    Raises:
+        InputError: A file is no picture, or there is no exported model, or it is one of a table.
+    """
+    exported = exports.open(app.name)
+    if exported.metadata()["feature_names"]:
+        raise InputError(
+            f"an exported model of pictures is needed; python -m apps.{app.name} makes one",
+            "one of a table",
+        )
+    return pictures.read_files(app, files, exports)
