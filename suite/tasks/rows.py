@@ -257,3 +257,29 @@ def read_pictures(
             "one of a table",
         )
     return pictures.read_files(app, files, exports)
+
+
+def refuse_negative(rows: np.ndarray) -> None:
+    """Refuses rows with a negative number.
+
+    Args:
+        rows: The training rows, `(rows, columns)`.
+
+    Raises:
+        InputError: There is one.
+    """
+    if rows.min() < 0:
+        row, column = np.unravel_index(rows.argmin(), rows.shape)
+        raise InputError(
+            "`data` must have no negative numbers",
+            f"{rows[row, column]:.6g} in column {column + 1} of training row {row + 1}",
+        )
+
+
+def with_row_numbers(data: Data) -> Data:
+    """The same data, whose training batches have the numbers of the rows as their targets."""
+    if data.shuffled is None:
+        raise TypeError("row numbers need examples: data that `supervised` has made")
+    train = data.splits["train"]
+    numbers = np.arange(train.num_examples, dtype=np.int32)
+    return dataclasses.replace(data, train=data.shuffled(train.with_targets(numbers)))
