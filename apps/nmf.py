@@ -5,12 +5,10 @@ and parts are improved in turn, by multiplications or one part after the other, 
 and without a learning rate.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
@@ -19,9 +17,6 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data
-from suite.data.images.files import tiled, writable_picture, write_picture
-from suite.export.endpoints import Endpoint, of_model
-from suite.export.exported import Exports
 from suite.figures import images as figures
 from suite.knobs import Epochs, Units
 from suite.linear.factors import (
@@ -171,37 +166,13 @@ def layer_of(networks: Any) -> NonnegativeParts:
     return networks["nmf"].get_layer(NAME)
 
 
-def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` or `features` to `code`, `reconstruction` and `error`.
-
-    `picture` or `row`, if the source has a preparation: files of pictures, or the columns of a
-    table, to the same. `decode`: `code` `(batch, components)` to `reconstruction`.
-    """
-    model, layer = fitted.networks["nmf"], layer_of(fitted.networks)
-    shape = model.input.shape[1:]
-
-    def decode(code: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"reconstruction": tf.reshape(layer.decode(code), [-1, *shape])}
-
-    code = tf.TensorSpec((None, layer.units), tf.float32, "code")
-    return {**task.endpoints(of_model(model), fitted), "decode": Endpoint(decode, [code])}
-
-
-def outputs_of(fitted: Fitted, split: str = "test") -> dict[str, np.ndarray]:
-    """What the network answers about the rows of a split."""
-    network = fitted.networks["nmf"]
-    return fitted.once(
-        f"{split}_rows", lambda: network.predict(fitted.data.one_pass(split), verbose=0)
-    )
-
-
 def evaluate(fitted: Fitted) -> Metrics:
     """How well sums of parts stand for rows, and whether the parts are as good as they can be.
 
     Returns:
         `test_error`, the mean squared error of a number of a test row; `test_residual` and
         `train_residual`, the length of what is missing as a share of that of the rows, of training
-        rows with the codes of the training; `kkt_violation`, 0 where no small change of codes and
+        rows with the codes of the training, None of other rows; `kkt_violation`, 0 where no small change of codes and
         parts makes the divergence smaller; and `sparsity` of the parts, from 0 if all entries are
         alike to 1 if one is not 0.
 
@@ -217,17 +188,25 @@ def evaluate(fitted: Fitted) -> Metrics:
         task.flat(splits[name].in_memory().inputs).astype(np.float64) / layer.unit
         for name in ("test", "train")
     )
-    answers = outputs_of(fitted)
+    answers = task.outputs_of(fitted)
     missing = test - task.flat(answers["reconstruction"]) / layer.unit
     columns = parts.shape[1]
     lengths = np.maximum(np.linalg.norm(parts, axis=1), np.finfo(np.float64).tiny)
     even = np.abs(parts).sum(axis=1) / lengths
     sparsity = (np.sqrt(columns) - even) / max(np.sqrt(columns) - 1, 1e-9)
+    # Codes are remembered of the rows of the training, and of no others.
+    remembered = len(train) == len(codes)
     return {
         "test_error": float(np.mean(answers["error"], dtype=np.float64)),
         "test_residual": float(np.linalg.norm(missing) / np.linalg.norm(test)),
-        "train_residual": float(np.linalg.norm(train - codes @ parts) / np.linalg.norm(train)),
-        "kkt_violation": kkt_violation(train, codes, parts, layer.divergence),
+        "train_residual": (
+            float(np.linalg.norm(train - codes @ parts) / np.linalg.norm(train))
+            if remembered
+            else None
+        ),
+        "kkt_violation": (
+            kkt_violation(train, codes, parts, layer.divergence) if remembered else None
+        ),
         "sparsity": float(sparsity.mean()),
     }
 
@@ -254,28 +233,10 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
         return {}
     parts = ops.convert_to_numpy(layer_of(fitted.networks).parts)[:MOST_DRAWN]
     brightest = np.maximum(parts.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    images = fitted.data.splits["test"].in_memory().inputs[:10]
-    again = np.clip(outputs_of(fitted)["reconstruction"][:10], 0, 255)
     return {
         "parts": figures.image_grid((255 * parts / brightest).reshape(len(parts), *shape)),
-        "reconstructions": figures.image_rows({"image": images, "reconstruction": again}),
+        "reconstructions": task.draw_reconstructions(fitted),
     }
-
-
-def reconstruct(
-    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
-) -> None:
-    """Describe pictures as sums of parts, and draw these sums.
-
-    Args:
-        files: Image files of any size.
-        output: Image file that shows the pictures above the sums.
-    """
-    writable_picture(output)
-    exported, images = task.read_pictures(app, files, exports)
-    again = np.clip(exported.call(images)["reconstruction"], 0, 255)
-    write_picture(tiled(np.concatenate([images, again]), len(files)), output)
-    print(f"{output}: {len(files)} above, as sums of parts below")
 
 
 app = App(
@@ -287,11 +248,11 @@ app = App(
     build=build_model,
     compile=compile_model,
     phases=phases,
-    endpoints=endpoints,
+    endpoints=lambda fitted: task.endpoints(fitted, layer_of(fitted.networks)),
     evaluate=evaluate,
     findings=findings,
     figures=draw,
-    commands={"reconstruct": reconstruct},
+    commands=task.COMMANDS,
     recipes={
         "faces": {"dataset": "faces", "components": 24},
         "table": {"dataset": "wine", "components": 3},

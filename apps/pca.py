@@ -6,12 +6,10 @@ power iteration, which shares its work among replicas and never has a matrix of 
 """
 
 import functools
-from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
 from pydantic import PositiveInt
@@ -20,9 +18,6 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data
-from suite.data.images.files import tiled, writable_picture, write_picture
-from suite.export.endpoints import Endpoint, of_model
-from suite.export.exported import Exports
 from suite.figures import classes, curves
 from suite.figures import images as figures
 from suite.knobs import BatchSize, Epochs, Units
@@ -146,30 +141,6 @@ def components_of(fitted: Fitted) -> Components:
     return layer_of(fitted).components()
 
 
-def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `image` or `features` to `code`, `reconstruction` and `error`.
-
-    `picture` or `row`, if the source has a preparation: files of pictures, or the columns of a
-    table, to the same. `decode`: `code` `(batch, components)` to `reconstruction`.
-    """
-    model, layer = fitted.networks["pca"], layer_of(fitted)
-    shape = model.input.shape[1:]
-
-    def decode(code: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"reconstruction": tf.reshape(layer.decode(code), [-1, *shape])}
-
-    code = tf.TensorSpec((None, layer.units), tf.float32, "code")
-    return {**task.endpoints(of_model(model), fitted), "decode": Endpoint(decode, [code])}
-
-
-def outputs_of(fitted: Fitted, split: str = "test") -> dict[str, np.ndarray]:
-    """What the network answers about the rows of a split."""
-    network = fitted.networks["pca"]
-    return fitted.once(
-        f"{split}_rows", lambda: network.predict(fitted.data.one_pass(split), verbose=0)
-    )
-
-
 def evaluate(fitted: Fitted) -> Metrics:
     """How well few numbers stand for a test row.
 
@@ -180,7 +151,7 @@ def evaluate(fitted: Fitted) -> Metrics:
     """
     rows = task.flat(fitted.data.splits["test"].in_memory().inputs).astype(np.float64)
     components = components_of(fitted)
-    errors = np.asarray(outputs_of(fitted)["error"], np.float64)
+    errors = np.asarray(task.outputs_of(fitted)["error"], np.float64)
     centred = (rows - components.mean) / components.scale
     again = centred @ components.axes
     variance = (centred**2).sum()
@@ -192,7 +163,7 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 
 def findings(fitted: Fitted) -> dict[str, Any]:
-    """The share of the variance of every component; of a table, its ranges and the loadings."""
+    """The share of the variance of every component; of a table, the loadings."""
     components = components_of(fitted)
     result: dict[str, Any] = {"explained_variance_ratio": components.explained().tolist()}
     names = fitted.data.description.feature_names
@@ -206,7 +177,7 @@ def findings(fitted: Fitted) -> dict[str, Any]:
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Draws variances, the plane of two components, and of pictures the components themselves."""
-    components, answers = components_of(fitted), outputs_of(fitted)
+    components, answers = components_of(fitted), task.outputs_of(fitted)
     explained = components.explained()
     shares = {"of a component": explained[:, None], "of all so far": explained.cumsum()[:, None]}
     drawings = {"explained_variance": curves.lines(shares, "component")}
@@ -219,26 +190,8 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     if len(shape) == 3:
         axes = components.axes.T[:MOST_DRAWN]
         drawings["components"] = figures.image_grid(task.signed_pictures(axes, shape))
-        images = fitted.data.splits["test"].in_memory().inputs[:10]
-        again = np.clip(answers["reconstruction"][:10], 0, 255)
-        drawings["reconstructions"] = figures.image_rows({"image": images, "reconstruction": again})
+        drawings["reconstructions"] = task.draw_reconstructions(fitted)
     return drawings
-
-
-def reconstruct(
-    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
-) -> None:
-    """Describe pictures by their components, and draw what these keep of them.
-
-    Args:
-        files: Image files of any size.
-        output: Image file that shows the pictures above their reconstructions.
-    """
-    writable_picture(output)
-    exported, images = task.read_pictures(app, files, exports)
-    again = np.clip(exported.call(images)["reconstruction"], 0, 255)
-    write_picture(tiled(np.concatenate([images, again]), len(files)), output)
-    print(f"{output}: {len(files)} above, reconstructed below")
 
 
 app = App(
@@ -251,11 +204,11 @@ app = App(
     compile=compile_model,
     phases=phases,
     callbacks=callbacks,
-    endpoints=endpoints,
+    endpoints=lambda fitted: task.endpoints(fitted, layer_of(fitted)),
     evaluate=evaluate,
     findings=findings,
     figures=draw,
-    commands={"reconstruct": reconstruct},
+    commands=task.COMMANDS,
     recipes={
         "faces": {"dataset": "faces", "components": 24},
         "table": {"dataset": "wine", "components": 2, "standardize": True},

@@ -6,26 +6,30 @@ bytes of a picture, or the columns of a table, as well.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
+from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite.app import App, Fitted
 from suite.data import Data, Source, supervised
 from suite.data.examples import Split
 from suite.data.faces import made_faces
+from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.data.tables.preparation import TablePreparation
 from suite.data.tables.sources import CLASSES, Missing, load_table
 from suite.errors import InputError
-from suite.export.endpoints import Endpoint
-from suite.export.exported import ExportedModel, Exports
+from suite.export.endpoints import Endpoint, of_model
+from suite.export.exported import Exports
+from suite.figures import images as figures
 from suite.knobs import Share, settings
 from suite.run import Run
 from suite.tasks import pictures, tables
@@ -204,19 +208,50 @@ def in_shape(rows: keras.KerasTensor, shape: tuple[int, ...], name: str) -> kera
     return layers.Reshape(shape, dtype=keras.config.floatx(), name=name)(rows)
 
 
-def endpoints(serve: Endpoint, fitted: Fitted) -> dict[str, Endpoint]:
-    """An endpoint as `serve`; and as `picture` or `row` one that takes what a user has in hand.
+def endpoints(fitted: Fitted, layer: Any) -> dict[str, keras.Model | Endpoint]:
+    """`serve`: `image` or `features` to `code`, `reconstruction` and `error`.
+
+    `picture` or `row`, if the source has a preparation: files of pictures, or the columns of a
+    table, to the same. `decode`: `code` `(batch, units)` to `reconstruction`, as the inputs are.
 
     Args:
-        serve: Takes pictures as arrays, or the features of a table.
-        fitted: Its source decides which one there is.
+        fitted: Its source decides whether there are pictures, rows or neither.
+        layer: A layer of the network, with its number of `units` and a function `decode` from codes
+            to rows `(batch, columns)`.
     """
-    source = fitted.data.source
+    model = network_of(fitted)
+    shape, source, serve = model.input.shape[1:], fitted.data.source, of_model(model)
+
+    def decode(code: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"reconstruction": tf.reshape(layer.decode(code), [-1, *shape])}
+
+    offered: dict[str, keras.Model | Endpoint] = {"serve": serve}
     if source is not None and isinstance(source.preparation, Preparation):
-        return {"serve": serve, "picture": pictures.endpoint(serve, source.preparation)}
-    if source is not None and isinstance(source.preparation, TablePreparation):
-        return tables.with_rows(serve, fitted)
-    return {"serve": serve}
+        offered["picture"] = pictures.endpoint(serve, source.preparation)
+    elif source is not None and isinstance(source.preparation, TablePreparation):
+        offered |= tables.with_rows(serve, fitted)
+    code = tf.TensorSpec((None, layer.units), tf.float32, "code")
+    return {**offered, "decode": Endpoint(decode, [code])}
+
+
+def network_of(fitted: Fitted) -> keras.Model:
+    """The network that describes rows: the one with a `reconstruction` among its outputs."""
+    return next(n for n in fitted.networks.values() if "reconstruction" in n.output)
+
+
+def outputs_of(fitted: Fitted) -> dict[str, np.ndarray]:
+    """What the network answers about the rows of the test split, computed once."""
+    network = network_of(fitted)
+    return fitted.once(
+        "test_rows", lambda: network.predict(fitted.data.one_pass("test"), verbose=0)
+    )
+
+
+def draw_reconstructions(fitted: Fitted) -> Figure:
+    """Draws the first test pictures above what is kept of them."""
+    images = fitted.data.splits["test"].in_memory().inputs[:10]
+    again = np.clip(outputs_of(fitted)["reconstruction"][:10], 0, 255)
+    return figures.image_rows({"image": images, "reconstruction": again})
 
 
 def classes_of(fitted: Fitted, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -239,24 +274,28 @@ def signed_pictures(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return (127.5 + 127.5 * rows / largest).reshape(len(rows), *shape)
 
 
-def read_pictures(
-    app: App, files: Sequence[Path], exports: Exports
-) -> tuple[ExportedModel, np.ndarray]:
-    """Opens an exported model of pictures, and prepares picture files as its inputs.
+def reconstruct(
+    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
+) -> None:
+    """Describe pictures by a few numbers, and draw what these keep of them.
 
-    Returns:
-        The model, and the pictures `(files, height, width, channels)`, uint8.
-
-    Raises:
-        InputError: A file is no picture, or there is no exported model, or it is one of a table.
+    Args:
+        files: Image files of any size.
+        output: Image file that shows the pictures above their reconstructions.
     """
-    exported = exports.open(app.name)
-    if exported.metadata()["feature_names"]:
+    writable_picture(output)
+    if exports.open(app.name).metadata()["feature_names"]:
         raise InputError(
             f"an exported model of pictures is needed; python -m apps.{app.name} makes one",
             "one of a table",
         )
-    return pictures.read_files(app, files, exports)
+    exported, images = pictures.read_files(app, files, exports)
+    again = np.clip(exported.call(images)["reconstruction"], 0, 255)
+    write_picture(tiled(np.concatenate([images, again]), len(files)), output)
+    print(f"{output}: {len(files)} above, reconstructed below")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"reconstruct": reconstruct}
 
 
 def refuse_negative(rows: np.ndarray) -> None:
