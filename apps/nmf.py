@@ -172,9 +172,9 @@ def evaluate(fitted: Fitted) -> Metrics:
     Returns:
         `test_error`, the mean squared error of a number of a test row; `test_residual` and
         `train_residual`, the length of what is missing as a share of that of the rows, of training
-        rows with the codes of the training, None of other rows; `kkt_violation`, 0 where no small change of codes and
-        parts makes the divergence smaller; and `sparsity` of the parts, from 0 if all entries are
-        alike to 1 if one is not 0.
+        rows with the codes of the training, None of other rows; `kkt_violation`, 0 where no small
+        change of codes and parts makes the divergence smaller; and `sparsity` of the parts, from 0
+        if all entries are alike to 1 if one is not 0.
 
     Reference:
         Hoyer, 2004, Non-negative Matrix Factorization with Sparseness Constraints,
@@ -241,7 +241,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
 
 app = App(
     name="nmf",
-    topic="components",
+    topic="unsupervised",
     summary=__doc__,
     config=Config,
     data=load_data,

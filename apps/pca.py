@@ -196,7 +196,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
 
 app = App(
     name="pca",
-    topic="components",
+    topic="unsupervised",
     summary=__doc__,
     config=Config,
     data=load_data,

@@ -6,7 +6,7 @@ bytes of a picture, or the columns of a table, as well.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +37,7 @@ from suite.tasks import pictures, tables
 # The shape of a row: `(columns,)` of a table, or `(height, width, channels)` of a picture.
 RowShape = tuple[PositiveInt, ...]
 FACES = "faces"
+NAME = "reconstruction"  # of an output
 OWN_DATA = (
     "a folder or an `.npz` of pictures, or a CSV with a header and a row for each example; "
     "`--label` names its column of classes, which only colour figures."
@@ -119,20 +120,32 @@ def load_source(config: Config, run: Run) -> Source:
             missing=config.missing,
             leave_out=config.leave_out,
         )
-    if config.dataset == FACES and makes_its_data(run):
+    return load_shown(run, config.dataset, config.layout, config.image_size, config.channels)
+
+
+def load_shown(
+    run: Run,
+    dataset: str,
+    layout: Layout | Literal["auto"],
+    image_size: int | None,
+    channels: int | None,
+) -> Source:
+    """Pictures as `load_pictures` loads them; or `faces`, which are made by code.
+
+    Args:
+        run: The run, whose `data` may name other pictures.
+        dataset: `faces`, or a name as `load_pictures` takes it.
+        layout: Layout of pictures of your own.
+        image_size: Height and width of pictures.
+        channels: Their number.
+    """
+    if dataset == FACES and run.arrays is None and run.data in ("auto", "embedded", "synthetic"):
         source = made_faces()
     else:
-        source = load_pictures(
-            run, config.dataset, config.layout, config.image_size, config.channels
-        )
+        source = load_pictures(run, dataset, layout, image_size, channels)
     # So that a client of the raw signature can read what its arrays must be like.
     notes = {**source.notes, "inputs": source.preparation.description}
     return dataclasses.replace(source, notes=notes)
-
-
-def makes_its_data(run: Run) -> bool:
-    """Whether no data are named, so that those may be taken that are made by code."""
-    return run.arrays is None and run.data in ("auto", "embedded", "synthetic")
 
 
 def _is_table(config: Config, run: Run) -> bool:
@@ -236,7 +249,8 @@ def endpoints(fitted: Fitted, layer: Any) -> dict[str, keras.Model | Endpoint]:
 
 def network_of(fitted: Fitted) -> keras.Model:
     """The network that describes rows: the one with a `reconstruction` among its outputs."""
-    return next(n for n in fitted.networks.values() if "reconstruction" in n.output)
+    networks = fitted.networks.values()
+    return next(n for n in networks if isinstance(n.output, Mapping) and NAME in n.output)
 
 
 def outputs_of(fitted: Fitted) -> dict[str, np.ndarray]:
