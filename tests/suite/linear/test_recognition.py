@@ -77,13 +77,9 @@ def test_pictures_to_learn_from_are_recognised(method, compared_with, similarity
 @pytest.mark.parametrize("compared_with", ["pictures", "means"])
 def test_the_layer_answers_as_the_arithmetic(method, compared_with, faces):
     rows, labels = faces
-    chosen = sizes(method, compared_with)
     learnt = np.arange(len(rows)) % EACH < 4
-    recognizer = fit_recognizer(
-        rows[learnt], labels[learnt], chosen._replace(places=len(np.unique(labels)))
-        if compared_with == "means" or method == "subspaces"
-        else chosen._replace(places=int(learnt.sum()))
-    )  # fmt: skip
+    chosen = sizes(method, compared_with, num_rows=int(learnt.sum()))
+    recognizer = fit_recognizer(rows[learnt], labels[learnt], chosen)
     layer = NearestSubspaces(PEOPLE, len(recognizer.centres), recognizer.axes.shape[2])
     layer.build((None, recognizer.centres.shape[1]))
     layer.set_places(recognizer)
