@@ -5,9 +5,9 @@
 
 Of every person, half of the pictures are to learn from, 5 of AT&T's 10, and the others to test on;
 the split is drawn at random, again and again. Every setting of every method learns from the same
-pictures. One setting is chosen for each split without a look at the pictures to test on: one picture
-of each person is held out of those to learn from, as often as `--folds`, and the setting that is the
-best on these is fitted to all pictures to learn from, and tested.
+pictures. For each split one of them is chosen, without a look at the pictures to test on: one
+picture of each person is held out of those to learn from, as often as `--folds`, and the setting
+that is best on these is fitted to all pictures to learn from, and tested.
 
 `--data` is a folder with a folder of pictures for every person, all of one size. AT&T's Database of
 Faces is one (credit: Olivetti Research Laboratory). Without it, the faces are made by code.

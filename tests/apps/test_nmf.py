@@ -110,3 +110,24 @@ def test_the_networks_are_named():
     assert list(networks) == ["nmf", "memory"]
     assert networks["nmf"].input.name == "features" and networks["memory"].input.name == "row"
     assert networks["memory"].output_shape == (None, 3)
+
+
+def test_counts_of_words_have_topics_for_parts():
+    random = np.random.default_rng(0)
+    topic = np.arange(120) % 2
+    words = ["goal", "team", "match", "bread", "oven", "flour"]
+    rates = np.array([[4, 4, 4, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 4, 4, 4]])
+    counts = random.poisson(rates[topic])
+    columns = {word: counts[:, number] for number, word in enumerate(words)}
+
+    trained = train(
+        app,
+        app.recipe(
+            components=2, divergence="kullback_leibler", epochs=1, steps_per_epoch=50
+        ),
+        dataclasses.replace(QUIET, data="auto"),
+        data=(columns, topic),
+    )  # fmt: skip
+
+    tops = {frozenset(sorted(part, key=part.get)[-3:]) for part in trained.report["parts"].values()}
+    assert tops == {frozenset(words[:3]), frozenset(words[3:])}
