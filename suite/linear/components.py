@@ -110,9 +110,11 @@ class PrincipalComponents(keras.layers.Layer):
 
     def components(self) -> Components:
         """What `set_components` has set, as precisely as the weights have it."""
-        weights = (self.mean, self.scale, self.axes, self.variances)
-        arrays = [np.asarray(ops.convert_to_numpy(weight), np.float64) for weight in weights]
-        return Components(*arrays, total=float(ops.convert_to_numpy(self.total)))
+        mean, scale, axes, variances, total = (
+            np.asarray(ops.convert_to_numpy(weight), np.float64)
+            for weight in (self.mean, self.scale, self.axes, self.variances, self.total)
+        )
+        return Components(mean, scale, axes, variances, float(total))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"units": self.units, "whiten": self.whiten}

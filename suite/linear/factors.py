@@ -15,6 +15,7 @@ Divergence = Literal["frobenius", "kullback_leibler"]
 Solver = Literal["multiplicative", "coordinate"]
 NAME = "parts"  # of the layer in a network
 TINY = 1e-12  # what is divided by is at least this
+NEGLIGIBLE = 1e-6  # share of the largest number that counts as 0 in the beginning
 
 
 @keras.saving.register_keras_serializable(package="suite")
@@ -328,7 +329,10 @@ def begin_by_singular_vectors(rows: np.ndarray, units: int) -> tuple[np.ndarray,
         codes[:, number] = length * x / max(np.linalg.norm(x), TINY)
         parts[number] = length * y / max(np.linalg.norm(y), TINY)
     mean = rows.mean()
-    return np.where(codes > 0, codes, mean), np.where(parts > 0, parts, mean)
+    codes, parts = (
+        np.where(factor > NEGLIGIBLE * factor.max(), factor, mean) for factor in (codes, parts)
+    )
+    return codes, parts
 
 
 def kkt_violation(

@@ -189,7 +189,8 @@ def fit_recognizer(
     order = np.argsort(labels, kind="stable")
     rows, labels = rows[order].astype(np.float64), labels[order]
     components = of_rows(rows, sizes.components)
-    kernel, bias, turn = components.axes, -components.mean @ components.axes, None
+    kernel, bias = components.axes, -components.mean @ components.axes
+    turn: np.ndarray | None = None
     codes = rows @ kernel + bias
     if sizes.discriminants:
         turn = discriminants(codes, labels, sizes.discriminants, shrinkage)
