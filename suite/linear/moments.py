@@ -79,7 +79,7 @@ class ComponentAnalysis(keras.Model):
         count = is_there * tf.cast(tf.shape(rows)[0], tf.float64)
         if rows.dtype == tf.uint8 and not self.by_power:
             total, squares, products = self._exact(rows)
-            origin = self.origin.value
+            origin = tf.convert_to_tensor(self.origin.value)
         else:
             exact = tf.cast(rows, tf.float64)
             mean = is_there * tf.reduce_sum(exact, axis=0)
