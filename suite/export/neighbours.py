@@ -53,28 +53,39 @@ def nearest(
         count: Number of neighbours; fewer if there are fewer examples.
     """
     codes = codes_of(embed, output, inputs)
+    # Distances are the same from any origin, and most precise from the middle.
+    origin = codes.mean(axis=0) if measure == "euclidean" else np.zeros_like(codes[0])
+    codes = codes - origin
     if measure == "cosine":
-        codes = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
+        codes /= np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
     table = tf.Variable(codes, trainable=False)
     columns = {name: _column(values) for name, values in facts.items()}
     count = min(count, len(codes))
 
     def find(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        code = tf.cast(embed.function(*tensors)[output], table.dtype)
+        rows = tf.convert_to_tensor(table)
+        code = tf.cast(embed.function(*tensors)[output], rows.dtype) - origin
         if measure == "cosine":
             code = tf.math.l2_normalize(code, axis=1)
-        products = tf.matmul(code, table, transpose_b=True)
+        products = tf.matmul(code, rows, transpose_b=True)
         if measure == "cosine":
             similarity, index = tf.math.top_k(products, count)
             found = {"index": index, "similarity": similarity}
         else:
             # Half the squared distance with its sign turned, but for what all examples share.
-            scores = products - tf.reduce_sum(tf.square(table), axis=1) / 2
+            scores = products - tf.reduce_sum(tf.square(rows), axis=1) / 2
             index = tf.math.top_k(scores, count).indices
             # From the difference, which does not cancel where two codes are alike.
-            distance = tf.norm(tf.gather(table, index) - code[:, None], axis=-1)
+            distance = tf.norm(tf.gather(rows, index) - code[:, None], axis=-1)
             found = {"index": index, "distance": distance}
-        return found | {name: tf.gather(column, index) for name, column in columns.items()}
+        return (
+            found
+            | {
+                name: tf.gather(tf.convert_to_tensor(column), index)
+                for name, column in columns.items()
+            }
+            | {name: tf.gather(column, index) for name, column in columns.items()}
+        )
 
     variables = [column for column in columns.values() if isinstance(column, tf.Variable)]
     return Endpoint(find, embed.inputs, [*embed.resources, table, *variables])

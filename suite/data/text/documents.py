@@ -83,8 +83,8 @@ def made_documents() -> Source:
     """
     random = np.random.default_rng(0)
     names = tuple(SUBJECTS)
-    own = [words.split() for words in SUBJECTS.values()]
-    every, common = [word for words in own for word in words], COMMON.split()
+    subjects = [words.split() for words in SUBJECTS.values()]
+    of_all, common = [word for words in subjects for word in words], COMMON.split()
     frequency = 1 / np.arange(1, len(common) + 1)
     labels = np.arange(MADE) % len(names)
     texts = []
@@ -95,8 +95,8 @@ def made_documents() -> Source:
         )[:2]
         words = np.concatenate(
             [
-                random.choice(own[label], about),
-                random.choice(every, others),
+                random.choice(subjects[label], about),
+                random.choice(of_all, others),
                 random.choice(common, count - about - others, p=frequency / frequency.sum()),
             ]
         )
