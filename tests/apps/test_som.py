@@ -169,12 +169,8 @@ def test_commands_place_a_picture_and_draw_its_neighbours(trained, capsys, tmp_p
 
 def test_pictures_without_labels_have_no_names_and_no_accuracy():
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype("uint8")
-    run = Run(
-        data="arrays",
-        arrays=Source(name="arrays", train=Examples(images)),
-        quiet=True,
-        figures=False,
-    )
+    source = Source(name="arrays", train=Examples(images))
+    run = dataclasses.replace(QUIET, data="arrays", arrays=source)
 
     result = train(app, app.recipe(rows=2, columns=2, epochs=2, layout="photo"), run, until="judge")
 
