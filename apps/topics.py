@@ -353,10 +353,10 @@ def show_nearest(app: App, document: str, *, exports: Exports = Exports()) -> No
             "the text must have a word that counts in training documents", excerpt(document)
         )
     print(f"suggests: {suggested['words'][0].decode()}")
-    found = exported.call([document], "nearest")
-    for place, similarity in enumerate(found["similarity"][0]):
-        name = f" ({found['name'][0, place].decode()})" if "name" in found else ""
-        print(f"{similarity:.4f}{name}  {found['excerpt'][0, place].decode()}")
+    nearest = exported.call([document], "nearest")
+    for place, similarity in enumerate(nearest["similarity"][0]):
+        name = f" ({nearest['name'][0, place].decode()})" if "name" in nearest else ""
+        print(f"{similarity:.4f}{name}  {nearest['excerpt'][0, place].decode()}")
 
 
 app = App(

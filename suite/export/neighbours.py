@@ -70,22 +70,17 @@ def nearest(
         products = tf.matmul(code, rows, transpose_b=True)
         if measure == "cosine":
             similarity, index = tf.math.top_k(products, count)
-            found = {"index": index, "similarity": similarity}
+            answer = {"index": index, "similarity": similarity}
         else:
             # Half the squared distance with its sign turned, but for what all examples share.
             scores = products - tf.reduce_sum(tf.square(rows), axis=1) / 2
             index = tf.math.top_k(scores, count).indices
             # From the difference, which does not cancel where two codes are alike.
             distance = tf.norm(tf.gather(rows, index) - code[:, None], axis=-1)
-            found = {"index": index, "distance": distance}
-        return (
-            found
-            | {
-                name: tf.gather(tf.convert_to_tensor(column), index)
-                for name, column in columns.items()
-            }
-            | {name: tf.gather(column, index) for name, column in columns.items()}
-        )
+            answer = {"index": index, "distance": distance}
+        for name, column in columns.items():
+            answer[name] = tf.gather(tf.convert_to_tensor(column), index)
+        return answer
 
     variables = [column for column in columns.values() if isinstance(column, tf.Variable)]
     return Endpoint(find, embed.inputs, [*embed.resources, table, *variables])

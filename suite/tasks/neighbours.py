@@ -49,12 +49,12 @@ def show_nearest(
     """
     writable_picture(output)
     exported, images = pictures.read_files(app, [file], exports)
-    found = exported.call(images, "nearest")
-    row_of_pictures = np.concatenate([images, found["picture"][0]])
+    answer = exported.call(images, "nearest")
+    row_of_pictures = np.concatenate([images, answer["picture"][0]])
     write_picture(tiled(row_of_pictures, len(row_of_pictures)), output)
-    [near] = (found[name][0] for name in ("distance", "similarity") if name in found)
-    for place, row in enumerate(found["index"][0]):
-        name = f" ({found['name'][0, place].decode()})" if "name" in found else ""
+    [near] = (answer[name][0] for name in ("distance", "similarity") if name in answer)
+    for place, row in enumerate(answer["index"][0]):
+        name = f" ({answer['name'][0, place].decode()})" if "name" in answer else ""
         print(f"training picture {row}{name}: {near[place]:.4f}")
     print(f"{output}: {file}, and behind it its neighbours")
 

@@ -142,19 +142,19 @@ def test_the_export_places_and_finds_neighbours(trained):
 
     placed = endpoints["serve"].function(images)
     on_map = endpoints["map"].function(images)["distance"]
-    found = endpoints["nearest"].function(images)
+    answer = endpoints["nearest"].function(images)
 
     unit = distances.argmin(axis=1)
     np.testing.assert_array_equal(placed["row"], unit // 7)
     np.testing.assert_array_equal(placed["column"], unit % 7)
     np.testing.assert_allclose(placed["distance"], distances.min(axis=1), rtol=1e-5)
     np.testing.assert_allclose(on_map, distances.reshape(5, 6, 7), rtol=1e-5)
-    np.testing.assert_array_equal(found["index"][:, 0], np.arange(5))
-    np.testing.assert_array_equal(found["picture"][:, 0], images)
+    np.testing.assert_array_equal(answer["index"][:, 0], np.arange(5))
+    np.testing.assert_array_equal(answer["picture"][:, 0], images)
 
 
 def test_commands_place_a_picture_and_draw_its_neighbours(trained, capsys, tmp_path):
-    picture, target = trained.data.splits["test"].inputs[0], tmp_path / "found.png"
+    picture, target = trained.data.splits["test"].inputs[0], tmp_path / "nearest.png"
     PIL.Image.fromarray(picture[..., 0]).save("digit.png")
     exports = ["--export-dir", str(trained.saved_model.parents[1])]
 

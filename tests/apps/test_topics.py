@@ -63,15 +63,15 @@ def test_words_that_a_text_suggests_belong_to_its_subject(trained):
     texts = ["The rocket reached its ORBIT!", "an oven, some butter and flour", "qqq", ""]
 
     outputs = endpoints["serve"].function(tf.constant(texts))
-    found = endpoints["nearest"].function(tf.constant(texts[:2]))
+    answer = endpoints["nearest"].function(tf.constant(texts[:2]))
 
     words = [text.decode().split() for text in outputs["words"].numpy()]
     assert len(set(words[0]) & set(SUBJECTS["space"].split())) >= 5
     assert len(set(words[1]) & set(SUBJECTS["cooking"].split())) >= 5
     assert words[2] == words[3] == []
     assert outputs["known_words"].numpy()[2:].tolist() == [0, 0]
-    assert found["name"][0].numpy().tolist().count(b"space") >= 6
-    assert (np.diff(found["similarity"]) <= 0).all()
+    assert answer["name"][0].numpy().tolist().count(b"space") >= 6
+    assert (np.diff(answer["similarity"]) <= 0).all()
 
 
 def test_terms_are_those_of_the_training_documents_alone():
@@ -117,11 +117,11 @@ def test_commands_print_topics_and_neighbours(trained, capsys, tmp_path):
     assert cli.run(app, ["topics", *exports]) == 0
     topics = capsys.readouterr().out.splitlines()
     assert cli.run(app, ["nearest", "text.txt", *exports]) == 0
-    found = capsys.readouterr().out.splitlines()
+    answer = capsys.readouterr().out.splitlines()
     assert cli.run(app, ["nearest", "qqq", *exports]) == 2
 
     assert len(topics) == 20 and topics[0].startswith("1: ")
-    assert found[0].startswith("suggests: ") and "music" in found[1] and len(found) == 9
+    assert answer[0].startswith("suggests: ") and "music" in answer[1] and len(answer) == 9
 
 
 def test_documents_without_classes_have_no_accuracy(tmp_path):

@@ -26,40 +26,40 @@ def test_neighbours_are_those_of_a_search_by_hand(rows):
     names = np.array([f"row {n}" for n in range(len(rows))], object)
     asked = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
 
-    found = nearest(EMBED, "code", rows, {"name": names, "row": rows}, count=4).function(asked)
+    answer = nearest(EMBED, "code", rows, {"name": names, "row": rows}, count=4).function(asked)
 
     distances = np.linalg.norm(2 * asked[:, None] - 2 * rows, axis=-1)
     expected = distances.argsort(axis=1)[:, :4]
-    np.testing.assert_array_equal(found["index"], expected)
+    np.testing.assert_array_equal(answer["index"], expected)
     np.testing.assert_allclose(
-        found["distance"], np.take_along_axis(distances, expected, 1), rtol=1e-4
+        answer["distance"], np.take_along_axis(distances, expected, 1), rtol=1e-4
     )
-    np.testing.assert_array_equal(found["row"], rows[expected])
-    assert found["name"].numpy()[2, 1] == f"row {expected[2, 1]}".encode()
+    np.testing.assert_array_equal(answer["row"], rows[expected])
+    assert answer["name"].numpy()[2, 1] == f"row {expected[2, 1]}".encode()
 
 
 def test_similarity_is_the_cosine_and_nothing_is_similar_to_zero(rows):
     asked = np.stack([3 * rows[8], np.zeros(3, "float32")])
 
-    found = nearest(EMBED, "code", rows, {}, measure="cosine", count=2).function(asked)
+    answer = nearest(EMBED, "code", rows, {}, measure="cosine", count=2).function(asked)
 
     lengths = np.linalg.norm(rows, axis=1)
     cosines = rows @ rows[8] / lengths / lengths[8]
-    np.testing.assert_array_equal(found["index"][0], np.argsort(-cosines)[:2])
-    np.testing.assert_allclose(found["similarity"][0], np.sort(cosines)[:-3:-1], rtol=1e-5)
-    np.testing.assert_array_equal(found["similarity"][1], [0, 0])
+    np.testing.assert_array_equal(answer["index"][0], np.argsort(-cosines)[:2])
+    np.testing.assert_allclose(answer["similarity"][0], np.sort(cosines)[:-3:-1], rtol=1e-5)
+    np.testing.assert_array_equal(answer["similarity"][1], [0, 0])
 
 
 def test_an_example_is_at_no_distance_from_itself(rows):
-    found = nearest(EMBED, "code", 1000 + rows, {}, count=1).function(1000 + rows[:4])
+    answer = nearest(EMBED, "code", 1000 + rows, {}, count=1).function(1000 + rows[:4])
 
-    np.testing.assert_array_equal(found["distance"], np.zeros((4, 1)))
+    np.testing.assert_array_equal(answer["distance"], np.zeros((4, 1)))
 
 
 def test_few_examples_are_all_neighbours(rows):
-    found = nearest(EMBED, "code", rows[:2], {}, count=8).function(rows[:3])
+    answer = nearest(EMBED, "code", rows[:2], {}, count=8).function(rows[:3])
 
-    assert found["index"].shape == (3, 2)
+    assert answer["index"].shape == (3, 2)
 
 
 def test_codes_are_computed_part_by_part(rows, monkeypatch):

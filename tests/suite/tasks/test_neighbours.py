@@ -28,19 +28,19 @@ def fitted(targets, names):
 def test_a_training_picture_finds_itself_first_with_its_class():
     labels = np.arange(20, dtype="int32") % 2
 
-    found = of_pictures(EMBED, "code", fitted(labels, ("even", "odd"))).function(
+    answer = of_pictures(EMBED, "code", fitted(labels, ("even", "odd"))).function(
         tf.constant(PICTURES[3:5], tf.float32)
     )
 
-    np.testing.assert_array_equal(found["index"][:, 0], [3, 4])
-    np.testing.assert_array_equal(found["picture"][:, 0], PICTURES[3:5])
-    assert found["name"][:, 0].numpy().tolist() == [b"odd", b"even"]
-    assert found["picture"].dtype == tf.uint8
+    np.testing.assert_array_equal(answer["index"][:, 0], [3, 4])
+    np.testing.assert_array_equal(answer["picture"][:, 0], PICTURES[3:5])
+    assert answer["name"][:, 0].numpy().tolist() == [b"odd", b"even"]
+    assert answer["picture"].dtype == tf.uint8
 
 
 def test_pictures_without_classes_have_no_names():
-    found = of_pictures(EMBED, "code", fitted(None, ())).function(
+    answer = of_pictures(EMBED, "code", fitted(None, ())).function(
         tf.constant(PICTURES[:1], tf.float32)
     )
 
-    assert set(found) == {"index", "distance", "picture"}
+    assert set(answer) == {"index", "distance", "picture"}
