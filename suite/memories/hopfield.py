@@ -195,7 +195,7 @@ def recalled_share(
     """Stores patterns, and returns the share of them that is recalled from their cues.
 
     Args:
-        memory: A layer; it is built if it is not yet.
+        memory: A layer; what it has stored is replaced.
         patterns: `(patterns, units)`, -1 or 1.
         noise: Probability that a unit of a cue is the other way round.
         overlap: Smallest mean product of pattern and recalled state that counts.
@@ -205,11 +205,10 @@ def recalled_share(
         Amit, Gutfreund and Sompolinsky, 1985, Storing Infinite Numbers of Patterns in a Spin-Glass
         Model of Neural Networks, https://doi.org/10.1103/PhysRevLett.55.1530
     """
-    if not memory.built:
-        memory.build(patterns.shape)
-        memory.built = True
+    cue = keras.Input((patterns.shape[1],), name="cue")
+    recall = keras.Model(cue, memory(cue)[0])
     memory.store(patterns)
     cues = distorted(patterns, noise, 0.0, np.random.default_rng(seed))
-    states = keras.ops.convert_to_numpy(memory(cues)[0])
+    states = recall.predict(cues, batch_size=len(cues), verbose=0)
     products = (np.where(states < 0, -1.0, 1.0) * patterns).mean(axis=1)
     return float((products >= overlap).mean())
