@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -124,12 +125,13 @@ def load_series(
         name, given = run.arrays.name, np.asarray(run.arrays.train.in_memory().inputs)
         if given.dtype.kind not in "biuf" or given.size != len(given):
             raise InputError(
-                "`data` must be a series of numbers `(length,)`", f"{given.dtype} {given.shape}"
+                "`data` must be a series of numbers, one in a row", f"{given.dtype} {given.shape}"
             )
         series = given.astype(np.float64).ravel()
     elif run.data in ("auto", "embedded", "synthetic"):
         name, series = f"synthetic:{formula}", made(formula, length, delay)
-    elif run.data == "tfds" or not Path(run.data).is_file():
+    # Not with methods of Path, which raise for long names.
+    elif run.data == "tfds" or not os.path.isfile(run.data):  # noqa: PTH113
         raise InputError("`data` must be auto, or the path of a CSV file", run.data)
     else:
         name, series = run.data, read_series(Path(run.data), column)
@@ -182,8 +184,7 @@ class Windows:
         )
         if any(len(part) <= length for part, length in zip(parts, lengths, strict=True)):
             raise InputError(
-                f"`washout` must be shorter, or the series longer, about {needed} values with "
-                f"these windows",
+                f"`washout` must be shorter, or the series as long as {needed} values or so",
                 f"a wash-out of {self.washout}, and {len(series)} values",
             )
         strides = (self.window, self.horizon, self.horizon)
