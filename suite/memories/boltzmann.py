@@ -74,7 +74,7 @@ class RestrictedBoltzmann(keras.layers.Layer):
         partition function.
         """
         hidden = ops.sum(ops.softplus(self.hidden_logits(visible)), axis=-1)
-        return -hidden - ops.sum(visible * self.visible_bias, axis=-1)
+        return -hidden - ops.sum(ops.multiply(visible, self.visible_bias), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"units": self.units, "weight_scale": self.weight_scale}

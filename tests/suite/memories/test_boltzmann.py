@@ -27,7 +27,7 @@ def machine(visible=3, hidden=2, scale=1.0, seed=0):
     layer = RestrictedBoltzmann(hidden)
     layer.build((None, visible))
     random = np.random.default_rng(seed)
-    layer.set_weights([scale * random.normal(size=weight.shape) for weight in layer.weights])
+    layer.set_weights([scale * random.normal(size=tuple(weight.shape)) for weight in layer.weights])
     return layer
 
 
@@ -132,7 +132,7 @@ def test_the_gradient_is_the_difference_of_correlations():
 
 @pytest.mark.parametrize("chains", [None, 40])
 def test_training_makes_the_examples_probable(chains):
-    images = np.tile(255 * np.array([[1, 0, 1, 0], [0, 1, 0, 1]]), (20, 1)).reshape(-1, 2, 2, 1)
+    images = np.tile(255 * np.array([[1, 0, 1, 0], [0, 1, 0, 1]]), (500, 1)).reshape(-1, 2, 2, 1)
     network = build_model((2, 2, 1), (4,), weight_scale=0.1)
     [layer] = machines_of(network)
     trainer = ContrastiveDivergence(network, steps=2, chains=chains)
@@ -144,13 +144,13 @@ def test_training_makes_the_examples_probable(chains):
         return float(-energies.mean() - exact_log_partition(Parameters.of(layer)))
 
     before = nats()
-    history = trainer.fit(images, epochs=300, batch_size=40, verbose=0).history
+    history = trainer.fit(images, epochs=16, batch_size=40, verbose=0).history
 
     assert before == pytest.approx(-4 * np.log(2), abs=0.1)
     assert nats() > -1.5  # the best is -log 2
     assert history["pseudo_likelihood"][-1] > history["pseudo_likelihood"][0]
     if chains:
-        assert set(np.unique(trainer.chains)) == {0, 1}
+        assert set(np.unique(keras.ops.convert_to_numpy(trainer.chains))) == {0, 1}
 
 
 def test_only_one_machine_learns_and_reads_what_is_below_it():
@@ -165,7 +165,7 @@ def test_only_one_machine_learns_and_reads_what_is_below_it():
 
     trainer.fit(features, epochs=1, verbose=0)
 
-    np.testing.assert_allclose(features, lower(images.reshape(20, 4) / 255), rtol=1e-5)
+    np.testing.assert_allclose(features, lower(images.reshape(20, 4) / 255), rtol=1e-4)
     after = [np.array(weight) for weight in (*lower.weights, *upper.weights)]
     same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
     assert same == [True] * 3 + [False] * 3

@@ -23,7 +23,7 @@ def network_of(reservoir=None, mean=0.5, scale=2.0):
 
 
 def matrix_of(reservoir):
-    """The recurrent weights `(units, units)`: the row of a unit has the weights that it reads by."""
+    """The recurrent weights `(units, units)`; a row has the weights that its unit reads by."""
     matrix = np.zeros((reservoir.units, reservoir.units))
     rows = np.arange(reservoir.units)[:, None]
     matrix[rows, np.asarray(reservoir.sources)] = np.asarray(reservoir.weights_of_sources)
