@@ -56,7 +56,7 @@ def test_the_readout_is_learnt_from_the_past():
 
     metrics = trained(data=(noise,)).metrics
 
-    assert metrics["test_nrmse_next"] == pytest.approx(1, abs=0.2)
+    assert metrics["test_nrmse_next"] == pytest.approx(1, abs=0.5)
 
 
 def test_a_large_penalty_forecasts_the_mean():
@@ -65,15 +65,13 @@ def test_a_large_penalty_forecasts_the_mean():
     [network] = result.networks.values()
     [kernel, _] = network.get_layer("readout").get_weights()
     assert abs(kernel).max() < 1e-3
-    assert result.metrics["test_nrmse_next"] == pytest.approx(1, abs=0.2)
+    assert result.metrics["test_nrmse_next"] == pytest.approx(1, abs=0.5)
 
 
 def test_the_penalty_is_chosen_by_the_validation_windows():
-    errors = {ridge: trained(ridge=ridge).metrics["test_nrmse"] for ridge in (1e-10, 1e-2)}
+    given, chosen = trained(ridge=1e-2), trained()
 
-    chosen = trained().metrics["test_nrmse"]
-
-    assert chosen < errors[1e-2]
+    assert chosen.metrics["test_nrmse"] < given.metrics["test_nrmse"]
 
 
 def test_a_file_is_learnt_exported_and_gone_on_with(tmp_path, capsys):

@@ -59,12 +59,12 @@ def test_digits_are_recalled_from_their_upper_halves(capsys):
 
     result = train(app, app.recipe("digits", cues=1, patterns=12), run)
 
-    assert result.report["metrics"]["test_recalled"] > 0.8
+    assert result.report["metrics"]["test_recalled"] > 0.5
     assert (result.folder / "figures" / "recall.png").stat().st_size > 1000
     names = result.report["data"]["class_names"]
     assert names[0] == "0 (1)" and len(names) == len(set(names)) == 12
     hebb = trained(recipe="digits", cues=1, patterns=12, rule="hebb")
-    assert hebb.metrics["test_recalled"] < 0.5
+    assert hebb.metrics["test_recalled"] < 0.3
 
     signatures = tf.saved_model.load(str(result.saved_model)).signatures
     assert {"serve", "image", "picture"} <= set(signatures)
@@ -93,11 +93,14 @@ def test_the_capacity_is_measured(capsys):
 
 
 def test_pictures_must_differ_and_be_enough():
-    alike = (np.full((6, 8, 8), 255, np.uint8), np.arange(6) % 2)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8)
+    alike = (np.repeat(picture, 6, axis=0), np.arange(6) % 2)
 
     with pytest.raises(InputError, match="must be of pictures that differ in black and white"):
         train(app, app.recipe(patterns=2), QUIET, until="open", data=alike)
-    with pytest.raises(InputError, match="`patterns` must be at most the 6 pictures. Received: 7"):
+    with pytest.raises(
+        InputError, match=r"`patterns` must be at most the 6 pictures\. Received: 7"
+    ):
         train(app, app.recipe(patterns=7), QUIET, until="open", data=alike)
 
 
