@@ -356,7 +356,7 @@ app = App(
     commands={"sample": image_generation.sample},
     try_next="sample --num 64 --seed 0 --output samples.png",
     recipes={
-        "best": LARGE | {"units": (500,), "gibbs_steps": 5, "epochs": 100},
+        "best": LARGE | {"units": (500,), "gibbs_steps": 5, "epochs": 70},
         "deep": LARGE | {"units": (500, 500), "gibbs_steps": 1, "epochs": 30},
     },
     objective="val_pseudo_likelihood",

@@ -201,17 +201,19 @@ def nrmse(predicted: np.ndarray, truth: np.ndarray, scale: float) -> np.ndarray:
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
-    """`serve`: `series` `(batch, time)` to `forecast` `(batch, horizon)`, float64.
+    """`serve`: `series` `(batch, time)` to `forecast` `(batch, horizon)`, both float32.
 
-    `read`: `series` `(batch, time, 1)` to the `next` value of every step, and the last `state`.
+    `read`: `series` `(batch, time, 1)` to the `next` value of every step, and the last `state`, all
+    float64. `serve` computes in float64, too, but Keras gives its layers float32.
     """
     [network] = fitted.networks.values()
     forecast = forecaster(network, fitted.config.horizon)
 
     def serve(series: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"forecast": forecast(series[..., None])}
+        values = forecast(tf.cast(series, tf.float64)[..., None])
+        return {"forecast": tf.cast(values, tf.float32)}
 
-    inputs = [tf.TensorSpec((None, None), tf.float64, "series")]
+    inputs = [tf.TensorSpec((None, None), tf.float32, "series")]
     return {"serve": Endpoint(serve, inputs), "read": network}
 
 

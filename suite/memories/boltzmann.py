@@ -251,7 +251,7 @@ class ContrastiveDivergence(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.energy_gap = keras.metrics.Mean("energy_gap")
         self.pseudo_likelihood = keras.metrics.Mean("pseudo_likelihood")
-        self.chains = None
+        self.chains: Any = None
         if chains is not None:
             # Replicas write their part and zeros elsewhere, which are summed.
             self.chains = self.add_weight(
