@@ -10,9 +10,9 @@ from keras import ops
 class ReversibleDense(keras.layers.Layer):
     """A dense layer of an encoder, which the decoder calls once more for the way back.
 
-    `layer(x)` takes features `(batch, features)` to `(batch, units)`, `layer(h, reverse=True)` takes
-    these back to `(batch, features)`. There is no activation. The first call must be a forward one.
-    Both ways have a bias.
+    `layer(x)` takes features `(batch, features)` to `(batch, units)`, and
+    `layer(h, reverse=True)` takes these back to `(batch, features)`. There is no activation. Both
+    ways have a bias. The first call must be a forward one.
 
     Args:
         units: Number of outputs.

@@ -1,6 +1,6 @@
-"""Autoencoders: they learn to draw their inputs again, from noisy copies, by codes of few means."""
+"""Autoencoders: their training, on noisy copies of the inputs and with penalties of the code."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -87,11 +87,12 @@ class Autoencoder(keras.Model):
                 values, self.noise, self.noise_level, seed_of_replica(self.seed_generator)
             )
         code, output, change = self._outputs(noisy)
-        return (
-            self.reconstruction_loss(values, output)
-            + self.sparsity_weight * self.activity_penalty(code)
-            + self.contraction * change
-        )
+        loss = self.reconstruction_loss(values, output)
+        if self.sparsity_weight:
+            loss += self.sparsity_weight * self.activity_penalty(code)
+        if self.contraction:
+            loss += self.contraction * change
+        return loss
 
     def compute_loss(
         self,
