@@ -244,7 +244,6 @@ def test_it_learns_without_labels_and_answers(capsys):
 
     metrics = trained.metrics
     assert metrics["test_variance_explained"] > 0.3
-    assert metrics["test_squared_error"] < 0.06
     assert "test_accuracy" not in metrics
     names = {path.stem for path in (trained.folder / "figures").iterdir()}
     assert names == {"codes", "filters", "learning_curves", "reconstructions"}
