@@ -1,4 +1,4 @@
-"""When does layer-wise pretraining help an autoencoder, and how good are its codes for a classifier?
+"""When does layer-wise pretraining help an autoencoder, and how good are classifiers of its codes?
 
     python -m benchmarks.autoencoder pretraining
     python -m benchmarks.autoencoder classifier
