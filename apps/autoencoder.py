@@ -29,10 +29,10 @@ from suite.figures import classes
 from suite.figures import images as figures
 from suite.knobs import Activation, LearningRate, Share, Units
 from suite.layers.normalization import normalize
-from suite.layers.reversible import ReversibleDense
 from suite.tasks import image_classification as classification
 from suite.tasks import pictures
 from suite.trainers.autoencoder import Autoencoder, Noise, Sparsity, loss_of_outputs, with_noise
+from suite.trainers.reversible import ReversibleDense
 from suite.trainers.schedules import one_cycle
 from suite.trainers.virtual_adversarial import VirtualAdversarial
 

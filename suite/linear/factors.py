@@ -366,10 +366,10 @@ def kkt_violation(
             (codes, quotients @ parts.T, np.broadcast_to(parts.sum(axis=1), codes.shape)),
             (parts, codes.T @ quotients, np.broadcast_to(codes.sum(axis=0)[:, None], parts.shape)),
         )
-    violations = []
+    violations: list[float] = []
     for factor, pull, push in forces:
         gradient = push - pull
-        violations.append(np.abs(factor * gradient).sum() / max((factor * pull).sum(), TINY))
+        violations.append(float(np.abs(factor * gradient).sum() / max((factor * pull).sum(), TINY)))
         below = np.linalg.norm(np.minimum(gradient, 0.0))
-        violations.append(below / max(np.linalg.norm(pull), TINY))
-    return float(max(violations))
+        violations.append(float(below / max(float(np.linalg.norm(pull)), TINY)))
+    return max(violations)

@@ -22,7 +22,9 @@ def analysis_of(columns, units, **options):
 def solved(rows, units, batch_size, epochs=1, **options):
     analysis = analysis_of(rows.shape[1], units, **options)
     batches = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
-    analysis.fit(batches, epochs=epochs, callbacks=[SolveAfterEveryPass()], verbose=0)
+    analysis.fit(
+        batches, epochs=epochs, callbacks=[SolveAfterEveryPass()], shuffle=False, verbose=0
+    )
     return analysis.network.get_layer("components").components()
 
 
@@ -104,7 +106,11 @@ def test_the_validation_measures_what_is_lost():
     analysis = analysis_of(64, 8)
     batches = tf.data.Dataset.from_tensor_slices(PIXELS).batch(100)
     history = analysis.fit(
-        batches, validation_data=batches, callbacks=[SolveAfterEveryPass()], verbose=0
+        batches,
+        validation_data=batches,
+        callbacks=[SolveAfterEveryPass()],
+        shuffle=False,
+        verbose=0,
     ).history
 
     components = of_rows(PIXELS, 8)
