@@ -629,7 +629,7 @@ def refuse_points(app: App, exports: Exports) -> None:
 
 app = App(
     name="autoencoder",
-    topic="images",
+    topic="unsupervised",
     summary=__doc__,
     config=Config,
     data=load_data,

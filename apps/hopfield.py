@@ -45,6 +45,7 @@ RANDOM = "random"
 INK = 127.5  # grey values above it become 1, others -1
 CUE_SEEDS = {"validation": 1, "test": 2}  # which cues are drawn does not depend on the run
 MOST_SHOWN = 10  # cues in the figure
+SMALLEST_SHOWN = 40  # pixels of a side, to which smaller patterns are enlarged
 LOADS = (0.02, 0.05, 0.08, 0.10, 0.12, 0.13, 0.14, 0.15, 0.16, 0.18, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -304,14 +305,13 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     # The first cue of every pattern.
     rows = np.arange(0, len(cues), fitted.config.cues)[:MOST_SHOWN]
     named = {"cue": cues, "recalled": recalled, "stored": patterns}
-    return {
-        "recall": figures.image_rows(
-            {
-                name: (part[rows, :size].reshape(-1, *shape) + 1) * INK
-                for name, part in named.items()
-            }
-        )
-    }
+    times = max(1, SMALLEST_SHOWN // shape[0])
+
+    def drawn(part: np.ndarray) -> np.ndarray:
+        images = (part[rows, :size].reshape(-1, *shape) + 1) * INK
+        return images.repeat(times, axis=1).repeat(times, axis=2)
+
+    return {"recall": figures.image_rows({name: drawn(part) for name, part in named.items()})}
 
 
 def recall(
@@ -363,7 +363,7 @@ def measure_capacity(
 
 app = App(
     name="hopfield",
-    topic="tables",
+    topic="unsupervised",
     summary=__doc__,
     config=Config,
     data=load_data,

@@ -180,7 +180,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     components, answers = components_of(fitted), task.outputs_of(fitted)
     explained = components.explained()
     shares = {"of a component": explained[:, None], "of all so far": explained.cumsum()[:, None]}
-    drawings = {"explained_variance": curves.lines(shares, "component")}
+    drawings = {"explained_variance": curves.lines(shares, "component, counted from 0")}
     if len(explained) > 1:
         labels, names = task.classes_of(fitted, "test")
         drawings["plane"] = classes.plane(

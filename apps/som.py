@@ -360,7 +360,7 @@ def place(app: App, *files: Path, exports: Exports = Exports()) -> None:
 
 app = App(
     name="som",
-    topic="images",
+    topic="unsupervised",
     summary=__doc__,
     config=Config,
     data=load_data,

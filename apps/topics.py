@@ -310,16 +310,18 @@ def positive(terms: np.ndarray, weights: np.ndarray, ranks: np.ndarray) -> list[
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Draws the terms with the largest weights; and test documents, if they have classes.
 
-    The plane of the documents is that of the second and the third component, since the first one
-    says how much a document is like all others.
+    The plane of both is that of the second and the third component, since the first one says how
+    much a document is like all others.
     """
     [network] = fitted.networks.values()
     kernel = keras.ops.convert_to_numpy(network.get_layer("components").kernel)
     if kernel.shape[1] < 3:
         return {}
-    chosen = np.argsort(-np.linalg.norm(kernel[:, 1:], axis=1), kind="stable")[:TERMS_DRAWN]
+    weights = kernel[:, 1:3]
+    chosen = np.argsort(-np.linalg.norm(weights, axis=1), kind="stable")[:TERMS_DRAWN]
     names = [counts_of(fitted).terms[n] for n in chosen]
-    figures = {"terms": text.embedding_plane(kernel[chosen, 1:], names)}
+    titles = ("second component", "third component")
+    figures = {"terms": text.plane_of_texts(weights[chosen], names, titles)}
     class_names = fitted.data.description.class_names
     test: Split = fitted.data.splits["test"]
     labels = classes_of(test, class_names)
@@ -361,7 +363,7 @@ def show_nearest(app: App, document: str, *, exports: Exports = Exports()) -> No
 
 app = App(
     name="topics",
-    topic="sequences",
+    topic="unsupervised",
     summary=__doc__,
     config=Config,
     data=load_data,

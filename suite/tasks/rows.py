@@ -40,7 +40,7 @@ FACES = "faces"
 NAME = "reconstruction"  # of an output
 OWN_DATA = (
     "a folder or an `.npz` of pictures, or a CSV with a header and a row for each example; "
-    "`--label` names its column of classes, which only colour figures."
+    "`--label` names its column of classes, if it has one, which only colour figures."
 )
 
 
@@ -56,8 +56,8 @@ class Config:
             `photo` crops about the centre; `auto` decides by a sample of them.
         image_size: Height and width of pictures. Defaults to those of the data.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
-        label: Column of a CSV that holds the class; by default a column with a usual name, or the
-            last.
+        label: Column of a CSV that holds the class, and is no feature; by default a column with a
+            usual name, or the last if it has texts.
         missing: Treatment of empty cells: `refuse`; `fill` with the mean of a numeric column, and
             with no category for text; or `drop` the row.
         leave_out: Columns that are not features.
@@ -119,6 +119,7 @@ def load_source(config: Config, run: Run) -> Source:
             label=config.label,
             missing=config.missing,
             leave_out=config.leave_out,
+            needs_label=False,
         )
     return load_shown(run, config.dataset, config.layout, config.image_size, config.channels)
 

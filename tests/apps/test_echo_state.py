@@ -37,9 +37,12 @@ def test_errors_by_hand():
 
 
 def test_it_goes_on_with_a_chaotic_series():
-    metrics = trained().metrics
+    result = trained()
+    metrics, series = result.metrics, result.data.splits["test"].inputs[..., 0]
+    # What the value before would be off by, if it were the forecast.
+    step = np.sqrt(np.square(np.diff(series, axis=1)).mean()) / series.std()
 
-    assert metrics["test_nrmse_next"] < 1e-3
+    assert metrics["test_nrmse_next"] < step / 20
     assert metrics["test_nrmse"] < 0.1
     assert metrics["test_steps"] > 19
 

@@ -164,7 +164,8 @@ def test_commands_place_a_picture_and_draw_its_neighbours(trained, capsys, tmp_p
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("digit.png: row ")
     assert len(lines) == 10 and lines[1].startswith("training picture ")
-    assert PIL.Image.open(target).size == (9 * 28, 28)
+    with PIL.Image.open(target) as drawing:
+        assert drawing.size == (9 * 28, 28)
 
 
 def test_pictures_without_labels_have_no_names_and_no_accuracy():
