@@ -664,7 +664,7 @@ app = App(
             "dataset": "spiral",
             "units": (128, 128),
             "tied": False,
-            "activation": "tanh",
+            "activation": "relu",
             "output": "linear",
             "pretraining_epochs": 0,
             "epochs": 40,
