@@ -73,11 +73,11 @@ class Config(pictures.Config):
 
     units: Machines = (16,)
     epochs: Epochs = 10
-    learning_rate: LearningRate = 0.05
+    learning_rate: LearningRate = 0.02
     momentum: Rate = 0.5
     weight_decay: WeightDecay = 1e-4
     gibbs_steps: Annotated[int, Field(ge=1, le=1000)] = 1
-    persistent: bool = False
+    persistent: bool = True
     chains: Annotated[int, Field(ge=1, le=100_000)] = 100
     sample_steps: Annotated[int, Field(ge=1, le=100_000)] = 1000
     ais_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
@@ -339,7 +339,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     }
 
 
-LARGE: dict[str, Any] = {"persistent": True, "weight_decay": 0.0, "ais_steps": 10_000}
+LARGE: dict[str, Any] = {"learning_rate": 0.05, "weight_decay": 0.0, "ais_steps": 10_000}
 
 app = App(
     name="boltzmann",
