@@ -215,9 +215,9 @@ class _Reading:
         """Reads a CSV file with a header."""
         name = str(path)
         numbers, cells, notes = read_csv(path)
-        label: str | None = self._label_of(name, cells)
-        if not self.needs_label and self._is_feature(label, cells[label]):
-            label = None
+        usual = self._label_of(name, cells)
+        is_feature = not self.needs_label and self._is_feature(usual, cells[usual])
+        label = None if is_feature else usual
         labels = [""] * len(numbers) if label is None else cells.pop(label)
         table = _Table(name=name, numbers=numbers, cells=cells, label=label, labels=labels)
         table = self._without_unwanted(table)
