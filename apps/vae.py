@@ -8,7 +8,6 @@ likelihood of test images by importance sampling.
 
 import functools
 import math
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
@@ -21,9 +20,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics
 from suite.cli import main
 from suite.data import Data
-from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.export.endpoints import Endpoint, of_model
-from suite.export.exported import Exports
 from suite.figures import classes
 from suite.figures import images as figures
 from suite.knobs import Activation, Epochs, LatentDim, LearningRate, Share, Stages, Units
@@ -267,22 +264,6 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     return drawings
 
 
-def reconstruct(
-    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
-) -> None:
-    """Encode pictures, and draw their reconstructions.
-
-    Args:
-        files: Image files of any size, dark on light or light on dark.
-        output: Image file that shows the pictures above their reconstructions.
-    """
-    writable_picture(output)
-    exported, images = pictures.read_files(app, files, exports)
-    rows = np.concatenate([images, exported.call(images)["reconstruction"]])
-    write_picture(tiled(rows, len(files)), output)
-    print(f"{output}: {len(files)} above, reconstructed below")
-
-
 LONG = {"batch_size": 200, "objective": "iwae", "num_samples": 4, "nll_samples": 5000}
 
 app = App(
@@ -297,7 +278,7 @@ app = App(
     endpoints=endpoints,
     evaluate=evaluate,
     figures=draw,
-    commands=task.COMMANDS | {"reconstruct": reconstruct},
+    commands=task.COMMANDS | {"reconstruct": pictures.reconstruct},
     try_next="sample --num 64 --seed 0 --output samples.png",
     recipes={
         "best": {**LONG, "epochs": 70, "filters": (24, 48), "units": (256,)},

@@ -190,7 +190,7 @@ class App:
     Args:
         name: The module's name, and the folder under `saved_models/` and `runs/`.
         topic: The group under which `python -m apps` lists it: `images`, `tables`, `sequences`,
-            `generative`, `control`.
+            `generative`, `unsupervised`, `control`.
         summary: What it does, in a title and a paragraph: the module's docstring.
         config: The class of the settings of the training, a frozen dataclass made by
             `suite.settings`: every field typed, defaulted and documented under `Args:` in the

@@ -88,14 +88,25 @@ def embedding_plane(vectors: np.ndarray, names: Sequence[str]) -> Figure:
         vectors: Embeddings, `(names, units)`.
         names: Their pieces of text; at most `MOST_LABELS`, the first ones, are written.
     """
-    plane = principal_plane(vectors)
+    return plane_of_texts(principal_plane(vectors), names, ("first component", "second component"))
+
+
+@matplotlib.rc_context(AS_TEXT)
+def plane_of_texts(points: np.ndarray, names: Sequence[str], titles: tuple[str, str]) -> Figure:
+    """Points of the plane, with their names.
+
+    Args:
+        points: `(names, 2)`.
+        names: Their pieces of text; at most `MOST_LABELS`, the first ones, are written.
+        titles: What both axes are.
+    """
     labels, fonts = drawable(names[:MOST_LABELS])
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(plane[:, 0], plane[:, 1], s=4, color="lightgrey")
-    for point, label in zip(plane, labels, strict=False):
+    axes.scatter(points[:, 0], points[:, 1], s=4, color="lightgrey")
+    for point, label in zip(points, labels, strict=False):
         axes.annotate(label, point, fontfamily=fonts, fontsize=9, ha="center", va="center")
-    axes.set(xlabel="first component", ylabel="second component")
+    axes.set(xlabel=titles[0], ylabel=titles[1])
     return figure
 
 

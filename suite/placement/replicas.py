@@ -85,6 +85,17 @@ def fold_in_replica(seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(folded, seed.dtype)
 
 
+def sum_over_replicas(values: Any) -> Any:
+    """The sums of tensors over all replicas, which all of them get, in the same structure.
+
+    All replicas must call it, at the same point of a step.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return values
+    return replica.all_reduce("SUM", values)
+
+
 def many_hosts(placement: tf.distribute.Strategy) -> bool:
     """Whether the replicas belong to several worker processes, none of which can train alone."""
     if not isinstance(placement, tf.distribute.MultiWorkerMirroredStrategy):

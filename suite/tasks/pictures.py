@@ -12,7 +12,13 @@ from pydantic import AfterValidator, Field, PositiveInt
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
-from suite.data.images.files import read_encoded, read_picture
+from suite.data.images.files import (
+    read_encoded,
+    read_picture,
+    tiled,
+    writable_picture,
+    write_picture,
+)
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.errors import InputError
@@ -150,6 +156,22 @@ def read_files(
         read_encoded(path)  # refuses what is no picture, before a model is loaded
     exported = exports.open(app.name)
     return exported, prepare_files(exported, files)
+
+
+def reconstruct(
+    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
+) -> None:
+    """Encode pictures, and draw their reconstructions.
+
+    Args:
+        files: Image files of any size, dark on light or light on dark.
+        output: Image file that shows the pictures above their reconstructions.
+    """
+    writable_picture(output)
+    exported, images = read_files(app, files, exports)
+    rows = np.concatenate([images, exported.call(images)["reconstruction"]])
+    write_picture(tiled(rows, len(files)), output)
+    print(f"{output}: {len(files)} above, reconstructed below")
 
 
 def prepare_files(exported: ExportedModel, files: Sequence[Path]) -> np.ndarray:

@@ -49,6 +49,7 @@ def load_table(
     categories: Categories = "one_hot",
     leave_out: Sequence[str] = (),
     numeric: bool = False,
+    needs_label: bool = True,
 ) -> Source:
     """Loads a table as features `(rows, features)`, float32, and labels.
 
@@ -71,13 +72,18 @@ def load_table(
         categories: Treatment of columns of texts: `one_hot` features, or `refuse`.
         leave_out: Columns that are not features.
         numeric: Whether the label is a number rather than a class.
+        needs_label: Whether a table must have labels. If not, those in memory have them as targets
+            or not at all; and without `label` the column of a file that `label` would be by default
+            is one of classes only if it has a usual name or texts, and a feature otherwise.
 
     Raises:
         InputError: The table cannot be found or read, or a cell, a column or the labels cannot be
             used.
     """
     preparation = TablePreparation.recorded(run.preparation) if run.preparation else None
-    reading = _Reading(label, missing, categories, tuple(leave_out), preparation, numeric)
+    reading = _Reading(
+        label, missing, categories, tuple(leave_out), preparation, numeric, needs_label
+    )
     in_scikit_learn = NUMBERS if numeric else CLASSES
     if run.data == "auto" and dataset in in_scikit_learn.keys() - {"iris"}:
         run = dataclasses.replace(run, data="embedded")
@@ -130,14 +136,14 @@ class _Table:
         name: Path or other name, for errors.
         numbers: The number of every row, for errors.
         cells: The cells of all rows, by the name of the column.
-        label: Name of the column of labels.
-        labels: The label of every row.
+        label: Name of the column of labels; None without labels.
+        labels: The label of every row; empty texts without labels.
     """
 
     name: str
     numbers: Sequence[int]
     cells: Mapping[str, list[str]]
-    label: str
+    label: str | None
     labels: list[str]
 
     def place(self, column: str, row: int) -> str:
@@ -174,6 +180,7 @@ class _Reading:
     leave_out: tuple[str, ...]
     preparation: TablePreparation | None = None
     numeric: bool = False
+    needs_label: bool = True
 
     def read_tfds(self, builder: Any, source: str) -> Source:
         """Reads a prepared dataset of features, as one vector or by name, and a label.
@@ -208,8 +215,10 @@ class _Reading:
         """Reads a CSV file with a header."""
         name = str(path)
         numbers, cells, notes = read_csv(path)
-        label = self._label_of(name, cells)
-        labels = cells.pop(label)
+        usual = self._label_of(name, cells)
+        is_feature = not self.needs_label and self._is_feature(usual, cells[usual])
+        label = None if is_feature else usual
+        labels = [""] * len(numbers) if label is None else cells.pop(label)
         table = _Table(name=name, numbers=numbers, cells=cells, label=label, labels=labels)
         table = self._without_unwanted(table)
         if self.preparation is None and (
@@ -219,7 +228,7 @@ class _Reading:
             warn_left_out("columns that only number or name the rows", notes["index"], name)
             table = table.without(indices)
         fields = self._fields({"train": table})
-        return Source(name=name, notes={"label": label, **notes}, **fields)
+        return Source(name=name, notes={**({"label": label} if label else {}), **notes}, **fields)
 
     def read_arrays(self, source: Source) -> Source:
         """Converts examples whose inputs are `(rows, columns)`, columns by name or a data frame."""
@@ -233,8 +242,10 @@ class _Reading:
     def _in_memory(self, name: str, examples: Examples, feature_names: Sequence[str]) -> _Table:
         """Converts examples to a table of that name."""
         cells = _columns(name, examples.inputs, feature_names)
-        label = "label"
-        if examples.targets is None:
+        label: str | None = "label"
+        if examples.targets is None and self.label is None and not self.needs_label:
+            label, labels = None, [""] * len(next(iter(cells.values()), []))
+        elif examples.targets is None:
             label = self._label_of(name, cells)
             labels = cells.pop(label)
         else:
@@ -265,6 +276,21 @@ class _Reading:
             return names[-1]
         log.warning("%s: the label is taken to be column %s.", name, known[0])
         return known[0]
+
+    def _is_feature(self, name: str, cells: list[str]) -> bool:
+        """Whether a column that might hold labels, which need not be there, is a feature instead.
+
+        Args:
+            name: Name of the column, the default one of labels.
+            cells: Its cells.
+        """
+        if self.label is not None:
+            return False
+        if self.preparation is not None:
+            return any(column.name == name for column in self.preparation.columns)
+        present = list(filter(None, cells))
+        numbers = not any(math.isnan(number_in(cell)) for cell in present)
+        return not _are_classes(present) or (numbers and name.casefold() not in LABEL_NAMES)
 
     def _without_unwanted(self, table: _Table) -> _Table:
         """The table without the columns of `leave_out`, or with those of the preparation only."""
@@ -299,7 +325,8 @@ class _Reading:
         }
         for split, table in tables.items():
             features, kept = self._features(table, preparation)
-            fields[split] = Examples(features, targets[split][kept])
+            labels = targets.get(split)
+            fields[split] = Examples(features, None if labels is None else labels[kept])
             if dropped := len(table.labels) - len(kept):
                 warn_left_out("rows with missing cells", dropped, table.name)
             if split == "train" and known and known.groups is not None:
@@ -309,11 +336,13 @@ class _Reading:
     def _targets(
         self, tables: Mapping[str, _Table], known: Source | None
     ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-        """The names of the classes, none if labels are numbers; and the targets by split.
+        """The names of the classes, none if labels are numbers; and the targets by split, if any.
 
         Raises:
             InputError: Labels are not what is asked for, or all alike.
         """
+        if tables["train"].label is None:
+            return (), {}
         if self.numeric:
             numbers = {split: _numeric_labels(table) for split, table in tables.items()}
             if len(np.unique(numbers["train"])) < 2:
@@ -441,7 +470,9 @@ def _texts(name: str, column: str, values: Any) -> list[str]:
 
 
 def _labelled(table: _Table) -> _Table:
-    """The table without the rows that have no label, whose number is logged."""
+    """The table without the rows that have no label, whose number is logged, if others have one."""
+    if table.label is None:
+        return table
     rows = np.flatnonzero([bool(label) for label in table.labels])
     if missing := len(table.labels) - len(rows):
         warn_left_out("rows without a label", missing, table.name)
@@ -486,7 +517,8 @@ def _classes(
     for part in tables.values():
         for row, label in enumerate(part.labels):
             if not label.isprintable():
-                raise InputError(f"{part.place(part.label, row)} must be printable", repr(label))
+                place = part.place(str(part.label), row)
+                raise InputError(f"{place} must be printable", repr(label))
     labels = [label for part in tables.values() for label in part.labels]
     if class_names:
         index = {str(number): number for number in range(len(class_names))}

@@ -33,6 +33,55 @@ def many(rows, header="id,height,kind"):
     return "\n".join([header, *(rows(number) for number in range(30))])
 
 
+# --- without labels -------------------------------------------------------------------------
+
+
+def unlabelled(content, **options):
+    return load(content, needs_label=False, **options)
+
+
+def test_a_last_column_of_numbers_is_a_feature_where_no_label_is_needed():
+    source = unlabelled("height,weight,age\n1,2.5,3\n3,4,3\n5.25,6,7\n")
+
+    assert source.feature_names == ("height", "weight", "age")
+    assert source.train.targets is None
+    assert source.class_names == ()
+    assert "label" not in source.notes
+
+
+@pytest.mark.parametrize(
+    ("table", "options"),
+    [
+        (TREES, {}),
+        (TREES.replace("kind", "class").replace("oak", "1").replace("elm", "0"), {}),
+        ("kind,height,weight\noak,1,2.5\nelm,3,4\noak,5.25,6\n", {"label": "kind"}),
+    ],
+)
+def test_classes_are_labels_even_where_none_is_needed(table, options):
+    source = unlabelled(table, **options)
+
+    assert source.feature_names == ("height", "weight")
+    assert source.train.targets.tolist() == [1, 0, 1]
+
+
+def test_arrays_may_come_without_labels():
+    source = in_memory(np.array(NUMBERS), needs_label=False)
+
+    assert source.train.targets is None
+    np.testing.assert_array_equal(source.train.inputs, NUMBERS)
+
+
+def test_an_export_says_what_is_a_feature():
+    """Of other data, the columns that the model was trained on are features, and no other."""
+    preparation = dataclasses.asdict(unlabelled(TREES).preparation)
+    Path("own.csv").write_text("height,weight\n1,2.5\n3,4\n")
+
+    source = load_table(Run(data="own.csv", preparation=preparation), needs_label=False)
+
+    assert source.feature_names == ("height", "weight")
+    assert source.train.targets is None
+
+
 # --- what is there already ------------------------------------------------------------------
 
 

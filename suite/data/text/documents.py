@@ -1,0 +1,237 @@
+"""Documents: texts of any length, perhaps with a class each; and how often terms occur in them."""
+
+import dataclasses
+import functools
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from suite.data import sources
+from suite.data.examples import Examples, Source
+from suite.data.text.files import read_text
+from suite.data.text.tokenizers import PADDING, SPECIAL_PIECES, Words
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.run import Run
+
+log = logging.getLogger(__name__)
+
+TFDS_NAME = "newsgroups"  # in errors alone: no documents of TensorFlow Datasets are read
+SHORTEST_TERM = 2  # characters
+MADE = 900  # documents, where there are no others
+WORDS_OF_TOPIC = 0.35  # share of the words of a made document that belong to its subject
+WORDS_OF_OTHERS = 0.1  # share that belong to other subjects
+# Subjects of made documents, with words that belong to them.
+SUBJECTS = {
+    "baseball": "pitcher inning batter homer league glove umpire season catcher stadium bullpen "
+    "shortstop rookie playoffs strikeout mound dugout coach roster fastball",
+    "cooking": "oven butter garlic simmer recipe flour pepper saucepan onion whisk dough basil "
+    "roast vinegar spoon kitchen tomato cream bake chop",
+    "medicine": "patient doctor symptom dose vaccine surgery clinic infection therapy diagnosis "
+    "hospital nurse fever tumor antibiotic immune chronic bandage pulse syringe",
+    "motorcycles": "helmet throttle clutch exhaust rider brake tank gear chain highway engine "
+    "tyre piston carburettor saddle sidecar handlebar mileage kickstand leather",
+    "music": "guitar chord melody rhythm violin concert tempo drummer orchestra singer piano "
+    "harmony studio lyrics trumpet octave stage album audience bass",
+    "space": "orbit rocket lunar satellite telescope launch shuttle astronaut planet gravity "
+    "mission crater probe comet galaxy payload nebula eclipse asteroid cosmic",
+}
+COMMON = (
+    "the of and to in that is was for on with as it at by from this have not are but one all "
+    "they you about there when will more would time some people which their what could other "
+    "than only now over also back after use two how work first well even want because any give "
+    "day most new way good think year know look take into your make like just him see come"
+)
+
+
+def load_documents(run: "Run") -> Source:
+    """Loads documents: inputs are strings `(documents,)`, and targets their classes, if any.
+
+    Args:
+        run: The run, for its `data`, `skip_broken`, `min_per_class` and `arrays`. `data` is a
+            folder of text files, whose classes are its own folders, if all files lie in such; or
+            one file, whose documents are its paragraphs, if blank lines divide it into several,
+            and else its lines. By default documents are made, about six subjects.
+
+    Raises:
+        InputError: The files cannot be found or read, or hold no text.
+    """
+    if run.data == "auto" and run.arrays is None:
+        run = dataclasses.replace(run, data="embedded")
+    return sources.load(
+        run,
+        tfds_name=TFDS_NAME,
+        from_tfds=_refuse_tfds,
+        embedded=made_documents,
+        from_path=lambda path: read_documents(path, run.skip_broken),
+        from_arrays=_checked,
+    )
+
+
+def made_documents() -> Source:
+    """Documents of 30 to 80 words about six subjects, the same ones each time.
+
+    A word is drawn from those of the subject, from those of all subjects, or from common ones, of
+    which a few are much more frequent than others.
+    """
+    random = np.random.default_rng(0)
+    names = tuple(SUBJECTS)
+    subjects = [words.split() for words in SUBJECTS.values()]
+    of_all, common = [word for words in subjects for word in words], COMMON.split()
+    frequency = 1 / np.arange(1, len(common) + 1)
+    labels = np.arange(MADE) % len(names)
+    texts = []
+    for label in labels:
+        count = int(random.integers(30, 81))
+        about, others = random.multinomial(
+            count, [WORDS_OF_TOPIC, WORDS_OF_OTHERS, 1 - WORDS_OF_TOPIC - WORDS_OF_OTHERS]
+        )[:2]
+        words = np.concatenate(
+            [
+                random.choice(subjects[label], about),
+                random.choice(of_all, others),
+                random.choice(common, count - about - others, p=frequency / frequency.sum()),
+            ]
+        )
+        texts.append(" ".join(random.permutation(words)))
+    return _source("embedded:documents", texts, labels.tolist(), names)
+
+
+def read_documents(path: Path, skip_broken: bool = False) -> Source:
+    """Reads the documents of a folder or a file.
+
+    Args:
+        path: As `data` of `load_documents`.
+        skip_broken: Whether files that are no UTF-8 are left out, which is logged, or else an
+            error.
+
+    Raises:
+        InputError: A file is no UTF-8, or there are no two documents.
+    """
+    if not path.is_dir():
+        return _source(str(path), _parts(read_text(path)), None, ())
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
+    )
+    texts, classes = [], []
+    for file in files:
+        try:
+            text = read_text(file)
+        except InputError as error:
+            if not skip_broken:
+                raise
+            log.warning("%s is left out: %s.", file, error)
+            continue
+        if text.strip():
+            texts.append(text)
+            inside = file.relative_to(path).parts[:-1]
+            classes.append(inside[0] if inside else "")
+    names = tuple(sorted(set(classes)))
+    if len(names) < 2 or "" in names:
+        return _source(str(path), texts, None, ())
+    return _source(str(path), texts, [names.index(name) for name in classes], names)
+
+
+def _parts(text: str) -> list[str]:
+    """The paragraphs of a text, or else its lines."""
+    paragraphs = [part.strip() for part in re.split(r"\n[ \t]*\n", text) if part.strip()]
+    if len(paragraphs) > 1:
+        return paragraphs
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _source(
+    name: str, texts: Sequence[str], labels: Sequence[int] | None, names: tuple[str, ...]
+) -> Source:
+    if len(texts) < 2:
+        raise InputError("`data` must hold two documents or more", f"{len(texts)} in {name}")
+    targets = None if labels is None else np.asarray(labels, np.int32)
+    examples = Examples(np.array(texts, object), targets)
+    return Source(name=name, train=examples, class_names=names, comparable=False)
+
+
+def _checked(source: Source) -> Source:
+    """Refuses arrays that are no texts.
+
+    Raises:
+        InputError: An input is no string.
+    """
+    texts = np.asarray(source.train.in_memory().inputs)
+    if texts.ndim != 1 or not all(isinstance(text, (str, bytes)) for text in texts.tolist()):
+        raise InputError("`data` must have texts as inputs", f"{texts.dtype} {texts.shape}")
+    return source
+
+
+def _refuse_tfds(builder: object, name: str) -> Source:
+    raise InputError("`data` must be auto or the path of documents", name)
+
+
+@dataclasses.dataclass(frozen=True)
+class TermCounts:
+    """Counts how often terms occur in texts, with TensorFlow ops only, so it can be exported.
+
+    A term is a run of letters and digits, in lower case. Others than those given do not count.
+
+    Args:
+        terms: The terms, in the order of their counts.
+    """
+
+    terms: tuple[str, ...]
+
+    @functools.cached_property
+    def words(self) -> Words:
+        """The terms as a tokenizer."""
+        return Words(self.terms)
+
+    def __call__(self, texts: tf.Tensor) -> tf.Tensor:
+        """Texts `(batch,)` to counts `(batch, terms)`, float32."""
+        ids = self.words.encode(plain(texts)).to_tensor(PADDING)
+        ids = tf.pad(ids, [[0, 0], [0, 1]], constant_values=PADDING)  # a text may be empty
+        size = self.words.size
+        counts = tf.math.bincount(ids, minlength=size, maxlength=size, dtype=tf.float32, axis=-1)
+        # The first ids stand for padding and for what is no term.
+        return tf.ensure_shape(counts[:, len(SPECIAL_PIECES) :], (None, len(self.terms)))
+
+
+def plain(texts: tf.Tensor) -> tf.Tensor:
+    """Texts `(batch,)` in lower case, with a space for all but letters, marks and digits."""
+    return tf.strings.regex_replace(tf.strings.lower(texts, "utf-8"), r"[^\pL\pM\pN]+", " ")
+
+
+def choose_terms(
+    texts: Iterable[Any], most: int, min_documents: int, max_share: float
+) -> tuple[str, ...]:
+    """The terms of documents: those in most documents, but not in too many, in alphabetic order.
+
+    Args:
+        texts: The training documents.
+        most: Largest number of terms.
+        min_documents: Smallest number of documents that must have a term.
+        max_share: Largest share of documents that may have it.
+
+    Raises:
+        InputError: No term remains.
+    """
+    documents = [text.decode().split() for text in plain(tf.constant(list(texts))).numpy()]
+    counts = Counter(term for terms in documents for term in set(terms))
+    usable = [
+        term
+        for term, count in counts.items()
+        if min_documents <= count <= max_share * len(documents) and len(term) >= SHORTEST_TERM
+    ]
+    if len(usable) < 2:
+        raise InputError(
+            "`min_documents` and `max_share` must leave two terms or more",
+            f"{min_documents} and {max_share}, which leave {len(usable)} of {len(counts)}",
+        )
+    by_frequency = sorted(usable, key=lambda term: (-counts[term], term))
+    return tuple(sorted(by_frequency[:most]))

@@ -1,0 +1,1 @@
+"""Projections, factors and nearest subspaces that are solved for, rather than descended to."""

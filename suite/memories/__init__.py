@@ -1,0 +1,1 @@
+"""Networks that remember: stored patterns, the recent past, or how probable a picture is."""
