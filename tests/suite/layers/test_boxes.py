@@ -374,7 +374,7 @@ def test_features_have_a_gradient_for_regions_as_well():
     assert np.abs(by_features).sum() > 0 and np.abs(by_boxes).sum() > 0
 
 
-# --- a second look --------------------------------------------------------------------------------
+# --- proposals and their features -----------------------------------------------------------------
 
 
 def test_proposals_far_apart_come_first_and_the_others_fill_the_number():
@@ -424,7 +424,7 @@ def test_boxes_keep_their_precision_whatever_features_have(precision):
     np.testing.assert_allclose(ops.cast(result, "float32"), expected, atol=tolerance)
 
 
-def test_networks_with_a_second_look_are_saved_and_loaded(tmp_path):
+def test_networks_with_proposals_are_saved_and_loaded(tmp_path):
     image = keras.Input((32, 40, 3))
     scores, offsets, anchors = (keras.Input(shape) for shape in ((9,), (9, 4), (9, 4)))
     chosen = Proposals(4, 6, 0.7, (32, 40))(scores, offsets, anchors)
