@@ -6,8 +6,8 @@ from keras import ops
 
 from apps.yolo import (
     BOX_WEIGHT,
-    NO_OBJECT_WEIGHT,
     COORDINATES_WEIGHT,
+    NO_OBJECT_WEIGHT,
     app,
     build_model,
     compile_model,
