@@ -102,8 +102,8 @@ class Config:
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
         scenes: Number of generated scenes to train on, if there is no `data`.
         most_digits: Largest number of digits in a generated scene.
-        digit_overlap: Largest share of the smaller one of the boxes of two digits that they have in
-            common, in a generated scene.
+        digit_overlap: Largest area that the boxes of two digits in a generated scene have in
+            common, as a share of the smaller one.
         flip: Whether half of the training pictures are mirrored: left to right (`horizontal`), and
             half of them top to bottom as well (`both`).
         crop: Smallest part of a training picture that is cut out at random and enlarged, as a share
