@@ -6,10 +6,10 @@
     python -m benchmarks.detection loops
     python -m benchmarks.detection steps
 
-`scenes`: every application is trained on its scenes of digits, and its export answers one picture at
-a time, given as an image file, as in a server. Average precision is also reported by overlap: only
-digits that others cover by the share of a band count, and all other digits count neither as missed
-nor as wrong. YOLO is there twice, by default and as its first version.
+`scenes`: every application is trained on its scenes of digits, and its export answers one picture
+at a time, given as an image file, as in a server. Average precision is also reported by overlap:
+only digits that others cover by the share of a band count, and all other digits count neither as
+missed nor as wrong. YOLO is there twice, by default and as its first version.
 
 `blood`: the same on blood cells, by the recipe of that name; a folder such as BCCD, with Pascal
 VOC's annotations and the lists of its splits.

@@ -1,1 +1,1 @@
-"""Pictures and the boxes of the things in them: four file formats, generated scenes, and augmentations."""
+"""Pictures and the boxes of things in them: file formats, generated scenes, augmentations."""
