@@ -203,7 +203,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         discount=config.discount,
         rate=Rate(config.learning_rate, config.learning_rate_decay),
         exploration=config.exploration,
-        explores=rates[config.exploration],
+        exploration_rates=rates[config.exploration],
     )
     trained = TabularLearner(
         model, task_of(config), learning, num_agents=config.num_envs, steps=steps
