@@ -1,4 +1,4 @@
-"""Learns a table of values from steps, of thousands of agents that share the table."""
+"""Learns a table of values from the steps of thousands of agents that share the table."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple
@@ -69,13 +69,13 @@ class TabularLearner(Player):
     """Plays and learns in each step of `fit`, as many steps as an episode may have.
 
     All agents begin new episodes at the beginning of a step of `fit`, so that no episode is part
-    of the state of a training. In a step of an episode all agents move, and then the table learns
-    from all moves at once. Where values depend on the steps left, one move teaches the values for
-    every number of them, since only the end of the episode differs; but Monte Carlo learns the
-    value of the number that was left.
+    of the state that a training saves. In a step of an episode all agents move, and then the table learns
+    from all moves at once. Where values depend on the steps left, one move updates the values for
+    every number of steps left, since only the end of the episode differs; but Monte Carlo updates
+    only the value for the number that was left.
 
-    The optimizer is given what a rollout has changed as if it were a gradient, and takes it over as
-    it is: gradient descent with a learning rate of 1. With several replicas it takes the mean.
+    The optimizer is given the change by a rollout as if it were a gradient, and applies it as it is,
+    by gradient descent with a learning rate of 1. With several replicas it applies the mean.
 
     Args:
         model: A model from `state`, and `steps_left` if values depend on it, to `value`, whose
@@ -160,7 +160,7 @@ class TabularLearner(Player):
     def objectives(self, batch: Any) -> dict[str, Objective]:
         """The squared distance of values from their targets, in one move of every agent.
 
-        The targets stay: the update of Q-learning is a step against the gradient of this loss.
+        The targets are constant: an update of Q-learning is a step against the gradient.
         """
         (seeds,) = batch
         world = self._world(seeds)
@@ -262,7 +262,7 @@ class TabularLearner(Player):
     def _bootstrapped(
         self, expected: tf.Tensor, rewards: tf.Tensor, terminated: tf.Tensor
     ) -> tf.Tensor:
-        """The targets `(agents, horizons)`: rewards, and what is expected unless they were last."""
+        """The targets `(agents, horizons)`: rewards, and the expected return unless they ended."""
         goes_on = tf.where(terminated, 0.0, self.learning.discount)
         return rewards[:, None] + tf.cast(goes_on, rewards.dtype)[:, None] * expected
 
