@@ -69,13 +69,13 @@ class TabularLearner(Player):
     """Plays and learns in each step of `fit`, as many steps as an episode may have.
 
     All agents begin new episodes at the beginning of a step of `fit`, so that no episode is part
-    of the state that a training saves. In a step of an episode all agents move, and then the table learns
-    from all moves at once. Where values depend on the steps left, one move updates the values for
-    every number of steps left, since only the end of the episode differs; but Monte Carlo updates
-    only the value for the number that was left.
+    of the state that a training saves. In a step of an episode all agents move, and then the table
+    learns from all moves at once. Where values depend on the steps left, one move updates the
+    values for every number of steps left, since only the end of the episode differs; but Monte
+    Carlo updates only the value for the number that was left.
 
-    The optimizer is given the change by a rollout as if it were a gradient, and applies it as it is,
-    by gradient descent with a learning rate of 1. With several replicas it applies the mean.
+    The optimizer is given the change by a rollout as if it were a gradient, and applies it as it
+    is, by gradient descent with a learning rate of 1. With several replicas it applies the mean.
 
     Args:
         model: A model from `state`, and `steps_left` if values depend on it, to `value`, whose
