@@ -204,7 +204,8 @@ class Reinforce(control.PolicyGradient):
             baseline: What is subtracted from the returns.
 
         Returns:
-            Three tensors `(time, envs)`, all 0 after the end of an episode. The mask is else 1.
+            Three tensors `(time, envs)`, all 0 after the end of an episode; until then the mask is
+            1.
         """
         rewards = self.config.reward_scale * rollout.rewards
         returns = returns_to_go(rewards, self.config.discount)
