@@ -161,9 +161,9 @@ def test_it_begins_with_the_weights_of_a_classifier():
     copied = task.copy_first_weights(classifier, network)
 
     convolutions = [layer for layer in classifier.layers if isinstance(layer, keras.layers.Conv2D)]
-    own = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    layers_of_ssd = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     assert copied == 2 * len(convolutions) == 14  # and their normalisations
-    for one, other in zip(convolutions, own, strict=False):
+    for one, other in zip(convolutions, layers_of_ssd, strict=False):
         np.testing.assert_array_equal(one.get_weights()[0], other.get_weights()[0])
 
 

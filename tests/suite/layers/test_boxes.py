@@ -56,7 +56,7 @@ def test_overlaps_are_those_of_a_loop():
     assert computed.max() > 0.2
 
 
-def test_boxes_for_all_pictures_meet_those_of_each():
+def test_boxes_for_all_pictures_are_broadcast():
     random = np.random.default_rng(1)
     anchors, truths = random_boxes(random, 6), random_boxes(random, 3, 2)
 
@@ -107,7 +107,7 @@ def test_the_generalized_overlap_by_hand(other, expected):
     np.testing.assert_allclose(ops.convert_to_numpy(computed), [expected], atol=1e-6)
 
 
-def test_the_generalized_overlap_draws_apart_boxes_together():
+def test_the_gradient_of_the_generalized_overlap_moves_boxes_together():
     box = tf.Variable([[20.0, 0.0, 30.0, 10.0]])
     with tf.GradientTape() as tape:
         value = paired_overlap(box, np.float32([[0, 0, 10, 10]]), generalized=True)
