@@ -1,9 +1,9 @@
-"""Asynchronous advantage actor-critic: workers learn side by side, and wait for nobody.
+"""Asynchronous advantage actor-critic: workers learn side by side, without waiting.
 
 Every worker is a thread with its own copies of the environment and of the network. It fetches the
 shared weights, plays a rollout, and pushes the gradient into the shared network; meanwhile others
-do the same. So a gradient may be of weights that others have changed since: its staleness, the
-number of their updates, is counted.
+do the same. So a gradient may be of weights that others have since changed. The number of their
+updates is its staleness, which is recorded.
 """
 
 import dataclasses
@@ -37,13 +37,14 @@ class Config(control.ActorCriticConfig):
 
     Args:
         num_envs: Number of copies of the environment, over all workers.
-        num_workers: Number of workers, each with as many of the copies.
+        num_workers: Number of workers, which share the copies equally.
         rollout_length: Steps that a worker plays in each of its copies for an update.
         steps_per_epoch: Rounds in an epoch. Within a round no worker waits for another; between two
             rounds they stand still, so that the state can be saved.
         round_length: Updates by each worker in a round, on average.
-        in_turn: Whether workers play one after the other in a fixed order, rather than when they
-            like: reproducible, with the staleness that the order gives, but no faster than one.
+        in_turn: Whether workers play one after the other in a fixed order, rather than as soon as
+            they are ready. That is reproducible, with the staleness of this order, but no faster
+            than one worker.
     """
 
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 64
@@ -57,7 +58,7 @@ class Config(control.ActorCriticConfig):
 
 
 def load_data(config: Config, run: Run) -> Data:
-    """The seeds of a round: how its episodes begin, and what each worker draws.
+    """The seeds of a round, for the first states of its episodes and the actions of each worker.
 
     Raises:
         InputError: The copies of the environment cannot be shared equally by the workers; or the
@@ -77,15 +78,15 @@ def load_data(config: Config, run: Run) -> Data:
 
 
 @dataclasses.dataclass
-class Ledger:
-    """What workers share beside the weights; to be read and changed by who holds the lock.
+class SharedCounts:
+    """What workers share beside the weights; read and changed only while the lock is held.
 
     Args:
-        left: Updates of the round that no worker has taken yet.
+        left: Number of updates of the round that no worker has started yet.
         updates: Number of updates so far, in this process.
-        staleness: Number of updates by how many updates others had made since the weights were
-            fetched.
-        lock: Held while weights are fetched or updated, too.
+        staleness: Number of updates by their staleness: the updates that others made since the
+            weights were fetched.
+        lock: Also held while weights are fetched or updated.
     """
 
     left: int = 0
@@ -95,7 +96,7 @@ class Ledger:
 
 
 class Worker:
-    """Plays with its own copy of the network, and computes the gradients of what it played.
+    """Plays with its own copy of the network, and computes the gradients of its rollouts.
 
     All its operations are graphs, which are traced here, so that threads only have to run them.
 
@@ -109,13 +110,13 @@ class Worker:
         self, shared: control.ActorCritic, copy: control.ActorCritic, environments: Environments
     ) -> None:
         self.copy, self.environments = copy, environments
-        self.version = 0  # number of updates that were in the weights when they were fetched
+        self.version = 0  # number of updates before the weights were fetched
 
         def fetch() -> None:
-            for mine, theirs in zip(
+            for local, fetched in zip(
                 copy.trainable_variables, shared.trainable_variables, strict=True
             ):
-                mine.assign(theirs.value)
+                local.assign(fetched.value)
 
         def play(seed: tf.Tensor) -> tuple[Any, ...]:
             rollout = copy.play(environments, seed)
@@ -135,10 +136,10 @@ class Worker:
 
 
 class AsynchronousActorCritic(control.ActorCritic):
-    """Trains actor and critic by workers, each of which updates the shared weights when it likes.
+    """Trains actor and critic by workers, which update the shared weights as they are ready.
 
-    A step of `fit` is a round: as many updates as `num_workers * round_length`, which workers take
-    as they are free. Every worker is a thread; TensorFlow's operations run at the same time, and
+    A step of `fit` is a round of `num_workers * round_length` updates, which workers make as they
+    become free. Every worker is a thread; TensorFlow's operations run at the same time, and
     Python's, such as most environments, in turns. Fetching and pushing weights is locked, so that
     no worker sees half an update.
 
@@ -147,7 +148,7 @@ class AsynchronousActorCritic(control.ActorCritic):
         config: The settings of the training.
 
     Attributes:
-        ledger: What the workers share beside the weights.
+        counts: What the workers share beside the weights.
 
     Reference:
         Mnih et al., 2016, Asynchronous Methods for Deep Reinforcement Learning,
@@ -158,7 +159,7 @@ class AsynchronousActorCritic(control.ActorCritic):
 
     def __init__(self, model: keras.Model, config: Config) -> None:
         super().__init__(model, config)
-        self.ledger = Ledger()
+        self.counts = SharedCounts()
         self.mean_loss = keras.metrics.Mean("loss")
         self.staleness = keras.metrics.Mean("staleness")
         self._clone = functools.partial(keras.models.clone_model, model)
@@ -168,11 +169,11 @@ class AsynchronousActorCritic(control.ActorCritic):
         self.train_function = self.naming_environments(self._play_rounds)
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"staleness": sorted(self.ledger.staleness.items())}
+        return super().state() | {"staleness": sorted(self.counts.staleness.items())}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
-        self.ledger.staleness.update(dict(state["staleness"]))
+        self.counts.staleness.update(dict(state["staleness"]))
 
     def _play_rounds(self, iterator: Any) -> dict[str, Any]:
         for _ in range(self.steps_per_execution):
@@ -185,14 +186,14 @@ class AsynchronousActorCritic(control.ActorCritic):
         """One round of all workers.
 
         Args:
-            seeds: `(num_envs,)`; a worker takes the first one of its copies.
+            seeds: `(num_envs,)`; a worker takes the seed of the first of its copies.
         """
         if not self._workers:
-            self._hire()
+            self._create_workers()
         seeds = seeds.reshape(len(self._workers), -1)[:, 0]
         for worker, seed in zip(self._workers, seeds, strict=True):
             worker.environments.begin(seed)
-        self.ledger.left = len(self._workers) * self.config.round_length
+        self.counts.left = len(self._workers) * self.config.round_length
         turns = [self._turns(*pair) for pair in zip(self._workers, seeds, strict=True)]
         if self.config.in_turn:
             for _ in zip(*turns, strict=True):
@@ -203,28 +204,28 @@ class AsynchronousActorCritic(control.ActorCritic):
                 pass
 
     def _turns(self, worker: Worker, seed: int) -> Iterator[None]:
-        """Yields whenever a worker has fetched the weights, and updates them after that.
+        """Makes a worker's updates of a round; yields between fetching weights and updating them.
 
-        Ends when the updates of the round are all taken.
+        Ends when no updates of the round are left.
         """
-        ledger = self.ledger
+        counts = self.counts
         for turn in itertools.count():
-            with ledger.lock:
+            with counts.lock:
                 worker.fetch()
-                worker.version = ledger.updates
+                worker.version = counts.updates
             yield
-            with ledger.lock:
-                if not ledger.left:
+            with counts.lock:
+                if not counts.left:
                     return
-                ledger.left -= 1
+                counts.left -= 1
             results = worker.play(tf.constant([int(seed), turn], tf.int32))
-            with ledger.lock:
-                staleness = ledger.updates - worker.version
+            with counts.lock:
+                staleness = counts.updates - worker.version
                 self._push(*results, tf.constant(staleness, tf.float32))
-                ledger.updates += 1
-                ledger.staleness[staleness] += 1
+                counts.updates += 1
+                counts.staleness[staleness] += 1
 
-    def _hire(self) -> None:
+    def _create_workers(self) -> None:
         """Creates the workers, and traces their graphs."""
         number = self.config.num_workers
         while len(self.played) < number:
@@ -252,9 +253,9 @@ class AsynchronousActorCritic(control.ActorCritic):
         lengths: tf.Tensor,
         staleness: tf.Tensor,
     ) -> None:
-        """Learns from a worker's gradients, and updates the metrics, on each replica."""
+        """Applies a worker's gradients, and updates the metrics, on each replica."""
         replicas = self.distribute_strategy.num_replicas_in_sync
-        # The replicas' gradients, which are the same, are summed.
+        # The optimizer sums the gradients of the replicas, which are the same.
         shares = [gradient / replicas for gradient in gradients]
         self.optimizer.apply(shares, self.trainable_variables)
         ended = tf.cast(lengths > 0, tf.float32)
@@ -287,7 +288,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 def staleness_counts(fitted: Fitted) -> Counter[int]:
     """The number of updates by their staleness; empty for a model that workers did not train."""
     model = fitted.model
-    return model.ledger.staleness if isinstance(model, AsynchronousActorCritic) else Counter()
+    return model.counts.staleness if isinstance(model, AsynchronousActorCritic) else Counter()
 
 
 def evaluate(fitted: Fitted) -> Metrics:
@@ -304,7 +305,7 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
-    """Plots an episode, and how many updates were how stale."""
+    """Plots an episode, and the number of updates by their staleness."""
     figures = control.draw(fitted)
     if counts := staleness_counts(fitted):
         figure = Figure(figsize=(5, 3.2), layout="constrained")

@@ -1,10 +1,10 @@
-"""Deep Q-learning: the value of every action, learnt from a replay of what was played before.
+"""Deep Q-learning: the value of every action, learnt from a replay of earlier steps.
 
 A network predicts the return of every action; the policy takes the best one, and sometimes another
-one to explore. It learns from the rewards that came, and from its own prediction of what follows
-them, as Bellman's equation says. The environment can be any Gymnasium environment with one choice
-of action: of vectors, pictures or states, MinAtar, Atari. What has improved on the first such
-network are knobs, which together are Rainbow.
+one to explore. It learns from rewards, and from its own prediction of the return that follows them,
+as in Bellman's equation. The environment can be any Gymnasium environment with one choice of
+action: of vectors, pictures or states, MinAtar, Atari. Later improvements of the first such network
+are knobs, which together are Rainbow.
 """
 
 import dataclasses
@@ -37,13 +37,13 @@ from suite.rl.players import Player
 from suite.rl.policies import epsilon_greedy, on_arrays
 from suite.rl.replay import Sampling, check_replay_size
 
-# Filters, size and stride of the convolutions, by the pictures that they were made for.
+# Filters, kernel size and stride of the convolutions, by the pictures that they are meant for.
 CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "none": (),
     "minatar": ((16, 3, 1),),
     "atari": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
 }
-SMALLEST_ATARI = 36  # rows and columns that the convolutions for Atari leave something of
+SMALLEST_ATARI = 36  # smallest height and width for the convolutions for Atari
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -65,14 +65,16 @@ class Config:
         replay_size: Steps that the replay holds, over all replicas; new ones replace the oldest.
         warm_up: Steps that are played before the first update, over all replicas.
         learning_rate: Initial learning rate; it falls linearly to zero.
-        discount: Discount of the next step's return.
-        n_step: Rewards that a target adds up before it relies on the network.
-        double: Whether the network chooses the next action and the target network only judges it.
+        discount: Weight of the next step's return.
+        n_step: Number of rewards that a target adds up before the predicted return.
+        double: Whether the network chooses the next action, and the target network only predicts
+            its return.
         prioritized: Whether transitions with a larger error are replayed more often.
         priority_exponent: 0 replays all transitions alike, 1 in proportion to their errors.
-        importance_exponent: How far the loss first corrects for the priorities, from 0, not at
-            all, to 1, completely; it rises to 1 by the end.
-        target_rate: How far an update moves the target network towards the network; 1 copies it.
+        importance_exponent: Initial correction of the loss for the priorities, from 0, none, to 1,
+            complete; it rises to 1 by the end.
+        target_rate: Share of the way that an update moves the target network towards the network;
+            1 copies it.
         target_period: Updates of the network between two of the target network.
         initial_epsilon: Probability of a random action at first.
         epsilon: Probability of a random action in the end.
@@ -84,8 +86,8 @@ class Config:
         validation_episodes: Episodes of the evaluation after every epoch.
         vectorization: `auto` uses the environment's vectorised version if there is one, else
             `sync`, which plays one copy after the other; `async` gives every copy a process.
-        frame_stack: Newest observations that are shown to the network as one.
-        clip_rewards: Whether only the signs of rewards are learnt from.
+        frame_stack: Number of newest observations that are stacked to one.
+        clip_rewards: Whether rewards are replaced by their signs in training.
         end_with_life: Whether a lost life ends an episode of the training, in games that have
             several.
         max_episode_steps: Largest number of steps in an episode; by default the environment's.
@@ -159,7 +161,7 @@ def load_data(config: Config, run: Run) -> Data:
     arguments = {
         name: value for name, value in data.model_arguments.items() if "action_" not in name
     }
-    if len(set(arguments.get("observation_scale", ()))) == 1:  # as of all values of a picture
+    if len(set(arguments.get("observation_scale", ()))) == 1:  # equal for all values of a picture
         arguments["observation_scale"] = arguments["observation_scale"][:1]
     return dataclasses.replace(data, model_arguments=arguments)
 
@@ -172,9 +174,9 @@ def make_environments(
     Args:
         config: The settings.
         number: Number of copies.
-        vectorization: How they are played side by side.
-        training: Whether rewards are clipped, and lost lives end an episode, if the settings say
-            so; a judgement takes whole games.
+        vectorization: As in `Config`.
+        training: Whether rewards are clipped and lost lives end an episode, if the settings say so.
+            Evaluations are always of whole games.
     """
     return Environments(
         config.environment,
@@ -189,7 +191,7 @@ def make_environments(
 
 
 def sampling(config: Config, updates: int) -> Sampling:
-    """Which transitions are replayed in a training of so many updates."""
+    """The sampling of the replay in a training of this number of updates."""
     return Sampling(
         n_step=config.n_step,
         discount=config.discount,
@@ -221,10 +223,10 @@ def build_model(
         num_actions: Number of actions to choose from.
         units: Units of the dense hidden layers.
         activation: Keras's name of the activation of the hidden layers.
-        convolutions: The layers that look at pictures: `atari` as Mnih's network, for 84 x 84
+        convolutions: Convolutional layers for pictures: `atari` as in Mnih's network, for 84 x 84
             pixels; `minatar` for about 10 x 10; `none`; `auto` decides by the shape.
-        dueling: Whether the value of a state and the advantages of its actions are learnt apart,
-            each with its own last hidden layer.
+        dueling: Whether the value of a state and the advantages of its actions are learnt
+            separately, each with its own last hidden layer.
         noisy: Whether dense layers have noise on their weights, which explores.
         distributional: Whether the distribution of returns is learnt rather than the mean.
         atoms: Number of returns in the distribution.
@@ -284,7 +286,7 @@ def build_model(
     size = atoms if distributional else 1
 
     def scores(number: int, name: str) -> keras.KerasTensor:
-        """`(batch, number, size)`, of the hidden layers that are not shared."""
+        """The outputs `(batch, number, size)` of hidden layers that are not shared."""
         y = x
         for width in units[len(shared) :]:
             y = dense(y, width, activation=activation)
@@ -347,7 +349,7 @@ class DeepQ(OffPolicyPlayer):
     def act(
         self, observations: tf.Tensor, seed: tf.Tensor | None, explore: bool = True
     ) -> tf.Tensor:
-        outputs = self(observations, training=explore)  # which has noisy layers explore
+        outputs = self(observations, training=explore)  # in training noisy layers have noise
         if not explore:
             return outputs["action"]
         epsilon = self.epsilon(self.optimizer.iterations)
@@ -363,19 +365,21 @@ class DeepQ(OffPolicyPlayer):
             `(batch,)`, and of its `return` `(batch,)`, or of distributions the `probabilities`
             `(batch, atoms)`; and weights `(batch,)`, or None if the replay is uniform.
         """
-        judged = self.target.network(batch["next_observations"], training=False)
-        chosen = self(batch["next_observations"], training=False) if self.config.double else judged
-        dtype = judged["value"].dtype
+        following = self.target.network(batch["next_observations"], training=False)
+        chosen = (
+            self(batch["next_observations"], training=False) if self.config.double else following
+        )
+        dtype = following["value"].dtype
         rewards = self.config.reward_scale * tf.cast(batch["rewards"], dtype)
         discount = tf.cast(batch["discount"], dtype)
         targets = {"action": batch["actions"]}
-        if "logits" in judged:
+        if "logits" in following:
             support = self.get_layer("mean").support
-            following = tf.nn.softmax(of_action(judged["logits"], chosen["action"]))
+            probabilities = tf.nn.softmax(of_action(following["logits"], chosen["action"]))
             values = rewards[:, None] + discount[:, None] * tf.constant(support, dtype)
-            targets["probabilities"] = project(following, values, support)
+            targets["probabilities"] = project(probabilities, values, support)
         else:
-            targets["return"] = rewards + discount * of_action(judged["value"], chosen["action"])
+            targets["return"] = rewards + discount * of_action(following["value"], chosen["action"])
         weights = tf.cast(batch["weights"], dtype) if self.config.prioritized else None
         return batch["observations"], targets, weights
 
@@ -388,22 +392,22 @@ class DeepQ(OffPolicyPlayer):
         training: bool = True,
     ) -> tf.Tensor:
         losses = self.priorities(y, y_pred)
-        if "return" in y:  # Huber's loss: squares of errors up to 1, and their size beyond
+        if "return" in y:  # Huber loss: quadratic up to an error of 1, linear beyond
             clipped = tf.minimum(losses, 1)
             losses = clipped * (losses - clipped / 2)
         return self.mean(losses, losses, sample_weight)
 
     def priorities(self, targets: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """The errors of transitions, `(batch,)`: distances, or divergences of distributions."""
+        """The errors of transitions, `(batch,)`: absolute differences, or KL divergences."""
         if "return" in targets:
             return tf.abs(targets["return"] - of_action(outputs["value"], targets["action"]))
-        wanted = targets["probabilities"]
+        expected = targets["probabilities"]
         predicted = tf.nn.log_softmax(of_action(outputs["logits"], targets["action"]))
-        return tf.reduce_sum(tf.math.xlogy(wanted, wanted) - wanted * predicted, axis=-1)
+        return tf.reduce_sum(tf.math.xlogy(expected, expected) - expected * predicted, axis=-1)
 
 
 def of_action(values: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-    """What `values` `(batch, num_actions, ...)` hold for the actions `(batch,)`: `(batch, ...)`."""
+    """Selects `(batch, ...)` by actions `(batch,)` from `values` `(batch, num_actions, ...)`."""
     return tf.gather(values, actions, batch_dims=1)
 
 
@@ -455,7 +459,7 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
-    """Plots the values during an episode, and how likely the returns of the best action are."""
+    """Plots the values in an episode, and the distribution of the return of the best action."""
     environments = make_environments(fitted.config, 1)
     observations = observations_of(best_action(fitted.model), environments, TEST_SEED)
     outputs = fitted.model.predict(observations, verbose=0)
@@ -480,7 +484,7 @@ EXTENSIONS = {
     "noisy": True,
     "distributional": True,
 }
-WITHOUT_EPSILON = {"initial_epsilon": 0.0, "epsilon": 0.0}  # noisy layers explore
+WITHOUT_EPSILON = {"initial_epsilon": 0.0, "epsilon": 0.0}  # since noisy layers explore
 MINATAR = {
     "num_envs": 32,
     "rollout_length": 2,

@@ -51,12 +51,12 @@ class Config:
         environment: Name of a Gymnasium environment with discrete observations and actions.
         max_episode_steps: Largest number of steps in an episode; by default the environment's, or
             1,000 if it has none.
-        timed: Whether values and actions depend on the steps that are left, too.
+        timed: Whether values and actions also depend on the number of steps left.
         discount: Discount of the next step's value.
         epochs: Number of epochs; after every epoch the greedy policy is evaluated.
         steps_per_epoch: Rollouts in an epoch, of as many steps as an episode may have.
         num_envs: Number of agents, which play side by side and share the table.
-        learning_rate: How far a value moves towards a target that it has for the first time.
+        learning_rate: Share of the way that a value moves towards its first target.
         learning_rate_decay: The rate falls with the number of targets to this power: 0 keeps it,
             1 takes the mean of all targets.
         exploration: `epsilon_greedy` takes some actions at random; `softmax` takes better ones
@@ -88,7 +88,7 @@ def load_data(config: Config, run: Run) -> Data:
     """The seeds of the episodes; the experience itself is collected during the training.
 
     Raises:
-        InputError: The environment, or what is asked of it, cannot be used.
+        InputError: The environment cannot be used, or not with this method.
     """
     task = task_of(config)
     if config.method in get_args(Planning):
@@ -105,8 +105,8 @@ def load_data(config: Config, run: Run) -> Data:
     horizons = horizons_of(config, task)
     if (count := task.num_states * task.num_actions * horizons) > MOST_VALUES:
         raise InputError(
-            f"`environment` must have at most {MOST_VALUES:,} values, of its states, actions and "
-            "steps left",
+            f"`environment` must have at most {MOST_VALUES:,} values, one for every state, action "
+            "and number of steps left",
             f"{count:,} of {task.name}",
         )
     data = load_episodes(
@@ -132,7 +132,7 @@ def task_of(config: Config) -> Task:
 
 
 def horizons_of(config: Config, task: Task) -> int:
-    """Numbers of steps left that values depend on; 1 if they do not."""
+    """Number of the horizons of a table: the limit of steps, or 1 if values do not depend on it."""
     return task.limit if config.timed else 1
 
 
@@ -152,8 +152,8 @@ def build_model(
         num_actions: Number of actions.
         steps: Largest number of steps left that values depend on; None if they do not.
         num_tables: Number of tables, whose mean the values are.
-        initial_value: What every action is worth at first, but for a random difference of at most
-            0.001, by which the first choices are made. High values make an agent try everything.
+        initial_value: Initial value of every action, plus a random difference of at most 0.001,
+            which decides the first choices. High values make an agent try everything.
 
     Returns:
         A functional model from `state` `(batch,)` and, with `steps`, `steps_left` `(batch,)`, both
@@ -203,7 +203,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         discount=config.discount,
         rate=Rate(config.learning_rate, config.learning_rate_decay),
         exploration=config.exploration,
-        explores=rates[config.exploration],
+        exploration_rates=rates[config.exploration],
     )
     trained = TabularLearner(
         model, task_of(config), learning, num_agents=config.num_envs, steps=steps
@@ -328,8 +328,8 @@ def evaluate(fitted: Fitted) -> Metrics:
     Returns:
         `eval_return`, exact where the model of the environment is known, else a mean over episodes
         with the deviation `eval_return_std`; `best_return` of any policy within the limit of steps,
-        and how much is missing to it, `eval_gap`; `best_return_without_limit`, None where it is
-        unbounded. None also stands for what is not known.
+        and the difference from it, `eval_gap`; `best_return_without_limit`, None where it is
+        unbounded. None also stands for unknown values.
     """
     [network] = fitted.networks.values()
     task = task_of(fitted.config)
@@ -371,31 +371,31 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
 
 
 def panels(task: Task, values: np.ndarray, ways: dict[str, np.ndarray]) -> list[Map]:
-    """The maps of a table: for several numbers of steps left, or for all that a map leaves open.
+    """The maps of a table: for several numbers of steps left, or for what a map does not show.
 
     Args:
         task: The environment.
         values: Of actions, `(horizons, states, actions)`.
-        ways: Places of ways over the map, by name.
+        ways: Rows and columns of paths over the map, `(steps + 1, 2)`, by name.
     """
-    shown = reachable(task)
+    is_reachable = reachable(task)
     moves = directions(task)
-    open_ = list(np.ndindex(task.layout[2:]))  # what rows and columns do not say
+    rest = list(np.ndindex(task.layout[2:]))  # indices of what rows and columns do not show
     horizons = [len(values)]
-    if len(open_) == 1 and len(values) > 1:
+    if len(rest) == 1 and len(values) > 1:
         horizons = sorted({max(1, len(values) // part) for part in (1, 4, 20)}, reverse=True)
-    drawn = []
-    for horizon, others in itertools.product(horizons, open_):
+    panels_of_table = []
+    for horizon, others in itertools.product(horizons, rest):
         at = (..., *others)
-        mask = shown.reshape(task.layout)[at]
+        mask = is_reachable.reshape(task.layout)[at]
         if not mask.any():
             continue
         table = values[horizon - 1].reshape(*task.layout, -1)[(slice(None), slice(None), *others)]
         title = f"{horizon} steps left" if len(horizons) > 1 else ""
         title = title or ", ".join(map(str, others))
         colours = np.where(mask, table.max(axis=-1), np.nan)
-        drawn.append(Map(title, colours, table.argmax(axis=-1), moves, ways))
-    return drawn[:MOST_MAPS]
+        panels_of_table.append(Map(title, colours, table.argmax(axis=-1), moves, ways))
+    return panels_of_table[:MOST_MAPS]
 
 
 def show_episode(
@@ -409,7 +409,7 @@ def show_episode(
 
     Args:
         output: Image file that gets the animation.
-        seed: Decides how the episode begins.
+        seed: Seed of the first state and of chance in the episode.
     """
     writable_picture(output)
     exported = exports.open(app.name)
@@ -428,10 +428,10 @@ def compare_ways(
     output: Path = Path("ways.png"),
     seed: Seed = 0,
 ) -> None:
-    """Train Sarsa and Q-learning, and draw the ways that they have learnt on one map.
+    """Train Sarsa and Q-learning, and draw the paths that they have learnt on one map.
 
     Args:
-        environment: Name of a Gymnasium environment that leaves nothing to chance.
+        environment: Name of a deterministic Gymnasium environment.
         output: Image file that gets the map.
         seed: Seed of the initial tables and the exploration.
     """

@@ -1,9 +1,9 @@
-"""Faster R-CNN: the things in a picture, found in two looks.
+"""Faster R-CNN: the things in a picture, detected in two stages.
 
-A first look proposes places that may hold anything at all. A second one takes the features of
-these places alone, brought to one size, and says what each of them holds, and where its borders
-are. Both looks share one backbone and are one network, which is trained as a whole, or part by
-part.
+A region proposal network proposes boxes that may hold a thing of any class. The region head takes
+the features inside these boxes alone, brought to one size, and predicts the class of each, and
+where its borders are. Both share one backbone and are one network, which is trained as a whole, or
+part by part.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ PROPOSAL_OVERLAP = 0.7  # largest overlap of two proposals, if there are enough 
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.4
 REGION_POSITIVE = 0.5  # the same for proposals, of which all below are background
 NEARLY_RIGHT = 1 / 9  # an offset up to which the loss of boxes is quadratic
-HEAD = "region_"  # with which the names of the layers of the second look begin
+HEAD = "region_"  # prefix of the names of the layers of the region head
 
 Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=8)]
 Sizes = Annotated[tuple[Annotated[float, Field(ge=1, le=4096)], ...], Field(min_length=1)]
@@ -53,9 +53,9 @@ class Config(task.Config):
     """The settings of the training.
 
     Args:
-        alternate: Epochs for which the two looks are trained one after the other, each, before the
-            `epochs` of both together: first the backbone and the proposals, then the second look on
-            features that stay as they are. 0 trains both together from the first.
+        alternate: Epochs for which first the backbone with the proposal network, and then the
+            region head on fixed features, are trained alone, before the `epochs` of both together.
+            0 trains both together from the start.
     """
 
     alternate: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -84,22 +84,23 @@ def build_model(
         num_classes: Number of classes, without the background.
         blocks: Numbers of residual blocks, one for each stage; every stage halves height and width.
         filters: Filters of the first stage; each further stage has twice as many.
-        head_filters: Filters of the feature maps on which both looks stand.
+        head_filters: Filters of the feature maps that the proposal network and the region head
+            share.
         sizes: Square roots of the areas of the anchors, in pixels.
         ratios: Width divided by height of the anchors; there is one of every size.
-        proposals: Number of places in a picture for the second look, at least the number of things
-            that a picture may hold.
-        region_side: Height and width to which the features of a place are brought.
-        units: Units of the two hidden layers of the second look.
+        proposals: Number of proposals in a picture, at least the number of things that a picture
+            may hold.
+        region_side: Height and width to which the features of a proposal are brought.
+        units: Units of the two hidden layers of the region head.
         normalization: Normalisation after each convolution of the backbone.
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to
         `boxes` `(batch, proposals, 4)` in pixels and `scores` `(batch, proposals, classes)`; and
-        what the loss needs. Of the first look: `anchors` and `anchor_offsets` `(batch, n, 4)`,
-        and `objectness` `(batch, n)`, logits. Of the second one: `proposals` and `offsets`
-        `(batch, proposals, 4)`, and `logits` `(batch, proposals, 1 + classes)`, the background
-        first.
+        what the loss needs. From the proposal network: `anchors` and `anchor_offsets`
+        `(batch, n, 4)`, and `objectness` `(batch, n)`, logits. From the region head: `proposals`
+        and `offsets` `(batch, proposals, 4)`, and `logits` `(batch, proposals, 1 + classes)`, the
+        background first.
 
     Raises:
         InputError: An argument is out of range, or the picture cannot be halved so often, or has
@@ -116,7 +117,7 @@ def build_model(
     """
     image = keras.Input(input_shape, name="image")
     maps = feature_maps(image, blocks, filters, normalization)
-    # Of the strides 2, 4, 8 and so on, the first would cost most and say least.
+    # Without the map of stride 2, which would cost the most and help the least.
     fine, coarse, *_ = top_down(maps[1:], head_filters, normalization)
     shapes = shapes_of(sizes, ratios)
     height, width, _ = input_shape
@@ -169,14 +170,14 @@ def loss(
     of_proposals: bool = True,
     of_regions: bool = True,
 ) -> Any:
-    """The loss of every picture, `(batch,)`: the sum of those of the two looks, or one of them.
+    """The loss of every picture, `(batch,)`: of the proposal network, of the region head, or both.
 
     Args:
         targets: The true things.
-        outputs: Of the network.
+        outputs: The outputs of the network.
         fixed: The same without gradients.
-        of_proposals: Whether the loss of the first look counts.
-        of_regions: Whether the loss of the second one counts.
+        of_proposals: Whether the loss of the proposal network is included.
+        of_regions: Whether the loss of the region head is included.
     """
     parts = []
     if of_proposals:
@@ -193,9 +194,9 @@ def loss_of_proposals(
 
     Reference:
         Ren, He, Girshick and Sun, 2015, https://arxiv.org/abs/1506.01497
-        Differs from the paper: things and background weigh half each, where the paper draws as many
-        of the one as of the other by chance; so nothing is drawn. Overlaps of 0.6 and 0.4 instead
-        of 0.7 and 0.3, since the anchors are few.
+        Differs from the paper: things and background weigh half each, where the paper samples as
+        many anchors of the one as of the other. Overlaps of 0.6 and 0.4 instead of 0.7 and 0.3,
+        since the anchors are few.
     """
     anchors, logits = fixed["anchors"], outputs["objectness"]
     matched = match(
@@ -219,7 +220,7 @@ def loss_of_regions(
 
     Reference:
         Girshick, 2015, Fast R-CNN, https://arxiv.org/abs/1504.08083
-        Differs from the paper: all proposals count, since few are made, and not some by chance.
+        Differs from the paper: all proposals count, not a random sample, since they are few.
     """
     proposals, logits = fixed["proposals"], outputs["logits"]
     matched = match(
@@ -231,10 +232,10 @@ def loss_of_regions(
     )
     labels = ops.where(matched.positive, take(targets.labels, matched.index) + 1, 0)
     truth = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    surprise = -ops.sum(truth * ops.log_softmax(logits), axis=-1)
+    cross_entropy = -ops.sum(truth * ops.log_softmax(logits), axis=-1)
     counts = ops.logical_or(matched.positive, matched.negative)
     distances = loss_of_boxes(targets, matched, proposals, outputs["offsets"])
-    return mean_of(surprise, counts) + distances
+    return mean_of(cross_entropy, counts) + distances
 
 
 def loss_of_boxes(targets: task.Targets, matched: Match, starts: Any, offsets: Any) -> Any:
@@ -249,8 +250,8 @@ def loss_of_boxes(targets: task.Targets, matched: Match, starts: Any, offsets: A
     # A proposal of no area, which stands for nothing, has no offsets.
     anywhere = ops.convert_to_tensor([0, 0, 1, 1], starts.dtype)
     starts = ops.where(ops.expand_dims(matched.positive, -1), starts, anywhere)
-    wanted = encode(take(targets.boxes, matched.index), starts)
-    distances = keras.losses.huber(wanted, offsets, delta=NEARLY_RIGHT) / NEARLY_RIGHT
+    true_offsets = encode(take(targets.boxes, matched.index), starts)
+    distances = keras.losses.huber(true_offsets, offsets, delta=NEARLY_RIGHT) / NEARLY_RIGHT
     return mean_of(distances, matched.positive)
 
 
@@ -268,28 +269,28 @@ def compile_model(
     of_proposals: bool = True,
     of_regions: bool = True,
 ) -> keras.Model:
-    """Compiles the training of both looks together, or of one of them.
+    """Compiles the training of the whole network, or of a part of it.
 
     Args:
-        model: The network.
-        config: Decides how it is trained.
+        model: A model from `build_model`.
+        config: The settings of the training.
         steps: Number of steps of the training.
-        of_proposals: Whether the backbone and the first look are trained.
-        of_regions: Whether the second look is trained.
+        of_proposals: Whether the backbone and the proposal network are trained.
+        of_regions: Whether the region head is trained.
     """
     for layer in model.layers:
         # Not trainable, a batch normalisation also leaves its statistics as they are.
         layer.trainable = of_regions if layer.name.startswith(HEAD) else of_proposals
-    of_looks = functools.partial(loss, of_proposals=of_proposals, of_regions=of_regions)
-    return task.compile_model(model, config, steps, of_looks, held=("proposals",))
+    loss_of_parts = functools.partial(loss, of_proposals=of_proposals, of_regions=of_regions)
+    return task.compile_model(model, config, steps, loss_of_parts, held=("proposals",))
 
 
 def phases(config: Config) -> list[Phase]:
-    """One phase, or three if the looks alternate.
+    """One phase, or three if the parts are trained one after the other first.
 
     Reference:
         Ren, He, Girshick and Sun, 2015, https://arxiv.org/abs/1506.01497
-        Differs from the paper: one backbone from the first, and both looks together at the end.
+        Differs from the paper: one backbone from the start, and both parts together at the end.
     """
     [both] = task.phases(config)
     if not config.alternate:

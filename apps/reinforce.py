@@ -32,7 +32,7 @@ from suite.tasks import control
 Baseline = Literal["none", "average", "value"]
 
 BASELINES: tuple[Baseline, ...] = ("none", "average", "value")
-STEPS_BETWEEN_LOOKS = 25  # steps that are played before it is asked whether all episodes are over
+STEPS_BETWEEN_CHECKS = 25  # steps between two checks whether all episodes are over
 VARIANCE_SEED = 3_000_003
 
 
@@ -43,8 +43,8 @@ class Config(control.Config):
     Args:
         num_envs: Number of copies of the environment, over all replicas; each plays one episode for
             an update.
-        discount: Discount of the next step's return; at 1 the gradient is that of the whole return.
-        entropy_weight: Weight of the policy's entropy, which keeps it exploring.
+        discount: Weight of the next step's return; at 1 the gradient is that of the whole return.
+        entropy_weight: Weight of the policy's entropy in the loss, which keeps it exploring.
         value_weight: Weight of the loss of the network `value`, which learns with every baseline.
         baseline: What is subtracted from the return after an action: nothing (`none`), the average
             of the other episodes at the same step (`average`), or what the network `value` expects
@@ -66,8 +66,8 @@ def load_data(config: Config, run: Run) -> Data:
     """The seeds of the episodes; an episode counts as one example.
 
     Raises:
-        InputError: An average of other episodes is asked for, and there are none; or a variance, of
-            one update.
+        InputError: The baseline is the average of other episodes, and there are none; or the
+            variance is that of a single update.
     """
     if config.baseline == "average" and config.num_envs < 2:
         raise InputError("`num_envs` must be at least 2 for an average baseline", config.num_envs)
@@ -115,10 +115,10 @@ class Reinforce(control.PolicyGradient):
     """Trains a policy on whole episodes, one in each copy of the environment for every update.
 
     All copies are reset before an update, and play until the last of them has ended its episode.
-    What the others play after the end of theirs is not learnt from. Episodes that merely happened
-    to end within a number of steps would be the short ones, and the gradient would be biased. An
-    episode that is cut off by the environment's limit of steps is a whole one: its return is the
-    one that is reported.
+    Steps after the end of the first episode of a copy are not learnt from. Episodes that happen to
+    end within a fixed number of steps would be the short ones, and the gradient would be biased. An
+    episode that is cut off by the environment's limit of steps counts as whole, since its return
+    is the one that is reported.
 
     Args:
         model: A model from `suite.tasks.control.build_actor_critic`.
@@ -132,7 +132,7 @@ class Reinforce(control.PolicyGradient):
     """
 
     def __init__(self, model: keras.Model, config: Config) -> None:
-        super().__init__(model, config, STEPS_BETWEEN_LOOKS)
+        super().__init__(model, config, STEPS_BETWEEN_CHECKS)
 
     def environments(self, seeds: tf.Tensor) -> Environments:
         environments = super().environments(seeds)
@@ -155,8 +155,8 @@ class Reinforce(control.PolicyGradient):
 
         def play_on(number: tf.Tensor, over: tf.Tensor, last: tf.Tensor, *parts: Any) -> Any:
             seed_of_part = tf.random.experimental.stateless_fold_in(seed, number)
-            # TensorFlow cannot know that what is played depends on what was played, and on the
-            # reset, through Python.
+            # TensorFlow cannot know that a part depends, through Python, on the part before and on
+            # the reset.
             with tf.control_dependencies([last]):
                 part = play_steps(environments, seed_of_part)
             fields = part._replace(observations=part.observations[:-1])
@@ -197,14 +197,15 @@ class Reinforce(control.PolicyGradient):
         return rollout._replace(valid=first, **numbers)
 
     def gains(self, rollout: Rollout, baseline: Baseline) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """How much better than the baseline each action was; the returns to go; which steps count.
+        """The gain of every action over the baseline, the returns to go, and a mask of the steps.
 
         Args:
             rollout: Whole episodes, from `play`.
             baseline: What is subtracted from the returns.
 
         Returns:
-            Three times `(time, envs)`, all 0 after the end of an episode.
+            Three tensors `(time, envs)`, all 0 after the end of an episode; until then the mask is
+            1.
         """
         rewards = self.config.reward_scale * rollout.rewards
         returns = returns_to_go(rewards, self.config.discount)
@@ -240,8 +241,8 @@ class Reinforce(control.PolicyGradient):
         gains, _, taken = self.gains(rollout, baseline)
         with tf.GradientTape() as tape:
             policy = distribution(self(flat(rollout.observations[:-1]), training=True))
-            surprise = -policy.log_prob(flat(rollout.actions))
-            loss = tf.reduce_sum(surprise * flat(taken * gains)) / gains.shape[1]
+            log_probabilities = policy.log_prob(flat(rollout.actions))
+            loss = -tf.reduce_sum(log_probabilities * flat(taken * gains)) / gains.shape[1]
         weights = [variable.value for variable in self.trainable_variables]
         gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)

@@ -1,9 +1,10 @@
-"""SSD: the things in a picture, found in one look at several sizes.
+"""SSD: the things in a picture, detected in one pass on feature maps of several sizes.
 
 Default boxes of several shapes stand about the cells of feature maps: small ones on fine maps,
-large ones on coarse maps. For every default box the network says which class it holds, or that it
-is background, and how the box must be moved and stretched. Nearly all of them are background: of
-these the training takes the ones that look most like a thing, three for every box that holds one.
+large ones on coarse maps. For every default box the network predicts which class it holds, or that
+it is background, and how the box must be moved and stretched. Nearly all of them are background: of
+these the loss counts the ones that are most wrongly taken for a thing, three for every box that
+holds one.
 """
 
 from collections.abc import Mapping
@@ -52,10 +53,10 @@ def build_model(
         filters: Filters of the first stage; each further stage has twice as many.
         maps: Number of feature maps that have default boxes, those of the last stages.
         head_filters: Filters of the convolutions after the last stage.
-        pyramid: Whether finer maps are given what coarser ones know.
+        pyramid: Whether coarser maps are added to finer ones, as in a feature pyramid network.
         smallest_box: Side of the square default boxes of the finest map, as a share of the shorter
             side of the picture. Those of further maps are larger, in equal steps.
-        largest_box: Side to which these steps lead after the coarsest map.
+        largest_box: Side that the steps reach one step after the coarsest map.
         ratios: Width divided by height of the default boxes of a cell; there is one more square,
             of a size between that of this map and of the next.
         normalization: Normalisation after each convolution.
@@ -110,36 +111,36 @@ def values_of_boxes(x: keras.KerasTensor, shapes: int, values: int) -> keras.Ker
 
 
 def loss(targets: task.Targets, outputs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Any:
-    """The loss of every picture, `(batch,)`: Huber's of the offsets, and cross-entropy.
+    """The loss of every picture, `(batch,)`: Huber loss of the offsets, and cross-entropy.
 
-    Both are sums over default boxes, divided by the number of those that hold a thing. The offsets
-    of these count, and the classes of these and of three times as many of the background, whose
-    cross-entropy is the largest.
+    Both are sums over default boxes, divided by the number of those that hold a thing. Offsets
+    count for these boxes only; classes count for these, and for three times as many boxes of the
+    background: those with the largest cross-entropy.
 
     Differs from the paper: divided picture by picture, and three boxes of the background count in
     a picture without things.
 
     Args:
         targets: The true things.
-        outputs: Of the network.
+        outputs: The outputs of the network.
         fixed: The same without gradients.
     """
     anchors, dtype = outputs["anchors"], outputs["logits"].dtype
     matched = match(anchors, targets.boxes, crowds=targets.crowd, force=True)
-    holds = ops.cast(matched.positive, dtype)
-    number = ops.maximum(ops.sum(holds, axis=-1), 1)
-    wanted = encode(take(targets.boxes, matched.index), anchors)
-    offsets = ops.sum(huber(outputs["offsets"] - wanted), axis=-1)
+    positive = ops.cast(matched.positive, dtype)
+    number = ops.maximum(ops.sum(positive, axis=-1), 1)
+    true_offsets = encode(take(targets.boxes, matched.index), anchors)
+    distances = ops.sum(huber(outputs["offsets"] - true_offsets), axis=-1)
     labels = ops.where(matched.positive, take(targets.labels, matched.index) + 1, 0)
     truth = ops.one_hot(labels, outputs["logits"].shape[-1], dtype=dtype)
-    surprise = -ops.sum(truth * ops.log_softmax(outputs["logits"]), axis=-1)
+    cross_entropy = -ops.sum(truth * ops.log_softmax(outputs["logits"]), axis=-1)
     hard = hardest(-ops.log_softmax(fixed["logits"])[..., 0], matched.negative, NEGATIVES * number)
-    counts = holds + ops.cast(hard, dtype)
-    return ops.sum(holds * offsets + counts * surprise, axis=-1) / number
+    counted = positive + ops.cast(hard, dtype)
+    return ops.sum(positive * distances + counted * cross_entropy, axis=-1) / number
 
 
 def huber(distances: Any) -> Any:
-    """Huber's loss: half the square of a distance up to 1, and beyond it the distance less 1/2.
+    """The Huber loss: half the square of a distance up to 1, and beyond it the distance minus 1/2.
 
     Reference:
         Huber, 1964, Robust Estimation of a Location Parameter,
@@ -149,15 +150,15 @@ def huber(distances: Any) -> Any:
     return ops.where(sizes < 1, sizes**2 / 2, sizes - 0.5)
 
 
-def hardest(surprise: Any, candidates: Any, number: Any) -> Any:
-    """The candidates with the largest values, bool.
+def hardest(losses: Any, candidates: Any, number: Any) -> Any:
+    """The candidates with the largest losses, `(batch, n)`, bool.
 
     Args:
-        surprise: At least 0, `(batch, n)`.
-        candidates: Among which to choose, `(batch, n)`, bool.
-        number: How many to choose in a picture, `(batch,)`.
+        losses: At least 0, `(batch, n)`.
+        candidates: Which boxes may be chosen, `(batch, n)`, bool.
+        number: Number of boxes to choose in a picture, `(batch,)`.
     """
-    ordered = ops.argsort(ops.where(candidates, -surprise, 1), axis=-1)
+    ordered = ops.argsort(ops.where(candidates, -losses, 1), axis=-1)
     rank = ops.argsort(ordered, axis=-1)
     chosen = ops.cast(rank, number.dtype) < ops.expand_dims(number, -1)
     return ops.logical_and(candidates, chosen)
@@ -168,7 +169,7 @@ def compile_model(model: keras.Model, config: task.Config, steps: int) -> keras.
     return task.compile_model(model, config, steps, loss)
 
 
-# The paper's network, but for its backbone; for photos.
+# The network of the paper except its backbone, for photos.
 PAPER = {
     "image_size": 320,
     "blocks": (1, 1, 2, 2, 2),

@@ -1,8 +1,9 @@
-"""YOLO: the things in a picture, found in one look, on one grid.
+"""YOLO: the things in a picture, detected in one pass, on one grid.
 
-Every cell of a grid says whether something has its centre near it, how large that is, and what it
-is. There is no second look and only one grid, which makes it fast. Its first version had two boxes
-and one class for each cell: of two things in a cell it misses one, and of things that overlap many.
+Every cell of a grid predicts whether a thing has its centre near it, how large it is, and its
+class. There is no second stage and only one grid, which makes it fast. Its first version had two
+boxes and one class for each cell: of two things in a cell it misses one, and it misses many of
+those that overlap.
 """
 
 from collections.abc import Mapping
@@ -34,15 +35,14 @@ from suite.layers.residual import feature_maps, top_down
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
 
-# Of the loss: how much boxes count beside objectness and classes.
-BOX_WEIGHT = 2.0
-# Of the first version: how much boxes count, and the confidence where nothing is.
-PLACE_WEIGHT, NOTHING_WEIGHT = 5.0, 0.5
+BOX_WEIGHT = 2.0  # of the loss of boxes; objectness and classes have 1
+# Of the first version: the weights of boxes, and of the confidence where nothing is.
+COORDINATES_WEIGHT, NO_OBJECT_WEIGHT = 5.0, 0.5  # lambda_coord and lambda_noobj of the paper
 BOXES_OF_FIRST = 2  # in a cell
-REFERENCE = 4  # cells along the side of the box that is stretched, where there are no anchors
+DEFAULT_SIDE = 4  # cells along the side of the box that is stretched, where there are no anchors
 REACH = 1.5  # cells between the centre of a thing and that of a cell that learns it, at most
 PRIOR_LOGIT = -4.0  # of objectness at first, since most cells have nothing
-IN_CROWD = 0.5  # share of a box in a crowd from which it is no background
+IN_CROWD = 0.5  # share of a box inside a crowd from which it is not background
 
 
 @checked
@@ -59,22 +59,22 @@ def build_model(
     ratios: task.Ratios = (1.0,),
     normalization: Normalization = "batch",
 ) -> keras.Model:
-    """Builds a YOLO: from pixels to what the cells of a grid have found.
+    """Builds a YOLO: from pixels to a class and a box for every cell of a grid, or every anchor.
 
     Args:
         input_shape: `(height, width, channels)`, where height and width can be halved as often as
             there are `blocks`.
         num_classes: Number of classes.
-        first_version: Whether every cell has two boxes and one class, as in the first YOLO, or else
-            objectness, a box and a class for itself or for each of its anchors.
+        first_version: Whether every cell has two boxes and one class, as in the first YOLO.
+            Otherwise it has objectness, a box and a class, or one of each for every anchor.
         stride: Height and width of a cell in pixels, a power of 2.
         blocks: Numbers of residual blocks, one for each stage; every stage halves height and width.
         filters: Filters of the first stage; each further stage has twice as many.
         head_filters: Filters of the convolutions after the last stage.
         anchors: Sides of square boxes about every cell, as shares of the shorter side of the
-            picture, which are stretched to become those of things. None has one box for a cell,
-            which learns the things that have their centres near.
-        ratios: Width divided by height of `anchors`, each of which comes in all of them.
+            picture, which are stretched to fit things. Without any, a cell has one box, which
+            learns the thing that has its centre near.
+        ratios: Width divided by height; every one of the `anchors` comes in all ratios.
         normalization: Normalisation after each convolution.
 
     Returns:
@@ -95,8 +95,8 @@ def build_model(
         https://arxiv.org/abs/1506.02640
         Redmon and Farhadi, 2016, YOLO9000 (anchors), https://arxiv.org/abs/1612.08242
         Ge et al., 2021, YOLOX (without anchors), https://arxiv.org/abs/2107.08430
-        Differs from the papers: residual blocks, one grid, which is given what coarser maps know,
-        and smaller. The first one ended in dense layers, and had no normalisation.
+        Differs from the papers: residual blocks, one grid, to whose features those of coarser maps
+        are added, and smaller. The first version ended in dense layers, and had no normalisation.
     """
     strides = [2**stage for stage in range(1, len(blocks) + 1)]
     if stride not in strides:
@@ -124,7 +124,7 @@ def later_outputs(
     x: keras.KerasTensor, stride: int, num_classes: int, anchors: tuple[tuple[float, float], ...]
 ) -> dict[str, keras.KerasTensor]:
     """The outputs of later versions, from features `(batch, height, width, channels)`."""
-    shapes = anchors or ((REFERENCE * stride, REFERENCE * stride),)
+    shapes = anchors or ((DEFAULT_SIDE * stride, DEFAULT_SIDE * stride),)
     cells = Anchors(stride, shapes, name="anchors" if anchors else "cells")(x)
     offsets = _values(x, len(shapes), 4)
     prior = keras.initializers.Constant(PRIOR_LOGIT)
@@ -191,13 +191,13 @@ def loss_of_later(
     """The loss of every picture, `(batch,)`: of boxes, objectness and classes.
 
     A box that stands for a thing learns where it is, by 1 minus the generalised intersection over
-    union; its class, by cross-entropy; and as its objectness how much of the thing it covers. All
-    other boxes learn an objectness of 0. The sum is divided by the number of boxes that stand for a
-    thing.
+    union; its class, by cross-entropy; and as its objectness its intersection over union with the
+    thing. All other boxes learn an objectness of 0. The sum is divided by the number of boxes that
+    stand for a thing.
 
     Args:
         targets: The true things.
-        outputs: Of the network.
+        outputs: The outputs of the network.
         fixed: The same without gradients.
         stride: Height and width of a cell, if there are no anchors: cells near the centre of a
             thing then stand for it. None for anchors, which stand for what they overlap.
@@ -211,15 +211,15 @@ def loss_of_later(
         index, stands = near_cells(cells, targets, stride, REACH)
         nothing = ops.logical_not(ops.logical_or(stands, in_crowds(cells, targets)))
     truths = take(targets.boxes, index)
-    covered = ops.clip(paired_overlap(fixed["boxes"], truths), 0, 1)
+    overlap = ops.clip(paired_overlap(fixed["boxes"], truths), 0, 1)
     stands, nothing = ops.cast(stands, dtype), ops.cast(nothing, dtype)
-    apart = 1 - paired_overlap(outputs["boxes"], truths, generalized=True)
+    of_places = 1 - paired_overlap(outputs["boxes"], truths, generalized=True)
     logit = outputs["objectness"]
-    doubt = ops.softplus(logit) - stands * covered * logit
+    of_objectness = ops.softplus(logit) - stands * overlap * logit  # binary cross-entropy
     labels = ops.one_hot(take(targets.labels, index), outputs["logits"].shape[-1], dtype=dtype)
-    surprise = -ops.sum(labels * ops.log_softmax(outputs["logits"]), axis=-1)
-    of_boxes = stands * (BOX_WEIGHT * apart + surprise) + (stands + nothing) * doubt
-    return ops.sum(of_boxes, axis=-1) / ops.maximum(ops.sum(stands, axis=-1), 1)
+    of_classes = -ops.sum(labels * ops.log_softmax(outputs["logits"]), axis=-1)
+    losses = stands * (BOX_WEIGHT * of_places + of_classes) + (stands + nothing) * of_objectness
+    return ops.sum(losses, axis=-1) / ops.maximum(ops.sum(stands, axis=-1), 1)
 
 
 def loss_of_first(
@@ -232,12 +232,12 @@ def loss_of_first(
     """The loss of the first version for every picture, `(batch,)`: squares of differences.
 
     The cell in which a thing has its centre learns its class. Of the two boxes of the cell, the one
-    that overlaps the thing more learns where it is and, as its confidence, how much they overlap;
+    that overlaps the thing more learns where it is and, as its confidence, the overlap;
     all others learn a confidence of 0. Of two things in a cell, one is lost.
 
     Args:
         targets: The true things.
-        outputs: Of the network.
+        outputs: The outputs of the network.
         fixed: The same without gradients.
         stride: Height and width of a cell.
         size: Height and width of the picture.
@@ -250,21 +250,21 @@ def loss_of_first(
     chosen = ops.one_hot(ops.argmax(overlap, axis=-1), BOXES_OF_FIRST, dtype=parts.dtype)
     has_thing = ops.cast(stands, parts.dtype)
     chosen = chosen * ops.expand_dims(has_thing, -1)
-    known = ops.cast(ops.logical_not(in_crowds(cells, targets)), parts.dtype)
-    others = ops.expand_dims(known, -1) * (1 - chosen)
+    not_in_crowd = ops.cast(ops.logical_not(in_crowds(cells, targets)), parts.dtype)
+    others = ops.expand_dims(not_in_crowd, -1) * (1 - chosen)
     centres, sizes = to_centres(truths)
     height, width = size
-    wanted = ops.concatenate(
+    true_places = ops.concatenate(
         [
             (centres - ops.expand_dims(cells[..., :2], 2)) / stride,
             ops.sqrt(sizes / ops.convert_to_tensor([width, height], sizes.dtype)),
         ],
         axis=-1,
     )
-    places = ops.sum((parts[..., :4] - wanted) ** 2, axis=-1)
+    of_places = ops.sum((parts[..., :4] - true_places) ** 2, axis=-1)
     confidence = parts[..., 4]
-    of_boxes = chosen * (PLACE_WEIGHT * places + (confidence - overlap) ** 2)
-    of_boxes += NOTHING_WEIGHT * others * confidence**2
+    of_boxes = chosen * (COORDINATES_WEIGHT * of_places + (confidence - overlap) ** 2)
+    of_boxes += NO_OBJECT_WEIGHT * others * confidence**2
     labels = ops.one_hot(
         take(targets.labels, index), outputs["classes"].shape[-1], dtype=parts.dtype
     )
@@ -273,24 +273,24 @@ def loss_of_first(
 
 
 def near_cells(cells: Any, targets: task.Targets, stride: float, reach: float) -> tuple[Any, Any]:
-    """The thing that every cell stands for: the next of those whose centres are near.
+    """The thing that every cell stands for: the nearest of those whose centres are within reach.
 
     Args:
         cells: Boxes about the centres of the cells, `(batch, n, 4)`.
         targets: The true things.
         stride: Height and width of a cell, in pixels.
-        reach: How near that is along each axis, in cells. It is nearer where a thing ends before,
-            but not less than half a cell.
+        reach: Largest distance of the centres along each axis, in cells. For a small thing it is
+            half of its side, but at least half a cell.
 
     Returns:
-        The number of the thing, `(batch, n)`; and whether there is one, `(batch, n)`, bool.
+        The index of the thing, `(batch, n)`; and whether there is one, `(batch, n)`, bool.
     """
     (middles, _), (centres, sizes) = to_centres(cells), to_centres(targets.boxes)
-    ways = ops.abs(ops.expand_dims(middles, 2) - ops.expand_dims(centres, 1))
+    shifts = ops.abs(ops.expand_dims(middles, 2) - ops.expand_dims(centres, 1))
     limits = ops.expand_dims(ops.clip(sizes / 2, stride / 2, reach * stride), 1)
     to_learn = ops.logical_and(targets.exists, ops.logical_not(targets.crowd))
-    near = ops.logical_and(ops.all(ways <= limits, axis=-1), ops.expand_dims(to_learn, 1))
-    distances = ops.where(near, ops.sum(ways**2, axis=-1), float("inf"))
+    near = ops.logical_and(ops.all(shifts <= limits, axis=-1), ops.expand_dims(to_learn, 1))
+    distances = ops.where(near, ops.sum(shifts**2, axis=-1), float("inf"))
     return ops.argmin(distances, axis=-1), ops.any(near, axis=-1)
 
 

@@ -6,16 +6,16 @@
     python -m benchmarks.detection loops
     python -m benchmarks.detection steps
 
-`scenes`: every application is trained on its scenes of digits, and its export is asked for one
-picture at a time, as an image file, as a server asks it. Average precision also stands by overlap:
-digits that others cover as much as a column says count, and all other digits neither count as
-missed nor as wrong. YOLO is there twice, as it is and as its first version.
+`scenes`: every application is trained on its scenes of digits, and its export answers one picture
+at a time, given as an image file, as in a server. Average precision is also reported by overlap:
+only digits that others cover by the share of a band count, and all other digits count neither as
+missed nor as wrong. YOLO is there twice, by default and as its first version.
 
 `blood`: the same on blood cells, by the recipe of that name; a folder such as BCCD, with Pascal
 VOC's annotations and the lists of its splits.
 
-`loops`: finding the true box of every anchor, and suppression, for a batch in a TensorFlow graph
-and in loops of Python. Both must come to the same.
+`loops`: matching every anchor with a true box, and suppression, for a batch in a TensorFlow graph
+and in loops of Python. Both must give the same results.
 
 `steps`: what share of a training step goes into targets, loss and its gradient, without the
 network.
@@ -62,10 +62,13 @@ def scenes(*, seeds: int = 1, digit_overlap: float = 0.4) -> None:
 
     Args:
         seeds: Number of seeds, counted from 0.
-        digit_overlap: Largest share of a digit that another one covers.
+        digit_overlap: As the knob of the applications.
     """
     rows = [
-        {"contestant": name, **trained(app, recipe, seed, ["--digit-overlap", str(digit_overlap)])}
+        {
+            "contestant": name,
+            **train_and_measure(app, recipe, seed, ["--digit-overlap", str(digit_overlap)]),
+        }
         for name, (app, recipe) in CONTESTANTS.items()
         for seed in range(seeds)
     ]
@@ -77,13 +80,13 @@ def blood(*, data: Path, seeds: int = 1, weights: Path | None = None) -> None:
     """Average precision and speed on blood cells.
 
     Args:
-        data: The folder.
+        data: The folder of pictures and annotations.
         seeds: Number of seeds, counted from 0.
         weights: Export with whose weights the trainings begin; by default with random ones.
     """
     flags = ["--data", str(data)] + (["--weights", str(weights)] if weights else [])
     rows = [
-        {"contestant": app, **trained(app, "blood", seed, flags)}
+        {"contestant": app, **train_and_measure(app, "blood", seed, flags)}
         for app in ("ssd", "yolo", "rcnn")
         for seed in range(seeds)
     ]
@@ -91,7 +94,7 @@ def blood(*, data: Path, seeds: int = 1, weights: Path | None = None) -> None:
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """The means over the seeds of AP and speed, by contestant."""
+    """The means of AP and speed over the seeds, by contestant."""
     names = dict.fromkeys(row["contestant"] for row in rows)
     columns = ("ap", "ap_50", "pictures_per_second")
     return {
@@ -103,8 +106,10 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def trained(app: str, recipe: str | None, seed: int, flags: Sequence[str]) -> dict[str, Any]:
-    """Trains an application, and asks its export, each in a process of its own."""
+def train_and_measure(
+    app: str, recipe: str | None, seed: int, flags: Sequence[str]
+) -> dict[str, Any]:
+    """Trains an application, and measures its export, each in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed), *flags]
         command += ["--recipe", recipe] if recipe else []
@@ -113,13 +118,15 @@ def trained(app: str, recipe: str | None, seed: int, flags: Sequence[str]) -> di
         report = json.loads(Path(folder, "run", "report.json").read_text())
         # The test pictures are those of the training.
         of_data = flags[:2] if flags[0] == "--data" else []
-        judged = output_of("benchmarks.detection", "ask", f"{folder}/saved_models/{app}", *of_data)
+        measured = output_of(
+            "benchmarks.detection", "ask", f"{folder}/saved_models/{app}", *of_data
+        )
     metrics = report["metrics"]
     return {
         "seed": seed,
         "ap": metrics["test_ap"],
         "ap_50": metrics["test_ap_50"],
-        **judged,
+        **measured,
         "parameters": report["parameters"],
         "fit_seconds": report["seconds"]["fit"],
     }
@@ -162,7 +169,7 @@ def seconds_of(calls: Sequence[Callable[[], Any]]) -> float:
 
 
 def ap_by_overlap(signature: Any, pictures: Any, targets: Any) -> dict[str, float | None]:
-    """AP at an overlap of 0.5 of the things that others cover as much as `BANDS` say.
+    """AP at an overlap of 0.5 of the things that others cover, by the `BANDS` of that share.
 
     Args:
         signature: `serve` of an export.
@@ -185,7 +192,7 @@ def ap_by_overlap(signature: Any, pictures: Any, targets: Any) -> dict[str, floa
     shares = [covered_shares(things.boxes) for things in truths]
     result = {}
     for band, (above, most) in BANDS.items():
-        # What is of another band is treated as a crowd, which may be found or not.
+        # Things of other bands are treated as crowds, which need not be detected.
         of_band = [
             things._replace(crowd=things.crowd | ~((share > above) & (share <= most)))
             for things, share in zip(truths, shares, strict=True)

@@ -39,7 +39,7 @@ def boxed_pictures(
         boxes: The boxes of each picture, `(boxes, 4)`: corners `x1 y1 x2 y2` in its pixels.
         labels: Their classes, `(boxes,)`.
         class_names: Names of the classes, in the order of their indices.
-        scores: The scores of the boxes, `(boxes,)`, written behind the names.
+        scores: The scores of the boxes, `(boxes,)`, written after the names.
         truths: True boxes of each picture, `(truths, 4)`, drawn dashed and without names.
         columns: Largest number of pictures in a row.
     """
@@ -60,7 +60,7 @@ def boxed_pictures(
             None if scores is None else scores[number],
             names,
             fonts,
-            letters=PANEL_LETTERS,
+            letter_size=PANEL_LETTERS,
             pixels_per_point=max(picture.shape[:2]) / (PANEL * POINTS_PER_INCH),
         )
     return figure
@@ -82,7 +82,7 @@ def marked(
         boxes: `(boxes, 4)`: corners `x1 y1 x2 y2` in pixels.
         labels: Their classes, `(boxes,)`.
         class_names: Names of the classes, in the order of their indices.
-        scores: Their scores, `(boxes,)`, written behind the names.
+        scores: Their scores, `(boxes,)`, written after the names.
 
     Returns:
         `(height, width, 3)`, uint8. Pixels on which nothing is drawn keep their colours.
@@ -93,7 +93,7 @@ def marked(
     )
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))  # top down, as pictures are
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))  # rows from top to bottom
     pixels = float(np.clip(min(height, width) / 25, *LETTER_HEIGHTS))
     names, fonts = drawable(class_names)
     _draw_boxes(
@@ -103,14 +103,14 @@ def marked(
         scores,
         names,
         fonts,
-        letters=pixels * POINTS_PER_INCH / DOTS_PER_INCH,
+        letter_size=pixels * POINTS_PER_INCH / DOTS_PER_INCH,
         pixels_per_point=DOTS_PER_INCH / POINTS_PER_INCH,
     )
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    drawn = np.asarray(canvas.buffer_rgba()).astype(np.float32)
-    opacity = drawn[..., 3:] / 255
-    return np.rint(opacity * drawn[..., :3] + (1 - opacity) * picture).astype(np.uint8)
+    overlay = np.asarray(canvas.buffer_rgba()).astype(np.float32)
+    opacity = overlay[..., 3:] / 255
+    return np.rint(opacity * overlay[..., :3] + (1 - opacity) * picture).astype(np.uint8)
 
 
 def _draw_boxes(
@@ -121,7 +121,7 @@ def _draw_boxes(
     names: Sequence[str],
     fonts: Sequence[str],
     *,
-    letters: float,
+    letter_size: float,
     pixels_per_point: float,
 ) -> None:
     """Draws boxes over a picture, in the colours of their classes; the best scores lie on top.
@@ -132,10 +132,10 @@ def _draw_boxes(
         axes: Where the picture is drawn.
         boxes: `(boxes, 4)`: corners `x1 y1 x2 y2` in pixels of the picture.
         labels: Their classes, `(boxes,)`.
-        scores: Their scores, `(boxes,)`, written behind the names; None for none.
+        scores: Their scores, `(boxes,)`, written after the names; None for none.
         names: Names of the classes, as they can be drawn.
         fonts: Families of fonts that draw them.
-        letters: Size of the letters, in points.
+        letter_size: In points.
         pixels_per_point: Pixels of the picture to a point of the figure.
     """
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
@@ -143,24 +143,29 @@ def _draw_boxes(
         label = int(labels[number])
         colour = matplotlib.colormaps["tab10"](label % 10)
         caption = names[label] if scores is None else f"{names[label]} {scores[number]:.2f}"
-        axes.add_patch(_outline(boxes[number], edgecolor=colour, linewidth=letters / 5))
+        axes.add_patch(_outline(boxes[number], edgecolor=colour, linewidth=letter_size / 5))
         left, top = boxes[number, :2]
         axes.text(
             max(left, 0) - 0.5,
             max(top, 0) - 0.5,
             caption,
             ha="left",
-            va="bottom" if top >= 1.6 * letters * pixels_per_point else "top",
+            va="bottom" if top >= 1.6 * letter_size * pixels_per_point else "top",
             color="white",
-            fontsize=letters,
+            fontsize=letter_size,
             fontfamily=fonts,
             clip_on=True,
-            bbox={"facecolor": colour, "edgecolor": "none", "alpha": 0.8, "pad": 0.15 * letters},
+            bbox={
+                "facecolor": colour,
+                "edgecolor": "none",
+                "alpha": 0.8,
+                "pad": 0.15 * letter_size,
+            },
         )
 
 
 def _outline(box: np.ndarray, **style: Any) -> Rectangle:
-    """The outline of a box over a picture, whose first pixel has its centre at 0, and not its edge.
+    """The outline of a box over a picture, whose first pixel has its centre at 0, not its corner.
 
     Args:
         box: Corners `x1 y1 x2 y2`, in pixels.
@@ -176,9 +181,9 @@ def precision_recall(precisions: Mapping[str, np.ndarray], title: str = "") -> F
 
     Args:
         precisions: By the name of the class, the best precision at any recall that is at least
-            that of its place, for recalls from 0 to 1 in equal steps: COCO's 101 values. A class
+            that of its index, for recalls from 0 to 1 in equal steps: COCO's 101 values. A class
             without true boxes has NaN, and no curve.
-        title: Title of the figure, such as the overlap from which a box is right.
+        title: Title of the figure, such as the smallest overlap of a right box.
     """
     figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.subplots()

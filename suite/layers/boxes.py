@@ -1,7 +1,7 @@
-"""Boxes: their overlap, anchors, offsets and matching, suppression, and features of regions.
+"""Boxes: overlap, anchors, offsets, matching, non-maximum suppression, and features of regions.
 
 A box is `x1 y1 x2 y2`: its left, upper, right and lower border in pixels, from the upper left
-corner of the picture. A box without area stands for none, such as padding.
+corner of the picture. A box without area is no box, but padding.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-# What offsets of centres and of sizes are divided by, so that both vary about as much.
+# Divisors of the offsets of centres and of sizes, so that all vary about as much.
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
 LARGEST_LOG = 4.0  # an offset makes a side at most about 55 times as long
 SMALLEST_SIDE = 1e-3  # pixels, so that no side has a logarithm of minus infinity
 
 
 class Kept(NamedTuple):
-    """The boxes that suppression keeps, the most certain first, padded with zeros.
+    """The boxes that non-maximum suppression keeps, the most certain first, padded with zeros.
 
     Args:
         boxes: `(batch, most, 4)`.
         scores: `(batch, most)`, from 0 to 1.
         labels: Indices of classes, `(batch, most)`, int64.
-        count: How many of them there are, `(batch,)`, int32.
+        count: Number of boxes before the padding, `(batch,)`, int32.
     """
 
     boxes: tf.Tensor
@@ -38,10 +38,11 @@ class Match(NamedTuple):
     """The true box of every candidate.
 
     Args:
-        index: The number of the true box, `(batch, candidates)`, int32; without a meaning where
-            `positive` is not.
+        index: The number of the true box, `(batch, candidates)`, int32; meaningless where
+            `positive` is False.
         positive: Whether a candidate stands for that box, `(batch, candidates)`, bool.
-        negative: Whether it stands for the background. What is neither shall not be learnt from.
+        negative: Whether it stands for the background, bool. Candidates that are neither positive
+            nor negative are left out of losses.
         overlap: Intersection over union of the candidate and that box, `(batch, candidates)`.
     """
 
@@ -96,7 +97,7 @@ def paired_overlap(boxes: Any, others: Any, generalized: bool = False) -> Any:
         boxes: `(..., 4)`.
         others: `(..., 4)`.
         generalized: Whether the share of the smallest box around both that neither of them covers
-            is taken off. The result is then from -1 to 1, and has a gradient where boxes do not
+            is subtracted. The result is then from -1 to 1, and has a gradient where boxes do not
             touch.
 
     Returns:
@@ -140,30 +141,30 @@ def encode(boxes: Any, anchors: Any) -> Any:
         anchors: `(..., 4)`, all with an area.
 
     Returns:
-        `(..., 4)`: the way between the centres as a share of the anchor's width and height, and the
-        logarithms of how many times wider and higher the box is, all divided by `DEVIATIONS`.
+        `(..., 4)`: the shift of the centre as a share of the anchor's width and height, and the
+        logarithms of the ratios of widths and of heights, all divided by `DEVIATIONS`.
 
     Reference:
         Girshick et al., 2014, Rich Feature Hierarchies for Accurate Object Detection,
         https://arxiv.org/abs/1311.2524
     """
     (centres, sizes), (middles, sides) = to_centres(boxes), to_centres(anchors)
-    ways = (centres - middles) / sides
+    shifts = (centres - middles) / sides
     logarithms = ops.log(ops.maximum(sizes, SMALLEST_SIDE) / sides)
-    offsets = ops.concatenate([ways, logarithms], axis=-1)
+    offsets = ops.concatenate([shifts, logarithms], axis=-1)
     return offsets / ops.convert_to_tensor(DEVIATIONS, offsets.dtype)
 
 
 def decode(offsets: Any, anchors: Any) -> Any:
-    """The boxes `(..., 4)` that anchors `(..., 4)` become by offsets `(..., 4)` as of `encode`."""
+    """The boxes `(..., 4)` that anchors `(..., 4)` become by offsets as of `encode`."""
     middles, sides = to_centres(anchors)
-    ways = offsets[..., :2] * DEVIATIONS[0]
+    shifts = offsets[..., :2] * DEVIATIONS[0]
     logarithms = ops.minimum(offsets[..., 2:] * DEVIATIONS[2], LARGEST_LOG)
-    return to_corners(middles + ways * sides, sides * ops.exp(logarithms))
+    return to_corners(middles + shifts * sides, sides * ops.exp(logarithms))
 
 
 def clip(boxes: Any, height: Any, width: Any) -> Any:
-    """The parts of boxes `(..., 4)` that lie inside a picture of so many pixels."""
+    """The parts of boxes `(..., 4)` that lie inside a picture of this height and width."""
     x1, y1, x2, y2 = _borders(boxes)
     borders = [
         ops.clip(x1, 0, width),
@@ -241,20 +242,20 @@ def match(
 
     Args:
         candidates: `(batch, n, 4)`, or `(n, 4)` if they are the same for all pictures.
-        truths: `(batch, m, 4)`, m at least 1; those without area stand for none.
+        truths: `(batch, m, 4)`, m at least 1; those without area match nothing.
         positive: Smallest overlap with a true box of a candidate that stands for it.
         negative: Largest overlap with any true box, exclusive, of a candidate that stands for the
             background.
         crowds: Which true boxes are of crowds, `(batch, m)`, bool: no candidate stands for one of
             them, or for the background if at least the share `negative` of it lies inside. None if
             there are none.
-        force: Whether the candidates that overlap a true box the most stand for it, however
-            little that is, so that no true box is left out. Of two true boxes that share their
-            best candidate, it has the one that it overlaps more.
+        force: Whether the candidates that overlap a true box the most stand for it even below
+            `positive`, so that no true box is left out. Where two true boxes have the same best
+            candidate, it stands for the one that it overlaps more.
 
     Reference:
         Liu et al., 2015, SSD: Single Shot MultiBox Detector, https://arxiv.org/abs/1512.02325
-        Differs from the paper: a candidate that is the best of several true boxes is not passed on.
+        Differs from the paper: a true box that loses its best candidate to another gets no second.
     """
     overlap = overlaps(candidates, truths)
     if crowds is not None:
@@ -265,7 +266,7 @@ def match(
     largest = ops.max(overlap, axis=-1)
     index = ops.argmax(overlap, axis=-1)
     is_positive, is_negative = largest >= positive, largest < negative
-    # A positive threshold of 0 does not make something of nothing.
+    # With a threshold of 0, candidates that overlap nothing are not positive.
     is_positive = ops.logical_and(is_positive, largest > 0)
     if crowds is not None:
         is_negative = ops.logical_and(is_negative, ops.logical_not(in_crowd))
@@ -291,7 +292,7 @@ def take(values: Any, index: Any) -> Any:
 
 
 def survivors(boxes: Any, threshold: float, steps: int | None = None) -> Any:
-    """Which boxes greedy suppression keeps, of boxes that are sorted, the most certain first.
+    """Which boxes greedy non-maximum suppression keeps, of boxes sorted from the most certain on.
 
     A box is kept unless one before it that is kept overlaps it more than the threshold. All boxes
     are decided at once, again and again from the last decision, until nothing changes; after as
@@ -332,17 +333,16 @@ def survivors(boxes: Any, threshold: float, steps: int | None = None) -> Any:
 
 @keras.saving.register_keras_serializable(package="suite")
 class Proposals(layers.Layer):
-    """Chooses the places for a second look: always as many, and as far apart as they can be.
+    """Chooses the regions that a head classifies: always the same number, with little overlap.
 
-    Of the most certain anchors, moved by their offsets, those that overlap a more certain one too
-    much come last. No gradient flows through the choice.
+    The most certain anchors are moved by their offsets. Those that overlap a more certain one too
+    much come last, and are taken only to fill the number. No gradient flows through the choice.
 
     Args:
         count: Number of proposals of a picture.
         candidates: Number of the most certain anchors from which they are chosen.
-        overlap: Largest intersection over union of two proposals; if too few are left, the most
-            certain of the others fill the number.
-        size: Height and width of the picture, to which proposals are cut.
+        overlap: Largest intersection over union of two proposals, unless there are too few.
+        size: Height and width of the picture, at whose borders proposals are cut.
         arguments: Those of a layer.
 
     Reference:
@@ -362,7 +362,7 @@ class Proposals(layers.Layer):
         """The proposals `(batch, count, 4)`, the most certain first.
 
         Args:
-            objectness: Logits of how sure it is that there is something, `(batch, n)`.
+            objectness: Logits of the probability that an anchor holds a thing, `(batch, n)`.
             offsets: As of `encode`, `(batch, n, 4)`.
             anchors: `(batch, n, 4)`.
         """
@@ -402,12 +402,12 @@ def suppress(
     overlap: float,
     smallest_score: float,
 ) -> Kept:
-    """Leaves out boxes that overlap more certain ones of their class, in a TensorFlow graph.
+    """Non-maximum suppression: leaves out boxes that overlap more certain ones of their class.
 
     Args:
         boxes: `(batch, n, 4)`; or `(batch, n, classes, 4)`, another one for every class.
         scores: `(batch, n, classes)`, from 0 to 1.
-        most: Number of boxes of a picture that are kept, of all classes together.
+        most: Largest number of boxes of a picture that are kept, of all classes together.
         overlap: Largest intersection over union of two boxes of one class that are both kept.
         smallest_score: Boxes of a smaller score are left out.
     """
@@ -436,7 +436,7 @@ def region_features(
 
     A region has `side` x `side` cells, and each the mean of `samples` x `samples` interpolated
     points. Height and width are interpolated one after the other, by two products of matrices: so
-    the gradient is one, too.
+    is the gradient.
 
     Args:
         features: `(batch, height, width, channels)`.
@@ -497,7 +497,7 @@ class RegionFeatures(layers.Layer):
 
 
 def _weights(start: Any, end: Any, length: int, side: int, samples: int) -> Any:
-    """How much every cell of a line counts for the cells of regions along it.
+    """The weight of every cell of a line in the cells of regions along it.
 
     Args:
         start: Where the regions begin, `(batch, n)`, in cells.
@@ -512,7 +512,7 @@ def _weights(start: Any, end: Any, length: int, side: int, samples: int) -> Any:
     points = (np.arange(side * samples) + 0.5) / (side * samples)
     points = ops.convert_to_tensor(points, start.dtype)
     start, end = ops.expand_dims(start, -1), ops.expand_dims(end, -1)
-    # A value is that of the centre of a cell, half a cell from its border; the last one goes on.
+    # Values belong to the centres of cells, half a cell from their borders; outermost ones go on.
     places = ops.clip(start + (end - start) * points - 0.5, 0, length - 1)
     cells = ops.convert_to_tensor(np.arange(length), start.dtype)
     near = ops.maximum(1 - ops.abs(ops.expand_dims(places, -1) - cells), 0)
@@ -526,5 +526,5 @@ def _borders(boxes: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _share(part: Any, whole: Any) -> Any:
-    """A part of a whole, without a division by nothing: 0 of 0 is 0, and so is its gradient."""
+    """A part of a whole, without a division by 0: 0 of 0 is 0, and so is its gradient."""
     return part / ops.where(whole > 0, whole, 1)

@@ -1,4 +1,4 @@
-"""Residual blocks, and the feature maps of a network of them, on which detectors stand."""
+"""Residual blocks, and the feature maps of a residual network, the backbone of detectors."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def match_shape(
     shortcut: str,
     normalization: Normalization,
 ) -> keras.KerasTensor:
-    """Adapts the input `x` of a block to the shape of its result `y`."""
+    """The shortcut of a block: its input `x`, adapted to the shape of its output `y`."""
     missing = y.shape[-1] - x.shape[-1]
     if not missing and stride == 1:
         return x
@@ -50,14 +50,14 @@ def feature_maps(
 ) -> list[keras.KerasTensor]:
     """The feature maps of a residual network, one for each stage, the finest first.
 
-    Its layers have the weights of those of the application `resnet` with as many blocks and
-    filters, the small stem and shortcuts that are padded, so that it can begin with what that has
-    learnt; but its first convolution halves height and width already.
+    Its layers have weights of the same shapes as the application `resnet` with as many blocks and
+    filters, the small stem and padded shortcuts, so that it can begin with weights that were
+    trained there; but its first convolution already halves height and width.
 
     Args:
         image: Pictures `(batch, height, width, channels)`, values in 0..255.
         blocks: Numbers of blocks, one for each stage. The first stage has half the height and width
-            of the picture, and every further one half of those before.
+            of the picture, and every further one half of those of the stage before.
         filters: Filters of the first stage; each further stage has twice as many.
         normalization: Normalisation after each convolution.
 
@@ -90,7 +90,7 @@ def feature_maps(
 def top_down(
     maps: Sequence[keras.KerasTensor], filters: int, normalization: Normalization = "batch"
 ) -> list[keras.KerasTensor]:
-    """Adds to every feature map what the coarser ones know of a wider part of the picture.
+    """Adds to every feature map the coarser ones, which cover a wider part of the picture.
 
     Args:
         maps: Feature maps, the finest first; each has twice the height and width of the next.

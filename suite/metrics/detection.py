@@ -37,7 +37,7 @@ class PrecisionRecall(NamedTuple):
     """Precision and recall of a detector; NaN where a class has no things of a size.
 
     Args:
-        precision: The highest precision at each of `RECALLS` or beyond it,
+        precision: For each of `RECALLS`, the highest precision at this recall or beyond,
             `(thresholds, 101, classes, sizes, limits)`.
         recall: The highest recall, `(thresholds, classes, sizes, limits)`.
     """
@@ -50,14 +50,14 @@ class _Matches(NamedTuple):
     """The boxes of one class that were detected in a picture, those of the highest scores first.
 
     Args:
-        scores: Their scores, `(n,)`.
-        taken: Whether a box took a thing, `(sizes, thresholds, n)`.
-        ignored: Whether it counts neither as right nor as wrong, `(sizes, thresholds, n)`.
+        scores: The scores of the boxes, `(n,)`.
+        matched: Whether a box was matched with a thing, `(sizes, thresholds, n)`.
+        ignored: Whether a box counts neither as right nor as wrong, `(sizes, thresholds, n)`.
         things: Number of things to be detected, `(sizes,)`.
     """
 
     scores: np.ndarray
-    taken: np.ndarray
+    matched: np.ndarray
     ignored: np.ndarray
     things: np.ndarray
 
@@ -87,10 +87,10 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Precision and recall over pictures, for every class, size and limit.
 
-    Equal to COCO's own tool: a box takes the thing of its class that it overlaps most, the boxes of
-    the highest scores first; what it takes is gone for others, unless it is a crowd. Things of
-    another size count neither as missed nor as detected, and neither does a box of another size
-    that takes nothing.
+    Equal to COCO's own tool: a box is matched with the thing of its class that it overlaps most,
+    the boxes of the highest scores first. No other box is matched with that thing, unless it is a
+    crowd. Things of another size count neither as missed nor as detected, and an unmatched box of
+    another size does not count as wrong.
 
     Args:
         truths: The things in every picture.
@@ -114,23 +114,23 @@ def precision_recall(
         if not pictures:
             continue
         things = np.sum([picture.things for picture in pictures], axis=0)
-        for place, limit in enumerate(LIMITS):
+        for index, limit in enumerate(LIMITS):
             scores = np.concatenate([picture.scores[:limit] for picture in pictures])
             order = np.argsort(-scores, kind="stable")
-            taken, ignored = (
+            matched, ignored = (
                 np.concatenate([part[..., :limit] for part in parts], axis=-1)[..., order]
                 for parts in (
-                    [picture.taken for picture in pictures],
+                    [picture.matched for picture in pictures],
                     [picture.ignored for picture in pictures],
                 )
             )
-            right = np.cumsum(taken & ~ignored, axis=-1, dtype=np.float64)
-            wrong = np.cumsum(~taken & ~ignored, axis=-1, dtype=np.float64)
+            right = np.cumsum(matched & ~ignored, axis=-1, dtype=np.float64)
+            wrong = np.cumsum(~matched & ~ignored, axis=-1, dtype=np.float64)
             for size in np.flatnonzero(things):
                 for threshold in range(len(THRESHOLDS)):
                     curve = _curve(right[size, threshold], wrong[size, threshold], things[size])
-                    precision[threshold, :, label, size, place] = curve[0]
-                    recall[threshold, label, size, place] = curve[1]
+                    precision[threshold, :, label, size, index] = curve[0]
+                    recall[threshold, label, size, index] = curve[1]
     return PrecisionRecall(precision, recall)
 
 
@@ -145,26 +145,26 @@ def box_scores(counted: PrecisionRecall, class_names: Sequence[str]) -> dict[str
         `ap`, the mean over `THRESHOLDS`; `ap_50` and `ap_75`, at an overlap of 0.5 and 0.75;
         `recall_1`, `recall_10` and `recall_100`, mean highest recalls by `LIMITS`; and the tables
         `ap_by_size` (small, medium, large), `recall_by_size`, `ap_by_class` and `ap_50_by_class`.
-        What no thing was there for is None.
+        A value of which there are no things is None.
     """
     precision, recall = counted.precision[..., -1], counted.recall
     at_50, at_75 = (int(np.argmin(abs(THRESHOLDS - overlap))) for overlap in (0.5, 0.75))
-    sizes = [(name, place) for place, name in enumerate(SIZES) if name != "all"]
+    sizes = [(name, index) for index, name in enumerate(SIZES) if name != "all"]
     classes = list(enumerate(class_names))
     return {
         "ap": _mean(precision[..., 0]),
         "ap_50": _mean(precision[at_50, ..., 0]),
         "ap_75": _mean(precision[at_75, ..., 0]),
-        **{f"recall_{limit}": _mean(recall[..., 0, place]) for place, limit in enumerate(LIMITS)},
-        "ap_by_size": {name: _mean(precision[..., place]) for name, place in sizes},
-        "recall_by_size": {name: _mean(recall[..., place, -1]) for name, place in sizes},
+        **{f"recall_{limit}": _mean(recall[..., 0, index]) for index, limit in enumerate(LIMITS)},
+        "ap_by_size": {name: _mean(precision[..., index]) for name, index in sizes},
+        "recall_by_size": {name: _mean(recall[..., index, -1]) for name, index in sizes},
         "ap_by_class": {name: _mean(precision[:, :, label, 0]) for label, name in classes},
         "ap_50_by_class": {name: _mean(precision[at_50, :, label, 0]) for label, name in classes},
     }
 
 
 def _matches(truths: Truths, detections: Detections, label: int) -> _Matches:
-    """The boxes of one class in a picture, and the things that they take."""
+    """Matches the boxes of one class in a picture with its things."""
     is_label = np.asarray(truths.labels) == label
     things = np.asarray(truths.boxes, np.float64).reshape(-1, 4)[is_label]
     crowd = np.asarray(truths.crowd, bool)[is_label]
@@ -176,7 +176,7 @@ def _matches(truths: Truths, detections: Detections, label: int) -> _Matches:
     ignored_things = crowd | _of_other_size(things)  # (sizes, things)
     shape = (len(SIZES), len(THRESHOLDS))
     used = np.zeros((*shape, len(things)), bool)
-    taken, ignored = np.zeros((*shape, len(boxes)), bool), np.zeros((*shape, len(boxes)), bool)
+    matched, ignored = np.zeros((*shape, len(boxes)), bool), np.zeros((*shape, len(boxes)), bool)
     at_size, at_threshold = np.ogrid[: shape[0], : shape[1]]
     for box in np.flatnonzero(shared.max(axis=1, initial=0) >= THRESHOLDS[0]):
         reached = shared[box] >= THRESHOLDS[:, None]
@@ -184,14 +184,14 @@ def _matches(truths: Truths, detections: Detections, label: int) -> _Matches:
         preferred = free & ~ignored_things[:, None]
         candidates = np.where(preferred.any(axis=-1, keepdims=True), preferred, free)
         # Of equal ones the last, as in COCO's tool.
-        nearest = np.argmax(np.where(candidates, shared[box], -1.0)[..., ::-1], axis=-1)
-        thing = len(things) - 1 - nearest
-        takes = candidates.any(axis=-1)
-        taken[..., box] = takes
-        ignored[..., box] = takes & ignored_things[at_size, thing]
-        used[at_size, at_threshold, thing] |= takes
-    ignored |= ~taken & _of_other_size(boxes)[:, None]
-    return _Matches(scores[order], taken, ignored, np.sum(~ignored_things, axis=-1))
+        from_last = np.argmax(np.where(candidates, shared[box], -1.0)[..., ::-1], axis=-1)
+        thing = len(things) - 1 - from_last
+        matches = candidates.any(axis=-1)
+        matched[..., box] = matches
+        ignored[..., box] = matches & ignored_things[at_size, thing]
+        used[at_size, at_threshold, thing] |= matches
+    ignored |= ~matched & _of_other_size(boxes)[:, None]
+    return _Matches(scores[order], matched, ignored, np.sum(~ignored_things, axis=-1))
 
 
 def _curve(right: np.ndarray, wrong: np.ndarray, things: int) -> tuple[np.ndarray, float]:

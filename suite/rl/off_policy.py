@@ -1,6 +1,6 @@
-"""Off-policy learning, for applications to come: from a replay of transitions of earlier policies.
+"""Off-policy learning: from a replay of transitions that earlier policies have played.
 
-`tests/strangers/replay.py` is an example of such an application.
+`apps/dqn.py` is such an application, and `tests/strangers/replay.py` a minimal example.
 """
 
 import functools
@@ -95,8 +95,8 @@ class OffPolicyPlayer(Player):
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
-        InputError: `warm_up` is less than 1 or more than `capacity`, or the replay is shorter than
-            a rollout.
+        InputError: `warm_up` is less than 1 or more than `capacity`, or the capacity is less than
+            the steps of a rollout.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class OffPolicyPlayer(Player):
             )
         if not 0 < warm_up <= capacity:
             raise InputError(
-                f"`warm_up` must be at least 1 and at most the capacity, {capacity}", warm_up
+                f"`warm_up` must be at least 1 and at most `replay_size`, {capacity}", warm_up
             )
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates, self.sampling = warm_up, updates, sampling
@@ -135,13 +135,13 @@ class OffPolicyPlayer(Player):
         """Converts transitions into inputs, targets and sample weights, or None, of the loss.
 
         Args:
-            batch: Fields by name, as `suite.rl.replay.Replay.sample` returns them. Return its
-                `weights` as sample weights if the sampling is prioritised.
+            batch: Fields by name, as `suite.rl.replay.Replay.sample` returns them. If the sampling
+                is prioritised, its `weights` must be returned as sample weights.
         """
         raise NotImplementedError
 
     def priorities(self, targets: Any, outputs: Any) -> tf.Tensor:
-        """How much there is to learn from transitions, `(batch,)`: absolute errors, or losses.
+        """The priorities of transitions, `(batch,)`: absolute errors, or losses.
 
         Called only if the sampling is prioritised, in the same graph as `compute_loss`, with
         values from before the update.
@@ -189,8 +189,8 @@ class OffPolicyPlayer(Player):
         super().restore(state)
         self.target.network.set_weights([np.asarray(weights) for weights in state["target"]])
         try:
-            for environments, of_replay in zip(self.played, state["replays"], strict=True):
-                self._replay_of(environments).restore(of_replay)
+            for environments, replay_state in zip(self.played, state["replays"], strict=True):
+                self._replay_of(environments).restore(replay_state)
         except (ValueError, KeyError) as error:
             self.replays.clear()
             log.warning("The replay begins empty: its saved state cannot be used (%s).", error)
@@ -220,14 +220,14 @@ class OffPolicyPlayer(Player):
         """Makes the updates of a step of `fit`, and returns the metrics of the last one.
 
         All transitions of a step are sampled at once, before its first update, as a call from the
-        graph into Python takes longer than a small update. So priorities change after every step.
+        graph into Python takes longer than a small update. So priorities change once in a step.
         """
         exponent = self.sampling.importance_exponent
         beta = exponent(self.optimizer.iterations) if callable(exponent) else exponent
         seed = seed_of_replica(self.seed_generator)
         sample = replay.sample(self.updates * batch_size, seed, beta)
         rows = sample.pop("rows")
-        # A sample by priorities is in the order of the replay: every batch has some of all parts.
+        # A prioritised sample is in the order of the replay: every batch takes rows of all parts.
         batches = {
             name: tf.reshape(field, [batch_size, self.updates, *field.shape[1:]])
             for name, field in sample.items()

@@ -24,10 +24,10 @@ class Sampling:
     """Which transitions a replay samples, and how many rewards each of them adds up.
 
     Args:
-        n_step: Most rewards that a transition adds up; fewer at the end of an episode.
+        n_step: Number of rewards that a transition adds up; fewer at the end of an episode.
         discount: Weight of the next step's return, in [0, 1].
         priority_exponent: 0 samples every transition with the same probability; 1 in proportion to
-            its priority; between them, to its priority to the power of this number.
+            its priority; in between, to its priority to the power of this number.
         importance_exponent: 1 corrects the loss completely for the probabilities by `weights`; 0
             not at all. A function is called with the number of updates so far, in the graph, like
             a schedule of Keras.
@@ -70,9 +70,9 @@ class Replay:
     observation that stacks frames, only the newest frame. Arrays keep the type of their field, such
     as `uint8`, and take memory only as they fill.
 
-    A ring has a slot for every moment. The newest slot holds only the observation with which the
-    next rollout begins. If that rollout begins with another observation, because the environments
-    were made anew, the episodes before count as cut off.
+    A ring has a slot for every step in time. The newest slot holds only the observation with which
+    the next rollout begins. If that rollout begins with another observation, because the
+    environments were made anew, the episodes before count as cut off.
 
     Args:
         capacity: Number of steps over all environments, rounded down to a multiple of `num_envs`;
@@ -100,9 +100,9 @@ class Replay:
             for name, spec in _fields(spaces).items()
         }
         self._tree = SumTree(self._ring * num_envs) if sampling.prioritized else None
-        self._largest = 1.0  # priority so far
+        self._largest = 1.0  # largest priority so far
         self._next = 0  # the slot of the observation with which the next rollout begins
-        self._moments = 0  # slots of steps
+        self._moments = 0  # number of slots that hold steps
 
     @property
     def nbytes(self) -> int:
@@ -200,7 +200,9 @@ class Replay:
         """Replaces the stored steps by those of a state.
 
         Raises:
-            ValueError: The state is of a replay with other fields, or another capacity.
+            ValueError: The state is of a replay with fields of other shapes, another capacity, or
+                another number of environments.
+            KeyError: The state lacks a field or priorities.
         """
         arrays = {name: np.asarray(state["arrays"][name]) for name in self._arrays}
         following, moments = int(state["next"]), int(state["moments"])
@@ -253,9 +255,9 @@ class Replay:
         if self.spaces.frame_stack > 1:
             self._count_history(slots)
         if self._tree:
-            # New transitions are as likely as the likeliest; slots without one never drawn.
-            likelihood = self._largest**self.sampling.priority_exponent
-            self._tree.set(self._rows(slots), likelihood * arrays["valid"][slots].ravel())
+            # New transitions are as likely as the likeliest; slots without one are never sampled.
+            priority = self._largest**self.sampling.priority_exponent
+            self._tree.set(self._rows(slots), priority * arrays["valid"][slots].ravel())
         self._advance(length)
         return self._size()
 
@@ -300,17 +302,17 @@ class Replay:
         return (*self._transitions(rows), weights.astype(np.float32), rows)
 
     def _draw(self, number: int, random: np.random.Generator) -> np.ndarray:
-        """Random rows, some of which may be no transition that is complete."""
+        """Random rows, some of which may not be complete transitions."""
         if self._tree:
-            # One from each of equal parts of all priorities, as in the paper.
+            # One from each of equal parts of the sum of the priorities, as in the paper.
             parts = (np.arange(number) + random.random(number)) / number
             return self._tree.find(parts * self._tree.total)
         oldest = self._next - self._moments
-        drawn = random.integers(0, self._moments * self.num_envs, number)
-        return (drawn + oldest * self.num_envs) % (self._ring * self.num_envs)
+        rows = random.integers(0, self._moments * self.num_envs, number)
+        return (rows + oldest * self.num_envs) % (self._ring * self.num_envs)
 
     def _complete(self, rows: np.ndarray) -> np.ndarray:
-        """Which rows are steps, with all frames before and all rewards after them in the ring."""
+        """Whether rows are steps whose earlier frames and later rewards are all in the ring."""
         slots, envs = np.divmod(rows, self.num_envs)
         age = (self._next - slots) % self._ring  # steps from here to the newest observation
         before = self._arrays["history"][slots, envs]
@@ -376,7 +378,8 @@ def check_replay_size(
         sampling: Which transitions are sampled.
 
     Raises:
-        InputError: `replay_size` is less than a batch, or more than memory can hold.
+        InputError: `replay_size` is less than a batch or a transition of every environment, or more
+            than memory can hold.
     """
     least = max(batch_size, num_envs * _least_moments(spaces, sampling))
     if replay_size < least:
@@ -393,9 +396,9 @@ def check_replay_size(
 
 
 def _least_moments(spaces: Spaces, sampling: Sampling) -> int:
-    """Steps of each environment among which a transition is complete.
+    """Smallest number of steps of each environment among which a transition is complete.
 
-    Two of them only reset, at most: the one after an end, and the one after a new beginning.
+    At most two of them are resets: the one after an end, and the one after a new beginning.
     """
     return sampling.n_step + spaces.frame_stack + 1
 

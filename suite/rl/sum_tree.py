@@ -1,4 +1,4 @@
-"""A tree of sums, which draws numbers in proportion to their priorities."""
+"""A sum tree, which finds leaves with probabilities in proportion to their priorities."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 class SumTree:
     """Priorities in the leaves of a binary tree, whose other nodes are the sums of their children.
 
-    Setting a priority and finding a leaf take a step for each level of the tree.
+    Setting a priority and finding a leaf take one step for each level of the tree.
 
     Args:
         size: Number of leaves.
@@ -41,10 +41,12 @@ class SumTree:
             self._sums[nodes] = self._sums[2 * nodes] + self._sums[2 * nodes + 1]
 
     def find(self, sums: np.ndarray) -> np.ndarray:
-        """The leaves at which the running sum of the priorities passes some sums, never a 0.
+        """The leaves at which the running sum of the priorities exceeds some sums.
+
+        A leaf with a priority of 0 is never found.
 
         Args:
-            sums: From 0 to `total`, without it.
+            sums: In [0, `total`).
         """
         rest = np.array(sums, np.float64)
         nodes = np.ones(len(rest), np.int64)
@@ -58,6 +60,6 @@ class SumTree:
         return nodes - self._first
 
     def restore(self, leaves: np.ndarray) -> None:
-        """Sets the first leaves, and all others to 0."""
+        """Sets the first leaves to these priorities, and all others to 0."""
         self._sums[:] = 0
         self.set(np.arange(len(leaves)), leaves)

@@ -85,27 +85,29 @@ class Config:
     """The settings of the training of a detector.
 
     Args:
-        epochs: Passes over the training pictures; an epoch makes several passes over few.
+        epochs: Number of epochs; an epoch is a pass over the training pictures, or several if they
+            are few.
         batch_size: Pictures per optimizer step, over all replicas.
-        min_steps_per_epoch: Smallest number of steps in an epoch, which makes several passes over
-            few pictures.
+        min_steps_per_epoch: Smallest number of steps in an epoch, reached by several passes if the
+            pictures are few.
         validation_split: Share of the training pictures that is held out for validation.
         annotations: File or folder of the annotations, if they are not in `data`.
         classes: Names of the classes, in order, or the file that has one in each line. Defaults to
             those that the annotations name.
-        format: Format of the annotations; `auto` looks which is there.
+        format: Format of the annotations; `auto` takes that of the files.
         unannotated: Whether a picture that no annotation names has nothing in it (`empty`), or is
             an error (`refuse`).
         image_size: The longer side that pictures are brought to, in pixels. Defaults to theirs, at
             most 320.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
-        scenes: Made scenes to train on, if there is no `data`.
-        most_digits: Largest number of digits in a made scene.
-        digit_overlap: Largest share of a digit's box that another digit of a made scene covers.
+        scenes: Number of generated scenes to train on, if there is no `data`.
+        most_digits: Largest number of digits in a generated scene.
+        digit_overlap: Largest area that the boxes of two digits in a generated scene have in
+            common, as a share of the smaller one.
         flip: Whether half of the training pictures are mirrored: left to right (`horizontal`), and
             half of them top to bottom as well (`both`).
-        crop: Smallest part of a training picture that a step sees enlarged, as a share of its
-            sides; 1 shows whole pictures.
+        crop: Smallest part of a training picture that is cut out at random and enlarged, as a share
+            of its sides; 1 takes whole pictures.
         mosaic: Probability that four training pictures are joined in one.
         colour: Largest random change of brightness, contrast and saturation, as a share.
         optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
@@ -114,9 +116,8 @@ class Config:
         warmup: Share of the steps in which the learning rate rises.
         weight_decay: Decoupled weight decay in a step, times the learning rate.
         clip_norm: Largest norm of the gradient of all weights together. None does not clip.
-        weights: Folder of an export, such as saved_models/resnet/1, of whose first layers the
-            training begins with the weights, as far as they are alike. None begins with random
-            ones.
+        weights: Folder of an export, such as saved_models/resnet/1, whose weights the first layers
+            begin with, up to the first layer of another shape. None begins with random weights.
         smallest_score: Boxes of a smaller score are left out of answers.
         suppression: Largest overlap of two boxes of one class in an answer, intersection over
             union.
@@ -157,8 +158,8 @@ class Targets(NamedTuple):
     Args:
         boxes: `(batch, m, 4)`, corners in pixels, in `keras.config.floatx()`; m is at least 1.
         labels: Classes `(batch, m)`, int32; 0 for padding.
-        exists: What is no padding, `(batch, m)`, bool.
-        crowd: Which boxes are around several things, `(batch, m)`, bool.
+        exists: False for padding, `(batch, m)`, bool.
+        crowd: True for boxes around several things, `(batch, m)`, bool.
     """
 
     boxes: Any
@@ -232,8 +233,8 @@ class Detector(keras.Model):
     Args:
         network: Functional, from images to a dict of outputs, see the module.
         loss_of: The loss of every picture of a batch.
-        held: Names of outputs that the network itself goes on from, but lets no gradient through,
-            such as places to look at again.
+        held: Names of outputs that later layers of the network take as inputs, without a gradient,
+            such as proposals.
     """
 
     def __init__(
@@ -259,7 +260,7 @@ class Detector(keras.Model):
         return self._mean_loss(y, y_pred, fixed, sample_weight)
 
     def objectives(self, batch: Any) -> dict[str, Objective]:
-        """The loss, with what is to be learnt, and `held`, as the present weights decide it."""
+        """The loss, whose targets and `held` outputs stay as the present weights decide them."""
         inputs, rows, weights = keras.utils.unpack_x_y_sample_weight(batch)
         inputs = ops.cast(inputs, keras.config.floatx())
         fixed = keras.tree.map_structure(ops.stop_gradient, self(inputs, training=True))
@@ -323,7 +324,7 @@ def begin_with(fitted: Fitted, folder: Path) -> None:
         folder: `<export_dir>/<app>/<version>`, or `<export_dir>/<app>` for the newest version.
 
     Raises:
-        InputError: There is no such export, it is damaged, or its first layers are of another kind.
+        InputError: There is no such export, it is damaged, or its first layer has another shape.
     """
     built = open_folder(folder).built()
     exported = next(iter(built.values())) if isinstance(built, Mapping) else built
@@ -350,16 +351,16 @@ def copy_first_weights(source: keras.Model, target: keras.Model) -> int:
         strict=False,
     )
     copied = 0
-    for one, other in pairs:
-        if [weight.shape for weight in one.weights] != [weight.shape for weight in other.weights]:
+    for old, new in pairs:
+        if [weight.shape for weight in old.weights] != [weight.shape for weight in new.weights]:
             break
-        other.set_weights(one.get_weights())
+        new.set_weights(old.get_weights())
         copied += 1
     return copied
 
 
 class AveragePrecision(keras.callbacks.Callback):
-    """Logs `val_ap`, `val_ap_50` and `val_ap_75` after every epoch, 0 without anything to find.
+    """Logs `val_ap`, `val_ap_50` and `val_ap_75` after every epoch; 0 if there are no things.
 
     Args:
         fitted: What is trained.
@@ -388,7 +389,7 @@ def detector(network: keras.Model, config: Config) -> Callable[[tf.Tensor], Kept
 
     Args:
         network: See the module.
-        config: Decides which boxes are left out.
+        config: The settings, which decide which boxes are left out.
     """
 
     def detect(images: tf.Tensor) -> Kept:
@@ -407,7 +408,7 @@ def detector(network: keras.Model, config: Config) -> Callable[[tf.Tensor], Kept
 
 
 def compiled_detector(fitted: Fitted) -> Callable[[tf.Tensor], Kept]:
-    """The detector of what is or was trained, as a graph."""
+    """The detector of the one network of an application, as a graph."""
     [network] = fitted.networks.values()
     return tf.function(detector(network, fitted.config), reduce_retracing=True, autograph=False)
 
@@ -514,19 +515,19 @@ def answers(fitted: Fitted) -> list[Detections]:
     )
 
 
-def counted(fitted: Fitted) -> PrecisionRecall:
+def precision_recall_on_test(fitted: Fitted) -> PrecisionRecall:
     """Precision and recall on the test pictures."""
 
     def compute() -> PrecisionRecall:
         truths = truths_of(fitted.data.splits["test"])
         return precision_recall(truths, answers(fitted), len(fitted.data.description.class_names))
 
-    return fitted.once("counted", compute)
+    return fitted.once("precision_recall", compute)
 
 
 def evaluate(fitted: Fitted) -> Metrics:
     """The loss on the test split, and the average precision as `box_scores` has it."""
-    scores = box_scores(counted(fitted), fitted.data.description.class_names)
+    scores = box_scores(precision_recall_on_test(fitted), fitted.data.description.class_names)
     of_boxes = {f"test_{name}": value for name, value in scores.items()}
     return {**evaluate_on_test(fitted), **of_boxes}
 
@@ -536,8 +537,8 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     names = fitted.data.description.class_names
     test = fitted.data.splits["test"]
     some = test.rows(np.arange(min(SHOWN, test.num_examples))).in_memory()
-    shown = [certain(answer, 0.3) for answer in answers(fitted)[: some.num_examples]]
-    curves = counted(fitted).precision[0, :, :, 0, -1]
+    shown = [confident(answer, 0.3) for answer in answers(fitted)[: some.num_examples]]
+    curves = precision_recall_on_test(fitted).precision[0, :, :, 0, -1]
     return {
         "answers": boxed_pictures(
             list(some.inputs),
@@ -553,7 +554,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     }
 
 
-def certain(answer: Detections, score: float) -> Detections:
+def confident(answer: Detections, score: float) -> Detections:
     """The boxes of an answer that have at least this score."""
     chosen = answer.scores >= score
     return Detections(*(part[chosen] for part in answer))
@@ -576,8 +577,8 @@ def predict(
     """
     writable_picture(output)
     picture = read(file)
-    signature, names = opened_export(app, exports)
-    answer = certain(asked(signature, picture.encoded), score)
+    signature, names = open_export(app, exports)
+    answer = confident(detect_by_export(signature, picture.encoded), score)
     pixels = to_opaque_rgb(tf.constant(picture.pixels)).numpy()
     write_picture(marked(pixels, answer.boxes, answer.labels, names, scores=answer.scores), output)
     things = zip(answer.labels, answer.scores, strict=True)
@@ -585,13 +586,13 @@ def predict(
     print(f"{output}: {', '.join(parts) or 'nothing'}")
 
 
-def opened_export(app: App, exports: Exports) -> tuple[Any, list[str]]:
+def open_export(app: App, exports: Exports) -> tuple[Any, list[str]]:
     """The signature `picture` of an export, and the names of its classes."""
     exported = exports.open(app.name)
     return exported.signature("picture"), exported.metadata("class_names")["class_names"]
 
 
-def asked(signature: Any, encoded: bytes) -> Detections:
+def detect_by_export(signature: Any, encoded: bytes) -> Detections:
     """The answer of an export about one picture, by its signature `picture`."""
     outputs = call(signature, np.array([encoded], object))
     count = outputs["count"][0]
@@ -617,27 +618,27 @@ def watch(
         most_frames: Frames after which to stop.
     """
     writable_picture(output)
-    signature, names = opened_export(app, exports)
-    drawn: list[np.ndarray] = []
+    signature, names = open_export(app, exports)
+    boxed: list[np.ndarray] = []
     seconds = 0.0
     for number, encoded in zip(range(most_frames), encoded_frames(frames), strict=False):
         begun = time.perf_counter()
-        answer = certain(asked(signature, encoded), score)
+        answer = confident(detect_by_export(signature, encoded), score)
         # The first call also traces what it needs.
         seconds += time.perf_counter() - begun if number else 0.0
         pixels = to_opaque_rgb(decode_picture(tf.constant(encoded))).numpy()
         shown = marked(pixels, answer.boxes, answer.labels, names, scores=answer.scores)
-        if drawn and shown.shape != drawn[0].shape:
+        if boxed and shown.shape != boxed[0].shape:
             raise InputError(
                 "`frames` must all have one size",
-                f"{drawn[0].shape[:2]} and {shown.shape[:2]} in {frames}",
+                f"{boxed[0].shape[:2]} and {shown.shape[:2]} in {frames}",
             )
-        drawn.append(shown)
-    if not drawn:
+        boxed.append(shown)
+    if not boxed:
         raise InputError("`frames` must hold pictures", f"none in {frames}")
-    write_picture(np.stack(drawn), output, duration=1000 // GIF_FRAMES_A_SECOND, loop=0)
-    rate = f", {(len(drawn) - 1) / seconds:.1f} frames a second" if seconds else ""
-    print(f"{output}: {len(drawn)} frames{rate}")
+    write_picture(np.stack(boxed), output, duration=1000 // GIF_FRAMES_A_SECOND, loop=0)
+    rate = f", {(len(boxed) - 1) / seconds:.1f} frames a second" if seconds else ""
+    print(f"{output}: {len(boxed)} frames{rate}")
 
 
 def encoded_frames(path: Path) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ QUIET = Run(data="embedded", quiet=True)
 TINY = {"epochs": 2, "num_envs": 4, "num_workers": 2, "round_length": 6, "units": (8,)}
 
 
-def hired(network, config, number):
+def worker_of(network, config, number):
     """A worker for a network, with environments of its own."""
     environments = make_environments(config, number)
     copy = ActorCritic(keras.models.clone_model(network), config)
@@ -26,7 +26,7 @@ def hired(network, config, number):
 def test_a_worker_keeps_the_weights_that_it_fetched():
     config = Config(num_envs=2, num_workers=1)
     network = build_actor_critic(units=(4,))
-    worker = hired(network, config, 2)
+    worker = worker_of(network, config, 2)
     worker.environments.begin(0)
     before = network.get_weights()
 
@@ -34,8 +34,8 @@ def test_a_worker_keeps_the_weights_that_it_fetched():
     network.set_weights([np.zeros_like(weights) for weights in before])
     gradients, loss, returns, lengths = worker.play(tf.constant([0, 0]))
 
-    for mine, fetched in zip(worker.copy.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(mine, fetched)
+    for kept, fetched in zip(worker.copy.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(kept, fetched)
     assert [g.shape for g in gradients] == [v.shape for v in worker.copy.trainable_variables]
     assert returns.shape == lengths.shape == (config.rollout_length, 2) and np.isfinite(loss)
     worker.fetch()
@@ -49,7 +49,7 @@ def test_a_late_gradient_is_of_the_weights_before_the_updates_of_others():
     expected = network.get_weights()
     gradients = []
     for seed in (0, 2):  # of the first environment of each worker
-        worker = hired(network, config, 2)
+        worker = worker_of(network, config, 2)
         worker.environments.begin(seed)
         worker.fetch()
         gradients.append(worker.play(tf.constant([seed, 0]))[0])
@@ -65,7 +65,7 @@ def test_a_late_gradient_is_of_the_weights_before_the_updates_of_others():
             variable.numpy(), start - 0.5 * (both[0] + both[1]), rtol=1e-4, atol=1e-6
         )
     assert any((new != old).any() for new, old in zip(network.get_weights(), expected, strict=True))
-    assert model.ledger.staleness == {0: 1, 1: 1} and history["staleness"] == [0.5]
+    assert model.counts.staleness == {0: 1, 1: 1} and history["staleness"] == [0.5]
 
 
 def test_workers_in_turn_do_the_same_in_every_run():
@@ -85,7 +85,7 @@ def test_workers_in_turn_do_the_same_in_every_run():
 def test_free_workers_share_the_updates_of_a_round():
     trained = train(app, app.recipe(**TINY), QUIET)
 
-    counts = trained.model.ledger.staleness
+    counts = trained.model.counts.staleness
     assert counts.total() == 2 * 12 == int(trained.model.optimizer.iterations)
     assert trained.report["metrics"]["env_steps"] == 2 * 12 * 2 * 32
     mean = sum(staleness * number for staleness, number in counts.items()) / 24
@@ -96,7 +96,7 @@ def test_free_workers_share_the_updates_of_a_round():
 def test_one_worker_is_never_late():
     trained = train(app, app.recipe(**TINY | {"num_workers": 1}), QUIET)
 
-    assert trained.model.ledger.staleness == {0: 12}
+    assert trained.model.counts.staleness == {0: 12}
 
 
 def test_free_workers_learn_to_balance_the_pole():
@@ -110,11 +110,11 @@ def test_counts_of_staleness_survive_a_kill():
     one, other = (
         AsynchronousActorCritic(build_actor_critic(units=(4,)), Config()) for _ in range(2)
     )
-    one.ledger.staleness.update({0: 3, 2: 5})
+    one.counts.staleness.update({0: 3, 2: 5})
 
     other.restore(one.state())
 
-    assert other.ledger.staleness == {0: 3, 2: 5}
+    assert other.counts.staleness == {0: 3, 2: 5}
 
 
 def test_an_environment_that_fails_in_a_thread_is_named():

@@ -207,7 +207,7 @@ def test_random_actions_are_as_many_as_epsilon_says():
     assert not greedy.numpy().any()
 
 
-def test_noisy_layers_explore_and_are_silent_when_judged():
+def test_noisy_layers_explore_and_have_no_noise_in_evaluations():
     model = build_model((1,), num_actions=2, units=(8,), noisy=True)
     config = Config(initial_epsilon=0.0, epsilon=0.0)
     learner = compile_model(model, config, 100)

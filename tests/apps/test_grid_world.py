@@ -108,7 +108,7 @@ def parity():
     gymnasium.registry.pop("Parity-v0")
 
 
-def test_other_environments_are_played_and_judged_by_episodes(parity):
+def test_other_environments_are_played_and_evaluated_by_episodes(parity):
     learnt = trained(environment="Parity-v0", max_episode_steps=4, epochs=1, num_envs=16)
 
     assert learnt.metrics["eval_return"] == 1 and learnt.metrics["eval_return_std"] == 0

@@ -101,7 +101,7 @@ def test_a_right_answer_costs_nothing():
 
 
 @pytest.mark.parametrize(
-    ("name", "index", "value", "look"),
+    ("name", "index", "value", "part"),
     [
         ("objectness", (0, 0), -5, "of_proposals"),
         ("objectness", (0, 1), 5, "of_proposals"),
@@ -111,13 +111,13 @@ def test_a_right_answer_costs_nothing():
         ("offsets", (0, 0, 0), 1, "of_regions"),
     ],
 )
-def test_what_is_wrong_costs_in_its_look(name, index, value, look):
+def test_what_is_wrong_costs_in_its_part(name, index, value, part):
     wrong = changed(right_answer(), name, index, value)
 
-    other = {"of_proposals": "of_regions", "of_regions": "of_proposals"}[look]
+    other = {"of_proposals": "of_regions", "of_regions": "of_proposals"}[part]
     assert loss_of(wrong) > 0.1
     assert loss_of(wrong, **{other: False}) == pytest.approx(loss_of(wrong))
-    assert loss_of(wrong, **{look: False}) == pytest.approx(0, abs=1e-5)
+    assert loss_of(wrong, **{part: False}) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["anchor_offsets", "offsets"])
@@ -195,7 +195,7 @@ def trainable_layers(network):
     return {layer.name for layer in network.layers if layer.trainable_weights}
 
 
-def test_alternating_trains_one_look_after_the_other_and_then_both():
+def test_alternating_trains_one_part_after_the_other_and_then_both():
     network = build_model((32, 32, 1), 2, **SMALL)
     config = Config(epochs=4, alternate=3)
     everything = trainable_layers(network)
@@ -216,7 +216,7 @@ def test_alternating_trains_one_look_after_the_other_and_then_both():
     assert head == {f"{HEAD}1", f"{HEAD}2", f"{HEAD}logits", f"{HEAD}offsets"}
 
 
-def test_a_step_of_the_second_look_leaves_everything_else_as_it_is():
+def test_a_step_of_the_region_head_leaves_everything_else_as_it_is():
     network = build_model((32, 32, 1), 2, **SMALL)
     config = Config(epochs=3, alternate=1)
     model = phases(config)[1].compile(network, config, 10)

@@ -75,7 +75,7 @@ def things(*rows):
     return task.targets_of(tf.constant(np.float32([rows])))
 
 
-def surprise_by_hand(logits, label):
+def cross_entropy_by_hand(logits, label):
     exponentials = np.exp(np.asarray(logits, np.float64))
     return -np.log(exponentials[label] / exponentials.sum())
 
@@ -89,11 +89,11 @@ def test_the_loss_by_hand():
 
     [value] = ops.convert_to_numpy(loss(things(thing), outputs, outputs))
 
-    wanted = ops.convert_to_numpy(encode(np.float32([thing[:4]] * 2), ANCHORS[:2]))
-    distances = np.abs(offsets[0, :2] - wanted)
+    true_offsets = ops.convert_to_numpy(encode(np.float32([thing[:4]] * 2), ANCHORS[:2]))
+    distances = np.abs(offsets[0, :2] - true_offsets)
     of_offsets = np.where(distances < 1, distances**2 / 2, distances - 0.5).sum()
-    of_things = sum(surprise_by_hand(row, 2) for row in logits[:2])
-    of_background = sum(surprise_by_hand(row, 0) for row in logits[2:])
+    of_things = sum(cross_entropy_by_hand(row, 2) for row in logits[:2])
+    of_background = sum(cross_entropy_by_hand(row, 0) for row in logits[2:])
     assert value == pytest.approx((of_offsets + of_things + of_background) / 2, rel=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_only_the_hardest_of_the_background_counts():
 
     [value] = ops.convert_to_numpy(loss(things(padding), outputs_of(logits), outputs_of(logits)))
 
-    assert value == pytest.approx(3 * surprise_by_hand(hard, 0), rel=1e-4)
+    assert value == pytest.approx(3 * cross_entropy_by_hand(hard, 0), rel=1e-4)
 
 
 def test_the_hardest_are_chosen_by_the_fixed_outputs():
@@ -114,20 +114,20 @@ def test_the_hardest_are_chosen_by_the_fixed_outputs():
 
     [value] = ops.convert_to_numpy(loss(things(padding), outputs_of(logits), outputs_of(fixed)))
 
-    assert value == pytest.approx(3 * surprise_by_hand(easy, 0), rel=1e-2)
+    assert value == pytest.approx(3 * cross_entropy_by_hand(easy, 0), rel=1e-2)
 
 
-def test_huber_s_loss_by_hand():
+def test_the_huber_loss_by_hand():
     values = ops.convert_to_numpy(huber(np.float32([-3, -0.5, 0, 1, 2])))
 
     np.testing.assert_allclose(values, [2.5, 0.125, 0, 0.5, 1.5])
 
 
 def test_the_hardest_are_candidates_with_the_largest_values():
-    surprise = tf.constant([[5.0, 1.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0]])
+    losses = tf.constant([[5.0, 1.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0]])
     candidates = tf.constant([[False, True, True, True], [True, False, False, False]])
 
-    chosen = hardest(surprise, candidates, tf.constant([2.0, 3.0])).numpy()
+    chosen = hardest(losses, candidates, tf.constant([2.0, 3.0])).numpy()
 
     assert chosen.tolist() == [[False, False, True, True], [True, False, False, False]]
 
@@ -161,9 +161,9 @@ def test_it_begins_with_the_weights_of_a_classifier():
     copied = task.copy_first_weights(classifier, network)
 
     convolutions = [layer for layer in classifier.layers if isinstance(layer, keras.layers.Conv2D)]
-    own = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    layers_of_ssd = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     assert copied == 2 * len(convolutions) == 14  # and their normalisations
-    for one, other in zip(convolutions, own, strict=False):
+    for one, other in zip(convolutions, layers_of_ssd, strict=False):
         np.testing.assert_array_equal(one.get_weights()[0], other.get_weights()[0])
 
 

@@ -6,8 +6,8 @@ from keras import ops
 
 from apps.yolo import (
     BOX_WEIGHT,
-    NOTHING_WEIGHT,
-    PLACE_WEIGHT,
+    COORDINATES_WEIGHT,
+    NO_OBJECT_WEIGHT,
     app,
     build_model,
     compile_model,
@@ -160,10 +160,10 @@ def test_the_loss_of_cells_by_hand():
     [value] = loss_of_later(things([0, 0, 8, 8, 2, 0], PADDING), outputs, outputs, 8).numpy()
 
     chance = sigmoid(objectness[0])
-    doubt = -0.5 * np.log(chance[0]) - 0.5 * np.log(1 - chance[0])
-    doubt -= np.log(1 - chance[1:]).sum()
-    surprise = -np.log(np.exp(logits[0, 0, 2]) / np.exp(logits[0, 0]).sum())
-    assert value == pytest.approx(BOX_WEIGHT * 0.5 + surprise + doubt, rel=1e-5)
+    of_objectness = -0.5 * np.log(chance[0]) - 0.5 * np.log(1 - chance[0])
+    of_objectness -= np.log(1 - chance[1:]).sum()
+    of_class = -np.log(np.exp(logits[0, 0, 2]) / np.exp(logits[0, 0]).sum())
+    assert value == pytest.approx(BOX_WEIGHT * 0.5 + of_class + of_objectness, rel=1e-5)
 
 
 def test_the_loss_of_anchors_counts_those_that_overlap():
@@ -183,7 +183,7 @@ def test_the_loss_of_anchors_counts_those_that_overlap():
     assert wrong == pytest.approx(40, abs=1e-3)  # the wrong one is certain, and the right one not
 
 
-def test_objectness_is_how_much_of_the_thing_the_fixed_box_covers():
+def test_objectness_is_the_overlap_of_the_thing_with_the_fixed_box():
     cells = grid(2, 8)
     outputs = {
         "cells": cells,
@@ -220,14 +220,14 @@ def test_the_loss_of_the_first_version_by_hand():
     truths = np.float32([thing[:4]] * 2)
     overlap = ops.convert_to_numpy(paired_overlap(boxes[0, 1], truths))
     best = overlap.argmax()
-    wanted = [(22 - 16) / 16, 7 / 16, np.sqrt(16 / 32), np.sqrt(10 / 32)]
-    places = ((parts[0, 1, best, :4] - wanted) ** 2).sum()
+    true_places = [(22 - 16) / 16, 7 / 16, np.sqrt(16 / 32), np.sqrt(10 / 32)]
+    of_places = ((parts[0, 1, best, :4] - true_places) ** 2).sum()
     confidences = parts[0, ..., 4]
     nothing = (confidences**2).sum() - confidences[1, best] ** 2
     expected = (
-        PLACE_WEIGHT * places
+        COORDINATES_WEIGHT * of_places
         + (confidences[1, best] - overlap[best]) ** 2
-        + NOTHING_WEIGHT * nothing
+        + NO_OBJECT_WEIGHT * nothing
         + ((classes[0, 1] - [0, 1, 0]) ** 2).sum()
     )
     assert value == pytest.approx(expected, rel=1e-4)

@@ -1,1 +1,1 @@
-"""Pictures and the boxes of the things in them: four file formats, made scenes, and distortions."""
+"""Pictures and the boxes of things in them: file formats, generated scenes, augmentations."""

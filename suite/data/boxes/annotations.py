@@ -1,4 +1,4 @@
-"""What is known of the things in a picture, whatever file it was read from."""
+"""The things in pictures, whatever format they were read from, and the checks of their boxes."""
 
 import logging
 import math
@@ -17,9 +17,9 @@ Unannotated = Literal["refuse", "empty"]
 Unit = Literal["pixels", "counted", "shares"]
 NO_LABEL = -1  # in rows of targets that are padding
 COLUMNS = ("x1", "y1", "x2", "y2", "label", "crowd")  # of targets
-OVERHANG = 2.0  # pixels by which a box may reach out of its picture, and is cut
-# Boxes are taken to be percent if there are so many, none of which reaches beyond 100, in pictures
-# of more pixels along each side, although some reach beyond the middle.
+OVERHANG = 2.0  # pixels by which a box may reach out of its picture; it is then cut
+# Boxes are taken to be in percent if there are at least `ENOUGH_BOXES`, in pictures with more than
+# `LARGER` pixels along each side, and their corners reach beyond 50, but never beyond 100.
 ENOUGH_BOXES, PERCENT, LARGER = 10, 100.0, 200
 
 
@@ -43,12 +43,12 @@ class Thing(NamedTuple):
     """One box as a file has it, not checked yet.
 
     Args:
-        place: The entry of the file, in words, such as `object 3`.
+        place: The entry of the file, for errors, such as `object 3`.
         label: Name of the class.
         corners: `x1, y1, x2, y2`.
         crowd: Whether the box is around several things.
-        unit: What corners are: places in `pixels`; `counted`, VOC's numbers of the first and the
-            last pixel inside, from 1; or `shares` of the sides of the picture.
+        unit: Unit of the corners: `pixels`; `counted`, VOC's numbers of the first and the last
+            pixel inside, counted from 1; or `shares` of the sides of the picture.
     """
 
     place: str
@@ -59,12 +59,12 @@ class Thing(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A picture, and what a file says of it.
+    """A picture, and its boxes as a file has them, not checked yet.
 
     Args:
         picture: The file of the picture.
         file: The file with the boxes; None if there is none.
-        things: The boxes; None if no file says anything of this picture, not even that it is empty.
+        things: The boxes; None if no file mentions this picture, not even as empty.
     """
 
     picture: Path
@@ -99,10 +99,10 @@ def check(
     Args:
         entries: The pictures and their boxes.
         class_names: Names of the classes, in order.
-        unannotated: Whether a picture that no file says anything of has nothing in it (`empty`), or
-            is an error (`refuse`).
-        skip_broken: Whether pictures that cannot be read, or with wrong boxes, are left out, which
-            is logged, or else an error.
+        unannotated: Whether a picture that no file mentions has nothing in it (`empty`), or is an
+            error (`refuse`).
+        skip_broken: Whether pictures that cannot be read, or with wrong boxes, are left out with a
+            warning, rather than an error.
 
     Raises:
         InputError: Names the file and the entry of a box that lies outside of the picture, has
@@ -140,7 +140,7 @@ def as_targets(truths: Sequence[Truths], most: int | None = None) -> np.ndarray:
 
     Args:
         truths: The things, picture by picture.
-        most: Rows of a picture; by default as many as the fullest picture needs, at least 1.
+        most: Rows of a picture; by default the largest number of things in one, at least 1.
 
     Returns:
         `(pictures, most, 6)`, float32, with the `COLUMNS` `x1 y1 x2 y2 label crowd`. Padding comes
@@ -159,7 +159,7 @@ def as_targets(truths: Sequence[Truths], most: int | None = None) -> np.ndarray:
 
 
 def as_truths(target: Any) -> Truths:
-    """The things in a picture without padding, from a row of `as_targets` `(most, 6)`."""
+    """The things in a picture without padding, from its rows `(most, 6)` of `as_targets`."""
     rows = np.asarray(target)
     rows = rows[rows[:, 4] >= 0]
     return Truths(rows[:, :4], rows[:, 4].astype(np.int32), rows[:, 5] > 0)
@@ -177,8 +177,8 @@ def _truths(
     """The checked things of a picture of this height and width."""
     if entry.things is None and unannotated == "refuse":
         raise InputError(
-            "every picture must have an annotation; `unannotated` empty takes those without for "
-            "pictures with nothing in them",
+            "every picture must have an annotation, or `unannotated` must be empty, which takes "
+            "pictures without one as empty",
             f"{entry.picture}, without one",
         )
     things = entry.things or ()
@@ -227,7 +227,7 @@ def _box(entry: Entry, thing: Thing, size: tuple[int, int]) -> list[float]:
 
 
 def _refuse_percent(entries: Sequence[Entry], sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuses boxes of a whole data set that are in percent by all appearance."""
+    """Refuses the boxes of a data set if they seem to be in percent."""
     corners = [
         thing.corners for entry in entries for thing in entry.things or () if thing.unit != "shares"
     ]
@@ -244,11 +244,11 @@ def _refuse_percent(entries: Sequence[Entry], sizes: Sequence[tuple[int, int]]) 
 
 
 def with_unique_names(names: Sequence[str], place: object) -> tuple[str, ...]:
-    """The names of classes.
+    """Checks the names of classes, and returns them as a tuple.
 
     Args:
         names: The names, in order.
-        place: Where they stand, for the error.
+        place: Where they come from, for the error.
 
     Raises:
         InputError: There are none, or two are the same.
@@ -261,10 +261,10 @@ def with_unique_names(names: Sequence[str], place: object) -> tuple[str, ...]:
 
 
 def number_or(text: Any, refuse: Callable[[], InputError]) -> float:
-    """A number that a file has as text, or as a number.
+    """The number of a value of a file, which is a number or its text.
 
     Raises:
-        InputError: As `refuse` makes it, if the text is no number.
+        InputError: The result of `refuse`, if the value is no number.
     """
     try:
         return float(text)

@@ -16,7 +16,7 @@ from suite.data.boxes.annotations import NO_LABEL
 from suite.data.pipelines import Augmentation
 
 VISIBLE = 0.35  # smallest share of a box that must be left when it is cut
-MIDDLE = 0.15  # largest distance of the point where a mosaic meets from the middle, as a share
+MIDDLE = 0.15  # largest distance of the meeting point of a mosaic from the middle, as a share
 PARTS = ((0, 0), (1, 0), (0, 1), (1, 1))  # of a mosaic: whether right, whether below
 PADDING = (0.0, 0.0, 0.0, 0.0, float(NO_LABEL), 0.0)  # a row of targets without a thing
 
@@ -36,10 +36,10 @@ def box_flip(*, horizontal: bool = True, vertical: bool = False) -> Augmentation
         columns = tf.unstack(targets, axis=-1)
         present = columns[4] >= 0
         for draw, axis in zip(tf.unstack(draws), axes, strict=True):
-            turned = draw < 0
-            pictures = tf.where(turned[:, None, None, None], tf.reverse(pictures, [axis]), pictures)
+            flips = draw < 0
+            pictures = tf.where(flips[:, None, None, None], tf.reverse(pictures, [axis]), pictures)
             first, second = (0, 2) if axis == 2 else (1, 3)
-            moved = turned[:, None] & present
+            moved = flips[:, None] & present
             side = float(pictures.shape[axis])
             columns[first], columns[second] = (
                 tf.where(moved, side - columns[second], columns[first]),
@@ -51,7 +51,7 @@ def box_flip(*, horizontal: bool = True, vertical: bool = False) -> Augmentation
 
 
 def box_crop(smallest: float) -> Augmentation | None:
-    """Crops a random part that has one of the boxes whole, and enlarges it to the picture's size.
+    """Crops a random part that contains one whole box, and enlarges it to the size of the picture.
 
     Args:
         smallest: Smallest width and height of the part, as a share of the picture's, in (0, 1].
@@ -61,7 +61,7 @@ def box_crop(smallest: float) -> Augmentation | None:
 
     Reference:
         Liu et al., 2015, SSD: Single Shot MultiBox Detector, https://arxiv.org/abs/1512.02325
-        Differs from the paper: keeps the proportion, and one box whole instead of an overlap.
+        Differs from the paper: keeps the aspect ratio, and one whole box instead of an overlap.
     """
     if smallest >= 1:
         return None
@@ -135,8 +135,8 @@ def mosaic(rate: float) -> Augmentation | None:
             canvas = tf.where(inside[..., None], _part(part, left, top, share), canvas)
             limits = tf.stack([x1, y1, x2, y2], axis=-1)[:, None, :]
             kept = _cut(things, _boxes_of_part(things, left, top, share), limits)
-            alone = tf.constant(PADDING) if number else targets
-            rows.append(tf.where(joined[:, None, None], kept, alone))
+            unjoined = tf.constant(PADDING) if number else targets
+            rows.append(tf.where(joined[:, None, None], kept, unjoined))
         return canvas, tf.concat(rows, axis=1)
 
     return Augmentation(distort, num_draws=3)
@@ -172,7 +172,7 @@ def _one_of(targets: tf.Tensor, choice: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 
     Args:
         targets: `(batch, most, 6)`.
-        choice: Numbers in 0..1 that choose it, `(batch,)`.
+        choice: Random numbers in 0..1 that choose it, `(batch,)`.
 
     Returns:
         Corners `(batch, 4)`, zeros where there is no box; and whether there is one, `(batch,)`.
@@ -185,12 +185,12 @@ def _one_of(targets: tf.Tensor, choice: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _part(pictures: tf.Tensor, left: tf.Tensor, top: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Parts of pictures, brought to the size of the pictures; beyond the borders these go on.
+    """Parts of pictures, enlarged to the size of the pictures; border pixels go on beyond.
 
     Args:
         pictures: `(batch, height, width, channels)`.
-        left: Place of the part from the left, in pixels, `(batch,)`.
-        top: Place of the part from the top, in pixels, `(batch,)`.
+        left: Left border of the part, in pixels, `(batch,)`.
+        top: Upper border of the part, in pixels, `(batch,)`.
         share: Width of the part, as a share of the picture's, and likewise its height, `(batch,)`.
     """
     # From pixel to pixel, whose middles are half a pixel from their corners.
@@ -205,18 +205,18 @@ def _part(pictures: tf.Tensor, left: tf.Tensor, top: tf.Tensor, share: tf.Tensor
 def _boxes_of_part(
     targets: tf.Tensor, left: tf.Tensor, top: tf.Tensor, share: tf.Tensor
 ) -> tf.Tensor:
-    """The corners `(batch, most, 4)` that the boxes of targets have in such a part."""
+    """The corners `(batch, most, 4)` of the boxes of targets, in the pixels of such a `_part`."""
     corner = tf.stack([left, top, left, top], axis=-1)[:, None, :]
     return (targets[..., :4] - corner) / share[:, None, None]
 
 
 def _cut(targets: tf.Tensor, boxes: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
-    """Targets whose boxes are cut; where too little is left of one, padding.
+    """Targets with other boxes, cut at limits; where too little is left of one, padding.
 
     Args:
         targets: `(batch, most, 6)`.
-        boxes: What takes the place of their corners, `(batch, most, 4)`.
-        limits: Corners of what may be seen, broadcast to the boxes.
+        boxes: The corners that replace those of the targets, `(batch, most, 4)`.
+        limits: Corners of the visible part, broadcast to the boxes.
     """
     corner = limits[..., :2]
     low = tf.concat([corner, corner], axis=-1)

@@ -11,12 +11,12 @@ from suite.errors import InputError
 
 
 class CocoFile(NamedTuple):
-    """What a file of COCO says.
+    """The content of a file of COCO.
 
     Args:
-        class_names: Names of the classes, in the order of their numbers.
-        things: The boxes of every picture, by the name of its file; None for a picture without any,
-            which may be empty or forgotten.
+        class_names: Names of the classes, in the order of their ids.
+        things: The boxes of every picture, by the name of its file; None for a picture without
+            boxes, which may be empty or not annotated.
     """
 
     class_names: tuple[str, ...]
@@ -27,8 +27,8 @@ def read_coco(path: Path) -> CocoFile:
     """Reads COCO's JSON: `images`, `categories`, and `annotations`, each with a `bbox`.
 
     Raises:
-        InputError: The file cannot be read, is no UTF-8 or no JSON, or an entry of it is not as
-            COCO has it.
+        InputError: The file cannot be read, is no UTF-8 or no JSON, or an entry lacks a value or
+            has a wrong one.
     """
     text = read_text(path)
     try:
@@ -67,7 +67,7 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
-    """The entries under a key of the file, which are all objects."""
+    """The entries under a key of the file, which must all be JSON objects."""
     entries = content.get(key) if isinstance(content, Mapping) else None
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise InputError(
@@ -78,7 +78,7 @@ def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _value(entry: Mapping[str, Any], key: str, place: str, path: Path) -> Any:
-    """A value of an entry; numbers of pictures and classes are numbers or text."""
+    """A value of an entry; all but a `bbox` must be a number or text."""
     value = entry.get(key)
     if value is None or (key != "bbox" and not isinstance(value, int | float | str)):
         raise InputError(
@@ -88,7 +88,7 @@ def _value(entry: Mapping[str, Any], key: str, place: str, path: Path) -> Any:
 
 
 def _of(known: Mapping[Any, str], key: Any, kind: str, place: str, path: Path) -> str:
-    """The name of a picture or class by its number."""
+    """The name of a picture or class by its id."""
     if key not in known:
         raise InputError(
             "every annotation must be of an image and a category of its file",
@@ -110,5 +110,5 @@ def _corners(bbox: Any, place: str, path: Path) -> tuple[float, float, float, fl
 
 
 def _order(key: Any) -> tuple[bool, Any]:
-    """Numbers of classes in order, before those that are texts."""
+    """Sorts the ids of classes: numbers in order, before texts."""
     return isinstance(key, str), key

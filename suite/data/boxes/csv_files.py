@@ -8,7 +8,7 @@ from suite.data.tables.cells import number_in
 from suite.data.tables.csv_files import read_csv
 from suite.errors import InputError
 
-# Usual names of columns, in small letters without blanks, `_` and `-`.
+# Usual names of columns, in lower case, without blanks, `_` and `-`.
 COLUMNS = {
     "picture": ("filename", "image", "picture", "file", "path", "imagepath", "imageid", "img"),
     "class": ("class", "label", "classname", "category", "labelname", "name"),
@@ -22,18 +22,18 @@ COLUMNS = {
 def read_box_rows(path: Path) -> dict[str, list[Thing]]:
     """Reads a CSV file of a picture, a class, and the corners of a box in pixels in every row.
 
-    A row of which only the picture is filled in says that there is nothing in that picture.
+    A row of which only the picture is filled in declares that picture empty.
 
     Returns:
         The boxes of every picture, by its name as in the file.
 
     Raises:
-        InputError: The file cannot be read, lacks a column, or a cell is missing or no number.
+        InputError: The file cannot be read or lacks a column, or a cell is missing or no number.
     """
     lines, cells, _ = read_csv(path)
+    spellings = {name.lower().translate(str.maketrans("", "", " _-")): name for name in cells}
     columns = {}
     for column, names in COLUMNS.items():
-        spellings = {name.lower().translate(str.maketrans("", "", " _-")): name for name in cells}
         known = [spellings[name] for name in names if name in spellings]
         if not known:
             raise InputError(
@@ -53,7 +53,7 @@ def read_box_rows(path: Path) -> dict[str, list[Thing]]:
         x1, y1, x2, y2 = map(number_in, corners)
         if not label or any(map(math.isnan, (x1, y1, x2, y2))):
             raise InputError(
-                "every row must have a class and four corners, or only a picture",
+                "every row must have a class and four coordinates, or only a picture",
                 f"{place} of {path}: {', '.join([label, *corners])}",
             )
         inside.append(Thing(place, label, (x1, y1, x2, y2)))

@@ -1,4 +1,4 @@
-"""Which files of a folder belong together: pictures, their boxes, and the splits they are of."""
+"""Finds the files of a folder that belong together: pictures, their boxes, and their splits."""
 
 import collections
 import logging
@@ -28,17 +28,17 @@ FORMAT_OF_ENDING: Mapping[str, Format] = {
     ".csv": "csv",
     ".txt": "yolo",
 }
-# Where a file of COCO has boxes, among others that have captions or keypoints.
+# In the names of files of COCO that have boxes, beside others that have captions or keypoints.
 BOXES = "instances"
 LISTS = "ImageSets/Main"  # of VOC, the folder of the lists of pictures by split
 
 
 class Annotations(NamedTuple):
-    """The pictures of a folder, and what its files say of them.
+    """The pictures of a folder, and their boxes.
 
     Args:
-        class_names: Names of the classes, in order; None if those of the boxes are all.
-        splits: The pictures by split; without a split of that name, it is to be held out.
+        class_names: Names of the classes, in order; None if the boxes alone name them.
+        splits: The pictures by split; a split that is missing is to be held out.
     """
 
     class_names: tuple[str, ...] | None
@@ -58,7 +58,7 @@ def read_annotations(
         annotations: A file of COCO or a CSV file, or the folder of the annotations.
         format: The format; `auto` for the first of VOC, COCO, CSV and YOLO of which there are
             files.
-        class_names: Names of the classes that the user gives; YOLO's files number them only.
+        class_names: Names of the classes, if the user gives them; YOLO's files have only numbers.
 
     Raises:
         InputError: There are no pictures or no annotations, they cannot be read, or do not belong
@@ -98,7 +98,7 @@ def read_annotations(
 
 
 def _voc(path: Path, pictures: Sequence[Path], files: Sequence[Path]) -> Annotations:
-    """Pictures with the names of their `.xml`; lists of `ImageSets/Main` or folders split them."""
+    """Pictures and an `.xml` of the same name, split by lists in `ImageSets/Main` or by folder."""
     index = _by_ending(path, pictures)
     entries = {picture: Entry(picture, None, None) for picture in pictures}
     for file in files:
@@ -122,7 +122,7 @@ def _voc(path: Path, pictures: Sequence[Path], files: Sequence[Path]) -> Annotat
 def _yolo(
     path: Path, pictures: Sequence[Path], place: Path, class_names: Sequence[str]
 ) -> Annotations:
-    """Text files beside pictures, or in a folder labels where the pictures are in one of images."""
+    """Text files beside pictures, or in a folder `labels` beside the folder `images`."""
     names = tuple(class_names) or None
     for folder in (path, place, path / "labels", *sorted(path.glob("*/labels"))):
         names = names or read_names(folder)
@@ -155,17 +155,17 @@ def _tables(
     files: Sequence[Path],
     format: Format,  # noqa: A002
 ) -> Annotations:
-    """Files of COCO, or CSV files, each about many pictures; their names or folders split them."""
+    """Files of COCO, or CSV files, each of many pictures; splits are in their names or folders."""
     index = _by_ending(path, pictures)
     instances = [file for file in files if BOXES in file.name]
     files = (instances or files) if format == "coco" else files
     base = place if place.is_dir() else place.parent
-    alone = len(files) == 1
+    is_one_file = len(files) == 1
     class_names: tuple[str, ...] | None = None
     splits: dict[str, list[Entry]] = collections.defaultdict(list)
     owner: dict[Path, Path] = {}
     for file in files:
-        split = "train" if alone else split_in(file.relative_to(base)) or "train"
+        split = "train" if is_one_file else split_in(file.relative_to(base)) or "train"
         things: Mapping[str, Sequence[Thing] | None]
         if format == "coco":
             names, things = read_coco(file)
@@ -191,19 +191,19 @@ def _tables(
             log.info("%d pictures are in no file of boxes, and are left out.", len(others))
     else:
         for picture in others:
-            split = "train" if alone else split_in(picture.relative_to(path)) or "train"
+            split = "train" if is_one_file else split_in(picture.relative_to(path)) or "train"
             splits[split].append(Entry(picture, None, None))
     return Annotations(class_names, splits)
 
 
 def split_in(relative: Path) -> str | None:
-    """The split that a word in a path tells, as in `val/a.jpg` or `instances_train2017.json`."""
+    """The split that a word in a path names, as in `val/a.jpg` or `instances_train2017.json`."""
     words = re.split("[^a-z]+", relative.as_posix().lower())
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
 
 
 def _by_folder(path: Path, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Pictures by the splits that the names of their folders tell; by default to train on."""
+    """Pictures by the splits that their folders name; by default for the training."""
     splits: dict[str, list[Entry]] = collections.defaultdict(list)
     for entry in entries:
         splits[split_in(entry.picture.relative_to(path).parent) or "train"].append(entry)
@@ -211,7 +211,7 @@ def _by_folder(path: Path, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def _by_ending(path: Path, pictures: Sequence[Path]) -> dict[str, list[Path]]:
-    """Pictures by every ending of their paths, with and without their suffix: a/b.jpg, b.jpg, b."""
+    """Pictures by every ending of their paths, with and without suffix: a/b.jpg, b.jpg, a/b, b."""
     index: dict[str, list[Path]] = collections.defaultdict(list)
     for picture in pictures:
         relative = picture.relative_to(path)
@@ -230,10 +230,10 @@ def _named(
 ) -> Path:
     """The picture that a file of boxes names.
 
-    Of several pictures of one name, the one counts that is beside the file, or of the same split.
+    Of several pictures of one name, it is the one beside the file, or the one of the same split.
 
     Args:
-        names: Names of the picture, the most certain first; folders before a name may differ.
+        names: Names of the picture, the most reliable first; their folders may be wrong.
         file: The file that names it.
         path: The folder of all pictures.
         index: Pictures by the endings of their paths.

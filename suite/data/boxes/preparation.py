@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from suite.data.images.preparation import Layout, Preparation, to_grey
 
-FILL = 114.0  # grey value of what a picture does not fill
+FILL = 114.0  # grey value of the part of the input that a picture does not cover
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoxPreparation(Preparation):
-    """Converts a picture's bytes to a model's input, and boxes of the one to boxes of the other.
+    """Converts a picture's bytes to a model's input, and boxes from one to the other.
 
     A picture is scaled, both sides alike, until it just fits into the input, and lies at its top
     left; the rest is grey. So no part of it is lost, and a box keeps its shape.

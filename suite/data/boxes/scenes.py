@@ -10,8 +10,8 @@ from suite.data.boxes.annotations import Truths
 from suite.data.images.preparation import INK_THRESHOLD
 from suite.data.images.shapes import CONTRAST, surface
 
-SIDES = (0.15, 0.4)  # of the longer side of a digit, as a share of the scene's
-SMALLEST = 6  # pixels of the longer side
+SIDES = (0.15, 0.4)  # range of the longer side of a digit, as a share of the scene's
+SMALLEST = 6  # pixels of the longer side of a digit, at least
 TRIES = 20  # places that are tried for a digit
 
 
@@ -39,8 +39,8 @@ def draw_scenes(
 ) -> Scenes:
     """Draws 1 to `most` digits at random places, in random sizes and colours on textured ground.
 
-    Boxes enclose the ink, also where a later digit covers it. Equal arguments give equal scenes,
-    and fewer scenes are the first of more.
+    Boxes enclose the ink, even where a later digit covers it. Equal arguments give equal scenes,
+    and a smaller `count` gives the first of them.
 
     Args:
         digits: `(n, height, width)`, uint8, ink on a background of 0, as in MNIST.
@@ -48,7 +48,7 @@ def draw_scenes(
         count: Number of scenes.
         size: Height and width in pixels, at least 32.
         most: Largest number of digits in a scene; there are fewer where no place is left.
-        overlap: Largest share of the smaller one of two boxes that they have in common.
+        overlap: Largest area that two boxes have in common, as a share of the smaller one.
         seed: Decides digits, places, sizes, colours and textures.
     """
     pictures = np.empty((count, size, size, 3), np.uint8)
@@ -82,8 +82,8 @@ def draw_scenes(
 
 def _scaled(random: np.random.Generator, digit: np.ndarray, size: int) -> np.ndarray:
     """The ink of a digit without margins, in a random size; opacities in 0..1."""
-    marked = digit > INK_THRESHOLD
-    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    is_ink = digit > INK_THRESHOLD
+    rows, columns = np.flatnonzero(is_ink.any(axis=1)), np.flatnonzero(is_ink.any(axis=0))
     ink = np.ascontiguousarray(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     side = max(size * random.uniform(*SIDES), SMALLEST)
     height, width = (max(1, round(side * length / max(ink.shape))) for length in ink.shape)
@@ -99,7 +99,7 @@ def _place(
     boxes: Sequence[tuple[int, int, int, int]],
     overlap: float,
 ) -> tuple[int, int, int, int] | None:
-    """Corners of a box of this height and width at a random place; None if none is left."""
+    """Corners of a box of this size at a random place; None if none is free in some `TRIES`."""
     for _ in range(TRIES):
         left = int(random.integers(0, size - width + 1))
         top = int(random.integers(0, size - height + 1))
@@ -110,7 +110,7 @@ def _place(
 
 
 def _common(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
-    """The share of the smaller one of two boxes that they have in common."""
+    """The area that two boxes have in common, as a share of the smaller one."""
     across = min(box[2], other[2]) - max(box[0], other[0])
     down = min(box[3], other[3]) - max(box[1], other[1])
     areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, other)]

@@ -1,4 +1,4 @@
-"""Loads pictures with boxes: made scenes, or files in one of four formats."""
+"""Loads pictures with boxes: generated scenes, or files in one of four formats."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCENES, SCENE_SIZE = 4000, 128
-HELD_OUT = 4  # scenes to train on for each of the validation, and for each of the test
+HELD_OUT = 4  # scenes to train on for every one of the validation, and of the test
 STRIDE = 32  # the sides of inputs are multiples of this number of pixels
 LARGEST = 320  # pixels of the longer side of inputs, unless a size is given
 SHARES = {"validation_split": 0.1, "test_split": 0.2}  # of the digits that no other split has
@@ -50,12 +50,12 @@ MNIST = "mnist"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputSize:
-    """What the user has fixed of a model's inputs; the pictures decide the rest.
+    """The size of a model's inputs, as far as the user sets it; the pictures decide the rest.
 
     Args:
         image_size: The longer side in pixels; None if the pictures decide.
         channels: 1 or 3; None if the pictures decide.
-        recorded: The preparation of an exported model, which then decides alone.
+        recorded: The preparation of an exported model, which decides everything; None without one.
     """
 
     image_size: int | None = None
@@ -65,7 +65,7 @@ class InputSize:
     def preparation(
         self, sizes: Any, sample: Sequence[np.ndarray], class_names: Sequence[str]
     ) -> BoxPreparation:
-        """The preparation of such pictures.
+        """The preparation of some pictures.
 
         Args:
             sizes: Heights and widths of the pictures, `(n, 2)`.
@@ -102,7 +102,7 @@ def load_boxes(
     most: int = 8,
     overlap: float = 0.4,
 ) -> Source:
-    """Loads pictures and their boxes; by default made scenes of digits, `suite.data.boxes.scenes`.
+    """Loads pictures and their boxes; by default the scenes of `suite.data.boxes.scenes`.
 
     Args:
         run: The run, for its `data`, `data_dir`, `in_memory`, `skip_broken`, `arrays` and
@@ -115,17 +115,18 @@ def load_boxes(
         classes: Names of the classes, in order; or the file that has one in each line. By default
             those that the annotations name.
         format: COCO's JSON, Pascal VOC's XML, YOLO's text files, or a CSV of a box in each line;
-            `auto` looks which is there.
-        unannotated: Whether a picture that no file says anything of has nothing in it (`empty`), or
-            is an error (`refuse`).
+            `auto` takes that of the files.
+        unannotated: Whether a picture that no file mentions has nothing in it (`empty`), or is an
+            error (`refuse`).
         image_size: The longer side of the model's inputs, in pixels; by default that of the
             pictures, at most 320. Both sides become multiples of 32, in about the pictures'
             proportion.
         channels: 1 or 3; by default 3 if any picture of a sample has colours.
-        scenes: Made scenes to train on; a quarter as many are for validation, and for the test.
-        most: Largest number of digits in a made scene.
-        overlap: Largest share of the smaller one of two digits' boxes that they have in common, in
-            made scenes.
+        scenes: Generated scenes to train on; a quarter as many are for validation, and for the
+            test.
+        most: Largest number of digits in a scene.
+        overlap: Largest area that the boxes of two digits in a scene have in common, as a share of
+            the smaller one.
 
     Returns:
         A source with inputs `(n, height, width, channels)`, uint8; targets `(n, most, 6)`, float32,
@@ -144,7 +145,7 @@ def load_boxes(
     recorded = BoxPreparation(**run.preparation) if run.preparation else None
     inputs = InputSize(image_size=image_size, channels=channels, recorded=recorded)
 
-    def made(digits: Source) -> Source:
+    def scenes_of(digits: Source) -> Source:
         return _of_scenes(digits, inputs, scenes, most, overlap)
 
     def read_path(path: Path) -> Source:
@@ -154,8 +155,8 @@ def load_boxes(
     return sources.load(
         run,
         tfds_name=MNIST,
-        from_tfds=lambda builder, name: made(_digits_of(builder, name)),
-        embedded=lambda: made(embedded_digits()),
+        from_tfds=lambda builder, name: scenes_of(_digits_of(builder, name)),
+        embedded=lambda: scenes_of(embedded_digits()),
         from_path=read_path,
         from_arrays=functools.partial(_of_arrays, inputs=inputs),
     )
@@ -182,7 +183,7 @@ def _digits_of(builder: Any, name: str) -> Source:
 
 
 def _of_scenes(digits: Source, inputs: InputSize, count: int, most: int, overlap: float) -> Source:
-    """Scenes whose digits are those of their own split, so that the test has other handwriting."""
+    """Scenes of the digits of the same split, so that the test has other handwriting."""
     longest = inputs.image_size or SCENE_SIZE
     size = STRIDE * math.ceil(longest / STRIDE)
     pictures: dict[str, np.ndarray] = {}
@@ -222,7 +223,7 @@ def _of_pictures(
     """A source of pictures `(n, height, width, channels)`, and targets in their pixels, prepared.
 
     Args:
-        source: What is known about them; its examples are replaced.
+        source: Their name and classes; its examples are replaced.
         pictures: The pictures by split.
         targets: As in `as_targets`, by split.
         preparation: Of pictures and boxes.
@@ -237,7 +238,7 @@ def _of_pictures(
 
 
 def _in_input(targets: np.ndarray, sizes: np.ndarray, preparation: BoxPreparation) -> np.ndarray:
-    """Targets in the pixels of the inputs, of targets in those of pictures of these sizes."""
+    """Converts targets from the pixels of pictures of these sizes to those of the inputs."""
     changed = targets.copy()
     changed[..., :4] = preparation.to_input(targets[..., :4], sizes).numpy()
     return changed
@@ -275,7 +276,7 @@ def _refuse_wrong(targets: np.ndarray, size: tuple[int, ...], num_classes: int, 
     """Refuses boxes in arrays that are not in their picture, or of no class."""
     rows = np.concatenate([target[target[:, 4] >= 0] for target in targets])
     x1, y1, x2, y2, label = rows[:, :5].T
-    right = (
+    is_right = (
         np.isfinite(rows).all(axis=1)
         & (x1 >= 0)
         & (y1 >= 0)
@@ -285,11 +286,11 @@ def _refuse_wrong(targets: np.ndarray, size: tuple[int, ...], num_classes: int, 
         & (y2 <= size[0])
         & (label < num_classes)
     )
-    if not right.all():
+    if not is_right.all():
         raise InputError(
             f"targets in {name} must be corners x1 y1 x2 y2 inside of pictures of "
             f"{size[1]} x {size[0]} pixels, and a class below {num_classes}",
-            rows[~right][0].tolist(),
+            rows[~is_right][0].tolist(),
         )
 
 
@@ -337,12 +338,12 @@ def _of_files(
         name=str(path),
         class_names=tuple(names),
         preparation=preparation,
-        notes=_counted(labelled, names),
+        notes=_box_counts(labelled, names),
         **splits,
     )
 
 
-def _counted(labelled: Mapping[str, Sequence[Labelled]], names: Sequence[str]) -> dict[str, Any]:
+def _box_counts(labelled: Mapping[str, Sequence[Labelled]], names: Sequence[str]) -> dict[str, Any]:
     """The number of boxes of every class in all splits together, for the report."""
     labels = np.concatenate(
         [member.truths.labels for members in labelled.values() for member in members]

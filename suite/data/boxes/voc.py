@@ -12,11 +12,11 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VocFile(NamedTuple):
-    """What a file of VOC says.
+    """The content of a file of VOC.
 
     Args:
-        picture: The file name of the picture; empty if the file does not tell.
-        things: The boxes. Difficult ones, which VOC does not judge, are crowds.
+        picture: The file name of the picture; empty if it is missing.
+        things: The boxes. Difficult ones, which VOC leaves out of evaluations, are crowds.
     """
 
     picture: str
@@ -32,8 +32,8 @@ def read_voc(path: Path) -> VocFile:
     Reference:
         Everingham et al., 2010, The Pascal Visual Object Classes (VOC) Challenge,
         https://doi.org/10.1007/s11263-009-0275-4
-        Differs from its development kit: a box inside of a difficult object is never wrong, however
-        small it is.
+        Differs from its development kit: a box inside of a difficult object is never wrong, even a
+        small one.
     """
     root = parsed(path)
     if root.tag != "annotation":

@@ -11,7 +11,7 @@ from suite.errors import InputError
 
 # Files with the name of a class in every line, in the order of the classes.
 NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels", "classes.names")
-SLACK = 1e-3  # by which a share may be larger than 1, because it was rounded
+SLACK = 1e-3  # by which a rounded share may be outside of 0..1
 
 
 def read_yolo(path: Path, class_names: Sequence[str]) -> list[Thing]:
@@ -61,14 +61,14 @@ def read_names(folder: Path) -> tuple[str, ...] | None:
     """The names of the classes, from a `.yaml` in a folder, or a text file; None without any.
 
     Raises:
-        InputError: The file cannot be read, or its names are no list of different names.
+        InputError: The file cannot be read, or its names are not all different.
     """
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         text = read_text(file)
         try:
             content = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
-            raise InputError("names of classes must be in YAML", f"{file}, which is none") from None
+            raise InputError("names of classes must be in YAML", f"{file}, which is not") from None
         names = content.get("names") if isinstance(content, dict) else None
         if isinstance(names, dict):  # by their numbers
             if set(names) != set(range(len(names))):

@@ -23,10 +23,10 @@ from suite.rl.environments import Environments
 log = logging.getLogger(__name__)
 
 LIMIT = 1_000  # steps of an episode, if neither the environment nor the user sets a limit
-CHECKED_STEPS = 300  # by which a table is compared with the environment that holds it
+CHECKED_STEPS = 300  # random steps by which a table is compared with its environment
 CARDS = {**dict.fromkeys(range(1, 10), 1 / 13), 10: 4 / 13}  # of an endless deck; 1 is an ace
 
-# Gymnasium has no name of these without slipping.
+# Gymnasium registers only the slippery versions.
 for size, steps in (("4x4", 100), ("8x8", 200)):
     gymnasium.register(
         f"FrozenLake{size}NotSlippery-v1",
@@ -46,8 +46,8 @@ class Dynamics:
         reward: `(states, actions, outcomes)`, float64.
         terminated: Whether the episode ends with it, `(states, actions, outcomes)`, bool.
         start: The probability that an episode begins in a state, `(states,)`, float64.
-        observed: What an agent sees of a state, `(states,)`, int32: the number of the observation.
-            Two states may look alike.
+        observed: The number of the observation that an agent makes in a state, `(states,)`, int32.
+            Two states may have the same one.
     """
 
     probability: np.ndarray
@@ -69,11 +69,11 @@ class Task:
 
     Args:
         name: The name of the environment in Gymnasium.
-        sizes: The number of values of each component of an observation. The number of an
-            observation counts through them, the last component first.
+        sizes: The number of values of each component of an observation. Observations are numbered
+            through all combinations, the last component changing fastest.
         num_actions: Number of actions.
         limit: Steps after which an episode is cut off.
-        layout: Sizes that multiply to the number of observations, rows and columns of a map first.
+        layout: The shape of all observations as an array, rows and columns of a map first.
         dynamics: What actions lead to; None if the environment can only be played.
     """
 
@@ -101,7 +101,7 @@ class Task:
 
 
 def open_task(name: str, max_episode_steps: int | None = None) -> Task:
-    """Looks at an environment, and reads its dynamics if they are known.
+    """Opens an environment for its sizes, and reads its dynamics if they are known.
 
     Args:
         name: The name of the environment in Gymnasium.
@@ -165,7 +165,7 @@ def _sizes(space: gymnasium.Space, name: str) -> Iterator[int]:
 
 
 def _layout(inner: Any, sizes: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Rows and columns of a map, and what else tells its states apart."""
+    """Rows and columns of a map, and the sizes of what else distinguishes its states."""
     shapes = [np.shape(getattr(inner, "desc", ())), getattr(inner, "shape", ())]
     if hasattr(inner, "decode"):  # Taxi: row, column, passenger, destination
         shapes.append(tuple(digit + 1 for digit in inner.decode(count - 1)))
@@ -186,7 +186,7 @@ def _dynamics(inner: Any, sizes: tuple[int, ...], num_actions: int) -> Dynamics 
 
 
 def from_table(table: Any, start: np.ndarray, num_actions: int) -> Dynamics:
-    """Dynamics of a table as Gymnasium's environments have it.
+    """Converts a table of transitions as Gymnasium's environments have it.
 
     Args:
         table: Maps a state and an action to a list of outcomes
@@ -214,7 +214,7 @@ def from_table(table: Any, start: np.ndarray, num_actions: int) -> Dynamics:
 
 
 def _agrees(environment: gymnasium.Env, task: Task, dynamics: Dynamics) -> bool:
-    """Whether some steps with random actions are among the outcomes of the table."""
+    """Whether `CHECKED_STEPS` random steps are all among the outcomes of the table."""
     space, choices = environment.observation_space, np.random.default_rng(0)
 
     def number(observation: Any) -> int:
@@ -245,12 +245,14 @@ def _agrees(environment: gymnasium.Env, task: Task, dynamics: Dynamics) -> bool:
 def blackjack(*, natural: bool, sab: bool) -> Dynamics:
     """The dynamics of Gymnasium's Blackjack: cards of an endless deck against a dealer.
 
-    An agent sees the sum of its cards, the dealer's first card, and whether it has an ace that
-    counts 11. A natural, an ace and a ten at once, looks like any other 21, but may be worth more.
+    An agent observes the sum of its cards, the first card of the dealer, and whether it has an ace
+    that counts 11. A natural, an ace and a ten at once, is observed as any other 21 with an ace,
+    but may be worth more.
 
     Args:
         natural: Whether a natural that wins is worth 1.5.
-        sab: Whether a natural beats every other hand, as in the book; `natural` then has no effect.
+        sab: Whether a natural beats every other hand, as in the book (Sutton and Barto, hence the
+            name in Gymnasium); `natural` then has no effect.
 
     Reference:
         Sutton and Barto, 2018, Reinforcement Learning: An Introduction, example 5.1,
@@ -266,28 +268,28 @@ def blackjack(*, natural: bool, sab: bool) -> Dynamics:
     nothing = [(1.0, 0, 0.0, True)]  # in a state that does not occur
     table: list[list[Any]] = [[nothing, nothing] for _ in observed]
     start = np.zeros(len(observed))
-    for dealer, shown in CARDS.items():
+    for dealer, dealer_chance in CARDS.items():
         scores = _dealer_scores(dealer)
-        is_natural = count + dealer - 1
+        natural_state = count + dealer - 1
         for total, ace in itertools.product(range(4, 22), (False, True)):
             if ace and total < 12:
                 continue
             here, hit = state(total, dealer, ace), []
             for card, chance in CARDS.items():
-                then, ace_then = _with_card(total - 10 * ace, ace, card)
-                if then > 21:
+                new_total, new_ace = _with_card(total - 10 * ace, ace, card)
+                if new_total > 21:
                     hit.append((chance, here, -1.0, True))
                 else:
-                    hit.append((chance, state(then, dealer, ace_then), 0.0, False))
+                    hit.append((chance, state(new_total, dealer, new_ace), 0.0, False))
             table[here] = [_stick(here, total, scores), hit]
         worth = 1.5 if natural and not sab else 1.0
         _, hit_at_21 = table[state(21, dealer, True)]
-        table[is_natural] = [_stick(is_natural, 21, scores, worth, beats_all=sab), hit_at_21]
+        table[natural_state] = [_stick(natural_state, 21, scores, worth, beats_all=sab), hit_at_21]
         for first, chance in CARDS.items():
-            for second, chance_then in CARDS.items():
+            for second, second_chance in CARDS.items():
                 total, ace = _with_card(first, first == 1, second)
-                begun = is_natural if total == 21 else state(total, dealer, ace)
-                start[begun] += shown * chance * chance_then
+                first_state = natural_state if total == 21 else state(total, dealer, ace)
+                start[first_state] += dealer_chance * chance * second_chance
     dynamics = from_table(table, start, 2)
     return dataclasses.replace(dynamics, observed=np.asarray(observed, np.int32))
 
@@ -306,7 +308,7 @@ def _with_card(hard: int, ace: bool, card: int) -> tuple[int, bool]:
 
 
 def _dealer_scores(first: int) -> dict[tuple[int, bool], float]:
-    """Probabilities of the dealer's score, 0 if above 21, and of whether it is a natural."""
+    """The probability of every pair of the dealer's score, 0 if above 21, and being a natural."""
     scores: dict[tuple[int, bool], float] = {}
 
     def draw(hard: int, ace: bool, cards: int, chance: float) -> None:
@@ -362,9 +364,9 @@ def reachable(task: Task) -> np.ndarray:
         if reached[following].all():
             break
         reached[following] = True
-    seen = np.zeros(task.num_states, bool)
-    seen[dynamics.observed[reached]] = True
-    return seen
+    observed = np.zeros(task.num_states, bool)
+    observed[dynamics.observed[reached]] = True
+    return observed
 
 
 def directions(task: Task) -> np.ndarray | None:
@@ -378,13 +380,15 @@ def directions(task: Task) -> np.ndarray | None:
     places = np.stack(np.unravel_index(dynamics.observed, task.layout)[:2], axis=-1)
     moves = places[dynamics.following] - places[:, None, None]
     means = (dynamics.probability[..., None] * moves).sum(axis=2)
-    # The median over the states: borders keep an agent where it is, a fall takes it far away.
+    # The median over the states, since borders stop an agent and a fall takes it far away.
     acting = np.isin(dynamics.observed, np.flatnonzero(reachable(task)))
     return np.sign(np.round(np.median(means[acting], axis=0), 6)).astype(int)
 
 
 def way(task: Task, actions: np.ndarray) -> np.ndarray:
-    """Rows and columns `(steps + 1, 2)` of the way that actions lead, where nothing is by chance.
+    """The path of a policy on the map, as rows and columns `(steps + 1, 2)`.
+
+    Nothing is left to chance: the dynamics must be deterministic.
 
     Args:
         task: An environment with deterministic dynamics.
@@ -402,5 +406,5 @@ def way(task: Task, actions: np.ndarray) -> np.ndarray:
         states.append(int(dynamics.following[states[-1], action, outcome]))
         if over:
             break
-    seen = dynamics.observed[states]
-    return np.stack(np.unravel_index(seen, task.layout)[:2], axis=-1)
+    observed = dynamics.observed[states]
+    return np.stack(np.unravel_index(observed, task.layout)[:2], axis=-1)

@@ -1,4 +1,4 @@
-"""Learns a table of values from steps, of thousands of agents that share the table."""
+"""Learns a table of values from the steps of thousands of agents that share the table."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple
@@ -27,15 +27,16 @@ Method = Literal["sarsa", "expected_sarsa", "q_learning", "double_q_learning", "
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How a table is learnt.
+    """The settings by which a table is learnt.
 
     Args:
-        method: The target that a value moves towards.
+        method: Decides the target that a value moves towards.
         timed: Whether values depend on the steps that are left.
         discount: Weight of the value of the next step.
         rate: How far a value moves towards a target.
-        exploration: How actions are chosen.
-        explores: The rate of the exploration, in the first step and in the last one.
+        exploration: Decides when an action is not the best one.
+        exploration_rates: Epsilon or temperature, in the first step of the training and in the
+            last one.
     """
 
     method: Method
@@ -43,18 +44,18 @@ class Learning:
     discount: float
     rate: Rate
     exploration: Exploration
-    explores: tuple[float, float]
+    exploration_rates: tuple[float, float]
 
 
-class Counts(NamedTuple):
-    """What is counted over a rollout.
+class Statistics(NamedTuple):
+    """What a rollout accumulates beside the tables.
 
     Args:
-        visits: Of each row of each table, as `TabularLearner.visits` has them.
-        distance: The sum over the steps of how far values were from their targets.
-        running: The returns of the episodes so far, `(agents,)`.
+        visits: Number of targets of each row of each table, as in `TabularLearner.visits`.
+        distance: Mean distance of values from their targets; while playing, the sum over the steps.
+        running: The returns so far of the episodes that go on, `(agents,)`.
         returns: The sum of the returns of the episodes that are over.
-        episodes: Their number.
+        episodes: The number of episodes that are over.
     """
 
     visits: tuple[tf.Tensor, ...]
@@ -68,13 +69,13 @@ class TabularLearner(Player):
     """Plays and learns in each step of `fit`, as many steps as an episode may have.
 
     All agents begin new episodes at the beginning of a step of `fit`, so that no episode is part
-    of the state of a training. In a step of an episode all agents move, and then the table learns
-    from all moves at once. Where values depend on the steps left, one move teaches the values for
-    every number of them, since only the end of the episode differs; but Monte Carlo learns the
-    value of the number that was left.
+    of the state that a training saves. In a step of an episode all agents move, and then the table
+    learns from all moves at once. Where values depend on the steps left, one move updates the
+    values for every number of steps left, since only the end of the episode differs; but Monte
+    Carlo updates only the value for the number that was left.
 
-    The optimizer is given what a rollout has changed as if it were a gradient, and takes it over as
-    it is: gradient descent with a learning rate of 1. With several replicas it takes the mean.
+    The optimizer is given the change by a rollout as if it were a gradient, and applies it as it
+    is, by gradient descent with a learning rate of 1. With several replicas it applies the mean.
 
     Args:
         model: A model from `state`, and `steps_left` if values depend on it, to `value`, whose
@@ -132,7 +133,7 @@ class TabularLearner(Player):
         tables = self._tables()
         world = self._world(seeds)
         rollout = self._whole_episodes if self._is_monte_carlo else self._step_by_step
-        learnt, counts = rollout(world, tables, seed)
+        learnt, statistics = rollout(world, tables, seed)
         replicas = self.num_envs // world.num_agents
         changes = [
             (self._as_weights(before - after) / replicas, variable)
@@ -141,14 +142,14 @@ class TabularLearner(Player):
             )
         ]
         self.optimizer.apply_gradients(changes)
-        for visits, counted in zip(self.visits, counts.visits, strict=True):
-            visits.assign(counted)
-        self.td_error.update_state(counts.distance)
-        mean = counts.returns / tf.maximum(counts.episodes, 1.0)
-        self.episode_return.update_state(mean, counts.episodes)
+        for visits, new in zip(self.visits, statistics.visits, strict=True):
+            visits.assign(new)
+        self.td_error.update_state(statistics.distance)
+        mean = statistics.returns / tf.maximum(statistics.episodes, 1.0)
+        self.episode_return.update_state(mean, statistics.episodes)
         self.episode_length.update_state(
-            world.num_agents * self.rollout_length / tf.maximum(counts.episodes, 1.0),
-            counts.episodes,
+            world.num_agents * self.rollout_length / tf.maximum(statistics.episodes, 1.0),
+            statistics.episodes,
         )
         return {metric.name: metric.result() for metric in self.metrics}
 
@@ -159,15 +160,15 @@ class TabularLearner(Player):
     def objectives(self, batch: Any) -> dict[str, Objective]:
         """The squared distance of values from their targets, in one move of every agent.
 
-        The targets stay: the update of Q-learning is a step against the gradient of this loss.
+        The targets are constant: an update of Q-learning is a step against the gradient.
         """
         (seeds,) = batch
         world = self._world(seeds)
         draws = draw(world.num_agents, self.task.num_actions, self._seed(seeds))
         place = world.begin(draws)
         actions = tf.argmax(draws.actions, axis=1, output_type=tf.int32)
-        move, states = world.move(place, actions, draws), world.see(place)
-        [targets, *_] = self._targets(self._tables(), self._policy(), move.seen, draws)
+        move, states = world.move(place, actions, draws), world.observe(place)
+        [targets, *_] = self._targets(self._tables(), self._policy(), move.observed, draws)
         targets = self._bootstrapped(targets, move.rewards, move.terminated)[:, -1]
         inputs = {"state": states}
         if self.learning.timed:
@@ -213,7 +214,7 @@ class TabularLearner(Player):
 
     def _policy(self) -> Policy:
         """The policy with the present rate of exploration."""
-        first, last = self.learning.explores
+        first, last = self.learning.exploration_rates
         done = tf.cast(self.optimizer.iterations.value, keras.config.floatx())
         share = done / max(self.steps - 1, 1)
         return Policy(self.learning.exploration, first + (last - first) * tf.minimum(share, 1.0))
@@ -234,9 +235,9 @@ class TabularLearner(Player):
         return policy.choose(values / len(tables), draws.explores, draws.actions)
 
     def _targets(
-        self, tables: tuple[tf.Tensor, ...], policy: Policy, seen: tf.Tensor, draws: Draws
+        self, tables: tuple[tf.Tensor, ...], policy: Policy, states: tf.Tensor, draws: Draws
     ) -> list[tf.Tensor]:
-        """What each table expects from the states `seen` on, `(agents, horizons)` each."""
+        """The return that each table expects from `states` on, `(agents, horizons)` each."""
         by_action = [self._by_action(table) for table in tables]
         match self.learning.method:
             case "double_q_learning":
@@ -250,24 +251,24 @@ class TabularLearner(Player):
             case "expected_sarsa":
                 values = [policy.mean(by_action[0])]
             case "sarsa":
-                after = tf.gather(by_action[0], seen)
+                after = tf.gather(by_action[0], states)
                 chosen = policy.choose(after, draws.explores, draws.actions)
                 expected = of_chosen(after, chosen)
                 return [one_step_earlier(expected) if self.learning.timed else expected]
         if self.learning.timed:
             values = [one_step_earlier(value) for value in values]
-        return [tf.gather(value, seen) for value in values]
+        return [tf.gather(value, states) for value in values]
 
     def _bootstrapped(
         self, expected: tf.Tensor, rewards: tf.Tensor, terminated: tf.Tensor
     ) -> tf.Tensor:
-        """The targets `(agents, horizons)`: rewards, and what is expected unless they were last."""
+        """The targets `(agents, horizons)`: rewards, and the expected return unless they ended."""
         goes_on = tf.where(terminated, 0.0, self.learning.discount)
         return rewards[:, None] + tf.cast(goes_on, rewards.dtype)[:, None] * expected
 
     def _step_by_step(
         self, world: Simulation | Gameplay, tables: tuple[tf.Tensor, ...], seed: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, ...], Counts]:
+    ) -> tuple[tuple[tf.Tensor, ...], Statistics]:
         """Learns after every step, and returns the tables."""
         policy, num_actions = self._policy(), self.task.num_actions
 
@@ -280,22 +281,22 @@ class TabularLearner(Player):
             place: Place,
             actions: tf.Tensor,
             tables: tuple[tf.Tensor, ...],
-            counts: Counts,
+            statistics: Statistics,
         ) -> tuple[Any, ...]:
             draws = draws_of(number)
             move = world.move(place, actions, draws)
             # The next actions are chosen before the update, since Sarsa's target is about them.
-            following = self._act(tables, policy, world.see(move.place), move.place.left, draws)
-            rows = world.see(place) * num_actions + actions
-            learnt, visits, distance = [], [], counts.distance
-            expected = self._targets(tables, policy, move.seen, draws)
+            following = self._act(tables, policy, world.observe(move.place), move.place.left, draws)
+            rows = world.observe(place) * num_actions + actions
+            learnt, visits, distance = [], [], statistics.distance
+            expected = self._targets(tables, policy, move.observed, draws)
             for number_of_table, (table, visited) in enumerate(
-                zip(tables, counts.visits, strict=True)
+                zip(tables, statistics.visits, strict=True)
             ):
                 learns = move.valid
                 if len(tables) == 2:
                     learns &= (draws.table < 0.5) == (number_of_table == 0)
-                new, visited, apart = move_towards(
+                new, visited, distance_of_table = move_towards(
                     table,
                     visited,
                     rows,
@@ -305,40 +306,40 @@ class TabularLearner(Player):
                 )
                 learnt.append(new)
                 visits.append(visited)
-                distance += apart / len(tables)
-            running = counts.running + tf.where(move.valid, move.rewards, 0.0)
+                distance += distance_of_table / len(tables)
+            running = statistics.running + tf.where(move.valid, move.rewards, 0.0)
             ended = tf.cast(move.over, running.dtype)
-            counts = Counts(
+            statistics = Statistics(
                 visits=tuple(visits),
                 distance=distance,
                 running=running * (1 - ended),
-                returns=counts.returns + tf.reduce_sum(running * ended),
-                episodes=counts.episodes + tf.reduce_sum(ended),
+                returns=statistics.returns + tf.reduce_sum(running * ended),
+                episodes=statistics.episodes + tf.reduce_sum(ended),
             )
-            return number + 1, move.place, following, tuple(learnt), counts
+            return number + 1, move.place, following, tuple(learnt), statistics
 
         dtype = tables[0].dtype
         draws = draws_of(tf.constant(self.rollout_length))
         place = world.begin(draws)
-        actions = self._act(tables, policy, world.see(place), place.left, draws)
-        counts = Counts(
+        actions = self._act(tables, policy, world.observe(place), place.left, draws)
+        statistics = Statistics(
             visits=tuple(visits.value + 0 for visits in self.visits),
             distance=tf.zeros((), dtype),
             running=tf.zeros([world.num_agents], dtype),
             returns=tf.zeros((), dtype),
             episodes=tf.zeros((), dtype),
         )
-        *_, tables, counts = tf.while_loop(
+        *_, tables, statistics = tf.while_loop(
             lambda number, *_: number < self.rollout_length,
             step,
-            (tf.constant(0), place, actions, tables, counts),
+            (tf.constant(0), place, actions, tables, statistics),
             parallel_iterations=1,
         )
-        return tables, counts._replace(distance=counts.distance / self.rollout_length)
+        return tables, statistics._replace(distance=statistics.distance / self.rollout_length)
 
     def _whole_episodes(
         self, world: Simulation | Gameplay, tables: tuple[tf.Tensor, ...], seed: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, ...], Counts]:
+    ) -> tuple[tuple[tf.Tensor, ...], Statistics]:
         """Plays without learning, then learns from the returns, and returns the table."""
         policy, num_actions = self._policy(), self.task.num_actions
 
@@ -346,7 +347,7 @@ class TabularLearner(Player):
             place = before[0]
             folded = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
             draws = draw(world.num_agents, num_actions, folded)
-            states = world.see(place)
+            states = world.observe(place)
             actions = self._act(tables, policy, states, place.left, draws)
             move = world.move(place, actions, draws)
             rows = states * num_actions + actions
@@ -359,12 +360,12 @@ class TabularLearner(Player):
             seed, tf.constant(self.rollout_length, tf.int64)
         )
         place = world.begin(draw(world.num_agents, num_actions, folded))
-        no = tf.zeros([world.num_agents], tf.bool)
+        false = tf.zeros([world.num_agents], tf.bool)
         zeros = tf.zeros([world.num_agents], table.dtype)
         _, rows, rewards, over, valid = tf.scan(
             step,
             tf.range(self.rollout_length),
-            (place, place.state, zeros, no, no),
+            (place, place.state, zeros, false, false),
             parallel_iterations=1,
         )
         totals, known = returns(rewards, over, valid, self.learning.discount)
@@ -376,14 +377,14 @@ class TabularLearner(Player):
             tf.reshape(known, [-1]),
             self.learning.rate,
         )
-        counts = Counts(
+        statistics = Statistics(
             visits=(visits,),
             distance=distance,
             running=zeros,
             returns=tf.reduce_sum(tf.where(known, rewards, 0.0)),
             episodes=tf.reduce_sum(tf.cast(over, table.dtype)),
         )
-        return (tf.reshape(learnt, table.shape),), counts
+        return (tf.reshape(learnt, table.shape),), statistics
 
 
 def _replicas() -> int:

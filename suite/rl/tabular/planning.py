@@ -1,7 +1,7 @@
 """Dynamic programming, where the dynamics are known, in double precision.
 
-Values are those of the states of `Dynamics`; `of_observations` turns them into values of what an
-agent sees. Returns are exact: computed from the probabilities, not from episodes.
+Values are those of the states of `Dynamics`; `of_observations` turns them into values of
+observations. Returns are exact: computed from the probabilities, not from episodes.
 
 Reference:
     Bellman, 1957, Dynamic Programming
@@ -49,10 +49,12 @@ class Backup:
         return self.rewards + self.discount * following
 
     def evaluated(self, actions: np.ndarray) -> np.ndarray:
-        """The values `(states,)` of always taking the same action in a state, without a limit.
+        """The values `(states,)` of a policy with one action for every state, without a limit.
+
+        They are unique if `discount` is below 1.
 
         Args:
-            actions: `(states,)`. The equations have one solution if `discount` is below 1.
+            actions: The actions of the policy, `(states,)`.
         """
         states = np.arange(self.shape[0])
         chosen = self.transitions[states * self.shape[1] + actions]
@@ -156,7 +158,7 @@ def policy_iteration_within(
 def of_observations(dynamics: Dynamics, values: np.ndarray, num_states: int) -> np.ndarray:
     """Values `(num_states, ...)` of observations from those of states `(states, ...)`.
 
-    Where several states look alike, the mean of their values.
+    Where several states have the same observation, it has the mean of their values.
     """
     sums = np.zeros((num_states, *values.shape[1:]))
     np.add.at(sums, dynamics.observed, values)

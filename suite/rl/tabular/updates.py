@@ -1,4 +1,4 @@
-"""What agents do and learn by tables of values, as functions of tensors.
+"""Policies and updates of tables of values, as functions of tensors.
 
 A table is `(states * actions, horizons)`: the expected return of every action in every state, for
 every number of steps left, from 1 on; or with a single horizon, if values do not depend on it.
@@ -13,12 +13,12 @@ TINY = 1e-6
 
 
 class Policy(NamedTuple):
-    """A policy that mostly does what a table says, and sometimes explores.
+    """A policy that mostly takes the best action by a table, and sometimes explores.
 
     Args:
         exploration: `epsilon_greedy` takes a random action with probability `rate`; `softmax`
             takes better actions more often, by their values divided by `rate`, the temperature.
-        rate: A scalar.
+        rate: Epsilon or the temperature, a scalar.
     """
 
     exploration: Exploration
@@ -27,7 +27,7 @@ class Policy(NamedTuple):
     def choose(self, values: tf.Tensor, explores: tf.Tensor, preferences: tf.Tensor) -> tf.Tensor:
         """Actions `(agents, ...)`, int32, by values `(agents, actions, ...)`.
 
-        An agent whose numbers are the same chooses alike in all further axes.
+        An agent has the same random numbers in all further axes.
 
         Args:
             values: Values of actions.
@@ -46,7 +46,7 @@ class Policy(NamedTuple):
         return tf.where(explores, random, best)
 
     def mean(self, values: tf.Tensor) -> tf.Tensor:
-        """The expected value `(states, ...)` of what the policy does.
+        """The expected value `(states, ...)` of the policy's actions.
 
         Args:
             values: Values of actions `(states, actions, ...)`.
@@ -59,18 +59,18 @@ class Policy(NamedTuple):
 
 
 def of_chosen(values: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-    """The values `(n, ...)` of actions `(n, ...)`, of values `(n, actions, ...)`."""
+    """Selects the values `(n, ...)` of actions `(n, ...)` from values `(n, actions, ...)`."""
     chosen = tf.one_hot(actions, values.shape[1], axis=1, dtype=values.dtype)
     return tf.reduce_sum(values * chosen, axis=1)
 
 
 def one_step_earlier(values: tf.Tensor) -> tf.Tensor:
-    """Values `(n, horizons)` with one step less left: nothing is left at the first horizon."""
+    """Shifts values `(n, horizons)` to one step less left: 0 at the first horizon."""
     return tf.pad(values[:, :-1], [[0, 0], [1, 0]])
 
 
 class Rate(NamedTuple):
-    """How far a value moves towards a target: `initial / visits ** decay`.
+    """The learning rate of a value: `initial / visits ** decay`.
 
     Args:
         initial: The rate of the first visit.
@@ -81,7 +81,7 @@ class Rate(NamedTuple):
     decay: float
 
     def of(self, visits: tf.Tensor) -> tf.Tensor:
-        """The rates of values that were visited so many times, this time included."""
+        """The rates of values by their numbers of visits, this one included."""
         return self.initial * tf.maximum(visits, 1.0) ** -self.decay
 
 
@@ -125,7 +125,7 @@ def returns(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The return from every step of some episodes on, and whether it is known, `(time, agents)`.
 
-    It is not, where an episode is not over at the last step.
+    It is unknown if the episode is not over by the last step.
 
     Args:
         rewards: `(time, agents)`.
@@ -139,6 +139,6 @@ def returns(
         reward, last = step
         return tf.where(last, reward, reward + discount * total), last | known
 
-    begun = (tf.zeros_like(rewards[0]), tf.zeros_like(over[0]))
-    totals, known = tf.scan(add, (rewards, over), begun, reverse=True)
+    initial = (tf.zeros_like(rewards[0]), tf.zeros_like(over[0]))
+    totals, known = tf.scan(add, (rewards, over), initial, reverse=True)
     return totals, known & valid

@@ -1,7 +1,8 @@
-"""Where agents play, many side by side, inside the graph: simulated from a table, or Gymnasium.
+"""Worlds in which many agents play side by side, in the graph: simulated, or of Gymnasium.
 
-Both worlds have the same two methods. `begin` starts new episodes, `move` takes one step in each of
-them and begins the next episode where one is over.
+Both worlds have the same three methods. `begin` starts new episodes, `observe` returns the numbers
+of the observations, and `move` takes one step in every episode and begins the next one where one is
+over.
 """
 
 from typing import NamedTuple
@@ -17,10 +18,10 @@ class Draws(NamedTuple):
     """The random numbers of a step, uniform between 0 and 1.
 
     Args:
-        outcome: Which outcome an action has, `(agents,)`.
-        start: Where the next episode begins, `(agents,)`.
-        explores: Whether an agent explores, `(agents,)`.
-        table: Which of two tables learns, `(agents,)`.
+        outcome: Decides which outcome an action has, `(agents,)`.
+        start: Decides where the next episode begins, `(agents,)`.
+        explores: Decides whether an agent explores, `(agents,)`.
+        table: Decides which of two tables learns, `(agents,)`.
         actions: Random preferences of actions, `(agents, actions)`.
     """
 
@@ -32,13 +33,7 @@ class Draws(NamedTuple):
 
 
 def draw(num_agents: int, num_actions: int, seed: tf.Tensor) -> Draws:
-    """Draws the numbers of a step.
-
-    Args:
-        num_agents: Number of agents.
-        num_actions: Number of actions.
-        seed: A pair of integers.
-    """
+    """Draws the numbers of a step; `seed` is a pair of integers."""
     numbers = tf.random.stateless_uniform((4 + num_actions, num_agents), seed)
     outcome, start, explores, table = tf.unstack(numbers[:4])
     return Draws(outcome, start, explores, table, tf.transpose(numbers[4:]))
@@ -57,18 +52,18 @@ class Place(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step has led to.
+    """The results of a step.
 
     Args:
-        seen: The numbers of the observations after the step, `(agents,)`, int32.
+        observed: The numbers of the observations after the step, `(agents,)`, int32.
         rewards: `(agents,)`, of the type that Keras computes in.
         terminated: Whether the episode has ended, so that nothing follows, `(agents,)`, bool.
         over: Whether the episode has ended or was cut off, `(agents,)`, bool.
         valid: False for a step that only began an episode, `(agents,)`, bool.
-        place: Where the agents go on: in the next episode, if one is over.
+        place: Where the agents are for the next step: in the next episode, if one is over.
     """
 
-    seen: tf.Tensor
+    observed: tf.Tensor
     rewards: tf.Tensor
     terminated: tf.Tensor
     over: tf.Tensor
@@ -91,7 +86,7 @@ class Simulation:
         self.num_actions, self.num_outcomes = dynamics.probability.shape[1:]
         size = dynamics.probability.shape[0] * self.num_actions
         sums = np.cumsum(dynamics.probability, axis=-1)[..., :-1]
-        thresholds = np.where(sums < 1 - 1e-9, sums, 2.0)  # what has no probability is never drawn
+        thresholds = np.where(sums < 1 - 1e-9, sums, 2.0)  # no probability: never drawn
         self._thresholds = tf.constant(thresholds.reshape(size, -1), tf.float32)
         self._following = tf.constant(dynamics.following.ravel())
         self._rewards = tf.constant(dynamics.reward.ravel(), dtype)
@@ -106,7 +101,7 @@ class Simulation:
         """The first states of new episodes."""
         return Place(self._started(draws), tf.fill([self.num_agents], self.limit))
 
-    def see(self, place: Place) -> tf.Tensor:
+    def observe(self, place: Place) -> tf.Tensor:
         """The numbers of the observations, `(agents,)`."""
         return tf.gather(self._observed, place.state)
 
@@ -126,7 +121,7 @@ class Simulation:
         left = place.left - 1
         over = terminated | (left == 0)
         return Step(
-            seen=tf.gather(self._observed, state),
+            observed=tf.gather(self._observed, state),
             rewards=tf.gather(self._rewards, index),
             terminated=terminated,
             over=over,
@@ -164,7 +159,7 @@ class Gameplay:
         state.set_shape([self.num_agents])
         return Place(state, tf.fill([self.num_agents], self.limit))
 
-    def see(self, place: Place) -> tf.Tensor:
+    def observe(self, place: Place) -> tf.Tensor:
         """The numbers of the observations, `(agents,)`."""
         return place.state
 
@@ -190,7 +185,7 @@ class Gameplay:
         state, rewards, terminated, truncated, valid = outputs
         left = tf.where(valid, tf.maximum(place.left - 1, 1), self.limit)
         return Step(
-            seen=state,
+            observed=state,
             rewards=tf.cast(rewards, self.dtype),
             terminated=terminated,
             over=terminated | truncated,

@@ -67,21 +67,21 @@ def test_a_marked_picture_keeps_its_size_and_its_other_pixels(size, channels):
     picture = np.random.default_rng(0).integers(0, 256, (*size, channels)).astype(np.uint8)
     box = np.array([[4.0, 14.0, 20.0, 27.0]])
 
-    drawn = figures.marked(picture, box, np.array([0]), ["cat"], scores=np.array([0.5]))
+    boxed = figures.marked(picture, box, np.array([0]), ["cat"], scores=np.array([0.5]))
 
-    assert drawn.shape == (*size, 3) and drawn.dtype == np.uint8
-    expected = np.broadcast_to(picture, drawn.shape)
-    np.testing.assert_array_equal(drawn[-1], expected[-1])
-    np.testing.assert_array_equal(drawn[20:24, 8:16], expected[20:24, 8:16])
-    assert (drawn[14:27, 3:5] != expected[14:27, 3:5]).any()
+    assert boxed.shape == (*size, 3) and boxed.dtype == np.uint8
+    expected = np.broadcast_to(picture, boxed.shape)
+    np.testing.assert_array_equal(boxed[-1], expected[-1])
+    np.testing.assert_array_equal(boxed[20:24, 8:16], expected[20:24, 8:16])
+    assert (boxed[14:27, 3:5] != expected[14:27, 3:5]).any()
 
 
 def test_a_picture_without_boxes_is_as_it_was():
     picture = np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype(np.uint8)
 
-    drawn = figures.marked(picture, np.zeros((0, 4)), np.zeros(0, int), ["cat"])
+    boxed = figures.marked(picture, np.zeros((0, 4)), np.zeros(0, int), ["cat"])
 
-    np.testing.assert_array_equal(drawn, picture)
+    np.testing.assert_array_equal(boxed, picture)
 
 
 def test_every_class_with_truths_has_a_curve_and_its_area():

@@ -56,7 +56,7 @@ def test_overlaps_are_those_of_a_loop():
     assert computed.max() > 0.2
 
 
-def test_boxes_for_all_pictures_meet_those_of_each():
+def test_boxes_for_all_pictures_are_broadcast():
     random = np.random.default_rng(1)
     anchors, truths = random_boxes(random, 6), random_boxes(random, 3, 2)
 
@@ -107,7 +107,7 @@ def test_the_generalized_overlap_by_hand(other, expected):
     np.testing.assert_allclose(ops.convert_to_numpy(computed), [expected], atol=1e-6)
 
 
-def test_the_generalized_overlap_draws_apart_boxes_together():
+def test_the_gradient_of_the_generalized_overlap_moves_boxes_together():
     box = tf.Variable([[20.0, 0.0, 30.0, 10.0]])
     with tf.GradientTape() as tape:
         value = paired_overlap(box, np.float32([[0, 0, 10, 10]]), generalized=True)
@@ -374,7 +374,7 @@ def test_features_have_a_gradient_for_regions_as_well():
     assert np.abs(by_features).sum() > 0 and np.abs(by_boxes).sum() > 0
 
 
-# --- a second look --------------------------------------------------------------------------------
+# --- proposals and their features -----------------------------------------------------------------
 
 
 def test_proposals_far_apart_come_first_and_the_others_fill_the_number():
@@ -424,7 +424,7 @@ def test_boxes_keep_their_precision_whatever_features_have(precision):
     np.testing.assert_allclose(ops.cast(result, "float32"), expected, atol=tolerance)
 
 
-def test_networks_with_a_second_look_are_saved_and_loaded(tmp_path):
+def test_networks_with_proposals_are_saved_and_loaded(tmp_path):
     image = keras.Input((32, 40, 3))
     scores, offsets, anchors = (keras.Input(shape) for shape in ((9,), (9, 4), (9, 4)))
     chosen = Proposals(4, 6, 0.7, (32, 40))(scores, offsets, anchors)

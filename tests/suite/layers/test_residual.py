@@ -28,7 +28,7 @@ def test_the_pyramid_keeps_sizes_and_has_the_same_channels():
     assert shapes == [(16, 16, 6), (8, 8, 6), (4, 4, 6)]
 
 
-def test_a_fine_map_of_the_pyramid_is_given_what_is_far_away():
+def test_a_fine_map_of_the_pyramid_depends_on_what_is_far_away():
     """A pixel in a corner changes the fine map in the other one only by way of the coarse map."""
     image = keras.Input((32, 32, 1))
     maps = [keras.layers.AveragePooling2D(2)(image), keras.layers.AveragePooling2D(32)(image)]

@@ -241,7 +241,7 @@ def test_two_replicas_learn_as_one_from_replays_of_their_own():
 
 @pytest.mark.parametrize("warm_up", [0, 201])
 def test_a_warm_up_that_never_ends_or_begins_is_refused(warm_up):
-    with pytest.raises(ValueError, match=f"at most the capacity, 200. Received: {warm_up}"):
+    with pytest.raises(ValueError, match=f"at most `replay_size`, 200. Received: {warm_up}"):
         learner(warm_up=warm_up)
 
 

@@ -105,16 +105,16 @@ def test_samples_are_all_complete_transitions_and_no_others(
     oldest = max(0, 60 - capacity // ENVS)
     for field in ("observations", "next_observations"):
         assert batch[field].dtype == dtype
-    seen = set()
+    sampled = set()
     for row, number in enumerate(numbers_of(batch["observations"])):
         time, env = divmod(number, ENVS)
-        seen.add((time, env))
+        sampled.add((time, env))
         for name, value in transition(rollout, time, env, n_step).items():
             np.testing.assert_array_equal(batch[name][row], value, err_msg=name)
     ages = np.zeros((61, ENVS), int)
     for time in range(60):
         ages[time + 1] = np.where(rollout.valid[time], ages[time] + 1, 0)
-    assert seen == {
+    assert sampled == {
         (time, env)
         for time in range(oldest, 61 - n_step)
         for env in range(ENVS)
@@ -175,8 +175,8 @@ def test_priorities_are_probabilities_and_weights_undo_them():
     replay.prioritize(tf.constant(rows), tf.constant(-errors))
     batch = sample(replay, 40_000, exponent=0.8)
 
-    drawn, counts = np.unique(batch["rows"], return_counts=True)
-    np.testing.assert_array_equal(drawn, rows)
+    rows_of_sample, counts = np.unique(batch["rows"], return_counts=True)
+    np.testing.assert_array_equal(rows_of_sample, rows)
     likelihood = np.sqrt(errors)
     np.testing.assert_allclose(
         counts / counts.sum(), likelihood / likelihood.sum(), rtol=0.1, atol=1e-3
@@ -193,11 +193,11 @@ def test_new_transitions_are_as_likely_as_the_likeliest():
 
     replay.prioritize(tf.constant(rows), tf.constant([7.0] + [0.0] * (len(rows) - 1)))
     fill(replay, part(rollout, 12, 24))
-    drawn = sample(replay)["rows"]
+    rows_of_sample = sample(replay)["rows"]
 
-    assert set(drawn[drawn <= rows.max()]) == {rows[0]}
+    assert set(rows_of_sample[rows_of_sample <= rows.max()]) == {rows[0]}
     new = rollout.valid[12:24].sum()
-    assert (drawn == rows[0]).mean() == pytest.approx(1 / (1 + new), rel=0.3)
+    assert (rows_of_sample == rows[0]).mean() == pytest.approx(1 / (1 + new), rel=0.3)
 
 
 @pytest.mark.parametrize("priority_exponent", [0, 1])

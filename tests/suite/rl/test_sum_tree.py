@@ -30,9 +30,9 @@ def test_rounding_never_finds_a_leaf_without_priority():
     tree = SumTree(6)
     tree.set(np.arange(6), np.array([0.1, 0.2, 0.0, 0.3, 0.0, 0.0]))
 
-    found = tree.find(np.array([tree.total, 2 * tree.total, 0.0]))
+    leaves = tree.find(np.array([tree.total, 2 * tree.total, 0.0]))
 
-    assert found.tolist() == [3, 3, 0]
+    assert leaves.tolist() == [3, 3, 0]
 
 
 def test_it_goes_on_from_its_leaves_to_the_same_sums():

@@ -81,7 +81,7 @@ def png(pixels):
 # --- targets and losses ---------------------------------------------------------------------------
 
 
-def test_padding_and_crowds_are_told_apart():
+def test_padding_and_crowds_are_distinguished():
     rows = np.float32([[[1, 2, 3, 4, 5, 0], [1, 2, 3, 4, 0, 1], [0, 0, 0, 0, NO_LABEL, 0]]])
 
     targets = task.targets_of(tf.constant(rows))
@@ -155,7 +155,7 @@ def test_a_perfect_detector_has_an_average_precision_of_1(fitted):
     assert np.isfinite(metrics["test_loss"])
 
 
-def test_boxes_in_the_wrong_places_have_none():
+def test_boxes_in_wrong_places_have_an_average_precision_of_0():
     examples = squares(20)
     moved = examples.targets.copy()
     moved[..., :4] += 4 * (moved[..., 4:5] >= 0)
@@ -165,7 +165,7 @@ def test_boxes_in_the_wrong_places_have_none():
     assert metrics["test_ap"] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_validation_is_judged_after_every_epoch(fitted):
+def test_the_validation_split_is_evaluated_after_every_epoch(fitted):
     [callback] = task.callbacks(fitted)
     logs = {"loss": 1.0}
 
@@ -306,9 +306,9 @@ def test_a_photo_is_drawn_with_its_boxes(exports, tmp_path, capsys):
 
     printed = capsys.readouterr().out
     assert "boxes.png: bright 99" in printed
-    drawn = np.asarray(PIL.Image.open(tmp_path / "boxes.png"))
-    assert drawn.shape == (64, 64, 3)
-    assert (drawn != np.asarray(bright_square())).any()
+    boxed = np.asarray(PIL.Image.open(tmp_path / "boxes.png"))
+    assert boxed.shape == (64, 64, 3)
+    assert (boxed != np.asarray(bright_square())).any()
 
 
 def test_a_photo_of_nothing_says_so(exports, tmp_path, capsys):
@@ -328,8 +328,8 @@ def test_a_folder_of_frames_is_watched(exports, tmp_path, capsys):
 
     assert "3 frames, " in (printed := capsys.readouterr().out)
     assert "frames a second" in printed
-    with PIL.Image.open(tmp_path / "boxes.gif") as drawn:
-        assert drawn.size == (64, 64)
+    with PIL.Image.open(tmp_path / "boxes.gif") as boxed:
+        assert boxed.size == (64, 64)
 
 
 def test_an_animation_is_watched_up_to_a_number_of_frames(exports, tmp_path, capsys):

@@ -45,7 +45,7 @@ def masks(targets):
     return inside
 
 
-def shown(pictures):
+def is_light(pictures):
     return np.asarray(pictures)[..., 0] > 127
 
 
@@ -55,8 +55,8 @@ def test_flips_are_exact():
 
     flipped, changed = augmentation.distort((pictures, targets), draws(augmentation))
 
-    np.testing.assert_array_equal(shown(flipped), masks(changed))
-    assert np.mean(shown(flipped) != shown(pictures)) > 0.03
+    np.testing.assert_array_equal(is_light(flipped), masks(changed))
+    assert np.mean(is_light(flipped) != is_light(pictures)) > 0.03
     np.testing.assert_array_equal(changed[..., 4:], targets[..., 4:])
     absent = targets[..., 4] == NO_LABEL
     assert (np.asarray(changed)[absent][:, :4] == 0).all()
@@ -86,10 +86,10 @@ def test_boxes_stay_on_their_things_in_a_crop():
     assert cropped.dtype == tf.float32 and changed.shape == targets.shape
     inside = masks(changed)
     # Pixels at outlines are interpolated.
-    assert shown(cropped)[inside].mean() > 0.97
+    assert is_light(cropped)[inside].mean() > 0.97
     # What is shown without a box is what is left of boxes that were cut too much.
-    assert inside[shown(cropped)].mean() > 0.9
-    assert np.mean(shown(cropped) != shown(pictures)) > 0.05
+    assert inside[is_light(cropped)].mean() > 0.9
+    assert np.mean(is_light(cropped) != is_light(pictures)) > 0.05
 
 
 def test_a_crop_keeps_a_box_whole_and_enlarges_it():
@@ -126,7 +126,7 @@ def test_a_mosaic_is_of_four_pictures():
 
     assert joined.shape == pictures.shape and changed.shape == (64, 4 * MOST, 6)
     inside = masks(changed)
-    assert shown(joined)[inside].mean() > 0.95 and inside[shown(joined)].mean() > 0.85
+    assert is_light(joined)[inside].mean() > 0.95 and inside[is_light(joined)].mean() > 0.85
     counts = (np.asarray(changed)[..., 4] >= 0).sum(axis=1)
     assert counts.mean() > 2 * (targets[..., 4] >= 0).sum(axis=1).mean()
     sources = [np.asarray(changed)[:, MOST * k : MOST * (k + 1), 4].max(axis=1) for k in range(4)]
@@ -171,7 +171,7 @@ def test_colours_change_and_boxes_do_not():
     np.testing.assert_allclose(still, pictures, atol=1e-3)
 
 
-def test_there_may_be_nothing_to_do():
+def test_without_a_distortion_there_is_no_augmentation():
     assert box_flip(horizontal=False) is None
     assert box_crop(1.0) is None and mosaic(0.0) is None and colour(0.0) is None
 

@@ -44,7 +44,7 @@ def test_crowds_are_kept():
         (("categories", 0, "name"), "cat", "names that differ"),
     ],
 )
-def test_what_coco_has_not_is_refused(path, value, message):
+def test_entries_that_are_not_of_coco_are_refused(path, value, message):
     content = copy.deepcopy(coco())
     inside = content
     for key in path[:-1]:
@@ -63,7 +63,7 @@ def test_what_coco_has_not_is_refused(path, value, message):
         ("[" * 100_000, "COCO's JSON"),
     ],
 )
-def test_what_is_no_coco_is_refused(text, message):
+def test_files_that_are_not_of_coco_are_refused(text, message):
     with pytest.raises(InputError, match=message):
         read_coco(write("boxes.json", text))
 

@@ -35,8 +35,8 @@ def test_columns_have_usual_names_in_any_order():
             "filename,class,xmin,ymin,xmax,height\na.png,cat,1,2,3,4\n",
             "a column for y2, named ymax",
         ),
-        (csv().replace("50,8", "wide,8"), "four corners.*row 3 of boxes.csv"),
-        (csv().replace("b.png,dog", "b.png,"), "a class and four corners.*row 4"),
+        (csv().replace("50,8", "wide,8"), "four coordinates.*row 3 of boxes.csv"),
+        (csv().replace("b.png,dog", "b.png,"), "a class and four coordinates.*row 4"),
         (csv().replace("b.png,dog", ",dog"), "name a picture.*row 4"),
     ],
 )

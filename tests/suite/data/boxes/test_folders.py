@@ -79,7 +79,7 @@ def test_files_of_coco_are_the_splits_by_their_names():
     assert names(splits["train"]) == ["a"] and names(splits["validation"]) == ["b"]
 
 
-def test_pictures_of_one_name_are_told_apart_by_their_split():
+def test_pictures_of_one_name_are_distinguished_by_their_split():
     for split in ("train", "val"):
         pictures(f"own/images/{split}", ["a"])
         write(f"own/{split}.json", coco(["a"]))
@@ -172,7 +172,7 @@ def test_boxes_of_a_picture_that_is_not_there_are_refused():
         read_annotations(Path("own"))
 
 
-def test_pictures_that_cannot_be_told_apart_are_refused():
+def test_pictures_with_ambiguous_names_are_refused():
     pictures("own/one", ["a"])
     pictures("own/two", ["a"])
     write("own/boxes.json", coco(["a"]))
@@ -226,5 +226,5 @@ def test_without_a_split_to_train_on_there_is_none():
         ("images/latest/a.jpg", None),
     ],
 )
-def test_words_of_a_path_tell_the_split(path, split):
+def test_words_of_a_path_name_the_split(path, split):
     assert split_in(Path(path)) == split

@@ -31,11 +31,11 @@ def test_boxes_enclose_what_was_drawn(size, most):
     for number, (picture, truths) in enumerate(zip(*scenes, strict=True)):
         random = np.random.default_rng((5, number))
         ground = surface(random, size, random.integers(0, 256, 3))
-        drawn = (picture != ground).any(axis=-1)
+        is_ink = (picture != ground).any(axis=-1)
         inside = np.zeros((size, size), bool)
         for left, top, right, bottom in truths.boxes.astype(int):
             inside[top:bottom, left:right] = True
-        np.testing.assert_array_equal(drawn, inside)
+        np.testing.assert_array_equal(is_ink, inside)
         assert 1 <= len(truths.labels) <= most and set(truths.labels) <= set(LABELS)
         assert not truths.crowd.any()
     counts = {len(truths.labels) for truths in scenes.truths}

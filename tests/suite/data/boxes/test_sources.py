@@ -144,7 +144,7 @@ def test_an_exported_model_decides_inputs_and_classes():
 
 
 @pytest.mark.parametrize("size", [None, 64])
-def test_scenes_of_digits_are_made_without_files(size):
+def test_scenes_of_digits_are_generated_without_files(size):
     source = load_boxes(Run(data="embedded"), image_size=size, scenes=8, most=3)
 
     side = size or 128

@@ -42,7 +42,7 @@ def test_a_file_without_objects_is_of_an_empty_picture():
         ("<?xml version='1.0' encoding='none'?><annotation/>", "VOC's XML"),
     ],
 )
-def test_what_voc_has_not_is_refused(text, message):
+def test_entries_that_are_not_of_voc_are_refused(text, message):
     with pytest.raises(InputError, match=message):
         read_voc(write("a.xml", text))
 

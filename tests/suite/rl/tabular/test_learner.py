@@ -27,7 +27,7 @@ def learner(task, method="q_learning", timed=True, agents=64, steps=20, **knobs)
         "discount": 0.9,
         "rate": Rate(1.0, 0.6),
         "exploration": "epsilon_greedy",
-        "explores": (1.0, 0.0),
+        "exploration_rates": (1.0, 0.0),
         **knobs,
     }
     model = build_model(
@@ -81,7 +81,7 @@ def test_every_method_learns_the_values_of_the_fork(method, timed, fork):
 def one_move(fork, method, table, explores=0.5):
     """The change of a table that is not timed by one step of one agent, and the step."""
     task = task_of(fork, limit=1)
-    knobs = {"rate": Rate(0.5, 0.0), "explores": (explores, explores)}
+    knobs = {"rate": Rate(0.5, 0.0), "exploration_rates": (explores, explores)}
     model, player = learner(task, method, timed=False, agents=1, **knobs)
     for variable, values in zip(model.trainable_variables, table, strict=True):
         variable.assign(values)
@@ -146,7 +146,7 @@ def without_stopping(fork):
 
 def test_softmax_explores_too(fork):
     task = task_of(fork)
-    model, player = learner(task, exploration="softmax", explores=(1.0, 0.1), steps=30)
+    model, player = learner(task, exploration="softmax", exploration_rates=(1.0, 0.1), steps=30)
 
     player.fit(seeds(), epochs=1, steps_per_epoch=30, shuffle=False, verbose=0)
 

@@ -17,7 +17,7 @@ def test_outcomes_have_their_probabilities_and_episodes_begin_again(fork):
     first = world.move(place, on, draw(4000, 2, tf.constant([1, 3])))
     second = world.move(first.place, 0 * on, draw(4000, 2, tf.constant([1, 4])))
 
-    assert (first.seen.numpy() == 1).all() and not first.over.numpy().any()
+    assert (first.observed.numpy() == 1).all() and not first.over.numpy().any()
     assert (first.place.left.numpy() == 1).all()
     assert second.terminated.numpy().all() and second.over.numpy().all()
     high = np.isclose(second.rewards, 1.2)
@@ -33,7 +33,7 @@ def test_an_episode_is_cut_off_without_an_end(fork):
     step = world.move(world.begin(draws), tf.ones(3, tf.int32), draws)
 
     assert step.over.numpy().all() and not step.terminated.numpy().any()
-    assert (step.seen.numpy() == 1).all() and (step.place.state.numpy() == 0).all()
+    assert (step.observed.numpy() == 1).all() and (step.place.state.numpy() == 0).all()
 
 
 def test_episodes_begin_where_the_dynamics_say():
@@ -76,19 +76,19 @@ def test_the_environment_itself_is_played(coins):
     @tf.function(autograph=False)
     def play():
         place = world.begin(draw(3, 2, tf.constant([1, 1])))
-        steps, seen = [], [world.see(place)]
+        steps, observed = [], [world.observe(place)]
         for number in range(3):
-            actions = seen[-1] % 2  # the side that is shown
+            actions = observed[-1] % 2  # the side that is shown
             step = world.move(place, actions, draw(3, 2, tf.constant([1, number])))
             place = step.place
             steps.append(step)
-            seen.append(step.seen)
-        return steps, seen
+            observed.append(step.observed)
+        return steps, observed
 
-    steps, seen = play()
+    steps, observed = play()
 
     assert [step.valid.numpy().all() for step in steps] == [True, True, False]
     assert (steps[0].rewards.numpy() == 1).all() and (steps[1].rewards.numpy() == 1).all()
     assert steps[1].terminated.numpy().all() and not steps[0].over.numpy().any()
     assert [int(step.place.left[0]) for step in steps] == [4, 3, 5]
-    assert (seen[0].numpy() < 2).all() and (seen[1].numpy() >= 2).all()
+    assert (observed[0].numpy() < 2).all() and (observed[1].numpy() >= 2).all()
