@@ -26,10 +26,14 @@ from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.images.bicubic import resize, to_bytes
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
-from suite.data.images.files import read, writable_picture, write_picture
+from suite.data.images.files import (
+    read_encoded,
+    read_opaque,
+    writable_picture,
+    write_picture,
+)
 from suite.data.images.patches import (
     load_whole_pictures,
-    opaque_colours,
     patch_pairs,
     pictures_of,
     random_symmetry,
@@ -592,10 +596,9 @@ def enlarge_file(
         raise InputError("enlarge needs one image file", " ".join(map(str, files)) or "none")
     [path] = files
     writable_picture(output)
-    picture = read(path)
-    height, width, _ = opaque_colours(picture.pixels, path).shape
+    height, width, _ = read_opaque(path).shape
     exported = exports.open(app.name)
-    [encoded] = exported.call([picture.encoded], "picture")["enlarged"]
+    [encoded] = exported.call([read_encoded(path)], "picture")["enlarged"]
     enlarged = tf.io.decode_png(encoded).numpy()
     write_picture(enlarged, output)
     print(f"{output}: {enlarged.shape[1]} x {enlarged.shape[0]} pixels, from {width} x {height}")

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from suite.data.images.masks import VOID
 
@@ -23,22 +22,6 @@ def mean_iou(num_classes: int) -> keras.metrics.Metric:
     neither occur nor are predicted do not count.
     """
     return keras.metrics.MeanIoU(num_classes, name="iou", ignore_class=VOID, sparse_y_pred=False)
-
-
-def mean_dice(num_classes: int) -> keras.metrics.Metric:
-    """The mean Dice coefficient, named `dice`, of the masks and scores that `mean_iou` takes."""
-    return _MeanDice(num_classes, name="dice", ignore_class=VOID, sparse_y_pred=False)
-
-
-class _MeanDice(keras.metrics.MeanIoU):
-    """The mean Dice coefficient over classes, from the confusion matrix that Keras counts."""
-
-    def result(self) -> Any:
-        confusion = ops.cast(self.total_cm, "float32")
-        pixels = ops.sum(confusion, axis=0) + ops.sum(confusion, axis=1)
-        dice = 2 * ops.diag(confusion) / ops.maximum(pixels, 1)  # 0 for a class without pixels
-        count = ops.sum(ops.cast(pixels > 0, "float32"))
-        return ops.sum(dice) / ops.maximum(count, 1)
 
 
 def confusion_matrix(

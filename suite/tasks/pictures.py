@@ -169,8 +169,8 @@ def reconstruct(
     """
     writable_picture(output)
     exported, images = read_files(app, files, exports)
-    rows = np.concatenate([images, exported.call(images)["reconstruction"]])
-    write_picture(tiled(rows, len(files)), output)
+    again = np.clip(exported.call(images)["reconstruction"], 0, 255)
+    write_picture(tiled(np.concatenate([images, again]), len(files)), output)
     print(f"{output}: {len(files)} above, reconstructed below")
 
 

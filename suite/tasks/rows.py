@@ -21,7 +21,6 @@ from suite.app import App, Fitted
 from suite.data import Data, Source, supervised
 from suite.data.examples import Split
 from suite.data.faces import made_faces
-from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.data.tables.preparation import TablePreparation
@@ -298,16 +297,12 @@ def reconstruct(
         files: Image files of any size.
         output: Image file that shows the pictures above their reconstructions.
     """
-    writable_picture(output)
     if exports.open(app.name).metadata()["feature_names"]:
         raise InputError(
             f"an exported model of pictures is needed; python -m apps.{app.name} makes one",
             "one of a table",
         )
-    exported, images = pictures.read_files(app, files, exports)
-    again = np.clip(exported.call(images)["reconstruction"], 0, 255)
-    write_picture(tiled(np.concatenate([images, again]), len(files)), output)
-    print(f"{output}: {len(files)} above, reconstructed below")
+    pictures.reconstruct(app, *files, output=output, exports=exports)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"reconstruct": reconstruct}

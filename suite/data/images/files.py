@@ -77,6 +77,20 @@ def read(path: Path) -> Picture:
         return Picture(encoded, _decode()(encoded).numpy(), True)
 
 
+def read_opaque(path: Path) -> np.ndarray:
+    """Reads a picture, `(height, width, channels)`, uint8: grey, or red, green and blue.
+
+    Raises:
+        InputError: The file is missing, is no image, or has transparent parts.
+    """
+    pixels = read(path).pixels
+    if pixels.shape[-1] in (1, 3):
+        return pixels
+    if pixels[..., -1].min() < 255:
+        raise InputError("a picture must be opaque", f"{path}, with transparent parts")
+    return pixels[..., :-1]
+
+
 def read_encoded(path: Path) -> bytes:
     """Reads the bytes of a picture file, in a format that a `Preparation` decodes.
 

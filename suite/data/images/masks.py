@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from suite.data.examples import SPLITS, Examples, Source
 from suite.data.images.arrays import picture_arrays, prepared_array
-from suite.data.images.files import opened, prepare_in_graph
+from suite.data.images.files import opened, prepare_in_graph, read_opaque
 from suite.data.images.folders import files_in
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.pairs import (
@@ -26,7 +26,6 @@ from suite.data.images.pairs import (
     find_pairs,
     in_parallel,
     load_pairs_of_any_kind,
-    opaque_pixels,
 )
 from suite.data.images.polygons import BACKGROUND, IGNORED, Outlines, rasterised, read_outlines
 from suite.data.images.preparation import Preparation
@@ -193,7 +192,7 @@ def _of_files(
         classes_of: Reads the mask of a pair, `(height, width)`, uint8: classes or `VOID`.
     """
     train = pairs["train"]
-    sample = [opaque_pixels(train[row].picture) for row in sample_rows(len(train))]
+    sample = [read_opaque(train[row].picture) for row in sample_rows(len(train))]
     preparation = _preparation(options, sample, classes)
     # Traced here, and not by every thread again.
     prepare = prepare_in_graph(preparation)
@@ -201,7 +200,7 @@ def _of_files(
     prepare_mask = tf.function(preparation.prepare_mask, input_signature=signature, autograph=False)
 
     def prepared(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        picture, mask = opaque_pixels(pair.picture), classes_of(pair)
+        picture, mask = read_opaque(pair.picture), classes_of(pair)
         check_size(pair, picture.shape[:2], mask.shape)
         with tf.device("CPU"):
             return prepare(picture).numpy(), prepare_mask(mask).numpy()

@@ -15,7 +15,7 @@ import tensorflow as tf
 from suite.data import sources
 from suite.data.examples import SPLITS, Examples, Source
 from suite.data.images.arrays import picture_arrays, prepared_array
-from suite.data.images.files import ENDINGS, is_picture, prepare_in_graph, read
+from suite.data.images.files import ENDINGS, is_picture, prepare_in_graph, read_opaque
 from suite.data.images.folders import files_in, folders_in, split_folders
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation
@@ -239,20 +239,6 @@ def as_doubles(folder: Path, pictures: Mapping[str, Path]) -> Mapping[str, Path]
     return pictures
 
 
-def opaque_pixels(path: Path) -> np.ndarray:
-    """Reads a picture, `(height, width, channels)`, uint8: grey, or red, green and blue.
-
-    Raises:
-        InputError: The file is no picture, or has transparent parts.
-    """
-    pixels = read(path).pixels
-    if pixels.shape[-1] in (1, 3):
-        return pixels
-    if pixels[..., -1].min() < 255:
-        raise InputError("a picture of a pair must be opaque", f"{path}, with transparent parts")
-    return pixels[..., :-1]
-
-
 def check_size(pair: Pair, size: tuple[int, ...], target_size: tuple[int, ...]) -> None:
     """Refuses a pair whose sides, `(height, width)`, differ in size.
 
@@ -338,7 +324,7 @@ def _preparation(
 
 def _sides(pair: Pair, swap: bool) -> tuple[np.ndarray, np.ndarray]:
     """Reads the input and the target of a pair, `(height, width, channels)` each."""
-    picture = opaque_pixels(pair.picture)
+    picture = read_opaque(pair.picture)
     if pair.target == pair.picture:
         height, width = picture.shape[:2]
         if width % 2 or width < NARROWEST_DOUBLE * height:
@@ -349,7 +335,7 @@ def _sides(pair: Pair, swap: bool) -> tuple[np.ndarray, np.ndarray]:
             )
         sides = (picture[:, : width // 2], picture[:, width // 2 :])
     else:
-        sides = (picture, opaque_pixels(pair.target))
+        sides = (picture, read_opaque(pair.target))
         check_size(pair, sides[0].shape[:2], sides[1].shape[:2])
     return (sides[1], sides[0]) if swap else sides
 

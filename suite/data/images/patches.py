@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from suite.data.examples import SPLITS, Examples, Source, Split
 from suite.data.images.bicubic import shrink
-from suite.data.images.files import is_picture, read
+from suite.data.images.files import is_picture, read_opaque
 from suite.data.images.folders import files_in, split_folders
 from suite.data.pipelines import Augmentation
 from suite.errors import InputError
@@ -84,7 +84,8 @@ def read_whole_pictures(path: Path, skip_broken: bool = False) -> Source:
         files = [file for file in files_in(folder) if is_picture(file)]
         for file in files:
             try:
-                pictures.append(opaque_colours(read(file).pixels, file))
+                pixels = read_opaque(file)
+                pictures.append(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
             except InputError:
                 if not skip_broken:
                     raise
@@ -100,24 +101,6 @@ def read_whole_pictures(path: Path, skip_broken: bool = False) -> Source:
             )
         splits[split] = Examples(stacked(pictures))
     return Source(name=str(path), **splits)
-
-
-def opaque_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """A picture in colour, `(height, width, 3)`, uint8; a grey one gets three equal channels.
-
-    Args:
-        pixels: `(height, width, channels)`, uint8: grey, grey and alpha, RGB, or RGBA.
-        path: The file of the picture, for the error.
-
-    Raises:
-        InputError: A part of the picture is transparent.
-    """
-    channels = pixels.shape[-1]
-    if channels % 2 == 0:
-        if (pixels[..., -1] < 255).any():
-            raise InputError(f"{path} must be opaque", "a picture with transparent parts")
-        channels -= 1
-    return np.broadcast_to(pixels[..., :channels], (*pixels.shape[:2], 3))
 
 
 def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray | tf.RaggedTensor:
