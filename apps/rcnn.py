@@ -36,7 +36,7 @@ from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
 
 FINE, COARSE = 4, 8  # pixels of the picture to a cell of the maps of regions and of proposals
-CANDIDATES = 8  # of the most certain anchors, for every proposal, before the suppression
+CANDIDATES = 8  # most certain anchors for every proposal, before the suppression
 PROPOSAL_OVERLAP = 0.7  # largest overlap of two proposals, if there are enough others
 # Overlap with a true box from which an anchor stands for it, and below which it is background.
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.4

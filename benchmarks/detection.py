@@ -62,7 +62,8 @@ def scenes(*, seeds: int = 1, digit_overlap: float = 0.4) -> None:
 
     Args:
         seeds: Number of seeds, counted from 0.
-        digit_overlap: As the knob of the applications.
+        digit_overlap: Largest area that the boxes of two digits have in common, as a share of the
+            smaller one.
     """
     rows = [
         {

@@ -97,8 +97,8 @@ class Config:
         format: Format of the annotations; `auto` takes that of the files.
         unannotated: Whether a picture that no annotation names has nothing in it (`empty`), or is
             an error (`refuse`).
-        image_size: The longer side that pictures are brought to, in pixels. Defaults to theirs, at
-            most 320.
+        image_size: The longer side that pictures are brought to, in pixels. Sides become multiples
+            of 32. Defaults to the longer side of the pictures, at most 320.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
         scenes: Number of generated scenes to train on, if there is no `data`.
         most_digits: Largest number of digits in a generated scene.
