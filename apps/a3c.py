@@ -173,7 +173,7 @@ class AsynchronousActorCritic(control.ActorCritic):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
-        self.counts.staleness.update(dict(state["staleness"]))
+        self.counts.staleness = Counter(dict(state["staleness"]))
 
     def _play_rounds(self, iterator: Any) -> dict[str, Any]:
         for _ in range(self.steps_per_execution):

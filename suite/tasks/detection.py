@@ -14,6 +14,7 @@ this module to its `App`: `load_data`, `phases`, `callbacks`, `endpoints`, `exam
 import dataclasses
 import functools
 import io
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -621,7 +622,7 @@ def watch(
     signature, names = open_export(app, exports)
     boxed: list[np.ndarray] = []
     seconds = 0.0
-    for number, encoded in zip(range(most_frames), encoded_frames(frames), strict=False):
+    for number, encoded in enumerate(encoded_frames(frames, most_frames)):
         begun = time.perf_counter()
         answer = confident(detect_by_export(signature, encoded), score)
         # The first call also traces what it needs.
@@ -641,26 +642,34 @@ def watch(
     print(f"{output}: {len(boxed)} frames{rate}")
 
 
-def encoded_frames(path: Path) -> Iterator[bytes]:
-    """The frames of a folder of pictures, an animation or a video, as bytes of image files.
+def encoded_frames(path: Path, most: int) -> Iterator[bytes]:
+    """The first frames of a folder of pictures, an animation or a video, as bytes of image files.
+
+    Args:
+        path: The folder or file.
+        most: Largest number of frames.
 
     Raises:
         InputError: There is nothing of that kind, or it cannot be read.
     """
     if path.is_dir():
-        return (read_encoded(file) for file in sorted(path.iterdir()) if is_picture(file))
+        files = (file for file in sorted(path.iterdir()) if is_picture(file))
+        return map(read_encoded, itertools.islice(files, most))
     if path.suffix.lower() in ENDINGS:
-        return _frames_of_animation(path)
-    return _frames_of_video(path)
+        return _frames_of_animation(path, most)
+    return itertools.islice(_frames_of_video(path), most)
 
 
-def _frames_of_animation(path: Path) -> Iterator[bytes]:
+def _frames_of_animation(path: Path, most: int) -> Iterator[bytes]:
     with opened(path) as image:
-        frames = [frame.convert("RGB") for frame in PIL.ImageSequence.Iterator(image)]
+        first = itertools.islice(PIL.ImageSequence.Iterator(image), most)
+        frames = [frame.convert("RGB") for frame in first]
     return map(_as_bitmap, frames)
 
 
 def _frames_of_video(path: Path) -> Iterator[bytes]:
+    if not path.is_file():
+        raise InputError("`frames` must be a folder of pictures, an animation or a video", path)
     try:
         import cv2
     except ImportError:
@@ -669,8 +678,6 @@ def _frames_of_video(path: Path) -> Iterator[bytes]:
             "comes with the extra `video`",
             path,
         ) from None
-    if not path.is_file():
-        raise InputError("`frames` must be a folder of pictures, an animation or a video", path)
     video = cv2.VideoCapture(str(path))
     try:
         readable, frame = video.read()

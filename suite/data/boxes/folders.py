@@ -112,7 +112,13 @@ def _voc(path: Path, pictures: Sequence[Path], files: Sequence[Path]) -> Annotat
     lists = lists_in(path / LISTS)
     if not lists:
         return Annotations(None, _by_folder(path, entries.values()))
-    by_stem = {picture.stem: picture for picture in pictures}
+    by_stem: dict[str, Path] = {}
+    for picture in pictures:
+        if by_stem.setdefault(picture.stem, picture) != picture:
+            raise InputError(
+                f"pictures must have different names, since {path / LISTS} lists them by name",
+                f"{by_stem[picture.stem]} and {picture}",
+            )
     chosen = listed(lists, by_stem)
     return Annotations(
         None, {split: [entries[by_stem[name]] for name in chosen[split]] for split in chosen}

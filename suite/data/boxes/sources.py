@@ -274,7 +274,7 @@ def _of_arrays(source: Source, inputs: InputSize) -> Source:
 
 def _refuse_wrong(targets: np.ndarray, size: tuple[int, ...], num_classes: int, name: str) -> None:
     """Refuses boxes in arrays that are not in their picture, or of no class."""
-    rows = np.concatenate([target[target[:, 4] >= 0] for target in targets])
+    rows = np.concatenate([target[~(target[:, 4] < 0)] for target in targets])  # without padding
     x1, y1, x2, y2, label = rows[:, :5].T
     is_right = (
         np.isfinite(rows).all(axis=1)
@@ -285,11 +285,12 @@ def _refuse_wrong(targets: np.ndarray, size: tuple[int, ...], num_classes: int, 
         & (x2 <= size[1])
         & (y2 <= size[0])
         & (label < num_classes)
+        & (label % 1 == 0)
     )
     if not is_right.all():
         raise InputError(
             f"targets in {name} must be corners x1 y1 x2 y2 inside of pictures of "
-            f"{size[1]} x {size[0]} pixels, and a class below {num_classes}",
+            f"{size[1]} x {size[0]} pixels, and a whole number below {num_classes}",
             rows[~is_right][0].tolist(),
         )
 

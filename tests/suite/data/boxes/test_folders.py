@@ -43,6 +43,16 @@ def test_lists_of_voc_are_the_splits(caplog):
     assert "1 pictures are in no list" in caplog.text
 
 
+def test_pictures_that_lists_of_voc_cannot_tell_apart_are_refused():
+    for folder in ("one", "other"):
+        pictures(f"own/{folder}", ["a"])
+        write(f"own/{folder}/a.xml", voc("a"))
+    write("own/ImageSets/Main/train.txt", "a\n")
+
+    with pytest.raises(InputError, match=r"different names.*own/one/a\.png and own/other/a\.png"):
+        read_annotations(Path("own"))
+
+
 @pytest.mark.parametrize("form", ["coco", "voc", "yolo", "csv"])
 def test_folders_are_the_splits(form):
     for split, name in (("train", "a"), ("valid", "b"), ("test", "a")):

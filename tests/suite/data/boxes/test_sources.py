@@ -104,7 +104,7 @@ def test_the_number_of_classes_of_yolo_must_match():
 def test_forgotten_pictures_are_refused():
     whole("coco")
 
-    with pytest.raises(InputError, match=r"`unannotated` empty.*c\.png, without one"):
+    with pytest.raises(InputError, match=r"`unannotated` must be empty.*c\.png, without one"):
         load_boxes(Run(data="own"))
 
 
@@ -200,7 +200,9 @@ def test_arrays_are_checked_and_prepared():
     [
         ([30, 2, 1, 20, 1, 0], "corners x1 y1 x2 y2 inside of pictures of 64 x 32"),
         ([1, 2, 30, 40, 1, 0], "inside of pictures"),
-        ([1, 2, 30, 20, 2, 0], "a class below 2"),
+        ([1, 2, 30, 20, 2, 0], "a whole number below 2"),
+        ([1, 2, 30, 20, 0.5, 0], "a whole number below 2"),
+        ([1, 2, 30, 20, float("nan"), 0], "a whole number below 2"),
         ([1, 2, float("nan"), 20, 1, 0], "inside of pictures"),
     ],
 )
