@@ -96,7 +96,7 @@ def test_a_picture_without_an_annotation_is_refused_or_empty():
     save("b.png")
     forgotten, empty = Entry(Path("b.png"), None, None), Entry(Path("b.png"), FILE, [])
 
-    with pytest.raises(InputError, match=r"`unannotated` empty.*b\.png, without one"):
+    with pytest.raises(InputError, match=r"`unannotated` must be empty.*b\.png, without one"):
         check([forgotten], ["cat"])
     for one, unannotated in ((forgotten, "empty"), (empty, "refuse")):
         [labelled] = check([one], ["cat"], unannotated)
