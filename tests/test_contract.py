@@ -7,6 +7,7 @@ applications that are not shipped; each of them needs something of the contract 
 import base64
 import contextlib
 import dataclasses
+import gc
 import inspect
 import json
 import shutil
@@ -43,8 +44,11 @@ KINDS = ("mnist_cnn",)
 APPS = app_names()
 STRANGERS = app_names("tests.strangers")
 pytestmark = [
+    # The scope has all tests of an app follow one another, so that its training can be forgotten.
     pytest.mark.parametrize(
-        "name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in APPS + STRANGERS]
+        "name",
+        [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in APPS + STRANGERS],
+        scope="module",
     )
 ]
 
@@ -87,11 +91,16 @@ def tiny(app, **knobs):
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
-    """Returns, by the name of an app, its only training: the app, the run and what it returned."""
+    """Returns, by the name of an app, its only training: the app, the run and what it returned.
+
+    It is kept until another app is trained.
+    """
     trainings = {}
 
     def make(name):
         if name not in trainings:
+            trainings.clear()
+            gc.collect()  # models and their graphs refer to each other
             folder = tmp_path_factory.mktemp(name)
             app = load(name)
             run = Run(
