@@ -61,9 +61,9 @@ class Config(pictures.Config):
         radius: Of the neighbourhood in the first step, in distances of two neighbours. Defaults to
             half the longer side of the map.
         final_radius: Of the neighbourhood in the last step.
-        learning_rate: Share of the way to an image that its winner goes, in the first step of
+        initial_rate: Share of the way to an image that its winner goes, in the first step of
             `online`.
-        final_learning_rate: The same in the last step.
+        final_rate: The same in the last step.
     """
 
     epochs: Epochs = 20
@@ -73,8 +73,8 @@ class Config(pictures.Config):
     start: Literal["plane", "random"] = "plane"
     radius: Annotated[float, Field(gt=0, le=1000)] | None = None
     final_radius: Annotated[float, Field(gt=0, le=1000)] = 0.7
-    learning_rate: Share = 0.5
-    final_learning_rate: Share = 0.01
+    initial_rate: Share = 0.5
+    final_rate: Share = 0.01
 
 
 @keras.saving.register_keras_serializable(package="suite")
@@ -168,7 +168,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         model,
         codebook.positions,
         radius=Falling(radius, config.final_radius),
-        rate=Falling(config.learning_rate, config.final_learning_rate) if online else None,
+        rate=Falling(config.initial_rate, config.final_rate) if online else None,
         memory=max(1 - config.epochs / steps, 0.0),
         steps=steps,
     )
