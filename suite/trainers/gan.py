@@ -283,9 +283,9 @@ def mean_absolute_difference(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
 class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
     """Trains a generator that makes an image from another one, by pairs of both.
 
-    The examples are pairs: their inputs are the `condition`s, from which the generator makes
-    images, and their targets are the real `image`s. The generator is to deceive the discriminator,
-    and to come close to the real image of the pair.
+    The examples are pairs: an input is a `condition`, from which the generator makes an image, and
+    its target is the real `image`. The generator is to deceive the discriminator, and to come close
+    to the real image of the pair.
 
     Args:
         generator: Maps conditions `(batch, height, width, channels)`, values in 0..255, to a dict
