@@ -37,6 +37,7 @@ from suite.tasks.pictures import ImageShape
 
 FINE, COARSE = 4, 8  # pixels of the picture to a cell of the maps of regions and of proposals
 CANDIDATES = 8  # most certain anchors for every proposal, before the suppression
+MOST_CANDIDATES = 6000  # as in the paper; the overlaps of all pairs are held in memory
 PROPOSAL_OVERLAP = 0.7  # largest overlap of two proposals, if there are enough others
 # Overlap with a true box from which an anchor stands for it, and below which it is background.
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.4
@@ -134,9 +135,8 @@ def build_model(
     outputs["objectness"] = layers.Reshape((most,), **exact)(objectness)
     offsets = layers.Conv2D(4 * len(shapes), 1, kernel_initializer=near_zero(), **exact)(x)
     outputs["anchor_offsets"] = layers.Reshape((most, 4), **exact)(offsets)
-    choose = Proposals(
-        proposals, min(CANDIDATES * proposals, most), PROPOSAL_OVERLAP, (height, width)
-    )
+    candidates = min(CANDIDATES * proposals, MOST_CANDIDATES, most)
+    choose = Proposals(proposals, candidates, PROPOSAL_OVERLAP, (height, width))
     chosen = choose(outputs["objectness"], outputs["anchor_offsets"], outputs["anchors"])
 
     x = RegionFeatures(FINE, region_side)(fine, chosen)
@@ -309,16 +309,7 @@ def phases(config: Config) -> list[Phase]:
     return [first, second, dataclasses.replace(both, name="both", begin=None)]
 
 
-BLOOD = {
-    "image_size": 320,
-    "sizes": (20.0, 44.0, 80.0),
-    "proposals": 64,
-    "flip": "both",
-    "crop": 0.5,
-    "colour": 0.2,
-    "mosaic": 0.2,
-    "epochs": 60,
-}
+BLOOD = task.BLOOD | {"sizes": (20.0, 44.0, 80.0), "proposals": 64}
 # The paper's number of proposals and of units, for photos.
 LARGE = {
     "image_size": 512,

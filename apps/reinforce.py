@@ -196,7 +196,9 @@ class Reinforce(control.PolicyGradient):
         }
         return rollout._replace(valid=first, **numbers)
 
-    def gains(self, rollout: Rollout, baseline: Baseline) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def advantages(
+        self, rollout: Rollout, baseline: Baseline
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The gain of every action over the baseline, the returns to go, and a mask of the steps.
 
         Args:
@@ -226,10 +228,10 @@ class Reinforce(control.PolicyGradient):
         Returns:
             See `examples_of`.
         """
-        gains, returns, taken = self.gains(rollout, self.config.baseline)
+        advantage, returns, taken = self.advantages(rollout, self.config.baseline)
         # The loss is averaged over `time * envs` steps, and `time` is that of the longest episode.
         time = tf.cast(tf.shape(taken)[0], taken.dtype)
-        return self.examples_of(rollout, gains, returns, time * taken)
+        return self.examples_of(rollout, advantage, returns, time * taken)
 
     def gradient(self, rollout: Rollout, baseline: Baseline) -> tf.Tensor:
         """The gradient of an update with a baseline, without critic and entropy, `(weights,)`.
@@ -238,11 +240,11 @@ class Reinforce(control.PolicyGradient):
             rollout: Whole episodes, from `play`.
             baseline: What is subtracted from the returns.
         """
-        gains, _, taken = self.gains(rollout, baseline)
+        advantage, _, taken = self.advantages(rollout, baseline)
         with tf.GradientTape() as tape:
             policy = distribution(self(flat(rollout.observations[:-1]), training=True))
             log_probabilities = policy.log_prob(flat(rollout.actions))
-            loss = -tf.reduce_sum(log_probabilities * flat(taken * gains)) / gains.shape[1]
+            loss = -tf.reduce_sum(log_probabilities * flat(taken * advantage)) / advantage.shape[1]
         weights = [variable.value for variable in self.trainable_variables]
         gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)

@@ -18,7 +18,15 @@ from pydantic import PositiveInt
 from suite import App, InputError, checked
 from suite.cli import main
 from suite.knobs import Filters, Share
-from suite.layers.boxes import Anchors, decode, encode, match, shapes_of, take
+from suite.layers.boxes import (
+    Anchors,
+    decode,
+    encode,
+    match,
+    shapes_of,
+    take,
+    values_of_boxes,
+)
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.layers.residual import feature_maps, top_down
@@ -91,8 +99,8 @@ def build_model(
         stride = 2 ** (len(blocks) - maps + number + 1)
         x = layers.ReLU()(convolve(x, head_filters, 3, normalization=normalization))
         parts["anchors"].append(Anchors(stride, shapes, name=f"anchors_{number + 1}")(x))
-        parts["offsets"].append(values_of_boxes(x, len(shapes), 4))
-        parts["logits"].append(values_of_boxes(x, len(shapes), 1 + num_classes))
+        parts["offsets"].append(values_of_boxes(x, len(shapes), 4, kernel_size=3))
+        parts["logits"].append(values_of_boxes(x, len(shapes), 1 + num_classes, kernel_size=3))
     outputs = {
         name: layers.Concatenate(axis=1, dtype=keras.config.floatx(), name=name)(tensors)
         if maps > 1
@@ -102,12 +110,6 @@ def build_model(
     outputs["boxes"] = decode(outputs["offsets"], outputs["anchors"])
     outputs["scores"] = ops.softmax(outputs["logits"])[..., 1:]
     return keras.Model(image, outputs, name="ssd")
-
-
-def values_of_boxes(x: keras.KerasTensor, shapes: int, values: int) -> keras.KerasTensor:
-    """Values for every default box of a feature map, `(batch, height * width * shapes, values)`."""
-    x = layers.Conv2D(shapes * values, 3, padding="same", dtype=keras.config.floatx())(x)
-    return layers.Reshape((-1, values), dtype=keras.config.floatx())(x)
 
 
 def loss(targets: task.Targets, outputs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Any:
@@ -130,24 +132,14 @@ def loss(targets: task.Targets, outputs: Mapping[str, Any], fixed: Mapping[str, 
     positive = ops.cast(matched.positive, dtype)
     number = ops.maximum(ops.sum(positive, axis=-1), 1)
     true_offsets = encode(take(targets.boxes, matched.index), anchors)
-    distances = ops.sum(huber(outputs["offsets"] - true_offsets), axis=-1)
+    # Keras's is the mean over the four offsets.
+    distances = 4 * keras.losses.huber(true_offsets, outputs["offsets"])
     labels = ops.where(matched.positive, take(targets.labels, matched.index) + 1, 0)
     truth = ops.one_hot(labels, outputs["logits"].shape[-1], dtype=dtype)
     cross_entropy = -ops.sum(truth * ops.log_softmax(outputs["logits"]), axis=-1)
     hard = hardest(-ops.log_softmax(fixed["logits"])[..., 0], matched.negative, NEGATIVES * number)
     counted = positive + ops.cast(hard, dtype)
     return ops.sum(positive * distances + counted * cross_entropy, axis=-1) / number
-
-
-def huber(distances: Any) -> Any:
-    """The Huber loss: half the square of a distance up to 1, and beyond it the distance minus 1/2.
-
-    Reference:
-        Huber, 1964, Robust Estimation of a Location Parameter,
-        https://doi.org/10.1214/aoms/1177703732
-    """
-    sizes = ops.abs(distances)
-    return ops.where(sizes < 1, sizes**2 / 2, sizes - 0.5)
 
 
 def hardest(losses: Any, candidates: Any, number: Any) -> Any:
@@ -187,15 +179,9 @@ PAPER = {
     "colour": 0.3,
     "epochs": 120,
 }
-BLOOD = {
-    "image_size": 320,
+BLOOD = task.BLOOD | {
     "smallest_box": 0.08,
     "largest_box": 0.5,
-    "flip": "both",
-    "crop": 0.5,
-    "colour": 0.2,
-    "mosaic": 0.2,
-    "epochs": 60,
 }
 
 app = App(

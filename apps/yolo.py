@@ -28,6 +28,7 @@ from suite.layers.boxes import (
     take,
     to_centres,
     to_corners,
+    values_of_boxes,
 )
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
@@ -42,6 +43,7 @@ BOXES_OF_FIRST = 2  # in a cell
 DEFAULT_SIDE = 4  # cells along the side of the box that is stretched, where there are no anchors
 REACH = 1.5  # cells between the centre of a thing and that of a cell that learns it, at most
 PRIOR_LOGIT = -4.0  # of objectness at first, since most cells have nothing
+SQUARE = (1.0,)  # ratio of width to height
 IN_CROWD = 0.5  # share of a box inside a crowd from which it is not background
 
 
@@ -56,7 +58,7 @@ def build_model(
     filters: Filters = 16,
     head_filters: Filters = 64,
     anchors: tuple[Share, ...] = (),
-    ratios: task.Ratios = (1.0,),
+    ratios: task.Ratios = SQUARE,
     normalization: Normalization = "batch",
 ) -> keras.Model:
     """Builds a YOLO: from pixels to a class and a box for every cell of a grid, or every anchor.
@@ -106,6 +108,8 @@ def build_model(
         )
     if anchors and first_version:
         raise InputError("`anchors` must be left out of the first version", anchors)
+    if ratios != SQUARE and not anchors:
+        raise InputError("`ratios` must be left out without `anchors`, which have them", ratios)
     image = keras.Input(input_shape, name="image")
     features = feature_maps(image, blocks, filters, normalization)[strides.index(stride) :]
     x, *_ = top_down(features, head_filters, normalization)
@@ -126,10 +130,10 @@ def later_outputs(
     """The outputs of later versions, from features `(batch, height, width, channels)`."""
     shapes = anchors or ((DEFAULT_SIDE * stride, DEFAULT_SIDE * stride),)
     cells = Anchors(stride, shapes, name="anchors" if anchors else "cells")(x)
-    offsets = _values(x, len(shapes), 4)
+    offsets = values_of_boxes(x, len(shapes), 4)
     prior = keras.initializers.Constant(PRIOR_LOGIT)
-    objectness = _values(x, len(shapes), 1, bias_initializer=prior)
-    logits = _values(x, len(shapes), num_classes)
+    objectness = values_of_boxes(x, len(shapes), 1, bias_initializer=prior)
+    logits = values_of_boxes(x, len(shapes), num_classes)
     return {
         "boxes": decode(offsets, cells),
         "scores": ops.sigmoid(objectness) * ops.softmax(logits),
@@ -145,9 +149,9 @@ def first_outputs(
     """The outputs of the first version, from features `(batch, height, width, channels)`."""
     _, height, width, _ = x.shape
     cells = Anchors(stride, [(stride, stride)], name="cells")(x)
-    parts = _values(x, 1, 5 * BOXES_OF_FIRST)
+    parts = values_of_boxes(x, 1, 5 * BOXES_OF_FIRST)
     parts = layers.Reshape((-1, BOXES_OF_FIRST, 5), dtype=keras.config.floatx())(parts)
-    classes = _values(x, 1, num_classes)
+    classes = values_of_boxes(x, 1, num_classes)
     corners = ops.expand_dims(cells[..., :2], 2)
     size = np.array([stride * width, stride * height], keras.config.floatx())
     boxes = to_corners(corners + stride * parts[..., :2], ops.square(parts[..., 2:4]) * size)
@@ -160,12 +164,6 @@ def first_outputs(
         "parts": parts,
         "classes": classes,
     }
-
-
-def _values(x: keras.KerasTensor, shapes: int, values: int, **options: Any) -> keras.KerasTensor:
-    """Values for every box of a feature map, `(batch, height * width * shapes, values)`."""
-    x = layers.Conv2D(shapes * values, 1, dtype=keras.config.floatx(), **options)(x)
-    return layers.Reshape((-1, values), dtype=keras.config.floatx())(x)
 
 
 def compile_model(model: keras.Model, config: task.Config, steps: int) -> keras.Model:
@@ -303,14 +301,6 @@ def in_crowds(boxes: Any, targets: task.Targets) -> Any:
 # The first version: its grid of 7 x 7 cells becomes one of 8 x 8 for a picture of 128 pixels.
 FIRST = {"first_version": True, "stride": 16, "learning_rate": 1e-3}
 ANCHORED = {"anchors": (0.12, 0.25, 0.45), "ratios": (1.0, 0.5)}
-BLOOD = {
-    "image_size": 320,
-    "flip": "both",
-    "crop": 0.5,
-    "colour": 0.2,
-    "mosaic": 0.2,
-    "epochs": 60,
-}
 
 app = App(
     name="yolo",
@@ -329,7 +319,7 @@ app = App(
     commands=task.COMMANDS,
     try_next="predict your_photo.jpg --output boxes.png",
     search={"learning_rate": "0.0003..0.01", "filters": "8..32", "stride": "8,16"},
-    recipes={"first": FIRST, "anchored": ANCHORED, "blood": BLOOD},
+    recipes={"first": FIRST, "anchored": ANCHORED, "blood": task.BLOOD},
     objective="val_ap",
     objective_mode="max",
     keep_best=True,

@@ -1,7 +1,7 @@
 """Is the map of `apps.som` as good as MiniSom's, and how much faster?
 
     python -m benchmarks.som
-    python -m benchmarks.som --data tfds
+    python -m benchmarks.som --data embedded
 
 The same pictures, a square lattice, the same start on the plane of two principal components, the
 same number of passes, and a radius that falls from the same first to the same last value: MiniSom's
@@ -90,11 +90,11 @@ def train_peer(
 
 def main(
     *,
-    data: str = "embedded",
+    data: str = "tfds",
     side: int = 10,
     radius: float = 3.0,
     passes: int = 10,
-    batch_size: int = 100,
+    batch_size: int = 500,
 ) -> None:
     """Measures both on the same pictures.
 

@@ -91,15 +91,15 @@ def beam(
         lengths, scores, ended, state = rest
         logits, following = stepper.step(tf.reshape(tokens, [-1]), index, state)
         width = tf.minimum(beams, tf.shape(logits)[-1])
-        gains, tokens = (
+        log_probabilities, tokens = (
             tf.reshape(x, (rows, beams, width))
             for x in tf.math.top_k(_log_probabilities(logits) + _bias(never, logits), width)
         )
         # Behind a sequence that has ended there is nothing, which costs nothing.
         nothing = tf.where(tf.range(width) == 0, 0.0, NEVER)
-        gains = tf.where(ended[..., None], nothing, gains)
+        log_probabilities = tf.where(ended[..., None], nothing, log_probabilities)
         tokens = tf.where(ended[..., None], PADDING, tokens)
-        totals = scores[..., None] + gains
+        totals = scores[..., None] + log_probabilities
         lengths += tf.cast(~ended, tf.int32)
         ranked = tf.reshape(ranks(totals, lengths[..., None]), (rows, -1))
         best = tf.math.top_k(ranked, beams).indices
@@ -166,7 +166,7 @@ def decode(
     def go_on(index: tf.Tensor, tokens: tf.Tensor, ids: tf.Tensor, *rest: Any) -> tuple[Any, ...]:
         lengths, scores, ended, state = rest
         logits, following = stepper.step(tokens, index, state)
-        gains = _log_probabilities(logits)
+        log_probabilities = _log_probabilities(logits)
         allowed = tf.cast(logits, tf.float32) + _bias(never, logits)
         place = index + 1 - prompted
         tokens = choose(allowed, place)
@@ -174,7 +174,7 @@ def decode(
         ids = tf.where(
             new[:, None] & (tf.range(max_length) == place[:, None]), tokens[:, None], ids
         )
-        scores += tf.where(new, tf.gather(gains, tokens, batch_dims=1), 0.0)
+        scores += tf.where(new, tf.gather(log_probabilities, tokens, batch_dims=1), 0.0)
         lengths += tf.cast(new, tf.int32)
         ended |= new & ((tokens == END) | (lengths == max_length))
         given = prompt[:, tf.minimum(index + 1, tf.shape(prompt)[1] - 1)]

@@ -185,6 +185,26 @@ def shapes_of(sizes: Sequence[float], ratios: Sequence[float]) -> tuple[tuple[fl
     return tuple((size * ratio**0.5, size / ratio**0.5) for size in sizes for ratio in ratios)
 
 
+def values_of_boxes(
+    x: keras.KerasTensor, shapes: int, values: int, kernel_size: int = 1, **options: Any
+) -> keras.KerasTensor:
+    """Predicts values for every box of every cell, in the order of `Anchors`.
+
+    Args:
+        x: Features, `(batch, height, width, channels)`.
+        shapes: Number of boxes of a cell.
+        values: Number of values of a box.
+        kernel_size: Of the convolution.
+        options: Further ones of the convolution.
+
+    Returns:
+        `(batch, height * width * shapes, values)`.
+    """
+    exact = {"dtype": keras.config.floatx()}  # whatever computes the features
+    x = layers.Conv2D(shapes * values, kernel_size, padding="same", **exact, **options)(x)
+    return layers.Reshape((-1, values), **exact)(x)
+
+
 @keras.saving.register_keras_serializable(package="suite")
 class Anchors(layers.Layer):
     """Boxes of some shapes about the centre of every cell of a feature map.

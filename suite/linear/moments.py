@@ -11,16 +11,17 @@ from suite.linear.components import NAME, Components, of_covariance, with_positi
 from suite.placement.replicas import sum_over_replicas
 
 Solver = Literal["covariance", "power"]
-# Pixels are whole numbers up to 255, and float32 is exact up to 2**24: so are the sums of products
-# of this many of them, whatever their order.
-EXACT_ROWS = 256
+# Pixels less 128 are whole numbers from -128 to 127, and float32 is exact up to 2**24: so are the
+# sums of products of this many of them, whatever their order.
+MIDDLE, EXACT_ROWS = 128, 1024
 MORE_DIRECTIONS = 10  # of a power iteration, beside twice the number of components
 
 
 class ComponentAnalysis(keras.Model):
     """Adds up the moments of all batches of a pass, from which `solve` has the components.
 
-    The sums are exact for pixels, and of double precision about the first batch's mean otherwise.
+    The sums are exact for pixels, uint8, and of double precision about the first batch's mean
+    otherwise.
     They are the same however the rows are divided into batches, and over replicas, but for
     rounding. `covariance` sums the products of all pairs of columns, and needs one pass. `power`
     sums the products of all columns with few directions only, which every pass turns towards the
@@ -79,7 +80,7 @@ class ComponentAnalysis(keras.Model):
         count = is_there * tf.cast(tf.shape(rows)[0], tf.float64)
         if rows.dtype == tf.uint8 and not self.by_power:
             total, squares, products = self._exact(rows)
-            origin = tf.convert_to_tensor(self.origin.value)
+            origin = tf.fill([rows.shape[1]], tf.constant(MIDDLE, tf.float64))
         else:
             exact = tf.cast(rows, tf.float64)
             mean = is_there * tf.reduce_sum(exact, axis=0)
@@ -101,10 +102,10 @@ class ComponentAnalysis(keras.Model):
         return {"rows": tf.cast(self.count.value, keras.config.floatx())}
 
     def _exact(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The sums of columns, of squares, and of products of columns, of pixels, uint8."""
+        """The sums of columns, of squares, and of products of columns, of pixels less `MIDDLE`."""
         columns = rows.shape[1]
         missing = -tf.shape(rows)[0] % EXACT_ROWS
-        padded = tf.pad(tf.cast(rows, tf.float32), [[0, missing], [0, 0]])
+        padded = tf.pad(tf.cast(rows, tf.float32) - MIDDLE, [[0, missing], [0, 0]])
         parts = tf.reshape(padded, [-1, EXACT_ROWS, columns])
         products = tf.matmul(parts, parts, transpose_a=True)
         total = tf.reduce_sum(tf.cast(tf.reduce_sum(parts, axis=1), tf.float64), axis=0)

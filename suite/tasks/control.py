@@ -229,13 +229,13 @@ class PolicyGradient(OnPolicyPlayer):
         self.config: Any = config
 
     def examples_of(
-        self, rollout: Rollout, gains: tf.Tensor, returns: tf.Tensor, weights: tf.Tensor
+        self, rollout: Rollout, advantage: tf.Tensor, returns: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
         """The observations, targets and weights of the steps of a rollout, `time * envs` of them.
 
         Args:
             rollout: The steps.
-            gains: How much better than expected each action was, `(time, envs)`.
+            advantage: How much better than expected each action was, `(time, envs)`.
             returns: What the critic learns, `(time, envs)`.
             weights: Weights of the steps in the loss, `(time, envs)`, 0 for steps to leave out.
 
@@ -245,9 +245,9 @@ class PolicyGradient(OnPolicyPlayer):
             and weights `(time * envs,)`.
         """
         if self.config.normalize_advantages:
-            mean, variance = tf.nn.weighted_moments(gains, [0, 1], weights)
-            gains = (gains - mean) / (tf.sqrt(variance) + 1e-8)
-        steps = {"action": rollout.actions, "advantage": gains, "return": returns}
+            mean, variance = tf.nn.weighted_moments(advantage, [0, 1], weights)
+            advantage = (advantage - mean) / (tf.sqrt(variance) + 1e-8)
+        steps = {"action": rollout.actions, "advantage": advantage, "return": returns}
         targets = {name: flat(values) for name, values in steps.items()}
         return flat(rollout.observations[:-1]), targets, flat(weights)
 
@@ -292,9 +292,9 @@ class ActorCritic(PolicyGradient):
         values = self(flat(observations))["value"]
         values = tf.reshape(values, observations.shape[:2])
         rollout = rollout._replace(rewards=config.reward_scale * rollout.rewards)
-        gains = advantages(rollout, values, config.discount, config.gae_lambda)
-        weights = tf.cast(rollout.valid, gains.dtype)
-        return self.examples_of(rollout, gains, gains + values[:-1], weights)
+        advantage = advantages(rollout, values, config.discount, config.gae_lambda)
+        weights = tf.cast(rollout.valid, advantage.dtype)
+        return self.examples_of(rollout, advantage, advantage + values[:-1], weights)
 
 
 def decaying_adam(config: Config, steps: int, clip_norm: float | None = None) -> keras.Optimizer:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from apps import resnet
-from apps.ssd import app, build_model, compile_model, hardest, huber, loss
+from apps.ssd import app, build_model, compile_model, hardest, loss
 from suite import InputError
 from suite.layers.boxes import Anchors, encode
 from suite.tasks import detection as task
@@ -115,12 +115,6 @@ def test_the_hardest_are_chosen_by_the_fixed_outputs():
     [value] = ops.convert_to_numpy(loss(things(padding), outputs_of(logits), outputs_of(fixed)))
 
     assert value == pytest.approx(3 * cross_entropy_by_hand(easy, 0), rel=1e-2)
-
-
-def test_the_huber_loss_by_hand():
-    values = ops.convert_to_numpy(huber(np.float32([-3, -0.5, 0, 1, 2])))
-
-    np.testing.assert_allclose(values, [2.5, 0.125, 0, 0.5, 1.5])
 
 
 def test_the_hardest_are_candidates_with_the_largest_values():

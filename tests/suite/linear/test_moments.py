@@ -5,7 +5,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from suite.linear.components import PrincipalComponents, of_rows
-from suite.linear.moments import ComponentAnalysis, SolveAfterEveryPass
+from suite.linear.moments import MIDDLE, ComponentAnalysis, SolveAfterEveryPass
 
 PIXELS = (load_digits().data * 15).astype("uint8")[:500]
 
@@ -45,15 +45,16 @@ def test_batches_add_up_to_the_components_of_all_rows(batch_size, kind):
     same(solved(rows, 8, batch_size), of_rows(PIXELS, 8))
 
 
-def test_sums_of_pixels_are_exact():
-    analysis = analysis_of(64, 2)
-    white = tf.fill((1000, 64), tf.constant(255, tf.uint8))
+@pytest.mark.parametrize("pixels", [[0], [255], [0, 1, 255]], ids=["black", "white", "mixed"])
+def test_sums_of_pixels_are_exact(pixels):
+    rows = np.random.default_rng(0).choice(np.uint8(pixels), (2500, 64))
 
-    total, squares, products = analysis._exact(white)
+    total, squares, products = analysis_of(64, 2)._exact(tf.constant(rows))
 
-    assert (total.numpy() == 1000 * 255).all()
-    assert squares.numpy() == 64 * 1000 * 255**2
-    assert (products.numpy() == 1000 * 255**2).all()
+    shifted = rows.astype(np.int64) - MIDDLE
+    np.testing.assert_array_equal(total, shifted.sum(axis=0))
+    np.testing.assert_array_equal(products, shifted.T @ shifted)
+    assert squares.numpy() == (shifted**2).sum()
 
 
 def test_columns_far_from_0_lose_nothing():

@@ -89,12 +89,12 @@ def test_the_loss_by_hand():
     loss = player.compute_loss(observations, targets, outputs, weights)
 
     taken = np.array([1, 1, 1, 1, 1, 0])
-    gains = rewards.ravel() / 2
+    advantage = rewards.ravel() / 2
     logits = keras.ops.convert_to_numpy(outputs["policy"])
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     chosen = log_probabilities[np.arange(6), [0, 1, 1, 1, 0, 0]]
     entropy = -(np.exp(log_probabilities) * log_probabilities).sum(axis=1)
-    steps = -chosen * gains + 0.5 * gains**2 / 2 - 0.1 * entropy
+    steps = -chosen * advantage + 0.5 * advantage**2 / 2 - 0.1 * entropy
     assert float(loss) == pytest.approx(float((taken * steps).mean()), rel=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_advantages_of_an_update_may_have_mean_0_and_deviation_1():
 
     _, targets, weights = player.examples(rollout([[1.0, 2.0], [3.0, 4.0], [5.0, 60.0]]))
 
-    gains = targets["advantage"].numpy()[weights.numpy() > 0]
-    assert len(gains) == 5
-    assert gains.mean() == pytest.approx(0, abs=1e-5)
-    assert gains.std() == pytest.approx(1, abs=1e-4)
+    advantage = targets["advantage"].numpy()[weights.numpy() > 0]
+    assert len(advantage) == 5
+    assert advantage.mean() == pytest.approx(0, abs=1e-5)
+    assert advantage.std() == pytest.approx(1, abs=1e-4)
