@@ -86,6 +86,7 @@ def test_the_first_version_has_its_boxes_in_the_order_of_its_cells():
             {"first_version": True, "anchors": (0.2,)},
             r"`anchors` must be left out of the first version",
         ),
+        ((64, 64, 3), {"ratios": (0.5,)}, r"`ratios` must be left out without `anchors`"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence(shape, knobs, message):
