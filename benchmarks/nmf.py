@@ -49,8 +49,7 @@ def main(
             metrics = trained.metrics
             rows.append(
                 {
-                    "dataset": dataset,
-                    "contestant": name,
+                    "contestant": f"{dataset}: {name}",
                     "residual": metrics["train_residual"],
                     "violation": metrics["kkt_violation"],
                     "seconds": seconds,
@@ -59,9 +58,8 @@ def main(
         inputs = trained.data.splits["train"].in_memory().inputs
         numbers = inputs.reshape(len(inputs), -1).astype(np.float64) / 255
         for name, solver in PEERS.items():
-            rows.append(
-                {"dataset": dataset, "contestant": name, **peer(numbers, components, steps, solver)}
-            )
+            results = peer(numbers, components, steps, solver)
+            rows.append({"contestant": f"{dataset}: {name}", **results})
     publish("nmf", rows, components=components, steps=steps)
 
 
