@@ -45,9 +45,9 @@ def fields(name: str) -> dict[str, Any]:
     """The values that the texts of `table.toml` may name in braces: a result and its statistics.
 
     A row belongs to the contestant in its first column. Besides the keys of the result itself
-    there are, as `key[column]`: `largest`, the largest value of a column, and `minutes`, its mean
-    in minutes; as `key[contestant][column]`: `last`, the value in the last row, `all`, all values,
-    `median`, and `std`, their standard deviation; and `count`, the number of rows.
+    there are, as `key[column]`: `largest` and `smallest`, those values of a column, and `minutes`,
+    its mean in minutes; as `key[contestant][column]`: `last`, the value in the last row, `all`, all
+    values, `median`, `mean`, and `std`, their standard deviation; and `count`, the number of rows.
     """
     result = record(name)
     rows: list[dict[str, Any]] = result["rows"]
@@ -64,11 +64,16 @@ def fields(name: str) -> dict[str, Any]:
     return result | {
         "count": len(rows),
         "largest": {key: max(column) for key, column in columns.items()},
+        "smallest": {key: min(column) for key, column in columns.items()},
         "minutes": {key: statistics.mean(column) / 60 for key, column in columns.items()},
         "last": {next(iter(row.values())): row for row in rows},
         "all": contestants,
         "median": {
             who: {key: statistics.median(column) for key, column in by_column.items()}
+            for who, by_column in contestants.items()
+        },
+        "mean": {
+            who: {key: statistics.mean(column) for key, column in by_column.items()}
             for who, by_column in contestants.items()
         },
         "std": {

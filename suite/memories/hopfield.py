@@ -12,6 +12,8 @@ from keras import ops
 
 Rule = Literal["hebb", "pseudo_inverse"]
 
+RECALLED = 0.9  # smallest overlap of a pattern that counts as recalled
+
 
 @keras.saving.register_keras_serializable(package="suite")
 class Hopfield(keras.layers.Layer):
@@ -184,21 +186,22 @@ def distorted(
     return cues
 
 
-def recalled_share(
+def recalled_overlaps(
     memory: Hopfield | ModernHopfield,
     patterns: np.ndarray,
     *,
     noise: float = 0.0,
-    overlap: float = 0.9,
     seed: int = 0,
-) -> float:
-    """Stores patterns, and returns the share of them that is recalled from their cues.
+) -> np.ndarray:
+    """Stores patterns, and returns how far they are recalled from their cues, `(patterns,)`.
+
+    That is the overlap, the mean product of pattern and recalled state: 1 if they are equal, about
+    0 if they have nothing in common.
 
     Args:
         memory: A layer; what it has stored is replaced.
         patterns: `(patterns, units)`, -1 or 1.
         noise: Probability that a unit of a cue is the other way round.
-        overlap: Smallest mean product of pattern and recalled state that counts.
         seed: Decides which units are wrong.
 
     Reference:
@@ -210,5 +213,11 @@ def recalled_share(
     memory.store(patterns)
     cues = distorted(patterns, noise, 0.0, np.random.default_rng(seed))
     states = recall.predict(cues, batch_size=len(cues), verbose=0)
-    products = (np.where(states < 0, -1.0, 1.0) * patterns).mean(axis=1)
-    return float((products >= overlap).mean())
+    return (np.where(states < 0, -1.0, 1.0) * patterns).mean(axis=1)
+
+
+def recalled_share(
+    memory: Hopfield | ModernHopfield, patterns: np.ndarray, *, noise: float = 0.0
+) -> float:
+    """The share of patterns that `recalled_overlaps` finds recalled: an overlap of 0.9 or more."""
+    return float((recalled_overlaps(memory, patterns, noise=noise) >= RECALLED).mean())
