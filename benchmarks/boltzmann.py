@@ -38,12 +38,14 @@ def trained_on(data: str, recipe: Any, seed: int = 0) -> Any:
 
 
 @commands.command
-def exact(*, data: str = "tfds", repeats: int = 5) -> None:
+def exact(*, data: str = "tfds", repeats: int = 5, steps: int = 10_000, chains: int = 500) -> None:
     """Compares the estimate of the partition function with the sum.
 
     Args:
         data: Where the digits come from, as in training.
         repeats: Estimates, with seeds counted from 0.
+        steps: Of the annealing.
+        chains: Of the annealing.
     """
     from apps.boltzmann import app, log_odds
     from suite.app import Fitted
@@ -70,14 +72,15 @@ def exact(*, data: str = "tfds", repeats: int = 5) -> None:
     rows = []
     for seed in range(repeats):
         estimate, error = estimated_log_partition(
-            parameters, base, steps=recipe.config.ais_steps, chains=recipe.config.ais_chains,
-            seed=seed,
-        )  # fmt: skip
+            parameters, base, steps=steps, chains=chains, seed=seed
+        )
         rows.append({"seed": seed, "difference": estimate - log_partition, "error": error})
     publish(
         "boltzmann_exact",
         rows,
         hidden_units=machine.units,
+        steps=steps,
+        chains=chains,
         log_partition=log_partition,
         test_log_likelihood=trained.metrics["test_log_likelihood"],
         largest_difference=max(abs(row["difference"]) for row in rows),
