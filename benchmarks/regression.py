@@ -166,7 +166,7 @@ def contest(data: str, label: str | None, seed: int) -> dict[str, dict[str, floa
 
     hidden = {"MLPRegressor": (100,), "MLPRegressor, our layers": recipe.architecture["units"]}
     for name, units in hidden.items():
-        model = MLPRegressor(units, random_state=seed)
+        model = MLPRegressor(hidden_layer_sizes=units, random_state=seed)
         best, score, used = model, -np.inf, 0.0
         while used < seconds:
             started = time.perf_counter()

@@ -277,31 +277,29 @@ def match(
         Liu et al., 2015, SSD: Single Shot MultiBox Detector, https://arxiv.org/abs/1512.02325
         Differs from the paper: a true box that loses its best candidate to another gets no second.
     """
-    overlap = overlaps(candidates, truths)
+    # The candidates, which are many, along the last axis, where arithmetic is fast.
+    overlap = overlaps(truths, candidates)
     if crowds is not None:
-        crowds = ops.expand_dims(ops.cast(crowds, "bool"), -2)
-        within = _share(intersections(candidates, truths), ops.expand_dims(area(candidates), -1))
-        in_crowd = ops.any(ops.logical_and(crowds, within >= negative), axis=-1)
+        crowds = ops.expand_dims(ops.cast(crowds, "bool"), -1)
+        within = _share(intersections(truths, candidates), ops.expand_dims(area(candidates), -2))
+        in_crowd = ops.any(ops.logical_and(crowds, within >= negative), axis=-2)
         overlap = ops.where(crowds, 0, overlap)
-    largest = ops.max(overlap, axis=-1)
-    index = ops.argmax(overlap, axis=-1)
+    largest = ops.max(overlap, axis=-2)
+    index = ops.argmax(overlap, axis=-2)
     is_positive, is_negative = largest >= positive, largest < negative
     # With a threshold of 0, candidates that overlap nothing are not positive.
     is_positive = ops.logical_and(is_positive, largest > 0)
     if crowds is not None:
         is_negative = ops.logical_and(is_negative, ops.logical_not(in_crowd))
     if force:
-        best = ops.max(overlap, axis=-2, keepdims=True)
-        is_best = ops.logical_and(overlap >= best, overlap > 0)
-        forced = ops.any(is_best, axis=-1)
-        index = ops.where(forced, ops.argmax(ops.where(is_best, overlap, 0), axis=-1), index)
+        best = ops.max(overlap, axis=-1, keepdims=True)
+        of_best = ops.where(overlap >= best, overlap, 0)
+        forced = ops.any(of_best > 0, axis=-2)
+        index = ops.where(forced, ops.argmax(of_best, axis=-2), index)
+        largest = ops.where(forced, ops.max(of_best, axis=-2), largest)
         is_positive = ops.logical_or(is_positive, forced)
         is_negative = ops.logical_and(is_negative, ops.logical_not(forced))
-    index = ops.cast(index, "int32")
-    matched = ops.squeeze(
-        ops.take_along_axis(overlap, ops.expand_dims(index, -1), axis=-1), axis=-1
-    )
-    return Match(index, is_positive, is_negative, matched)
+    return Match(ops.cast(index, "int32"), is_positive, is_negative, largest)
 
 
 def take(values: Any, index: Any) -> Any:
