@@ -41,6 +41,7 @@ from suite.trainers.self_organizing import (
 
 Side = Annotated[int, Field(ge=1, le=200)]
 PLANE_EXAMPLES = 1000  # by which the plane of the first codes is found
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look
 LONGEST_NAME = 8  # characters of a class that are written on a unit
 
 
@@ -334,8 +335,10 @@ def draw_units(
     tiles = PolyCollection(list(positions[:, None] + corners), edgecolors="white", linewidths=0.5)
     tiles.set_array(values)
     axes.add_collection(tiles)
-    for (x, y), name in zip(positions, names, strict=True):
-        axes.text(x, y, name[:LONGEST_NAME], ha="center", va="center", fontsize=7, color="white")
+    bright = tiles.to_rgba(values)[:, :3] @ LUMA > 0.5
+    for (x, y), name, is_bright in zip(positions, names, bright, strict=True):
+        colour = "black" if is_bright else "white"
+        axes.text(x, y, name[:LONGEST_NAME], ha="center", va="center", fontsize=7, color=colour)
     axes.set(aspect="equal", xticks=[], yticks=[])
     axes.autoscale_view()
     axes.invert_yaxis()  # the first row above
