@@ -2,14 +2,14 @@
 
     python -m benchmarks.search
     python -m benchmarks.search --app binary_addition --seeds 3 --trials 30 --minutes 10
+    python -m benchmarks.search --app regression --seeds 2 --trials 100 -- --dataset diabetes
 
 Every seed searches with each sampler. They are compared after all trials, and at equal time: when
-the first of them had ended. One problem is made up and trains nothing; its trials count as equally
-long. The other is an application, whose hopeless trials are stopped early. The memory is that of
-the process that searches, without those of the trials.
+the first of them had ended. The problem is made up and trains nothing, and its trials count as
+equally long; or it is an application, whose hopeless trials are stopped early. The memory is that
+of the process that searches, without those of the trials.
 """
 
-import itertools
 import math
 import os
 import subprocess
@@ -105,7 +105,7 @@ def reached(folder: Path) -> tuple[bool, list[tuple[float, float]]]:
 
 def main(
     *flags: str,
-    app: str = "binary_addition",
+    app: str | None = None,
     seeds: int = 10,
     trials: int = 40,
     minutes: float = 20,
@@ -114,20 +114,18 @@ def main(
 
     Args:
         flags: Of the application's command, after `--`; such as `-- --epochs 3`.
-        app: The application.
+        app: The application; by default the problem that is made up.
         seeds: Number of searches with each sampler.
         trials: Of each search.
         minutes: After which a search of the application begins no trial any more.
     """
     rows = []
-    better = {
-        (problem, sampler): 0 for problem in ("made_up", app) for sampler in ("tpe", "evolution")
-    }
-    for problem, seed in itertools.product(("made_up", app), range(seeds)):
+    better = {"tpe": 0, "evolution": 0}
+    for seed in range(seeds):
         reached_by, memory = {}, {}
         for sampler in SAMPLERS:
             with tempfile.TemporaryDirectory() as folder:
-                if problem == "made_up":
+                if app is None:
                     search_made_up(sampler, seed, trials, Path(folder))
                 else:
                     command = [f"apps.{app}", "search", "--sampler", sampler, "--seed", str(seed)]
@@ -146,13 +144,12 @@ def main(
                 is_better = (
                     best[sampler] > best["random"] if larger else best[sampler] < best["random"]
                 )
-                better[problem, sampler] += is_better
+                better[sampler] += is_better
             samples = memory.get(sampler)
             rows.append(
                 {
-                    "problem": problem,
-                    "seed": seed,
                     "sampler": sampler,
+                    "seed": seed,
                     "best": table[-1][1],
                     "best_at_equal_time": best[sampler],
                     "seconds": table[-1][0],
@@ -161,12 +158,13 @@ def main(
                 }
             )
     publish(
-        "search",
+        f"search_{app}" if app else "search",
         rows,
         trials=trials,
         minutes=minutes,
         flags=flags,
-        better_than_random={" ".join(pair): count for pair, count in better.items()},
+        seeds=seeds,
+        better_than_random=better,
     )
 
 
