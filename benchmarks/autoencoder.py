@@ -9,7 +9,7 @@ epochs on each layer alone, and then trains all; the other one trains all from t
 many epochs in all. The error is the mean over the pixels, from 0 to 1, of the validation pictures
 after every epoch of all layers, against the seconds since the beginning of `fit`, compilation and
 the layers alone included. Each training is a process of its own. Draws
-`results/autoencoder_pretraining.png`.
+`docs/pictures/pretraining.png`.
 
 `classifier` runs the recipes that sort MNIST's digits by their codes, after pretraining and without
 it: the share of wrong test pictures, and the seconds of `fit`.
@@ -25,11 +25,12 @@ import cyclopts
 import keras
 from matplotlib.figure import Figure
 
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import publish
 from benchmarks.seeds import run_seeds
 from benchmarks.turns import output_of
 from suite.figures.curves import write
 
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "pretraining.png"
 UNITS: dict[int, tuple[int, ...]] = {
     1: (32,),
     3: (500, 250, 32),
@@ -111,7 +112,7 @@ def pretraining(
                     curves.setdefault(name, []).append(result.pop("curve"))
                     rows.append({"contestant": name, "seed": seed, **result})
                     print(f"{name}, seed {seed}: {result['test_squared_error']:.5f}")
-    write(error_by_seconds(curves), FOLDER / "autoencoder_pretraining.png")
+    write(error_by_seconds(curves), PICTURE)
     publish(
         "autoencoder_pretraining",
         rows,
@@ -158,8 +159,10 @@ def error_by_seconds(curves: dict[str, list[list[tuple[float, float]]]]) -> Figu
                 for number, curve in enumerate(curves[f"{kind}, {depth} layers, {way}"]):
                     label = way if number == 0 else None
                     axes.plot(*zip(*curve, strict=True), color=colour, label=label)
-            axes.set(title=f"{kind}, {depth} layers", xlabel="seconds", yscale="log")
+            layers = "1 layer" if depth == 1 else f"{depth} layers"
+            axes.set(title=f"{kind}, {layers}", xlabel="seconds", yscale="log")
             axes.legend(frameon=False)
+        row[0].set_ylabel("squared error of a pixel")
     return figure
 
 
