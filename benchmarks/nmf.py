@@ -1,7 +1,7 @@
 """How good are the factors of `apps.nmf` beside scikit-learn's `NMF`, at equal iterations?
 
     python -m benchmarks.nmf
-    python -m benchmarks.nmf --steps 1000 --components 49
+    python -m benchmarks.nmf --steps 500 --components 49
 
 All contestants begin with the same codes and parts, from singular vectors, and take as many steps
 over the same training rows: of the digits that are embedded, and of faces that are made by code.
@@ -33,7 +33,7 @@ PEERS = {"scikit-learn, mu": "mu", "scikit-learn, cd": "cd"}
 
 @commands.default
 def main(
-    *, components: int = 32, steps: int = 500, datasets: tuple[str, ...] = ("mnist", "faces")
+    *, components: int = 32, steps: int = 1000, datasets: tuple[str, ...] = ("mnist", "faces")
 ) -> None:
     """Compares all contestants.
 
