@@ -30,7 +30,7 @@ from suite.figures import images as figures
 from suite.knobs import Activation, LearningRate, Share, Units
 from suite.layers.normalization import normalize
 from suite.tasks import image_classification as classification
-from suite.tasks import pictures
+from suite.tasks import neighbours, pictures
 from suite.trainers.autoencoder import Autoencoder, Noise, Sparsity, loss_of_outputs, with_noise
 from suite.trainers.reversible import ReversibleDense
 from suite.trainers.schedules import one_cycle
@@ -405,7 +405,8 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     With a classifier, `serve` also answers with `logits`, `probabilities`, `label` and `name`.
 
     `decode`: `code` to `reconstruction`. `picture`, if the source has a preparation: encoded
-    pictures to the outputs of `serve`.
+    pictures to the outputs of `serve`. `nearest`, for pictures: `image` to the training pictures
+    with the nearest codes.
     """
     [network] = fitted.networks.values()
     outputs = dict(network.output)
@@ -424,6 +425,8 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
 
     spec = tf.TensorSpec((None, code.shape[-1]), tf.float32, "code")
     offered = {"serve": serve, "decode": Endpoint(decode, [spec])}
+    if network.input.name == "image":
+        offered["nearest"] = neighbours.of_pictures(serve, "code", fitted)
     source = fitted.data.source
     if source is not None and source.preparation is not None:
         offered["picture"] = pictures.endpoint(serve, source.preparation)
@@ -600,6 +603,19 @@ def reconstruct(
     pictures.reconstruct(app, *files, output=output, exports=exports)
 
 
+def nearest(
+    app: App, file: Path, *, output: Path = Path("nearest.png"), exports: Exports = Exports()
+) -> None:
+    """Draw the training pictures whose codes are nearest to that of a new picture.
+
+    Args:
+        file: Image file of any size, dark on light or light on dark.
+        output: Image file that shows the picture, and behind it its neighbours, the nearest first.
+    """
+    refuse_points(app, exports)
+    neighbours.show_nearest(app, file, output=output, exports=exports)
+
+
 def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
     """Say what each picture shows, by an export with a classifier.
 
@@ -639,7 +655,7 @@ app = App(
     endpoints=endpoints,
     evaluate=evaluate,
     figures=draw,
-    commands={"reconstruct": reconstruct, "predict": predict},
+    commands={"reconstruct": reconstruct, "predict": predict, "nearest": nearest},
     recipes={
         "deep": {
             "units": (1000, 500, 250, 30),

@@ -22,7 +22,7 @@ from benchmarks.results import publish
 from benchmarks.turns import output_of
 
 ROOT = Path(__file__).parents[1]
-UNITS, ACTIVATIONS, SEEDS = ("256", "512", "1024"), ("relu", "tanh", "sigmoid"), ("0", "1", "2")
+UNITS, ACTIVATIONS, SEEDS = ("64", "128", "256"), ("relu", "tanh", "sigmoid"), ("0", "1", "2")
 command_line = cyclopts.App(help=__doc__)
 
 

@@ -249,15 +249,21 @@ def test_it_learns_without_labels_and_answers(capsys):
     assert names == {"codes", "filters", "learning_curves", "reconstructions"}
 
     signatures = tf.saved_model.load(str(trained.saved_model)).signatures
-    assert {"serve", "decode", "picture"} <= set(signatures)
+    assert {"serve", "decode", "picture", "nearest"} <= set(signatures)
     shown = trained.data.splits["test"].inputs[:3].astype("float32")
     answer = signatures["serve"](image=tf.constant(shown))
     decoded = signatures["decode"](code=answer["code"])["reconstruction"]
     np.testing.assert_allclose(answer["reconstruction"], decoded, rtol=1e-4, atol=1e-2)
 
+    known = trained.data.splits["train"].inputs[:3]
+    answer = signatures["nearest"](image=tf.constant(known.astype("float32")))
+    np.testing.assert_array_equal(answer["index"][:, 0], np.arange(3))
+    np.testing.assert_array_equal(answer["picture"][:, 0], known)
+
     digit = np.zeros((40, 30), np.uint8)
     digit[5:35, 14:17] = 255
     PIL.Image.fromarray(digit).save("one.png")
+    assert cli.run(app, ["nearest", "one.png"]) == 0
     assert cli.run(app, ["reconstruct", "one.png", "one.png"]) == 0
     with PIL.Image.open("reconstruction.png") as picture:
         assert picture.size == (2 * 28, 2 * 28)
@@ -344,7 +350,7 @@ def test_bad_input_is_one_sentence(words, message, capsys, tmp_path):
 def test_an_export_of_points_reads_no_pictures(capsys):
     train(app, app.recipe("plane", epochs=1, units=(8,), points=200), EMBEDDED)
 
-    for command in ("reconstruct", "predict"):
+    for command in ("reconstruct", "predict", "nearest"):
         assert cli.run(app, [command, "one.png"]) == 2
         assert "must have been trained on pictures" in capsys.readouterr().err
 
