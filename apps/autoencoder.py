@@ -590,39 +590,12 @@ def field(fitted: Fitted, points: np.ndarray) -> Figure:
     return figure
 
 
-def reconstruct(
-    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
-) -> None:
-    """Encode pictures, and draw their reconstructions.
-
-    Args:
-        files: Image files of any size, dark on light or light on dark.
-        output: Image file that shows the pictures above their reconstructions.
-    """
-    refuse_points(app, exports)
-    pictures.reconstruct(app, *files, output=output, exports=exports)
-
-
-def nearest(
-    app: App, file: Path, *, output: Path = Path("nearest.png"), exports: Exports = Exports()
-) -> None:
-    """Draw the training pictures whose codes are nearest to that of a new picture.
-
-    Args:
-        file: Image file of any size, dark on light or light on dark.
-        output: Image file that shows the picture, and behind it its neighbours, the nearest first.
-    """
-    refuse_points(app, exports)
-    neighbours.show_nearest(app, file, output=output, exports=exports)
-
-
 def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
     """Say what each picture shows, by an export with a classifier.
 
     Args:
         files: Image files of any size, dark on light or light on dark.
     """
-    refuse_points(app, exports)
     epochs = exports.open(app.name).metadata()["config"].get("classifier_epochs")
     if not epochs:
         raise InputError(
@@ -632,15 +605,17 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
     classification.predict(app, *files, exports=exports)
 
 
-def refuse_points(app: App, exports: Exports) -> None:
-    """Refuses an export that was trained on points of a plane.
+def for_pictures(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that refuses an export that was trained on points of a plane."""
 
-    Raises:
-        InputError: It was.
-    """
-    source = exports.open(app.name).metadata()["source"]
-    if source.startswith("synthetic:"):
-        raise InputError("the export must have been trained on pictures", source)
+    @functools.wraps(command)
+    def of_pictures(app: App, *files: Path, exports: Exports = Exports(), **options: Any) -> None:
+        source = exports.open(app.name).metadata()["source"]
+        if source.startswith("synthetic:"):
+            raise InputError("the export must have been trained on pictures", source)
+        command(app, *files, exports=exports, **options)
+
+    return of_pictures
 
 
 app = App(
@@ -655,7 +630,11 @@ app = App(
     endpoints=endpoints,
     evaluate=evaluate,
     figures=draw,
-    commands={"reconstruct": reconstruct, "predict": predict, "nearest": nearest},
+    commands={
+        "reconstruct": for_pictures(pictures.reconstruct),
+        "predict": for_pictures(predict),
+        "nearest": for_pictures(neighbours.show_nearest),
+    },
     recipes={
         "deep": {
             "units": (1000, 500, 250, 30),

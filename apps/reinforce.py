@@ -199,7 +199,7 @@ class Reinforce(control.PolicyGradient):
     def advantages(
         self, rollout: Rollout, baseline: Baseline
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The gain of every action over the baseline, the returns to go, and a mask of the steps.
+        """Advantages of actions over the baseline, the returns to go, and a mask of the steps.
 
         Args:
             rollout: Whole episodes, from `play`.

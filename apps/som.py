@@ -23,6 +23,7 @@ from suite.app import Fitted, Metrics, Phase, evaluate_on_test
 from suite.cli import main
 from suite.data import Data, batches
 from suite.data.examples import Split, classes_of
+from suite.data.images.preparation import to_grey
 from suite.data.pipelines import untuned
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
@@ -41,7 +42,6 @@ from suite.trainers.self_organizing import (
 
 Side = Annotated[int, Field(ge=1, le=200)]
 PLANE_EXAMPLES = 1000  # by which the plane of the first codes is found
-LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look
 LONGEST_NAME = 8  # characters of a class that are written on a unit
 
 
@@ -335,7 +335,7 @@ def draw_units(
     tiles = PolyCollection(list(positions[:, None] + corners), edgecolors="white", linewidths=0.5)
     tiles.set_array(values)
     axes.add_collection(tiles)
-    bright = tiles.to_rgba(values)[:, :3] @ LUMA > 0.5
+    bright = to_grey(255 * tiles.to_rgba(values)[:, :3]).numpy()[:, 0] > 127
     for (x, y), name, is_bright in zip(positions, names, bright, strict=True):
         colour = "black" if is_bright else "white"
         axes.text(x, y, name[:LONGEST_NAME], ha="center", va="center", fontsize=7, color=colour)

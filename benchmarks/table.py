@@ -68,19 +68,23 @@ def fields(name: str) -> dict[str, Any]:
         "minutes": {key: statistics.mean(column) / 60 for key, column in columns.items()},
         "last": {next(iter(row.values())): row for row in rows},
         "all": contestants,
-        "median": {
-            who: {key: statistics.median(column) for key, column in by_column.items()}
-            for who, by_column in contestants.items()
-        },
-        "mean": {
-            who: {key: statistics.mean(column) for key, column in by_column.items()}
-            for who, by_column in contestants.items()
-        },
-        "std": {
-            who: {key: statistics.stdev(c) if len(c) > 1 else 0.0 for key, c in by_column.items()}
-            for who, by_column in contestants.items()
+        **{
+            name: {
+                who: {key: statistic(column) for key, column in by_column.items()}
+                for who, by_column in contestants.items()
+            }
+            for name, statistic in (
+                ("median", statistics.median),
+                ("mean", statistics.mean),
+                ("std", spread),
+            )
         },
     }
+
+
+def spread(column: Column) -> float:
+    """The standard deviation of numbers; 0 of a single one."""
+    return statistics.stdev(column) if len(column) > 1 else 0.0
 
 
 def table_of(lines: Sequence[dict[str, Any]], language: Language) -> str:

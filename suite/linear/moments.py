@@ -21,12 +21,11 @@ class ComponentAnalysis(keras.Model):
     """Adds up the moments of all batches of a pass, from which `solve` has the components.
 
     The sums are exact for pixels, uint8, and of double precision about the first batch's mean
-    otherwise.
-    They are the same however the rows are divided into batches, and over replicas, but for
-    rounding. `covariance` sums the products of all pairs of columns, and needs one pass. `power`
-    sums the products of all columns with few directions only, which every pass turns towards the
-    components: it never has a matrix of all pairs, and converges the faster, the more of the
-    variance the components have.
+    otherwise. They are the same however the rows are divided into batches, and over replicas, but
+    for rounding. `covariance` sums the products of all pairs of columns, and needs one pass.
+    `power` sums the products of all columns with few directions only, which every pass turns
+    towards the components: it never has a matrix of all pairs, and converges the faster, the more
+    of the variance the components have.
 
     Args:
         network: A functional model with a layer `PrincipalComponents`, from rows of any shape to a
