@@ -29,6 +29,7 @@ from suite.layers.boxes import (
     match,
     shapes_of,
     take,
+    values_of_boxes,
 )
 from suite.layers.normalization import Normalization
 from suite.layers.residual import feature_maps, top_down
@@ -133,8 +134,7 @@ def build_model(
     exact = {"dtype": keras.config.floatx()}  # as precise as can be, whatever computes the features
     objectness = layers.Conv2D(len(shapes), 1, name="objectness", **exact)(x)
     outputs["objectness"] = layers.Reshape((most,), **exact)(objectness)
-    offsets = layers.Conv2D(4 * len(shapes), 1, kernel_initializer=near_zero(), **exact)(x)
-    outputs["anchor_offsets"] = layers.Reshape((most, 4), **exact)(offsets)
+    outputs["anchor_offsets"] = values_of_boxes(x, len(shapes), 4, kernel_initializer=near_zero())
     candidates = min(CANDIDATES * proposals, MOST_CANDIDATES, most)
     choose = Proposals(proposals, candidates, PROPOSAL_OVERLAP, (height, width))
     chosen = choose(outputs["objectness"], outputs["anchor_offsets"], outputs["anchors"])
