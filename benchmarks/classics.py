@@ -34,19 +34,17 @@ def operations(model: Any) -> int:
     return counted.total_float_ops
 
 
-def main(*names: str, precision: str = "float32", seed: int = 0) -> None:
+def main(*names: str, precision: str = "float32") -> None:
     """Trains the networks, and writes a record for each of them.
 
     Args:
         names: Applications; by default all classics.
         precision: Dtype policy of the layers.
-        seed: Decides initial weights, data order and augmentation.
     """
     for name in names or CLASSICS:
         app = load_app(name)
         architecture = app.recipe(RECIPE).architecture
-        flags = ["--precision", precision, "--seed", str(seed)]
-        rows, report = run_seeds(name, RECIPE, 1, flags=flags)
+        rows, report = run_seeds(name, RECIPE, 1, flags=["--precision", precision])
         publish(
             f"classics_{name}",
             rows,

@@ -443,6 +443,14 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
 STUDIES = ("explain", "attack", "see")
 OWN_DATA = pictures.OWN_DATA
-# The recipe of CIFAR-10: photographs, shifted but neither turned nor zoomed.
-CIFAR10 = {"dataset": "cifar10", "epochs": 30, "rotation": 0.0, "zoom": 0.0, "shift": 4.0}
+# The recipe of CIFAR-10: photographs, shifted and mirrored but neither turned nor zoomed.
+CIFAR10 = {
+    "dataset": "cifar10",
+    "epochs": 30,
+    "rotation": 0.0,
+    "zoom": 0.0,
+    "shift": 0.0,
+    "flip": True,
+    "crop": 4,
+}
 TINY = {"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20, "dataset": "mnist"}

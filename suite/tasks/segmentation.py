@@ -354,7 +354,8 @@ def picture_endpoint(
         colours = tf.ensure_shape(to_opaque_rgb(decode_picture(encoded)), (None, None, 3))
         classes = classes_of(to_grey(colours) if preparation.channels == 1 else colours)
         numbers = tf.reshape(tf.cast(classes, tf.int32), [-1])
-        counts = tf.reshape(tf.math.bincount(numbers, minlength=count, maxlength=count), (count,))
+        # `tf.math.bincount` would refuse `--deterministic` on a GPU.
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(numbers), numbers, count)
         return {
             "mask": tf.io.encode_png(classes[..., None]),
             "overlay": tf.io.encode_png(overlay(colours, classes)),

@@ -15,7 +15,7 @@ import tensorflow as tf
 from suite.data import sources
 from suite.data.examples import Examples, Source
 from suite.data.text.files import read_text
-from suite.data.text.tokenizers import PADDING, SPECIAL_PIECES, Words
+from suite.data.text.tokenizers import SPECIAL_PIECES, Words
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -194,10 +194,12 @@ class TermCounts:
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
         """Texts `(batch,)` to counts `(batch, terms)`, float32."""
-        ids = self.words.encode(plain(texts)).to_tensor(PADDING)
-        ids = tf.pad(ids, [[0, 0], [0, 1]], constant_values=PADDING)  # a text may be empty
-        size = self.words.size
-        counts = tf.math.bincount(ids, minlength=size, maxlength=size, dtype=tf.float32, axis=-1)
+        ids = self.words.encode(plain(texts))
+        size, batch = self.words.size, ids.nrows(tf.int32)
+        # `tf.math.bincount` would refuse `--deterministic` on a GPU.
+        cells = tf.cast(ids.value_rowids(), tf.int32) * size + tf.cast(ids.values, tf.int32)
+        ones = tf.ones_like(cells, tf.float32)
+        counts = tf.reshape(tf.math.unsorted_segment_sum(ones, cells, batch * size), (batch, size))
         # The first ids stand for padding and for what is no term.
         return tf.ensure_shape(counts[:, len(SPECIAL_PIECES) :], (None, len(self.terms)))
 
