@@ -426,25 +426,50 @@ def compare_labels(
     """
     show_messages(quiet=False)
     writable_picture(output)
-    accuracies: dict[str, np.ndarray] = {}
-    for way, knobs in ways_to_train(epochs).items():
+    knobs = {
+        "backbone": backbone,
+        "dataset": dataset,
+        "image_size": image_size,
+        "channels": channels,
+    }
+    run = Run(data=data, data_dir=data_dir, quiet=True)
+    accuracies = accuracies_by_labels(app, knobs, run, labels, epochs, seeds)
+    curves.write(draw_accuracies(accuracies, labels), output)
+    print(f"{output}: {', '.join(accuracies)}")
+
+
+def accuracies_by_labels(
+    app: App,
+    knobs: Mapping[str, Any],
+    run: Run,
+    labels: Sequence[int],
+    epochs: int,
+    seeds: int,
+) -> dict[str, np.ndarray]:
+    """Trains in four ways with few labels, and prints the test accuracies as they come.
+
+    Args:
+        app: The application of this module.
+        knobs: Knobs of all trainings.
+        run: Settings of all trainings but the seed.
+        labels: Numbers of training examples of each class.
+        epochs: Epochs of every training.
+        seeds: Trainings of every way; each has other labels and other new weights.
+
+    Returns:
+        Accuracies `(labels, seeds)` by the way of `ways_to_train`.
+    """
+    accuracies = {}
+    for way, knobs_of_way in ways_to_train(epochs).items():
         accuracies[way] = np.empty((len(labels), seeds))
         for row, count in enumerate(labels):
-            chosen = {
-                "backbone": backbone,
-                "dataset": dataset,
-                "image_size": image_size,
-                "channels": channels,
-                "labels_per_class": count,
-                **knobs,
-            }
+            chosen = {**knobs, **knobs_of_way, "labels_per_class": count}
             for seed in range(seeds):
-                run = Run(data=data, data_dir=data_dir, seed=seed, quiet=True)
-                accuracies[way][row, seed] = accuracy_of_best_rate(app, chosen, run)
+                seeded = dataclasses.replace(run, seed=seed)
+                accuracies[way][row, seed] = accuracy_of_best_rate(app, chosen, seeded)
             values = accuracies[way][row]
             print(f"{way}, {count} a class: {values.mean():.1%}, spread {values.std():.1%}")
-    curves.write(accuracy_by_labels(accuracies, labels), output)
-    print(f"{output}: {', '.join(accuracies)}")
+    return accuracies
 
 
 def accuracy_of_best_rate(app: App, knobs: Mapping[str, Any], run: Run) -> float:
@@ -459,7 +484,7 @@ def accuracy_of_best_rate(app: App, knobs: Mapping[str, Any], run: Run) -> float
     return float(best.model.evaluate(best.data.test, verbose=0, return_dict=True)["accuracy"])
 
 
-def accuracy_by_labels(accuracies: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
+def draw_accuracies(accuracies: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
     """Plots the mean accuracy against the number of labels, within bands of one deviation.
 
     Args:
