@@ -506,6 +506,8 @@ app = App(
     findings=findings,
     figures=draw,
     commands={"predict": predict},
+    # What both solvers take.
+    search={"degree": "1..6", "l2": "1e-6..1", "learning_rate": "0.001..0.1", "dropout": "0..0.5"},
     recipes={
         "cubic": {"dataset": "cubic", "degree": 3},
         "network": {

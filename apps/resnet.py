@@ -245,6 +245,15 @@ app = App(
             "cutout": 8,
             "epochs": 40,
         },
+        "characters": FAST
+        | {"rotation": 10.0, "zoom": 0.1, "shift": 3.0, "flip": False, "crop": 0, "cutout": 0}
+        | {
+            "filters": 32,
+            "label_smoothing": 0.1,
+            "views": "plain",
+            "epochs": 30,
+            "dataset": "mnist",
+        },
         "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},

@@ -75,6 +75,7 @@ def main(
     precision: str = "float32",
     epochs: int | None = None,
     dataset: str | None = None,
+    data: Path | None = None,
 ) -> None:
     """Measures a recipe.
 
@@ -87,20 +88,23 @@ def main(
         precision: Dtype policy of the layers.
         epochs: Epochs; by default the recipe's.
         dataset: Dataset; by default the recipe's.
+        data: A file or folder of examples, in place of a dataset.
     """
     flags = ["--precision", precision]
     flags += ["--epochs", str(epochs)] if epochs else []
     flags += ["--dataset", dataset] if dataset else []
+    flags += ["--data", str(data)] if data else []
     for processes in workers:
         rows, report = run_seeds(app, recipe, seeds, processes, flags)
         columns = {name: [row[name] for row in rows] for name in _numbers(report["metrics"])}
         record = f"seeds_{app}_{recipe or 'default'}"
         record += f"_{dataset}" if dataset else ""
+        record += f"_{data.stem}" if data else ""
         record += f"_{epochs}_epochs" if epochs else ""
         publish(
             record if processes == 1 else f"{record}_{processes}_workers",
             rows,
-            data=report["data"]["source"],
+            data=data.name if data else report["data"]["source"],
             parameters=report["parameters"],
             config=report["config"],
             architecture=report["architecture"],

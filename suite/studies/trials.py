@@ -77,7 +77,8 @@ class Outcome:
         objective: The validation metric `App.objective` of the epoch whose weights are kept: the
             best one, or else the last. None where the training does not log it, or failed.
         history: Logs by name, a list with a value for each epoch, up to a failure; None where a
-            phase does not log the name.
+            phase does not log the name. Of a training without epochs, such as one in closed form,
+            the metrics on the validation split.
         seconds: From the start of the trial, or from its last resume, to its end.
         error: Why it failed, in one line; None if it did not.
         refused: Whether it failed for bad input, before the training began.
@@ -389,14 +390,16 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
     """
     app = importlib.import_module(trial.app).app
     started, objective, error = time.perf_counter(), None, None
+    history: dict[str, list[float | None]] = {}
     refused = failed = False
     try:
         _wait_for_lock(trial.folder)
         if (outcome := read_outcome(trial.folder)) is not None:
             return outcome
-        _train(app, trial, "fit", callbacks)
+        trained = _train(app, trial, "fit", callbacks)
+        history = _logged(trial.folder / LOG) or _validated(trained)
         config = app.recipe(trial.recipe, **trial.knobs).config
-        objective = objective_of(app, config, _logged(trial.folder / LOG))
+        objective = objective_of(app, config, history)
     except Diverged as diverged:
         error = one_line_message(diverged)
     except InputError as bad_input:
@@ -405,7 +408,7 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
         traceback.print_exc()
         error, failed = f"{type(failure).__name__}: {one_line_message(failure)}", True
     seconds = round(time.perf_counter() - started, 3)
-    outcome = Outcome(objective, _logged(trial.folder / LOG), seconds, error, refused)
+    outcome = Outcome(objective, history or _logged(trial.folder / LOG), seconds, error, refused)
     if not refused and not failed:
         content = {"trial": plain(trial), **dataclasses.asdict(outcome)}
         text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -436,6 +439,14 @@ def _train(
         until=until,
         callbacks=callbacks(trial) if callbacks else (),
     )
+
+
+def _validated(trained: Trained) -> dict[str, list[float | None]]:
+    """The metrics on the validation split, as one epoch, of a training that has no epochs."""
+    if trained.data.validation is None or not trained.model.compiled:
+        return {}
+    metrics = trained.model.evaluate(trained.data.validation, return_dict=True, verbose=0)
+    return {f"val_{name}": [float(value)] for name, value in metrics.items()}
 
 
 def _wait_for_lock(folder: Path) -> None:

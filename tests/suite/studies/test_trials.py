@@ -144,6 +144,27 @@ def test_a_killed_trial_is_an_outcome_and_goes_on_from_its_saved_state():
     assert ran["0"].objective == pytest.approx(alone.history["val_loss"][-1], rel=1e-4)
 
 
+def test_a_training_without_epochs_is_judged_on_the_validation_split():
+    """A cubic is learnt by a polynomial of degree 3, not by one of degree 1."""
+    ran = outcomes(
+        [
+            Trial(
+                app="apps.regression",
+                knobs={"dataset": "cubic", "degree": degree},
+                folder=Path(f"trials/{degree}"),
+            )
+            for degree in (1, 3)
+        ],
+        2,
+    )
+
+    for outcome in ran.values():
+        assert outcome.error is None
+        assert [outcome.objective] == outcome.history["val_rmse"]
+    assert ran["3"].objective == pytest.approx(0.5, abs=0.05)  # the noise's
+    assert ran["1"].objective > 2 * ran["3"].objective
+
+
 def test_failures_stay_their_own():
     """A divergence is kept; bad input and bugs are tried again."""
     unstable = Trial(
