@@ -16,7 +16,8 @@ def learning_curves(
     """Plots a metric by epoch: the mean of each line's trials, and one standard deviation about it.
 
     The metric of the training has a panel beside that of the validation, if it is logged. In an
-    epoch that some trials did not reach, the others are averaged.
+    epoch that some trials did not reach, the others are averaged. Where no trial logs more than one
+    epoch, a bar of the validation metric takes the place of each curve.
 
     Args:
         histories: Logs of the trials, values by name, for each line by its label.
@@ -24,6 +25,8 @@ def learning_curves(
         best: Label of the line that is drawn thick.
     """
     titles = {objective: f"validation: {objective.removeprefix('val_')}"}
+    if all(len(trial.get(objective, ())) <= 1 for row in histories.values() for trial in row):
+        return _bars(histories, objective, titles[objective], best)
     training = objective.removeprefix("val_")
     if any(training in history for trials in histories.values() for history in trials):
         titles.setdefault(training, f"training: {training}")
@@ -37,15 +40,12 @@ def learning_curves(
         for (label, trials), color in zip(histories.items(), colors, strict=False):
             values = _by_epoch(trials, name)
             epochs = np.arange(1, values.shape[1] + 1)
-            mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(values) - 1))
-            width = 3 if label == best else 1.2
-            marker = "o" if len(epochs) == 1 else None
+            mean, deviation = values.mean(axis=0), _deviation(values)
             axes.plot(
                 epochs,
                 mean,
                 color=color,
-                linewidth=width,
-                marker=marker,
+                linewidth=3 if label == best else 1.2,
                 label=label,
                 zorder=3 if label == best else 2,
             )
@@ -60,6 +60,27 @@ def learning_curves(
     columns = max(1, int(12 * figure.get_figwidth() / (8 + max(map(len, labels), default=0))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def _bars(
+    histories: Mapping[str, Sequence[History]], objective: str, title: str, best: str | None
+) -> Figure:
+    """Plots the mean of each line's trials as a bar, and one standard deviation about it."""
+    figure = Figure(figsize=(6, 1 + 0.3 * len(histories)), layout="constrained")
+    axes = figure.subplots()
+    for label, trials in histories.items():
+        values = _by_epoch(trials, objective)
+        if values.size:
+            color = "tab:orange" if label == best else "tab:blue"
+            axes.barh(label, values.mean(), xerr=_deviation(values), color=color)
+    axes.invert_yaxis()
+    axes.set(title=title)
+    return figure
+
+
+def _deviation(values: np.ma.MaskedArray) -> np.ma.MaskedArray:
+    """The standard deviation of trials `(trials, epochs)` by epoch; 0 of a single one."""
+    return values.std(axis=0, ddof=min(1, len(values) - 1))
 
 
 def _by_epoch(trials: Sequence[History], name: str) -> np.ma.MaskedArray:

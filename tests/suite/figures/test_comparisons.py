@@ -37,7 +37,7 @@ def test_trials_of_other_lengths_are_averaged_where_they_are():
 
 def test_many_lines_have_colours_of_their_own():
     figure = learning_curves(
-        {str(n): [{"val_loss": [n]}] for n in range(25)} | {"no": [{}]}, "val_loss"
+        {str(n): [{"val_loss": [n, n]}] for n in range(25)} | {"no": [{}]}, "val_loss"
     )
 
     [axes] = figure.axes
@@ -50,3 +50,18 @@ def test_many_lines_have_colours_of_their_own():
         )
         == 26
     )
+
+
+def test_without_epochs_a_line_is_a_bar():
+    """As after a solution in closed form."""
+    figure = learning_curves(
+        {"degree=1": [{"val_rmse": [2]}, {"val_rmse": [4]}], "degree=3": [{"val_rmse": [1]}]},
+        "val_rmse",
+        best="degree=3",
+    )
+
+    [axes] = figure.axes
+    one, three = axes.patches
+    assert [one.get_width(), three.get_width()] == [3, 1]
+    assert one.get_facecolor() != three.get_facecolor()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["degree=1", "degree=3"]
