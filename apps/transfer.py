@@ -519,6 +519,12 @@ app = App(
     figures=task.draw,
     commands=task.COMMANDS | {"labels": compare_labels},
     studies=task.STUDIES,
+    search={
+        "learning_rate": "0.002..0.2",
+        "fine_tuning_rate": "0.00005..0.005",
+        "weight_decay": "0.005..0.5",
+        "dropout": "0..0.6",
+    },
     objective="val_accuracy",
     own_data=task.OWN_DATA,
     tiny=task.TINY | {"fine_tuning_epochs": 1},
