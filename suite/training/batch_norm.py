@@ -9,8 +9,10 @@ Reference:
     Internal Covariate Shift, https://arxiv.org/abs/1502.03167
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import MethodType
 
 import keras
@@ -18,6 +20,7 @@ import tensorflow as tf
 from keras import layers
 
 LEAST_EPSILON = 1.001e-5  # the smallest that the kernel takes
+PROCESSOR = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -47,9 +50,9 @@ def _fused_call(
 ) -> tf.Tensor:
     if not training or not self.trainable or mask is not None:
         return layers.BatchNormalization.call(self, inputs, training=training, mask=mask)
-    # In float32, as in Keras: the kernel is slow in bfloat16 on processors without that type.
+    # The kernel computes in float32 in any case, so that only the copies differ.
     outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-        tf.cast(inputs, tf.float32),
+        inputs if _kernel_takes(self.compute_dtype) else tf.cast(inputs, tf.float32),
         tf.convert_to_tensor(self.gamma),
         tf.convert_to_tensor(self.beta),
         epsilon=self.epsilon,
@@ -62,6 +65,19 @@ def _fused_call(
     variance = variance * (count - 1) / count
     self.moving_variance.assign(self.momentum * self.moving_variance + rate * variance)
     return tf.cast(outputs, self.compute_dtype)
+
+
+@functools.cache
+def _kernel_takes(dtype: str) -> bool:
+    """Whether the kernel is fast with inputs in half precision.
+
+    It is on GPUs, and in bfloat16 on processors with AVX512-BF16 or AMX. On others it is many times
+    slower than in float32, or missing.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return True
+    features = PROCESSOR.read_text().split() if PROCESSOR.exists() else []
+    return dtype == "bfloat16" and ("avx512_bf16" in features or "amx_bf16" in features)
 
 
 def _is_fusible(layer: layers.Layer) -> bool:

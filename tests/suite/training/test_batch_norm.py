@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from suite.training import batch_norm
 from suite.training.batch_norm import fused_batch_normalization
 
 KEPT = {
@@ -65,6 +66,39 @@ def test_it_trains_in_mixed_precision(precision):
         losses = model.fit(inputs, targets, epochs=20, verbose=0).history["loss"]
 
     assert losses[-1] < losses[0] / 2
+
+
+def test_bfloat16_goes_into_the_kernel_as_it_is_where_that_is_fast(monkeypatch):
+    """It trains as with a copy in float32: the kernel's own sums are in float32."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    inputs, targets = data()
+    weights = {}
+    for fast in (True, False):
+        monkeypatch.setattr(batch_norm, "_kernel_takes", lambda dtype, fast=fast: fast)
+        model = network()
+        with fused_batch_normalization(model):
+            model.fit(inputs, targets, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        weights[fast] = model.get_weights()
+
+    for one, two in zip(weights[True], weights[False], strict=True):
+        np.testing.assert_allclose(one, two, rtol=0.02, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "features", "takes"),
+    [
+        ("bfloat16", "fpu avx512f avx512_bf16", True),
+        ("bfloat16", "fpu amx_bf16", True),
+        ("bfloat16", "fpu avx512f", False),
+        ("float16", "fpu avx512_bf16", False),
+    ],
+)
+def test_the_processor_decides(dtype, features, takes, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"flags : {features}\n")
+    monkeypatch.setattr(batch_norm, "PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr(batch_norm.tf.config, "list_physical_devices", lambda kind: [])
+
+    assert batch_norm._kernel_takes.__wrapped__(dtype) is takes
 
 
 @pytest.mark.parametrize("knobs", KEPT.values(), ids=KEPT)
