@@ -204,13 +204,16 @@ app = App(
         "three_layers": {"units": (512, 512, 512)},
         "random_labels": MEMORY | {"label_noise": 1.0},
         "true_labels": MEMORY,
+        # Chosen with a sixth of the images held out; trained with nearly all.
         "accurate": {
-            "epochs": 40,
-            "batch_size": 250,
+            "validation_split": 0.02,
+            "epochs": 60,
+            "batch_size": 100,
             "weight_average": 0.995,
             "virtual_epsilon": 2.0,
             "units": (800, 400, 200),
             "normalization": "batch",
+            "dropout": 0.1,
         },
     },
     objective="val_accuracy",
