@@ -11,7 +11,7 @@ import keras
 from suite import App, Run
 from suite.cli import main
 from suite.data import Data
-from suite.rl.evaluation import COMMANDS
+from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.tasks import control
 
 SAMPLE_EFFICIENT = {  # needs few environment steps
@@ -52,7 +52,7 @@ app = App(
     compile=compile_model,
     callbacks=control.callbacks,
     endpoints=control.endpoints,
-    example=control.example,
+    example=unit_observations,
     evaluate=control.evaluate,
     figures=control.draw,
     commands=COMMANDS,

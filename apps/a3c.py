@@ -27,7 +27,7 @@ from suite.cli import main
 from suite.data import Data
 from suite.knobs import LearningRate
 from suite.rl.environments import Environments
-from suite.rl.evaluation import COMMANDS
+from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.tasks import control
 
 
@@ -326,7 +326,7 @@ app = App(
     compile=compile_model,
     callbacks=control.callbacks,
     endpoints=control.endpoints,
-    example=control.example,
+    example=unit_observations,
     evaluate=evaluate,
     figures=draw,
     commands=COMMANDS,

@@ -31,9 +31,15 @@ from suite.layers.categorical import CategoricalMean, project
 from suite.layers.noisy import NoisyDense
 from suite.rl.environments import Environments, Vectorization
 from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
-from suite.rl.evaluation import COMMANDS, GreedyReturns, Policy, observations_of, returns_of
+from suite.rl.evaluation import (
+    COMMANDS,
+    GreedyReturns,
+    Policy,
+    metrics_of,
+    observations_of,
+    unit_observations,
+)
 from suite.rl.off_policy import OffPolicyPlayer
-from suite.rl.players import Player
 from suite.rl.policies import epsilon_greedy, on_arrays
 from suite.rl.replay import Sampling, check_replay_size
 
@@ -439,23 +445,10 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model]:
     return {"serve": keras.Model(model.input, outputs, name=model.name)}
 
 
-def example(fitted: Fitted) -> np.ndarray:
-    """Observations `(64, *observation_shape)` to check the export with: unit vectors, and zeros."""
-    shape = fitted.model.input_shape[1:]
-    return np.eye(64, np.prod(shape), dtype="float32").reshape(64, *shape)
-
-
 def evaluate(fitted: Fitted) -> Metrics:
     """Evaluates the greedy policy in `EPISODES` episodes, and reports the cost of the training."""
-    model = fitted.model
     environments = make_environments(fitted.config, EPISODES)
-    returns = returns_of(best_action(model), environments, TEST_SEED)
-    return {
-        "eval_return_mean": float(returns.mean()),
-        "eval_return_std": float(returns.std()),
-        "eval_return_min": float(returns.min()),
-        **(model.cost.metrics() if isinstance(model, Player) else {}),
-    }
+    return metrics_of(best_action(fitted.model), environments, fitted.model)
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
@@ -536,7 +529,7 @@ app = App(
     compile=compile_model,
     callbacks=callbacks,
     endpoints=endpoints,
-    example=example,
+    example=unit_observations,
     evaluate=evaluate,
     figures=draw,
     commands=COMMANDS,

@@ -23,7 +23,7 @@ from suite.data import Data
 from suite.knobs import Epochs, LearningRate
 from suite.rl.checks import LONGEST_EPISODE
 from suite.rl.environments import Environments
-from suite.rl.evaluation import COMMANDS
+from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.rl.on_policy import flat
 from suite.rl.policies import distribution
 from suite.rl.rollouts import Rollout
@@ -339,7 +339,7 @@ app = App(
     compile=compile_model,
     callbacks=callbacks,
     endpoints=control.endpoints,
-    example=control.example,
+    example=unit_observations,
     evaluate=control.evaluate,
     figures=draw,
     commands=COMMANDS,

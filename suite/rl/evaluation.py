@@ -1,5 +1,6 @@
 """Evaluation of a policy: its returns without exploration, and an episode as an animation."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import gymnasium
 import keras
 import numpy as np
 
-from suite.app import App
+from suite.app import App, Fitted, Metrics
 from suite.data.images.files import writable_picture, write_picture
 from suite.errors import InputError
 from suite.export.endpoints import call
@@ -17,6 +18,8 @@ from suite.export.exported import Exports
 from suite.knobs import Seed
 from suite.rl.checks import LONGEST_EPISODE, endless_error
 from suite.rl.environments import Environments
+from suite.rl.episodes import TEST_SEED
+from suite.rl.players import Player
 from suite.rl.policies import on_arrays
 
 # A policy: maps observations `(envs, ...)` to actions `(envs, ...)`.
@@ -47,6 +50,29 @@ def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray
         if not np.isnan(returns).any():
             return returns
     raise endless_error(environments.name, limit)
+
+
+def metrics_of(act: Policy, environments: Environments, model: keras.Model) -> Metrics:
+    """The returns of a policy in the test episodes, and what the training of a `Player` cost.
+
+    Args:
+        act: The policy.
+        environments: One for each episode.
+        model: The trained model, or a network of it.
+    """
+    returns = returns_of(act, environments, TEST_SEED)
+    return {
+        "eval_return_mean": float(returns.mean()),
+        "eval_return_std": float(returns.std()),
+        "eval_return_min": float(returns.min()),
+        **(model.cost.metrics() if isinstance(model, Player) else {}),
+    }
+
+
+def unit_observations(fitted: Fitted) -> np.ndarray:
+    """Observations `(64, *observation_shape)` to check an export with: unit vectors, then zeros."""
+    shape = fitted.model.input_shape[1:]
+    return np.eye(64, math.prod(shape), dtype="float32").reshape(64, *shape)
 
 
 def observations_of(act: Policy, environments: Environments, seed: int) -> np.ndarray:

@@ -22,9 +22,8 @@ from suite.figures import curves
 from suite.knobs import Activation, Epochs, LearningRate, Units, checked, settings
 from suite.rl.environments import Environments, Vectorization
 from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
-from suite.rl.evaluation import GreedyReturns, observations_of, returns_of
+from suite.rl.evaluation import GreedyReturns, metrics_of, observations_of
 from suite.rl.on_policy import OnPolicyPlayer, advantages, flat
-from suite.rl.players import Player
 from suite.rl.policies import distribution, greedy
 from suite.rl.rollouts import Rollout
 from suite.rl.spaces import Bounds, within_bounds
@@ -324,20 +323,10 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model]:
     return {"serve": keras.Model(model.input, outputs, name=model.name)}
 
 
-def example(fitted: Fitted) -> np.ndarray:
-    """Observations `(64, observation_dim)` to check the export with: unit vectors, then zeros."""
-    return np.eye(64, fitted.model.input_shape[-1], dtype="float32")
-
-
 def evaluate(fitted: Fitted) -> Metrics:
     """Evaluates the greedy policy in `EPISODES` episodes, and reports the cost of the training."""
-    model = fitted.model
-    returns = returns_of(greedy(model), make_environments(fitted.config, EPISODES), TEST_SEED)
-    return {
-        "eval_return_mean": float(returns.mean()),
-        "eval_return_std": float(returns.std()),
-        **(model.cost.metrics() if isinstance(model, Player) else {}),
-    }
+    environments = make_environments(fitted.config, EPISODES)
+    return metrics_of(greedy(fitted.model), environments, fitted.model)
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
