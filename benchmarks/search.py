@@ -103,6 +103,11 @@ def reached(folder: Path) -> tuple[bool, list[tuple[float, float]]]:
     return larger, rows
 
 
+def megabytes(samples: Sequence[int], share: float) -> float | None:
+    """The memory after a share of the time; None where it was not sampled."""
+    return samples[int(share * len(samples))] / 1e6 if samples else None
+
+
 def main(
     *flags: str,
     app: str | None = None,
@@ -145,7 +150,7 @@ def main(
                     best[sampler] > best["random"] if larger else best[sampler] < best["random"]
                 )
                 better[sampler] += is_better
-            samples = memory.get(sampler)
+            samples = memory.get(sampler, [])
             rows.append(
                 {
                     "sampler": sampler,
@@ -153,8 +158,9 @@ def main(
                     "best": table[-1][1],
                     "best_at_equal_time": best[sampler],
                     "seconds": table[-1][0],
-                    "megabytes_at_half": samples[len(samples) // 2] / 1e6 if samples else None,
-                    "megabytes_at_end": samples[-1] / 1e6 if samples else None,
+                    # Before the first trial there are imports, and after the last one figures.
+                    "megabytes_after_a_fifth": megabytes(samples, 0.2),
+                    "megabytes_before_the_end": megabytes(samples, 0.9),
                 }
             )
     publish(
