@@ -32,7 +32,7 @@ def test_types_say_what_is_searched():
         "activation": "relu,leaky_relu,elu,selu,gelu,silu,softplus,softsign,tanh,sigmoid",
     }
     assert texts(iris)["noise"] == "0.25..1.0"  # its range ends at 1
-    assert texts(alexnet)["towers"] == "1..2"
+    assert texts(alexnet, "towers") == {"towers": "1..2"}
 
 
 @pytest.mark.parametrize("name", app_names())
