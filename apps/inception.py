@@ -149,12 +149,7 @@ app = App(
     figures=task.draw,
     commands=task.COMMANDS,
     studies=task.STUDIES,
-    search={
-        "learning_rate": "0.0005..0.05",
-        "weight_decay": "0.005..0.5",
-        "normalization": "batch,layer,group,none",
-        "dropout": "0..0.6",
-    },
+    search=task.SEARCH,
     recipes={
         "cifar10": task.CIFAR10,
         "googlenet": {"share": 1.0, "stem": "large", "normalization": "none", "dropout": 0.4}

@@ -21,9 +21,9 @@ from benchmarks.results import publish
 from suite import Run, train
 from suite.attacks.gradients import pgd, probabilities
 from suite.attacks.universal import add_change, universal_perturbation
+from suite.studies.attack import NUM_TO_LEARN_FROM
 from suite.training.stages import Trained
 
-NUM_TO_LEARN_FROM = 2000  # training pictures
 command_line = cyclopts.App(help=__doc__)
 
 

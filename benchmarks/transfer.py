@@ -23,8 +23,7 @@ LABELS = (1, 5, 10, 100)
 EPOCHS, SEEDS = 20, 5
 STEPS = {"batch_size": 50, "min_steps_per_epoch": 20}  # the same for any number of labels
 SOURCE_CLASSES = 8  # of CIFAR-10; the others are transferred to
-BACKBONE = {"blocks": (1, 1, 1), "filters": 16, "flip": True, "crop": 4, "zoom": 0.0}
-BACKBONE |= {"shift": 0.0, "rotation": 0.0}
+BACKBONE = {"blocks": (1, 1, 1), "filters": 16}
 TRAINING_PICTURES = 500  # of each class of the task, from which labels and validation are drawn
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "transfer.png"
 Arrays = dict[str, np.ndarray]
@@ -95,7 +94,7 @@ def main(*, source_epochs: int = 15, seeds: int = SEEDS) -> None:
         np.savez(
             target, **joined(with_classes(cifar, SOURCE_CLASSES, 10, TRAINING_PICTURES), clothes)
         )
-        recipe = resnet.app.recipe(epochs=source_epochs, **BACKBONE)
+        recipe = resnet.app.recipe("cifar10", epochs=source_epochs, **BACKBONE)
         exports = Path(folder, "exports")
         run = Run(data=str(source), run_dir=Path(folder, "run"), export_dir=exports, figures=False)
         trained = train(resnet.app, recipe, run)

@@ -72,7 +72,9 @@ def _bars(
         values = _by_epoch(trials, objective)
         if values.size:
             color = "tab:orange" if label == best else "tab:blue"
-            axes.barh(label, values.mean(), xerr=_deviation(values), color=color)
+            bars = axes.barh(label, values.mean(), xerr=_deviation(values), color=color)
+            axes.bar_label(bars, fmt="%.4g", padding=3)
+    axes.margins(x=0.12)  # for the numbers
     axes.invert_yaxis()
     axes.set(title=title)
     return figure

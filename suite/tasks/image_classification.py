@@ -443,6 +443,13 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
 STUDIES = ("explain", "attack", "see")
 OWN_DATA = pictures.OWN_DATA
+# Of networks some of whose other knobs need large pictures.
+SEARCH = {
+    "learning_rate": "0.0005..0.05",
+    "weight_decay": "0.005..0.5",
+    "normalization": "batch,layer,group,none",
+    "dropout": "0..0.6",
+}
 # The recipe of CIFAR-10: photographs, shifted and mirrored but neither turned nor zoomed.
 CIFAR10 = {
     "dataset": "cifar10",

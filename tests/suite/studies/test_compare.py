@@ -86,7 +86,7 @@ def test_a_table_a_picture_and_the_command_that_repeats_it(compared):
     assert "    python -m apps.small compare --epochs 1 --units 2 5 --seed 0 1\n" in text
     assert "In all: epochs=1." in text and "seeds 0, 1" in text
     assert text.count("**best**") == 1
-    assert (folder / "learning_curves.png").stat().st_size > 5_000  # of bars, after one epoch
+    assert (folder / "learning_curves.png").stat().st_size > 10_000
     assert "4 trials in here\n" in out and "4/4  units=" in out
     assert re.search(rf"^best +units={best['units']}$", out, re.M)
 
