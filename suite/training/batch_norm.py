@@ -76,7 +76,7 @@ def _kernel_takes(dtype: str) -> bool:
     """
     if tf.config.list_physical_devices("GPU"):
         return True
-    features = PROCESSOR.read_text().split() if PROCESSOR.exists() else []
+    features = PROCESSOR.read_text(encoding="utf-8").split() if PROCESSOR.exists() else []
     return dtype == "bfloat16" and ("avx512_bf16" in features or "amx_bf16" in features)
 
 
