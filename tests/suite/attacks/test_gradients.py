@@ -163,17 +163,29 @@ def test_bad_input_is_refused(network, digits, knobs, message):
         pgd(network, *digits, **knobs)
 
 
-def test_the_accuracy_is_that_of_foolbox(network, digits):
-    foolbox = pytest.importorskip("foolbox", reason="compared where it is installed")
+def test_the_accuracy_is_that_of_the_adversarial_robustness_toolbox(network, digits):
+    attacks = pytest.importorskip("art.attacks.evasion", reason="compared where it is installed")
+    classifiers = pytest.importorskip("art.estimators.classification")
     images, labels = (part[:500] for part in digits)
-    peer = foolbox.attacks.LinfPGD(steps=40, rel_stepsize=2.5 / 40)
-
-    _, _, fooled = peer(
-        foolbox.TensorFlowModel(network, bounds=(0, 255)),
-        tf.constant(images),
-        tf.constant(labels),
-        epsilons=25.5,
+    classifier = classifiers.TensorFlowV2Classifier(
+        network,
+        nb_classes=10,
+        input_shape=images.shape[1:],
+        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        clip_values=(0, 255),
     )
+    peer = attacks.ProjectedGradientDescent(
+        classifier,
+        eps=25.5,
+        eps_step=2.5 * 25.5 / 40,
+        max_iter=40,
+        num_random_init=1,
+        verbose=False,
+    )
+    one_hot = keras.utils.to_categorical(labels, 10)
+
+    theirs = accuracy(network, peer.generate(np.asarray(images, np.float32), one_hot), labels)
 
     ours = accuracy(network, pgd(network, images, labels, epsilon=0.1, steps=40), labels)
-    assert ours == pytest.approx(1 - np.mean(fooled), abs=0.01)
+    assert ours == pytest.approx(theirs, abs=0.005)
+    assert ours < accuracy(network, images, labels) - 0.1

@@ -111,6 +111,22 @@ def test_the_values_of_a_row_against_a_background_are_those_of_the_definition():
     assert shares.sum() == pytest.approx(difference, abs=1e-6)
 
 
+def test_the_values_are_those_of_the_library_shap():
+    shap = pytest.importorskip("shap", reason="compared where it is installed")
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(8, "tanh"), layers.Dense(3)])
+    row, *background = np.random.default_rng(0).normal(size=(11, 5))
+
+    def score(inputs):
+        return np.asarray(model(inputs), np.float64)[:, 2]
+
+    peer = shap.ExactExplainer(score, shap.maskers.Independent(np.array(background)))
+    value = coalition_value(score, row, np.array(background), np.arange(5))
+
+    np.testing.assert_allclose(
+        shapley.shapley_values(value, 5), peer(row[None]).values[0], atol=1e-6
+    )
+
+
 def test_a_player_that_changes_nothing_has_no_share_and_equal_players_have_equal_ones():
     def value(coalitions):
         return (coalitions[:, 0] & coalitions[:, 1]).astype(float)
