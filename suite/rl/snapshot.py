@@ -65,9 +65,11 @@ def _snapshot(value: Any, visited: dict[int, Any]) -> Any:
         return {"random": _snapshot(value.bit_generator.state, visited)}
     if isinstance(value, np.random.RandomState):
         return {"legacy_random": _snapshot(value.get_state(), visited)}
-    is_stdlib = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
+    # Types that SWIG makes, as Box2D has them, name no module.
+    module = getattr(type(value), "__module__", "builtins")
+    is_stdlib = module.partition(".")[0] in sys.stdlib_module_names
     if is_stdlib or not hasattr(value, "__dict__"):
-        raise Opaque(f"{type(value).__module__}.{type(value).__qualname__}")
+        raise Opaque(f"{module}.{type(value).__qualname__}")
     return {"object": {name: _snapshot(part, visited) for name, part in vars(value).items()}}
 
 

@@ -216,14 +216,16 @@ class Throughput(keras.callbacks.Callback):
         super().__init__()
         self.examples_per_step = examples_per_step
         self._rates: list[float] = []
+        self._compiled = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._first: tuple[int, float] | None = None
+        # The first execution of all includes the compilation, after which the clock starts.
+        self._first = (-1, time.perf_counter()) if self._compiled else None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        # The clock starts after the first execution, which includes the compilation.
         now = (batch, time.perf_counter())
         self._first, self._last = self._first or now, now
+        self._compiled = True
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._first and self._last[0] > self._first[0]:
@@ -232,5 +234,5 @@ class Throughput(keras.callbacks.Callback):
 
     @property
     def examples_per_second(self) -> float | None:
-        """The median over the epochs; None if no epoch has two executions of the graph."""
+        """The median over the epochs; None if the graph was executed only once."""
         return statistics.median(self._rates) if self._rates else None

@@ -68,6 +68,19 @@ def test_only_what_can_be_seen_is_taken(thing):
             snapshot(thing)
 
 
+def test_types_without_a_module_cannot_be_seen():
+    class Swig(type):
+        @property
+        def __module__(cls):
+            raise AttributeError("__module__")
+
+    class Body(metaclass=Swig):
+        __slots__ = ()
+
+    with pytest.raises(Opaque, match="Body"):
+        snapshot(Body())
+
+
 def test_processes_cannot_be_seen():
     environments = Environments("CartPole-v1", 2, "async")
     with pytest.raises(Opaque):

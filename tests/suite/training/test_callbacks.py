@@ -8,10 +8,10 @@ from suite.errors import Diverged
 from suite.training.callbacks import Callbacks, LogFile, ProgressBar, StopOnNaN, Throughput
 
 
-def fit(*callbacks, epochs=2, target=1.0):
+def fit(*callbacks, epochs=2, target=1.0, steps_per_execution=1):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", steps_per_execution=steps_per_execution)
     rows, targets = np.ones((32, 2)), np.full((32, 1), target)
     return model.fit(
         rows, targets, batch_size=4, epochs=epochs, verbose=0, callbacks=list(callbacks)
@@ -50,6 +50,15 @@ def test_throughput_is_a_rate():
     fit(throughput)
 
     assert throughput.examples_per_second > 0
+
+
+def test_throughput_of_epochs_of_a_single_execution_leaves_the_compilation_out():
+    alone, both = Throughput(examples_per_step=4), Throughput(examples_per_step=4)
+    fit(alone, epochs=1, steps_per_execution=8)
+    fit(both, epochs=2, steps_per_execution=8)
+
+    assert alone.examples_per_second is None
+    assert both.examples_per_second > 0
 
 
 def test_progress_prints_a_line_an_epoch(caplog):
