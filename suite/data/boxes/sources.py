@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCENES, SCENE_SIZE = 4000, 128
-HELD_OUT = 4  # scenes to train on for every one of the validation, and of the test
+HELD_OUT = 4  # scenes to train on for every one of the validation, and of the test,
+MOST_HELD_OUT = 1000  # of which there are enough then
 STRIDE = 32  # the sides of inputs are multiples of this number of pixels
 LARGEST = 320  # pixels of the longer side of inputs, unless a size is given
 SHARES = {"validation_split": 0.1, "test_split": 0.2}  # of the digits that no other split has
@@ -122,8 +123,8 @@ def load_boxes(
             pictures, at most 320. Both sides become multiples of 32, in about the pictures'
             proportion.
         channels: 1 or 3; by default 3 if any picture of a sample has colours.
-        scenes: Generated scenes to train on; a quarter as many are for validation, and for the
-            test.
+        scenes: Generated scenes to train on; a quarter as many, but at most 1,000, are for
+            validation, and as many for the test.
         most: Largest number of digits in a scene.
         overlap: Largest area that the boxes of two digits in a scene have in common, as a share of
             the smaller one.
@@ -194,7 +195,7 @@ def _of_scenes(digits: Source, inputs: InputSize, count: int, most: int, overlap
         pictures[split], truths[split] = draw_scenes(
             part.inputs[..., 0],
             part.targets,
-            count if split == "train" else max(1, count // HELD_OUT),
+            count if split == "train" else min(max(1, count // HELD_OUT), MOST_HELD_OUT),
             size=size,
             most=most,
             overlap=overlap,
