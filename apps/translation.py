@@ -41,7 +41,8 @@ from suite.tasks import text_to_text as task
 log = logging.getLogger(__name__)
 
 TEST_SHARE = 0.05  # of pairs without splits
-MOST_FLOATS = 2**25  # of the logits of a batch, when a model is judged
+MOST_FLOATS = 2**25  # of the logits of a batch, or of its attention, when a model is judged
+MOST_HEADS = 8  # by which the floats of attention are estimated
 SHOWN = 10  # translations that a report ends with
 MOST_NAMES = 60
 
@@ -57,8 +58,9 @@ class Config(task.Config):
         tokens: What sentences are made of: `words` between spaces, `pieces` of words, which
             SentencePiece makes of the training sentences, or `characters`.
         vocabulary_size: Largest number of tokens of either language, four special ones included.
-        longest: The most tokens of a sentence. Training pairs with longer ones are left out, and
-            longer ones are not translated.
+        longest: The most tokens of a sentence. Training pairs with longer ones are left out; of
+            other longer ones the first tokens are read, which the export says and the command
+            refuses.
         beams: Translations that are followed side by side when one is searched for; one is the
             greedy search.
         length_penalty: 0 prefers short translations, larger numbers long ones.
@@ -128,6 +130,8 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: The pairs cannot be found or read, or no training pair is short enough.
     """
+    if not bleu.available():
+        log.warning("BLEU needs sacrebleu: pip install 'keras-application-suite[text]'")
     loaded = load_pairs(run, config.translations, config.swap)
     texts = {
         name: Sides(list(part.in_memory().inputs), list(part.in_memory().targets))
@@ -177,19 +181,26 @@ def load_data(config: Config, run: Run) -> Data:
         validation_split=config.validation_split,
         seed=run.seed,
         min_steps=MIN_STEPS,
-        lengths=lambda _: sum(side.row_lengths().numpy() + 1 for side in ids["train"]),
+        lengths=lambda _: 2 * longest_of(*ids["train"]),
         tokens_per_batch=config.tokens_per_batch,
         model_arguments=lambda _: {
             "source_tokens": languages.source.size,
             "target_tokens": languages.target.size,
         },
     )
-    longest = max(int(side[1].row_lengths().numpy().max()) for side in ids.values()) + 1
+    longest = max(int(longest_of(*sides).max()) for sides in ids.values())
     return dataclasses.replace(
         data,
         steps_per_epoch=config.steps_per_epoch or data.steps_per_epoch,
-        evaluation_batch_size=max(1, min(128, MOST_FLOATS // (longest * languages.target.size))),
+        evaluation_batch_size=max(
+            1, min(128, MOST_FLOATS // (longest * max(languages.target.size, MOST_HEADS * longest)))
+        ),
     )
+
+
+def longest_of(*sides: tf.RaggedTensor) -> np.ndarray:
+    """The tokens of the longer sentence of every pair, closed by `END`: `(pairs,)`."""
+    return np.maximum(*(side.row_lengths().numpy() for side in sides)) + 1
 
 
 @checked
@@ -316,8 +327,6 @@ def evaluate(fitted: Fitted) -> Metrics:
     """
     texts, outputs = pairs_of(fitted).texts, translated(fitted)
     test, translations = texts["test"], texts_of(outputs)
-    if not bleu.available():
-        log.warning("BLEU needs sacrebleu: pip install 'keras-application-suite[text]'")
     right = [one == other for one, other in zip(translations, test.target, strict=True)]
     return {
         **evaluate_on_test(fitted),

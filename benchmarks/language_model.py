@@ -18,7 +18,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of
+from benchmarks.turns import open_app, output_of, seconds_of_step
 from suite import Run
 
 RECIPES = {"transformer": "shakespeare", "lstm": "lstm"}
@@ -49,10 +49,7 @@ def ours(network: str, data: str, minutes: float, precision: str, seed: int) -> 
 
     seconds: list[float] = []
     fitted = open_app(app, app.recipe(RECIPES[network]), run)
-    for steps in (WARM_UP, TIMED):
-        started = time.perf_counter()
-        fitted.model.fit(fitted.data.train(0), steps_per_epoch=steps, verbose=0, shuffle=False)
-    per_step = (time.perf_counter() - started) / TIMED
+    per_step = seconds_of_step(fitted, WARM_UP, TIMED)
     validation, test = fitted.data.validation, fitted.data.test
     assert validation is not None and test is not None
     started = time.perf_counter()

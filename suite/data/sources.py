@@ -34,20 +34,20 @@ BUILT_IN = ("tfds", "embedded", "synthetic", "gymnasium")
 def load(
     run: "Run",
     *,
-    tfds_name: str,
-    from_tfds: Callable[[Any, str], Source],
     embedded: Callable[[], Source] | None,
     from_path: Callable[[Path], Source],
+    tfds_name: str | None = None,
+    from_tfds: Callable[[Any, str], Source] | None = None,
     from_arrays: Callable[[Source], Source] | None = None,
 ) -> Source:
     """Loads the examples that a run asks for, into memory if it asks for that.
 
     Args:
         run: The run, for its `data`, `data_dir`, `in_memory`, `min_per_class` and `arrays`.
-        tfds_name: Name of the dataset in TensorFlow Datasets.
-        from_tfds: Makes a source of a prepared `tfds.core.DatasetBuilder` and a name for it.
         embedded: Makes the source that needs no download; None if there is none.
         from_path: Reads a file or folder of the user.
+        tfds_name: Name of the dataset in TensorFlow Datasets; None if there is none.
+        from_tfds: Makes a source of a prepared `tfds.core.DatasetBuilder` and a name for it.
         from_arrays: Checks and completes a source given in Python; None takes it as it is.
 
     Raises:
@@ -95,8 +95,8 @@ def without_rare_classes(source: Source, minimum: int) -> Source:
 
 def _load(
     run: "Run",
-    tfds_name: str,
-    from_tfds: Callable[[Any, str], Source],
+    tfds_name: str | None,
+    from_tfds: Callable[[Any, str], Source] | None,
     embedded: Callable[[], Source] | None,
     from_path: Callable[[Path], Source],
 ) -> Source:
@@ -120,6 +120,10 @@ def _load(
             )
         return from_path(path)
 
+    if tfds_name is None or from_tfds is None:
+        if run.data == "tfds" or embedded is None:
+            raise InputError("`data` must be embedded or the path of a file or folder", run.data)
+        return embedded()
     data_dir = _data_dir(run)
     prepared = None
     if data_dir is not None:

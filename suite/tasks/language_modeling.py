@@ -510,7 +510,8 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     [model] = fitted.networks.values()
     length, tokenizer = fitted.config.context, tokenizer_of(fitted)
     test = fitted.data.splits["test"].in_memory()
-    ids = np.concatenate([test.inputs[0], test.inputs[1:, -reach(fitted.config) :].ravel()])
+    new = reach(fitted.config)  # tokens of a row that are not in the row before
+    ids = np.concatenate([test.inputs[0, :new], test.inputs[1:, -new:].ravel()])
     inputs, targets = windows(ids[ids != PADDING], length)
     rows = np.arange(min(len(inputs), MOST_WINDOWS))
     losses = ops.convert_to_numpy(nats(targets[rows], model.predict(inputs[rows], verbose=0)))

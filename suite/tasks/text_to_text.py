@@ -28,6 +28,8 @@ from suite.trainers.averages import AverageWeights
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
 
+NEVER_WRITTEN = (PADDING, START, UNKNOWN)
+
 
 @settings
 class Config:
@@ -182,9 +184,15 @@ def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:
     steps = stepper(model, length)
     state, rows = steps.start(source), tf.shape(source)[0]
     if decoding.beams == 1:
-        return greedy(steps, state, rows, length)
+        return greedy(steps, state, rows, length, never=NEVER_WRITTEN)
     return beam(
-        steps, state, rows, length, beams=decoding.beams, length_penalty=decoding.length_penalty
+        steps,
+        state,
+        rows,
+        length,
+        beams=decoding.beams,
+        length_penalty=decoding.length_penalty,
+        never=NEVER_WRITTEN,
     )
 
 

@@ -41,6 +41,19 @@ def trained(tmp_path_factory):
     return train(app, recipe, run)
 
 
+def test_no_batch_has_more_tokens_than_it_may():
+    random = np.random.default_rng(0)
+    lengths = random.permuted([[30, 5], [5, 30], [6, 6]] * 100, axis=0)
+    sides = [np.array([" ".join("a" * count) for count in side], object) for side in lengths.T]
+    source = Source(name="arrays", train=Examples(*sides), test=PAIRS.test)
+    config = app.config(tokens_per_batch=200, batch_size=64, longest=40)
+
+    data = load_data(config, Run(arrays=source, quiet=True))
+
+    for (inputs, targets), _ in zip(data.train(0), range(data.steps_per_epoch), strict=False):
+        assert tf.size(inputs["source"]) + tf.size(targets) <= 200
+
+
 def test_it_learns_to_translate(trained):
     metrics = trained.report["metrics"]
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TFDS_NAME = "newsgroups"  # in errors alone: no documents of TensorFlow Datasets are read
 SHORTEST_TERM = 2  # characters
 MADE = 900  # documents, where there are no others
 WORDS_OF_TOPIC = 0.35  # share of the words of a made document that belong to its subject
@@ -63,12 +62,8 @@ def load_documents(run: "Run") -> Source:
     Raises:
         InputError: The files cannot be found or read, or hold no text.
     """
-    if run.data == "auto" and run.arrays is None:
-        run = dataclasses.replace(run, data="embedded")
     return sources.load(
         run,
-        tfds_name=TFDS_NAME,
-        from_tfds=_refuse_tfds,
         embedded=made_documents,
         from_path=lambda path: read_documents(path, run.skip_broken),
         from_arrays=_checked,
@@ -169,10 +164,6 @@ def _checked(source: Source) -> Source:
     if texts.ndim != 1 or not all(isinstance(text, (str, bytes)) for text in texts.tolist()):
         raise InputError("`data` must have texts as inputs", f"{texts.dtype} {texts.shape}")
     return source
-
-
-def _refuse_tfds(builder: object, name: str) -> Source:
-    raise InputError("`data` must be auto or the path of documents", name)
 
 
 @dataclasses.dataclass(frozen=True)

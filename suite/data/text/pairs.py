@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TFDS_NAME = "tatoeba"
 TABLES = (".tsv", ".tab")
 MADE = 10_000  # pairs, where there are no others
 SHOWN = 60  # characters of a line that an error repeats
@@ -61,12 +60,8 @@ def load_pairs(run: "Run", translations: Path | None = None, swap: bool = False)
 
     if translations is not None and run.data in ("auto", *sources.BUILT_IN):
         raise InputError("`data` must be the file of `translations`", run.data)
-    if run.data == "auto" and run.arrays is None:
-        run = dataclasses.replace(run, data="embedded")
     source = sources.load(
         run,
-        tfds_name=TFDS_NAME,
-        from_tfds=_refuse_tfds,
         embedded=lambda: source_of(
             "embedded:numbers", {"train": Sides(*zip(*numerals.pairs(MADE), strict=True))}
         ),
@@ -218,7 +213,3 @@ def _files(path: Path, translations: Path | None) -> Path | dict[str, tuple[Path
 def _split_of(path: Path) -> str | None:
     """The split that the beginning of a file's name tells, as in `test_2016_flickr.en`."""
     return SPLIT_NAMES.get(re.split("[^a-z]", path.name.lower(), maxsplit=1)[0])
-
-
-def _refuse_tfds(builder: object, name: str) -> Source:
-    raise InputError("`data` must be auto or the path of pairs", name)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite.data.text.tokenizers import END, PADDING, START, Words
+from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN, Words
 from suite.tasks import text_to_text as task
 from tests.suite.tasks.test_encoder_decoder import build
 
@@ -93,6 +93,19 @@ def test_a_text_is_answered_alike_in_any_batch(search):
 
     assert together["answer"].tolist() == alone["answer"].tolist()
     np.testing.assert_allclose(together["score"], alone["score"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_unknown_word_is_never_written(beams):
+    model = build(network="transformer")
+    table = model.get_layer("target_tokens")
+    [weights] = table.get_weights()
+    weights[UNKNOWN] = 100 * weights[4]  # the most probable, or else the least probable word
+    table.set_weights([weights])
+
+    for row in range(4, 10):
+        ids = task.search(model, tf.constant([[row, END]]), task.Search(longest=6, beams=beams)).ids
+        assert UNKNOWN not in ids.numpy()
 
 
 @pytest.mark.usefixtures("small_languages")

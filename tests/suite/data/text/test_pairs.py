@@ -27,6 +27,11 @@ def test_two_files_are_read_line_by_line(tmp_path):
     assert source.name == str(one)
 
 
+def test_no_pairs_are_downloaded():
+    with pytest.raises(InputError, match="`data` must be embedded or the path.* Received: tfds"):
+        load_pairs(Run(data="tfds"))
+
+
 def test_a_table_has_sentence_and_translation(tmp_path):
     rows = [f"{a}\t{b}\tCC BY" for a, b in zip(ENGLISH, JAPANESE, strict=True)]
     path = write(tmp_path / "pairs.tsv", rows)
