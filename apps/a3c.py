@@ -175,6 +175,10 @@ class AsynchronousActorCritic(control.ActorCritic):
         super().restore(state)
         self.counts.staleness = Counter(dict(state["staleness"]))
 
+    def remember(self, trained: Any) -> None:
+        super().remember(trained)
+        self.counts.staleness = trained.counts.staleness
+
     def _play_rounds(self, iterator: Any) -> dict[str, Any]:
         for _ in range(self.steps_per_execution):
             (seeds,) = next(iterator)

@@ -66,11 +66,8 @@ def load_data(config: Config, run: Run) -> Data:
     """The seeds of the episodes; an episode counts as one example.
 
     Raises:
-        InputError: The baseline is the average of other episodes, and there are none; or the
-            variance is that of a single update.
+        InputError: The variance is that of a single update.
     """
-    if config.baseline == "average" and config.num_envs < 2:
-        raise InputError("`num_envs` must be at least 2 for an average baseline", config.num_envs)
     if config.variance_batches == 1:
         raise InputError("`variance_batches` must be 0, or at least 2", config.variance_batches)
     return control.load_data(config, run, rollout_length=1)
@@ -291,7 +288,16 @@ class GradientVariance(keras.callbacks.Callback):
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Wraps the model as a `Reinforce` that Adam trains."""
+    """Wraps the model as a `Reinforce` that Adam trains.
+
+    Raises:
+        InputError: The baseline is the average of other episodes of a replica, and there are none.
+    """
+    least = 2 * tf.distribute.get_strategy().num_replicas_in_sync
+    if config.baseline == "average" and config.num_envs < least:
+        raise InputError(
+            f"`num_envs` must be at least {least} for an average baseline", config.num_envs
+        )
     trained = Reinforce(model, config)
     trained.compile(control.decaying_adam(config, steps))
     return trained

@@ -8,8 +8,9 @@
 
 Ours is the application's recipe of that name. The peer is Stable-Baselines3's DQN with the settings
 and the steps of its zoo (https://github.com/DLR-RM/rl-baselines3-zoo), where it has any. Both are
-judged once, at the end, by the mean return of 100 episodes without exploring. Each seed is a
-process of its own.
+judged once, at the end, by the mean return of 100 episodes without exploring: ours with the weights
+of the epoch that did best in other episodes, the peer with its last ones. Steps are as many as each
+needs: ours plays more of them, in less time. Each seed is a process of its own.
 """
 
 import json

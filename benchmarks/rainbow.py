@@ -23,6 +23,7 @@ import cyclopts
 
 from benchmarks.results import publish
 
+CARTPOLE = "CartPole-v1"
 VARIANTS = {
     "as first published": "",
     "double": "--double",
@@ -54,7 +55,7 @@ def returns_of_epochs(seed: int, flags: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def main(*, seeds: int = 5, environment: str = "CartPole-v1") -> None:
+def main(*, seeds: int = 5, environment: str = CARTPOLE) -> None:
     """Trains all variants.
 
     Args:
@@ -72,7 +73,8 @@ def main(*, seeds: int = 5, environment: str = "CartPole-v1") -> None:
         name: sum(row["steps_to_solve"] is not None for row in rows if row["variant"] == name)
         for name in VARIANTS
     }
-    publish("rainbow", rows, environment=environment, seeds=seeds, solved=solved)
+    name = "rainbow" if environment == CARTPOLE else f"rainbow_{environment}"
+    publish(name, rows, environment=environment, seeds=seeds, solved=solved)
 
 
 if __name__ == "__main__":

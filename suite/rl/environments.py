@@ -1,11 +1,14 @@
 """Copies of a Gymnasium environment that are played side by side."""
 
+import contextlib
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
+from suite.errors import InputError
 from suite.rl.snapshot import Opaque, restore_into, snapshot
 from suite.rl.spaces import (
     as_arrays,
@@ -37,7 +40,8 @@ class Environments:
         clip_rewards: Whether `step` returns only the signs of the rewards, -1, 0 or 1. The returns
             of episodes remain those of the environment.
         end_with_life: Whether an episode also ends when the player loses one of several `lives` in
-            the environment's info. The game goes on in the next episode.
+            the environment's info. The game goes on in the next episode, whose first step is taken
+            like the one that resets: it is played, but nothing is learnt of it.
         render_mode: What `render` returns, in Gymnasium's words; None for nothing.
 
     Attributes:
@@ -85,14 +89,20 @@ class Environments:
             self.reset(seed)
 
     def reset(self, seed: int) -> np.ndarray:
-        """Begins new episodes, and returns observations `(envs, *observation_shape)`."""
+        """Begins new episodes, and returns observations `(envs, *observation_shape)`.
+
+        Raises:
+            Exception: Whatever the environment raises, whose text is then in `error`.
+        """
         self.begun = self.begun or time.perf_counter()
         self._ended = np.zeros(self.num_envs, bool)
         self._returns = np.zeros(self.num_envs, np.float32)
         self._lengths = np.zeros(self.num_envs, np.float32)
-        observations, info = self._vector.reset(seed=int(seed))
-        self._lives = self._lives_in(info)
-        frames = self._as_arrays(observations)
+        with self._noting_errors():
+            observations, info = self._vector.reset(seed=int(seed))
+            self._lives = self._lives_in(info)
+            frames = self._as_arrays(observations)
+            _refuse_infinite(frames)
         self.observations = np.tile(frames, self.spaces.frame_stack)
         return self.observations
 
@@ -112,7 +122,7 @@ class Environments:
             Exception: Whatever the environment raises, whose text is then in `error`.
         """
         valid = ~self._ended
-        try:
+        with self._noting_errors():
             observations, rewards, terminated, truncated, info = self._vector.step(
                 self._environment_actions(actions, within)
             )
@@ -120,11 +130,7 @@ class Environments:
             if self.observations is not None and self.spaces.frame_stack > 1:
                 frames = stack_frames(self.observations, frames, ~valid)
             self.observations = frames
-            if not np.isfinite(self.observations.sum()) or not np.isfinite(rewards.sum()):
-                raise ValueError("an observation or a reward is NaN or infinite")
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
-            raise
+            _refuse_infinite(frames, rewards)
         self.steps += self.num_envs
         self._returns = np.where(valid, self._returns + rewards, 0).astype(np.float32)
         self._lengths = np.where(valid, self._lengths + 1, 0).astype(np.float32)
@@ -141,6 +147,14 @@ class Environments:
             self._returns * self._ended,
             self._lengths * self._ended,
         )
+
+    @contextlib.contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            raise
 
     def state(self) -> Any:
         """The complete state of the environments, as `snapshot` returns it.
@@ -183,3 +197,29 @@ class Environments:
         if self.spaces.action_bounds is not None and not within:
             actions = within_bounds(actions, self.spaces.action_bounds)
         return environment_actions(self._vector.single_action_space, actions)
+
+
+@contextlib.contextmanager
+def naming_errors(played: Sequence[Environments]) -> Iterator[None]:
+    """Converts what a `with` block raises because an environment has failed.
+
+    Args:
+        played: The environments. More may come while they are played.
+
+    Raises:
+        InputError: One of them has failed; it is named, and what it raised.
+    """
+    try:
+        yield
+    except Exception:
+        for environments in played:
+            if environments.error:
+                raise InputError(
+                    "`environment` must not fail", f"{environments.name}: {environments.error}"
+                ) from None
+        raise
+
+
+def _refuse_infinite(*arrays: np.ndarray) -> None:
+    if not all(np.isfinite(array.sum()) for array in arrays):
+        raise ValueError("an observation or a reward is NaN or infinite")

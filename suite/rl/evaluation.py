@@ -17,7 +17,7 @@ from suite.export.endpoints import call
 from suite.export.exported import Exports
 from suite.knobs import Seed
 from suite.rl.checks import LONGEST_EPISODE, endless_error
-from suite.rl.environments import Environments
+from suite.rl.environments import Environments, naming_errors
 from suite.rl.episodes import TEST_SEED
 from suite.rl.players import Player
 from suite.rl.policies import on_arrays
@@ -38,13 +38,16 @@ def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray
         seed: Decides how the episodes begin.
 
     Raises:
-        InputError: An episode does not end.
+        InputError: An episode does not end, or an environment fails.
     """
-    observations = environments.reset(seed)
+    with naming_errors([environments]):
+        observations = environments.reset(seed)
     returns = np.full(environments.num_envs, np.nan)
     limit = environments.max_episode_steps or LONGEST_EPISODE
     for _ in range(limit):
-        observations, _, terminated, truncated, _, ended, _ = environments.step(act(observations))
+        actions = act(observations)
+        with naming_errors([environments]):
+            observations, _, terminated, truncated, _, ended, _ = environments.step(actions)
         first = np.isnan(returns) & (terminated | truncated)
         returns[first] = ended[first]
         if not np.isnan(returns).any():

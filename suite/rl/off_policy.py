@@ -126,6 +126,11 @@ class OffPolicyPlayer(Player):
             raise InputError(
                 f"`warm_up` must be at least 1 and at most `replay_size`, {capacity}", warm_up
             )
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if batch_size % replicas:
+            raise InputError(
+                f"`batch_size` must be a multiple of the number of replicas, {replicas}", batch_size
+            )
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates, self.sampling = warm_up, updates, sampling
         self.target = Target(model, target_rate, target_period)

@@ -13,9 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from suite.errors import InputError
 from suite.placement.replicas import seed_of_replica
-from suite.rl.environments import Environments
+from suite.rl.environments import Environments, naming_errors
 from suite.rl.rollouts import Rollout, collect
 from suite.rl.snapshot import Opaque
 
@@ -179,6 +178,10 @@ class Player(keras.Model):
                     error,
                 )
 
+    def remember(self, trained: "Player") -> None:
+        """Takes over what the training of another player has cost."""
+        self.cost = trained.cost
+
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
             return
@@ -189,16 +192,8 @@ class Player(keras.Model):
         """A training function whose errors name the environment that failed, if one did."""
 
         def guarded(iterator: Any) -> Any:
-            try:
+            with naming_errors(self.played):
                 return run(iterator)
-            except tf.errors.OpError:
-                for environments in self.played:
-                    if environments.error:
-                        raise InputError(
-                            "`environment` must not fail",
-                            f"{environments.name}: {environments.error}",
-                        ) from None
-                raise
 
         return guarded
 

@@ -357,6 +357,8 @@ class Replay:
     def _prioritize(self, rows: np.ndarray, priorities: np.ndarray) -> None:
         assert self._tree, "the sampling has no priorities"
         raised = np.abs(np.asarray(priorities, np.float64)) + SMALLEST_PRIORITY
+        # A loss that is NaN ends the training, but only after the step: a tree with it has no sum.
+        raised = np.where(np.isfinite(raised), raised, self._largest)
         self._largest = max(self._largest, float(raised.max()))
         self._tree.set(rows, raised**self.sampling.priority_exponent)
 

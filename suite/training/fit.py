@@ -32,7 +32,7 @@ from suite.training.callbacks import (
 )
 from suite.training.session import Session
 from suite.training.signals import StopSignals
-from suite.training.state import Progress, TrainingState, build_optimizers
+from suite.training.state import Progress, Remembering, TrainingState, build_optimizers
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +262,8 @@ class _Fitting:
                 strict=True,
             ):
                 network.set_weights(trained.get_weights())
+            if isinstance(copy, Remembering):
+                copy.remember(model)
             for callback in self._app_callbacks:
                 callback.set_model(copy)
             model = copy

@@ -57,6 +57,14 @@ class Resumable(Protocol):
         """Restores the state of an object that was created in the same way."""
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A model that knows of its training what its weights do not say, such as its cost."""
+
+    def remember(self, trained: Any) -> None:
+        """Takes over what the trained model knows, of which this one is a copy on one device."""
+
+
 class KerasCallbackState:
     """The state of one of Keras's callbacks, as `Resumable`.
 

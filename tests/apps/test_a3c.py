@@ -1,3 +1,4 @@
+import dataclasses
 from unittest import mock
 
 import gymnasium
@@ -104,6 +105,15 @@ def test_free_workers_learn_to_balance_the_pole():
 
     assert trained.report["metrics"]["eval_return_mean"] > 200
     assert trained.history["episode_return"][0] < 60
+
+
+def test_several_replicas_report_what_the_training_cost():
+    metrics = train(
+        app, app.recipe(**app.tiny), dataclasses.replace(QUIET, strategy="mirrored")
+    ).report["metrics"]
+
+    assert metrics["env_steps"] > 0
+    assert metrics["staleness_max"] >= metrics["staleness_mean"] >= 0
 
 
 def test_counts_of_staleness_survive_a_kill():

@@ -340,7 +340,7 @@ class TabularLearner(Player):
     def _whole_episodes(
         self, world: Simulation | Gameplay, tables: tuple[tf.Tensor, ...], seed: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], Statistics]:
-        """Plays without learning, then learns from the returns, and returns the table."""
+        """Plays without learning, then learns from the returns of every agent's first episode."""
         policy, num_actions = self._policy(), self.task.num_actions
 
         def step(before: tuple[Any, ...], number: tf.Tensor) -> tuple[Any, ...]:
@@ -369,12 +369,14 @@ class TabularLearner(Player):
             parallel_iterations=1,
         )
         totals, known = returns(rewards, over, valid, self.learning.discount)
+        # Of the episodes after the first, only the short ones are over in time: they would bias.
+        is_first = tf.cumsum(tf.cast(over, tf.int32), exclusive=True) == 0
         learnt, visits, distance = move_towards(
             tf.reshape(table, [-1, 1]),
             self.visits[0].value,
             tf.reshape(rows, [-1]),
             tf.reshape(totals, [-1, 1]),
-            tf.reshape(known, [-1]),
+            tf.reshape(known & is_first, [-1]),
             self.learning.rate,
         )
         statistics = Statistics(

@@ -45,6 +45,21 @@ def test_an_episode_that_is_as_long_as_it_may_be_counts():
     assert returns_of(lambda observations: np.ones(2), environments, seed=0).tolist() == [4, 4]
 
 
+def test_an_environment_that_fails_in_an_evaluation_is_named():
+    environments = Environments("Broken-v0", 2)
+
+    with pytest.raises(InputError, match="Received: Broken-v0: ValueError: the lamp went out"):
+        returns_of(lambda observations: np.zeros((2, 2)), environments, seed=0)
+
+
+def test_an_environment_that_cannot_begin_is_named(monkeypatch):
+    environments = Environments("Corridor-v0", 2)
+    monkeypatch.setattr(environments._vector, "reset", lambda seed: (np.full((2, 1), np.nan), {}))
+
+    with pytest.raises(InputError, match=r"Received: Corridor-v0: "):
+        returns_of(lambda observations: np.zeros((2, 2)), environments, seed=0)
+
+
 def test_an_episode_without_end_is_refused(monkeypatch):
     monkeypatch.setattr("suite.rl.evaluation.LONGEST_EPISODE", 20)
 

@@ -239,6 +239,14 @@ def test_two_replicas_learn_as_one_from_replays_of_their_own():
     assert history["episode_return"][0] > 1
 
 
+def test_a_batch_that_replicas_cannot_share_is_refused():
+    with (
+        create_strategy("mirrored").scope(),
+        pytest.raises(ValueError, match=r"multiple of the number of replicas, 2\. Received: 33"),
+    ):
+        learner(batch_size=33)
+
+
 @pytest.mark.parametrize("warm_up", [0, 201])
 def test_a_warm_up_that_never_ends_or_begins_is_refused(warm_up):
     with pytest.raises(ValueError, match=f"at most `replay_size`, 200. Received: {warm_up}"):

@@ -185,6 +185,16 @@ def test_priorities_are_probabilities_and_weights_undo_them():
     np.testing.assert_allclose(batch["weights"], expected / expected.max(), rtol=1e-4)
 
 
+def test_a_tree_of_a_loss_that_is_no_number_can_be_drawn_from():
+    replay = Replay(200, ENVS, spaces_of(), Sampling(priority_exponent=1.0))
+    fill(replay, play(12))
+    rows = np.unique(sample(replay)["rows"])
+
+    replay.prioritize(tf.constant(rows), tf.constant([np.nan, np.inf] + [1.0] * (len(rows) - 2)))
+
+    assert set(sample(replay)["rows"]) == set(rows)
+
+
 def test_new_transitions_are_as_likely_as_the_likeliest():
     replay = Replay(200, ENVS, spaces_of(), Sampling(priority_exponent=1.0))
     rollout = play(24)

@@ -28,7 +28,7 @@ def test_two_files_are_read_line_by_line(tmp_path):
 
 
 def test_no_pairs_are_downloaded():
-    with pytest.raises(InputError, match="`data` must be embedded or the path.* Received: tfds"):
+    with pytest.raises(InputError, match=r"`data` must be embedded or the path.* Received: tfds"):
         load_pairs(Run(data="tfds"))
 
 

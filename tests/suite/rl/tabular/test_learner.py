@@ -9,7 +9,7 @@ from apps.grid_world import build_model
 from suite import InputError
 from suite.rl.environments import Environments
 from suite.rl.tabular import planning
-from suite.rl.tabular.dynamics import Task, open_task
+from suite.rl.tabular.dynamics import Task, from_table, open_task
 from suite.rl.tabular.learner import Learning, TabularLearner, set_values, values_of
 from suite.rl.tabular.updates import Rate
 
@@ -76,6 +76,26 @@ def test_every_method_learns_the_values_of_the_fork(method, timed, fork):
     assert 0 < history["td_error"][0] < 2
     assert 0.5 < history["episode_return"][0] < 1.5
     assert 1 < history["episode_length"][0] < 3
+
+
+def test_long_episodes_count_as_much_as_short_ones_in_monte_carlo():
+    """An action whose episode ends at once for nothing, or late for 1, is worth one half."""
+    late = {state: {0: [(1.0, state + 1, 0.0, False)]} for state in range(1, 6)}
+    table = {0: {0: [(0.5, 0, 0.0, True), (0.5, 1, 0.0, False)]}, **late}
+    table[6] = {0: [(1.0, 0, 1.0, True)]}
+    task = Task(
+        name="late",
+        sizes=(7,),
+        num_actions=1,
+        limit=10,
+        layout=(1, 7),
+        dynamics=from_table(table, np.eye(7)[0], 1),
+    )
+    model, player = learner(task, "monte_carlo", timed=False, agents=256, discount=1.0)
+
+    player.fit(seeds(256), epochs=1, steps_per_epoch=20, shuffle=False, verbose=0)
+
+    assert values_of(model, task, 1)[0, 0, 0] == pytest.approx(0.5, abs=0.05)
 
 
 def one_move(fork, method, table, explores=0.5):
