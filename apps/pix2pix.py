@@ -47,6 +47,7 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 DEVIATION = 0.02  # of the initial weights
 DROPOUT_STAGES = 3  # innermost stages of the decoder, which have dropout
 CONSTANT = 0.5  # share of the steps in which the learning rates are constant
+SMALLEST = 16  # pixels of a side: structural similarity looks at squares of 11 x 11
 AT_ONCE = 16  # pictures that are made, or validated, in a batch
 SHOWN = 8  # pairs in a figure
 SQUARES = 4  # squares along the shorter side of a picture whose features are compared
@@ -96,7 +97,7 @@ class Config:
     swap: bool = False
     train_list: Path | None = None
     test_list: Path | None = None
-    image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    image_size: Annotated[int, Field(ge=SMALLEST, le=4096)] | None = None
     channels: pictures.Channels | None = None
     jitter: Annotated[int, Field(ge=0, le=1000)] = 4
     flip: bool = True
@@ -121,6 +122,11 @@ def load_data(config: Config, run: Run) -> Data:
         channels=config.channels,
     )
     shape, target_channels = source.preparation.shape, source.preparation.target_channels
+    if min(shape[:2]) < SMALLEST:
+        raise InputError(
+            f"pairs must be at least {SMALLEST} pixels high and wide; `image_size` enlarges them",
+            f"{shape[0]} x {shape[1]}",
+        )
     data = supervised(
         source,
         batch_size=config.batch_size,

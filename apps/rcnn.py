@@ -310,7 +310,7 @@ def phases(config: Config) -> list[Phase]:
 
 
 BLOOD = task.BLOOD | {"sizes": (20.0, 44.0, 80.0), "proposals": 64}
-# The paper's number of proposals and of units, for photos.
+# The paper's number of proposals, and the units of Lin et al.'s with a pyramid, for photos.
 LARGE = {
     "image_size": 512,
     "blocks": (2, 2, 2, 2, 2),

@@ -161,7 +161,7 @@ def compile_model(model: keras.Model, config: task.Config, steps: int) -> keras.
     return task.compile_model(model, config, steps, loss)
 
 
-# The network of the paper except its backbone, for photos.
+# The paper's optimizer, and its ratios but on three maps of another backbone, for photos.
 PAPER = {
     "image_size": 320,
     "blocks": (1, 1, 2, 2, 2),

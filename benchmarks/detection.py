@@ -9,7 +9,8 @@
 `scenes`: every application is trained on its scenes of digits, and its export answers one picture
 at a time, given as an image file, as in a server. Average precision is also reported by overlap:
 only digits that others cover by the share of a band count, and all other digits count neither as
-missed nor as wrong. YOLO is there twice, by default and as its first version.
+missed nor as wrong. Boxes where nothing is count in every band, so contestants can be compared in a
+band, but not bands with each other. YOLO is there twice, by default and as its first version.
 
 `blood`: the same on blood cells, by the recipe of that name; a folder such as BCCD, with Pascal
 VOC's annotations and the lists of its splits.
@@ -155,7 +156,8 @@ def ask(export: Path, *, data: str = "auto") -> None:
     inputs = [np.array([encoded], object) for encoded in files]
     calls = [lambda one=one: call(picture, one) for one in inputs]
     result = {"pictures_per_second": 1 / seconds_of(calls)}
-    result |= ap_by_overlap(exported.signature("serve"), test.inputs, test.targets)
+    if data == "auto":
+        result |= ap_by_overlap(exported.signature("serve"), test.inputs, test.targets)
     print(json.dumps(result))
 
 
@@ -170,7 +172,7 @@ def seconds_of(calls: Sequence[Callable[[], Any]]) -> float:
 
 
 def ap_by_overlap(signature: Any, pictures: Any, targets: Any) -> dict[str, float | None]:
-    """AP at an overlap of 0.5 of the things that others cover, by the `BANDS` of that share.
+    """AP at an overlap of 0.5 of the digits that others cover, by the `BANDS` of that share.
 
     Args:
         signature: `serve` of an export.
@@ -204,12 +206,11 @@ def ap_by_overlap(signature: Any, pictures: Any, targets: Any) -> dict[str, floa
 
 
 def covered_shares(boxes: np.ndarray) -> np.ndarray:
-    """The largest share of every box `(n, 4)` that one other box covers, `(n,)`."""
+    """The largest share of every box `(n, 4)` that one box after it, drawn above it, covers."""
     first = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     last = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     common = np.prod(np.clip(last - first, 0, None), axis=-1)
-    np.fill_diagonal(common, 0)
-    return common.max(axis=1, initial=0) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.triu(common, 1).max(axis=1, initial=0) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
 
 
 @command_line.command
@@ -229,7 +230,8 @@ def loops(*, repeats: int = 20) -> None:
     scores = random.uniform(0, 1, (BATCH, CANDIDATES, CLASSES)).astype(np.float32) ** 8
 
     def matched(anchors: tf.Tensor, truths: tf.Tensor) -> tf.Tensor:
-        return match(anchors, truths).overlap
+        index, positive, _, overlap = match(anchors, truths)
+        return tf.where(positive, tf.cast(index, overlap.dtype), -1.0)
 
     def suppressed(boxes: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         kept = suppress(boxes, scores, most=MOST, overlap=OVERLAP, smallest_score=SMALLEST_SCORE)
@@ -290,14 +292,16 @@ def overlap_of(one: Sequence[float], other: Sequence[float]) -> float:
 def matched_by_loop(
     anchors: Sequence[Sequence[float]], truths: Sequence[Sequence[float]]
 ) -> list[float]:
-    """The largest overlap of every anchor with a true box, of one picture."""
-    largest = []
+    """The true box that every anchor of a picture stands for, or -1 for none."""
+    matched = []
     for anchor in anchors:
-        best = 0.0
-        for truth in truths:
-            best = max(best, overlap_of(anchor, truth))
-        largest.append(best)
-    return largest
+        best, chosen = OVERLAP, -1.0
+        for number, truth in enumerate(truths):
+            overlap = overlap_of(anchor, truth)
+            if overlap >= best and (chosen < 0 or overlap > best):
+                best, chosen = overlap, float(number)
+        matched.append(chosen)
+    return matched
 
 
 def suppressed_by_loop(

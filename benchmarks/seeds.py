@@ -52,6 +52,7 @@ def run_seeds(
         rows.append(
             {
                 "seed": seed,
+                "examples_per_second": report["examples_per_second"],
                 **_numbers(report["metrics"]),
                 **{
                     name: float(value)

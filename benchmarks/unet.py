@@ -71,7 +71,7 @@ def pets(*, data: Path, seeds: int = 1) -> None:
                 "contestant": "ours",
                 "seed": run["seed"],
                 "seconds": run["fit_seconds"],
-                "images_per_second": report["examples_per_second"],
+                "images_per_second": run["examples_per_second"],
                 "iou": run["test_iou"],
                 "dice": run["test_dice"],
                 "accuracy": run["test_accuracy"],

@@ -78,6 +78,7 @@ OWN_DATA = (
 )
 EXAMPLES = 4  # pictures by which the export is compared before and after
 SHOWN = 8  # test pictures in the figure
+ANIMATIONS = (".gif", ".webp", ".png")
 GIF_FRAMES_A_SECOND = 10  # of an animation that is written
 
 
@@ -619,6 +620,8 @@ def watch(
         most_frames: Frames after which to stop.
     """
     writable_picture(output)
+    if output.suffix.lower() not in ANIMATIONS:
+        raise InputError(f"`output` must end in one of: {', '.join(ANIMATIONS)}", output)
     signature, names = open_export(app, exports)
     boxed: list[np.ndarray] = []
     seconds = 0.0

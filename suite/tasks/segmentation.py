@@ -222,7 +222,7 @@ class PixelLoss(keras.losses.Loss):
         if self.kind in ("crossentropy", "both"):
             crossentropy = -ops.sum(truth * ops.log_softmax(y_pred), axis=-1)
             if self.border_weight:
-                crossentropy *= border_weights(labels, self.border_weight, self.border_width)
+                crossentropy *= border_weights(y_true, self.border_weight, self.border_width)
             pixels = ops.sum(valid, axis=(1, 2), keepdims=True)
             loss += ops.sum(crossentropy, axis=(1, 2), keepdims=True) / ops.maximum(pixels, 1)
         if self.kind in ("dice", "both"):
@@ -241,7 +241,7 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
     than three times the width away.
 
     Args:
-        labels: Classes `(batch, height, width)`, integers.
+        labels: Classes, or `VOID`, which is a neighbour of no class, `(batch, height, width)`.
         weight: The additional weight at a border, $w$.
         width: The width $\sigma$ of the Gaussian, in pixels.
 
@@ -254,9 +254,12 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
         Differs from the paper: by the distance to the nearest border, and not by the sum of the
         distances to the two nearest cells, which would have to be told apart.
     """
-    highest = ops.expand_dims(ops.cast(labels, keras.config.floatx()), -1)
-    lowest = -highest  # with the opposite sign, so that its maximum is the smallest class
-    nearness = ops.zeros_like(highest)
+    classes = ops.expand_dims(ops.cast(labels, keras.config.floatx()), -1)
+    has_class = ops.not_equal(classes, VOID)
+    highest = ops.where(has_class, classes, -math.inf)
+    # With the opposite sign, so that its maximum is the smallest class.
+    lowest = ops.where(has_class, -classes, -math.inf)
+    nearness = ops.zeros_like(classes)
     for distance in range(math.ceil(3 * width) + 1):
         highest = ops.max_pool(highest, 3, 1, padding="same")
         lowest = ops.max_pool(lowest, 3, 1, padding="same")

@@ -369,6 +369,8 @@ def _of_outlines(
         if not occurring:
             raise InputError("pictures to train on must have outlines", "none")
         names = [name for _, name in named] or occurring
+        if outside[1] in names[1:]:
+            raise InputError(f"`classes` must have {outside[1]} first", " ".join(names))
         if names[0] in occurring:
             names = [outside[1], *names]
         known = Classes(range(len(names)), names)

@@ -129,7 +129,7 @@ def _of_coco(content: Mapping[str, Any], path: Path) -> dict[str, Outlines]:
             inside.append(Outline(label, "runs", runs))
             continue
         for numbers in segmentation:
-            points = list(zip(numbers[::2], numbers[1::2], strict=True))
+            points = list(zip(*[map(float, numbers)] * 2, strict=True))
             inside.append(_checked(Outline(label, "polygon", points), path))
     pictures: dict[str, Outlines] = {}
     for entry in content["images"]:

@@ -123,7 +123,7 @@ def test_losses_by_hand():
 
 def test_pixels_at_a_border_weigh_more():
     logits, classes = some_logits_and_classes()
-    weights = np.asarray(task.border_weights(np.where(classes == VOID, 0, classes), 3.0, 1.0))
+    weights = np.asarray(task.border_weights(classes, 3.0, 1.0))
 
     weighted = float(task.PixelLoss("crossentropy", 3.0, 1.0)(classes, logits))
 
@@ -140,6 +140,8 @@ def test_weights_fall_off_with_the_distance_to_a_border():
     expected = 1 + 5 * np.where(distances <= 6, np.exp(-(distances**2) / 8), 0)
     np.testing.assert_allclose(weights, np.stack([expected] * 3), rtol=1e-5)
     assert (np.asarray(task.border_weights(np.ones_like(line), 5.0, 2.0)) == 1).all()
+    line[..., :20] = VOID  # a pixel without a class is a neighbour of no class
+    assert (np.asarray(task.border_weights(line, 5.0, 2.0)) == 1).all()
 
 
 @pytest.mark.parametrize("kind", ["crossentropy", "dice", "both"])

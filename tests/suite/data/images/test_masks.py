@@ -207,6 +207,8 @@ def test_outlines_of_the_background_make_no_class_of_their_name():
 
     assert source.class_names == ("background", "tree")
     assert not source.train.targets[0, 5:10, 2:6].any()
+    with pytest.raises(InputError, match=r"must have background first. Received: tree background"):
+        load_masks(Run(data="own"), classes=("tree", "background"))
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -230,6 +232,10 @@ def test_outlines_of_coco_are_in_one_file(beside):
     assert source.train.targets.sum(axis=(1, 2)).tolist() == [0, 16]
     save(SHADES[classes(2)], "own/2.png")
     with pytest.raises(InputError, match=r"must name every picture.*own/2.png, without an entry"):
+        load_masks(Run(data="own"), None if beside else file)
+    content["annotations"][0]["segmentation"] = [["2", "x", "5", "2", "5", "5"]]
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=file.name):
         load_masks(Run(data="own"), None if beside else file)
 
 
