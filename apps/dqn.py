@@ -538,7 +538,7 @@ app = App(
         "first": {"double": False, "n_step": 1, "target_rate": 1.0, "target_period": 100},
         "mountain_car": {
             "environment": "MountainCar-v0",
-            "epochs": 25,
+            "epochs": 60,
             "steps_per_epoch": 200,
             "n_step": 5,
             "exploration": 0.3,

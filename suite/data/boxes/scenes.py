@@ -30,7 +30,7 @@ class Scenes(NamedTuple):
 def draw_scenes(
     digits: np.ndarray,
     labels: np.ndarray,
-    count: int,
+    numbers: Sequence[int] | np.ndarray,
     *,
     size: int = 128,
     most: int = 8,
@@ -39,21 +39,21 @@ def draw_scenes(
 ) -> Scenes:
     """Draws 1 to `most` digits at random places, in random sizes and colours on textured ground.
 
-    Boxes enclose the ink, even where a later digit covers it. Equal arguments give equal scenes,
-    and a smaller `count` gives the first of them.
+    Boxes enclose the ink, even where a later digit covers it. The number of a scene and the other
+    arguments decide it, whatever other scenes are drawn.
 
     Args:
         digits: `(n, height, width)`, uint8, ink on a background of 0, as in MNIST.
         labels: Their classes, `(n,)`.
-        count: Number of scenes.
+        numbers: The numbers of the scenes.
         size: Height and width in pixels, at least 32.
         most: Largest number of digits in a scene; there are fewer where no place is left.
         overlap: Largest area that two boxes have in common, as a share of the smaller one.
         seed: Decides digits, places, sizes, colours and textures.
     """
-    pictures = np.empty((count, size, size, 3), np.uint8)
+    pictures = np.empty((len(numbers), size, size, 3), np.uint8)
     truths = []
-    for number, picture in enumerate(pictures):
+    for number, picture in zip(numbers, pictures, strict=True):
         random = np.random.default_rng((seed, number))
         ground = random.integers(0, 256, 3)
         picture[:] = surface(random, size, ground)

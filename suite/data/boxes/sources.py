@@ -14,7 +14,6 @@ import numpy as np
 from suite.data import sources
 from suite.data.boxes.annotations import (
     Labelled,
-    Truths,
     Unannotated,
     as_targets,
     as_truths,
@@ -31,6 +30,7 @@ from suite.data.images.files import read
 from suite.data.images.folders import on_disk
 from suite.data.images.layouts import sample_rows
 from suite.data.images.preparation import prepare_all
+from suite.data.made import Made
 from suite.data.stored import stays_on_disk
 from suite.data.text.files import read_text
 from suite.errors import InputError
@@ -184,35 +184,49 @@ def _digits_of(builder: Any, name: str) -> Source:
 
 
 def _of_scenes(digits: Source, inputs: InputSize, count: int, most: int, overlap: float) -> Source:
-    """Scenes of the digits of the same split, so that the test has other handwriting."""
-    longest = inputs.image_size or SCENE_SIZE
-    size = STRIDE * math.ceil(longest / STRIDE)
-    pictures: dict[str, np.ndarray] = {}
-    truths: dict[str, list[Truths]] = {}
-    parts = digits.split(**SHARES)
-    for seed, split in enumerate(SPLITS):
-        part = parts[split].in_memory()
-        pictures[split], truths[split] = draw_scenes(
-            part.inputs[..., 0],
-            part.targets,
-            count if split == "train" else min(max(1, count // HELD_OUT), MOST_HELD_OUT),
+    """Scenes of the digits of the same split, so that the test has other handwriting.
+
+    Those to train on are drawn when they are needed, the others at once.
+    """
+    size = STRIDE * math.ceil((inputs.image_size or SCENE_SIZE) / STRIDE)
+    preparation = inputs.preparation([(size, size)], [np.zeros((size, size, 3), np.uint8)], DIGITS)
+    splits: dict[str, Any] = {}
+    for seed, (split, part) in enumerate(digits.split(**SHARES).items()):
+        ink, labels = part.in_memory()
+        make = functools.partial(
+            _drawn,
+            digits=ink[..., 0],
+            labels=labels,
             size=size,
             most=most,
             overlap=overlap,
             seed=seed,
+            preparation=preparation,
         )
-    preparation = inputs.preparation([(size, size)], list(pictures["train"][:1]), DIGITS)
-    return _of_pictures(
-        Source(
-            name=f"{digits.name}, scenes",
-            train=digits.train,
-            class_names=DIGITS,
-            comparable=False,
-        ),
-        pictures,
-        {split: as_targets(things, most) for split, things in truths.items()},
-        preparation,
+        number = count if split == "train" else min(max(1, count // HELD_OUT), MOST_HELD_OUT)
+        made = Made(
+            numbers=np.arange(number),
+            make=make,
+            made_of=[ink, labels, size, most, overlap, seed, *dataclasses.astuple(preparation)],
+        )
+        splits[split] = made if split == "train" else made.in_memory()
+    return Source(
+        name=f"{digits.name}, scenes",
+        class_names=DIGITS,
+        comparable=False,
+        preparation=preparation,
+        **splits,
     )
+
+
+def _drawn(
+    numbers: np.ndarray, *, preparation: BoxPreparation, most: int, **settings: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scenes of these numbers: inputs, and targets as in `as_targets`, prepared."""
+    pictures, truths = draw_scenes(numbers=numbers, most=most, **settings)
+    sizes = np.full((len(pictures), 2), pictures.shape[1:3], np.int32)
+    targets = _in_input(as_targets(truths, most), sizes, preparation)
+    return prepared_array(pictures, preparation), targets
 
 
 def _of_pictures(

@@ -13,8 +13,8 @@ LABELS = np.array([7, 2, 5])
 def test_scenes_are_a_function_of_the_seed_and_fewer_are_the_first_of_more():
     images, labels = embedded_digits().train
 
-    some, more = (draw_scenes(images[..., 0], labels, count, seed=3) for count in (3, 6))
-    other = draw_scenes(images[..., 0], labels, 3, seed=4)
+    some, more = (draw_scenes(images[..., 0], labels, range(count), seed=3) for count in (3, 6))
+    other = draw_scenes(images[..., 0], labels, range(3), seed=4)
 
     np.testing.assert_array_equal(some.pictures, more.pictures[:3])
     for one, another in zip(some.truths, more.truths, strict=False):
@@ -26,7 +26,7 @@ def test_scenes_are_a_function_of_the_seed_and_fewer_are_the_first_of_more():
 
 @pytest.mark.parametrize("size, most", [(32, 1), (64, 4), (128, 8)])
 def test_boxes_enclose_what_was_drawn(size, most):
-    scenes = draw_scenes(BLOCKS, LABELS, 12, size=size, most=most, seed=5)
+    scenes = draw_scenes(BLOCKS, LABELS, range(12), size=size, most=most, seed=5)
 
     for number, (picture, truths) in enumerate(zip(*scenes, strict=True)):
         random = np.random.default_rng((5, number))
@@ -44,7 +44,7 @@ def test_boxes_enclose_what_was_drawn(size, most):
 
 @pytest.mark.parametrize("overlap", [0.0, 0.3])
 def test_boxes_have_no_more_in_common_than_allowed(overlap):
-    scenes = draw_scenes(BLOCKS, LABELS, 20, overlap=overlap, seed=1)
+    scenes = draw_scenes(BLOCKS, LABELS, range(20), overlap=overlap, seed=1)
 
     largest = 0.0
     for truths in scenes.truths:
