@@ -27,6 +27,7 @@ from suite.layers.boxes import (
     decode,
     encode,
     match,
+    offset_distances,
     shapes_of,
     take,
     values_of_boxes,
@@ -43,7 +44,6 @@ PROPOSAL_OVERLAP = 0.7  # largest overlap of two proposals, if there are enough 
 # Overlap with a true box from which an anchor stands for it, and below which it is background.
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.4
 REGION_POSITIVE = 0.5  # the same for proposals, of which all below are background
-NEARLY_RIGHT = 1 / 9  # an offset up to which the loss of boxes is quadratic
 HEAD = "region_"  # prefix of the names of the layers of the region head
 
 Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=8)]
@@ -251,8 +251,7 @@ def loss_of_boxes(targets: task.Targets, matched: Match, starts: Any, offsets: A
     anywhere = ops.convert_to_tensor([0, 0, 1, 1], starts.dtype)
     starts = ops.where(ops.expand_dims(matched.positive, -1), starts, anywhere)
     true_offsets = encode(take(targets.boxes, matched.index), starts)
-    distances = keras.losses.huber(true_offsets, offsets, delta=NEARLY_RIGHT) / NEARLY_RIGHT
-    return mean_of(distances, matched.positive)
+    return mean_of(offset_distances(true_offsets, offsets) / 4, matched.positive)
 
 
 def mean_of(values: Any, counts: Any) -> Any:

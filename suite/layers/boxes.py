@@ -14,6 +14,7 @@ from keras import layers, ops
 
 # Divisors of the offsets of centres and of sizes, so that all vary about as much.
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
+NEARLY_RIGHT = 1 / 9  # an offset up to which its loss is quadratic
 LARGEST_LOG = 4.0  # an offset makes a side at most about 55 times as long
 SMALLEST_SIDE = 1e-3  # pixels, so that no side has a logarithm of minus infinity
 
@@ -203,6 +204,16 @@ def values_of_boxes(
     exact = {"dtype": keras.config.floatx()}  # whatever computes the features
     x = layers.Conv2D(shapes * values, kernel_size, padding="same", **exact, **options)(x)
     return layers.Reshape((-1, values), **exact)(x)
+
+
+def offset_distances(true_offsets: Any, offsets: Any) -> Any:
+    """How far the four offsets of every box `(batch, n, 4)` are from the true ones, `(batch, n)`.
+
+    The sum of Huber's losses, whose slope is 1 but for offsets that are nearly right: boxes go on
+    learning until they fit closely.
+    """
+    # Keras's is the mean over the four offsets.
+    return 4 * keras.losses.huber(true_offsets, offsets, delta=NEARLY_RIGHT) / NEARLY_RIGHT
 
 
 @keras.saving.register_keras_serializable(package="suite")

@@ -91,7 +91,7 @@ def test_the_loss_by_hand():
 
     true_offsets = ops.convert_to_numpy(encode(np.float32([thing[:4]] * 2), ANCHORS[:2]))
     distances = np.abs(offsets[0, :2] - true_offsets)
-    of_offsets = np.where(distances < 1, distances**2 / 2, distances - 0.5).sum()
+    of_offsets = np.where(distances < 1 / 9, 4.5 * distances**2, distances - 1 / 18).sum()
     of_things = sum(cross_entropy_by_hand(row, 2) for row in logits[:2])
     of_background = sum(cross_entropy_by_hand(row, 0) for row in logits[2:])
     assert value == pytest.approx((of_offsets + of_things + of_background) / 2, rel=1e-4)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCENES, SCENE_SIZE = 4000, 128
+SCENES, SCENE_SIZE = 32_000, 128
 HELD_OUT = 4  # scenes to train on for every one of the validation, and of the test,
 MOST_HELD_OUT = 1000  # of which there are enough then
 STRIDE = 32  # the sides of inputs are multiples of this number of pixels
