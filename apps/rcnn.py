@@ -43,7 +43,7 @@ MOST_CANDIDATES = 6000  # as in the paper; the overlaps of all pairs are held in
 PROPOSAL_OVERLAP = 0.7  # largest overlap of two proposals, if there are enough others
 # Overlap with a true box from which an anchor stands for it, and below which it is background.
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.4
-REGION_POSITIVE = 0.5  # the same for proposals, of which all below are background
+REGION_POSITIVE, REGION_NEGATIVE = 0.6, 0.5  # the same for proposals
 HEAD = "region_"  # prefix of the names of the layers of the region head
 
 Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=8)]
@@ -71,8 +71,8 @@ def build_model(
     blocks: Blocks = (1, 1, 1, 1),
     filters: Filters = 16,
     head_filters: Filters = 48,
-    sizes: Sizes = (16.0, 28.0, 48.0),
-    ratios: task.Ratios = (0.5, 1.0, 2.0),
+    sizes: Sizes = (14.0, 19.0, 26.0, 35.0, 46.0),
+    ratios: task.Ratios = (0.45, 0.75),
     proposals: Annotated[int, Field(ge=1, le=2000)] = 32,
     region_side: Annotated[int, Field(ge=1, le=32)] = 7,
     units: Units = 256,
@@ -88,7 +88,8 @@ def build_model(
         filters: Filters of the first stage; each further stage has twice as many.
         head_filters: Filters of the feature maps that the proposal network and the region head
             share.
-        sizes: Square roots of the areas of the anchors, in pixels.
+        sizes: Square roots of the areas of the anchors, in pixels: close enough to each other that
+            every thing overlaps one of them well.
         ratios: Width divided by height of the anchors; there is one of every size.
         proposals: Number of proposals in a picture, at least the number of things that a picture
             may hold.
@@ -220,14 +221,15 @@ def loss_of_regions(
 
     Reference:
         Girshick, 2015, Fast R-CNN, https://arxiv.org/abs/1504.08083
-        Differs from the paper: all proposals count, not a random sample, since they are few.
+        Differs from the paper: all proposals count, not a random sample, since they are few, but
+        for those that overlap a thing by 0.5 to 0.6, so that scores are high where boxes fit well.
     """
     proposals, logits = fixed["proposals"], outputs["logits"]
     matched = match(
         proposals,
         targets.boxes,
         positive=REGION_POSITIVE,
-        negative=REGION_POSITIVE,
+        negative=REGION_NEGATIVE,
         crowds=targets.crowd,
     )
     labels = ops.where(matched.positive, take(targets.labels, matched.index) + 1, 0)
@@ -308,7 +310,8 @@ def phases(config: Config) -> list[Phase]:
     return [first, second, dataclasses.replace(both, name="both", begin=None)]
 
 
-BLOOD = task.BLOOD | {"sizes": (20.0, 44.0, 80.0), "proposals": 64}
+RATIOS = (0.5, 1.0, 2.0)
+BLOOD = task.BLOOD | {"sizes": (20.0, 44.0, 80.0), "ratios": RATIOS, "proposals": 64}
 # The paper's number of proposals, and the units of Lin et al.'s with a pyramid, for photos.
 LARGE = {
     "image_size": 512,
@@ -316,6 +319,7 @@ LARGE = {
     "filters": 32,
     "head_filters": 256,
     "sizes": (48.0, 128.0, 320.0),
+    "ratios": RATIOS,
     "proposals": 300,
     "units": 1024,
     "optimizer": "momentum",

@@ -61,7 +61,7 @@ def test_a_proposal_has_a_box_and_a_score_for_every_class(shape):
 
     outputs = model(np.zeros((2, *shape)))
 
-    anchors = shape[0] // 8 * (shape[1] // 8) * 9
+    anchors = shape[0] // 8 * (shape[1] // 8) * 10
     assert {name: tuple(part.shape) for name, part in outputs.items()} == {
         "boxes": (2, 12, 4),
         "scores": (2, 12, 5),
@@ -251,7 +251,7 @@ def test_without_alternating_there_is_one_phase():
     ("arguments", "knobs", "message"),
     [
         (((100, 128, 3),), {}, r"`image_size` must be a multiple of 16"),
-        (((32, 32, 3),), {"proposals": 145}, r"`proposals` must be at most the 144 anchors"),
+        (((32, 32, 3),), {"proposals": 161}, r"`proposals` must be at most the 160 anchors"),
         ((), {"blocks": (1, 1)}, r"`blocks` must have at least 3 items"),
         ((), {"sizes": ()}, r"`sizes` must have at least 1 item"),
         ((), {"sizes": (0.0,)}, r"`sizes` should be greater than or equal to 1"),
