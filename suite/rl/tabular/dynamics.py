@@ -123,24 +123,27 @@ def open_task(name: str, max_episode_steps: int | None = None) -> Task:
     num_actions, count = environments.spaces.num_actions, math.prod(sizes)
     with gymnasium.make(name, disable_env_checker=True) as environment:
         inner = environment.unwrapped
-        dynamics = _dynamics(inner, sizes, num_actions)
-        limit = environments.max_episode_steps or LIMIT
         task = Task(
             name=name,
             sizes=sizes,
             num_actions=num_actions,
-            limit=limit,
+            limit=environments.max_episode_steps or LIMIT,
             layout=_layout(inner, sizes, count),
-            dynamics=dynamics,
+            dynamics=None,
         )
-        if dynamics is not None and not _agrees(environment, task, dynamics):
-            log.warning(
-                "%s does not do what its table `P` says: the table is not used, and the "
-                "environment is played.",
-                name,
-            )
-            return dataclasses.replace(task, dynamics=None)
-    return task
+        try:
+            dynamics = _dynamics(inner, sizes, num_actions)
+            agrees = dynamics is None or _agrees(environment, task, dynamics)
+        except Exception:  # what others call `P` may be anything, and a step may fail
+            agrees = False
+    if not agrees:
+        log.warning(
+            "%s does not do what its table `P` says: the table is not used, and the environment is "
+            "played.",
+            name,
+        )
+        return task
+    return dataclasses.replace(task, dynamics=dynamics)
 
 
 def _sizes(space: gymnasium.Space, name: str) -> Iterator[int]:
@@ -166,12 +169,15 @@ def _sizes(space: gymnasium.Space, name: str) -> Iterator[int]:
 
 def _layout(inner: Any, sizes: tuple[int, ...], count: int) -> tuple[int, ...]:
     """Rows and columns of a map, and the sizes of what else distinguishes its states."""
-    shapes = [np.shape(getattr(inner, "desc", ())), getattr(inner, "shape", ())]
-    if hasattr(inner, "decode"):  # Taxi: row, column, passenger, destination
-        shapes.append(tuple(digit + 1 for digit in inner.decode(count - 1)))
-    for shape in shapes:
-        if len(shape) >= 2 and math.prod(shape) == count:
-            return tuple(map(int, shape))
+    try:
+        shapes = [np.shape(getattr(inner, "desc", ())), tuple(getattr(inner, "shape", ()))]
+        if hasattr(inner, "decode"):  # Taxi: row, column, passenger, destination
+            shapes.append(tuple(digit + 1 for digit in inner.decode(count - 1)))
+        for shape in shapes:
+            if len(shape) >= 2 and math.prod(shape) == count:
+                return tuple(map(int, shape))
+    except Exception as error:  # what others call so may be anything
+        log.debug("No map of %s: %s", inner, error)
     return sizes if len(sizes) > 1 else (1, count)
 
 

@@ -1,6 +1,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from suite import InputError
 from suite.rl.tabular.dynamics import LIMIT, blackjack, directions, open_task, reachable, way
@@ -50,6 +51,20 @@ def test_an_environment_without_a_table_can_only_be_played(coins):
 def test_a_table_that_is_not_true_is_not_used(coins, caplog):
     assert open_task("Liar-v0").dynamics is None
     assert "Liar-v0 does not do what its table `P` says" in caplog.text
+
+
+def test_attributes_of_known_names_may_be_anything(coins, caplog):
+    class Strange(gymnasium.Env):
+        observation_space, action_space = spaces.Discrete(4), spaces.Discrete(2)
+        shape, decode, P = 5, str.split, np.ones((4, 2, 4))
+        initial_state_distrib = np.full(4, 0.25)
+
+    gymnasium.register("Strange-v0", Strange, max_episode_steps=5)
+    task = open_task("Strange-v0")
+    gymnasium.registry.pop("Strange-v0")
+
+    assert task.dynamics is None and task.layout == (1, 4)
+    assert "Strange-v0 does not do what its table `P` says" in caplog.text
 
 
 @pytest.mark.parametrize(
