@@ -36,7 +36,7 @@ from suite.layers.residual import feature_maps, top_down
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
 
-BOX_WEIGHT = 2.0  # of the loss of boxes; objectness and classes have 1
+BOX_WEIGHT = 5.0  # of the loss of boxes; objectness and classes have 1
 # Of the first version: the weights of boxes, and of the confidence where nothing is.
 COORDINATES_WEIGHT, NO_OBJECT_WEIGHT = 5.0, 0.5  # lambda_coord and lambda_noobj of the paper
 BOXES_OF_FIRST = 2  # in a cell
@@ -300,7 +300,7 @@ def in_crowds(boxes: Any, targets: task.Targets) -> Any:
 
 # The first version: its grid of 7 x 7 cells becomes one of 8 x 8 for a picture of 128 pixels.
 FIRST = {"first_version": True, "stride": 16, "learning_rate": 1e-3}
-ANCHORED = {"anchors": (0.12, 0.25, 0.45), "ratios": (1.0, 0.5)}
+ANCHORED = {"anchors": (0.13, 0.19, 0.28, 0.36), "ratios": (0.75, 0.45)}
 
 app = App(
     name="yolo",
