@@ -4,7 +4,9 @@
     python -m benchmarks.a3c --seeds 3
 
 CartPole, by `apps.a3c` with one, two, four and eight workers that share the same 64 copies of the
-environment, with four workers that take turns, and by `apps.a2c`. Solved is a mean return of 475
+environment, with four workers that take turns, and by `apps.a2c`, by default, with more copies and
+fewer updates, and with as many updates of as many steps as four workers make. With more workers
+there are more updates, of fewer steps. Solved is a mean return of 475
 over the 100 episodes after an epoch; the clock stands still while they are played, and starts with
 the first step of an environment. Each training is a process of its own; all take turns, seed by
 seed. `results/a3c.png` has the returns of A3C's default and of A2C, by steps and by seconds.
@@ -32,6 +34,11 @@ CONTESTANTS = {
     "a3c, 4 workers": ("a3c", "--num-workers", "4"),
     "a3c, 8 workers": ("a3c", "--num-workers", "8"),
     "a3c, 4 workers in turn": ("a3c", "--num-workers", "4", "--in-turn"),
+    "a2c, as many updates": (
+        "a2c",
+        *("--num-envs", "16", "--rollout-length", "32", "--steps-per-epoch", "40"),
+        *("--learning-rate", "1e-3", "--gae-lambda", "0.99"),
+    ),
     "a2c": ("a2c",),
 }
 DRAWN = ("a3c, 4 workers", "a2c")
