@@ -6,10 +6,10 @@
 CartPole, by `apps.a3c` with one, two, four and eight workers that share the same 64 copies of the
 environment, with four workers that take turns, and by `apps.a2c`, by default, with more copies and
 fewer updates, and with as many updates of as many steps as four workers make. With more workers
-there are more updates, of fewer steps. Solved is a mean return of 475
-over the 100 episodes after an epoch; the clock stands still while they are played, and starts with
-the first step of an environment. Each training is a process of its own; all take turns, seed by
-seed. `results/a3c.png` has the returns of A3C's default and of A2C, by steps and by seconds.
+there are more updates, of fewer steps. Solved is a mean return of 475 over the 100 episodes after
+an epoch; the clock stands still while they are played, and starts with the first step of an
+environment. Each training is a process of its own; all take turns, seed by seed. `results/a3c.png`
+has the returns of A3C's default and of A2C, by steps and by seconds.
 """
 
 import csv
