@@ -63,8 +63,9 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: `run.data` names another source.
     """
-    if run.data not in ("auto", "embedded", "synthetic"):
-        raise InputError("`data` must be auto: the table is made by the program", run.data)
+    if run.arrays is not None or run.data not in ("auto", "embedded", "synthetic"):
+        received = run.data if run.arrays is None else "arrays"
+        raise InputError("`data` must be auto: the table is made by the program", received)
     rows = table(config.gate, config.bits)
     source = Source(
         name=f"synthetic:{config.gate} of {config.bits} bits",

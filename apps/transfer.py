@@ -91,9 +91,11 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: A class has fewer examples than `labels_per_class`.
     """
-    data = task.load_data(config, run)
-    if config.labels_per_class is None or data.source is None:
-        return data
+    if config.labels_per_class is None:
+        return task.load_data(config, run)
+    data = task.load_data(dataclasses.replace(config, label_noise=0.0), run)
+    if data.source is None:
+        raise TypeError("labels are chosen of examples: data that `load_data` has made")
     everything = data.splits["train"]
     names = data.description.class_names
     rows = rows_of_each_class(everything.targets, names, config.labels_per_class, run.seed)
@@ -350,7 +352,9 @@ def backbone_of(networks: Mapping[str, keras.Model]) -> keras.Model:
 def compile_head(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Compiles the head alone, from features to logits; it shares its layers with the model."""
     head = keras.Model(model.get_layer(HEAD_DROPOUT).input, model.output, name="head")
-    return task.compile_model(head, config, steps)
+    # Attacks are on pictures, which the head does not see.
+    unattacked = dataclasses.replace(config, attack_epsilon=0.0, virtual_epsilon=0.0)
+    return task.compile_model(head, unattacked, steps)
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:

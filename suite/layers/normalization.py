@@ -30,7 +30,8 @@ def normalize(x: keras.KerasTensor, normalization: Normalization) -> keras.Keras
     channels = x.shape[-1]
     match normalization:
         case "batch":
-            return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+            # The smallest epsilon that a fused kernel takes: see `suite.training.batch_norm`.
+            return layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x)
         case "layer":
             return layers.GroupNormalization(1, epsilon=1e-5)(x)
         case "instance":

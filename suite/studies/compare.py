@@ -222,13 +222,13 @@ def _value(name: str, annotation: Any, given: Any) -> Any:
 
 def _readings(text: str) -> Iterator[Any]:
     """What a text may stand for, as pydantic takes it."""
+    if text == "none":
+        yield None
+        yield ()
     yield text
     with contextlib.suppress(ValueError):
         yield int(text)  # one of several numbers, `Literal[1, 3]`
     yield tuple(text.split(","))
-    if text == "none":
-        yield None
-        yield ()
 
 
 def spelled(value: Any) -> str:
@@ -503,7 +503,13 @@ def _tested(best: Line, folder: Path) -> dict[str, float | None]:
         judged = [judge_trial(trial) for trial, outcome in best.trials if outcome.error is None]
         content = {"line": plain(best.values), "metrics": judged}
         write_whole(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    judged = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content["line"] != plain(best.values):
+        raise InputError(
+            "`test` must be left out: another line than the best one has been judged already",
+            _words(content["line"]),
+        )
+    judged = content["metrics"]
     names = [name for name, value in judged[0].items() if isinstance(value, int | float)]
     columns = {name: [metrics[name] for metrics in judged] for name in names}
     return {

@@ -65,6 +65,9 @@ def _results(
     if source is None:
         raise InputError("cross-validation needs an app with labelled examples", app.name)
     rows, groups = _all_rows(source), _all_groups(source)
+    # Neither the best epoch nor a phase after the first, such as a calibration, may be decided by
+    # the fold that it is tested on.
+    chooses = app.keep_best or len(app.phases(recipe.config)) > 1
     trainer = _Trainer(app, recipe)
     results = []
     for number, (kept, held_out) in enumerate(
@@ -72,8 +75,7 @@ def _results(
     ):
         keras.utils.set_random_seed(run.seed)
         fold = rows.rows(held_out)
-        # An app that keeps the best epoch must not choose it on the fold that it is tested on.
-        validation = None if app.keep_best else fold
+        validation = None if chooses else fold
         arrays = dataclasses.replace(
             source,
             train=rows.rows(kept),

@@ -88,7 +88,8 @@ def worst_errors(derivatives: Sequence[Derivative]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for derivative in derivatives:
         errors = table.setdefault(derivative.loss, {})
-        errors[derivative.layer] = max(errors.get(derivative.layer, 0.0), derivative.error)
+        # An error that is not a number counts as the largest.
+        errors[derivative.layer] = np.maximum(errors.get(derivative.layer, 0.0), derivative.error)
     words = {
         loss: {layer: f"{error:.1e}" for layer, error in errors.items()}
         for loss, errors in table.items()

@@ -132,13 +132,13 @@ def objective_of(
 
     Args:
         app: Says which metric it is, and whether the best epoch or the last one is kept.
-        config: The settings of the training.
+        config: The settings of the training; with `patience` the best epoch is kept, too.
         history: Logs by name, a value for each epoch.
     """
     values = [value for value in history.get(app.objective, ()) if value is not None]
     if not values:
         return None
-    if not app.keep_best:
+    if not app.keep_best and not getattr(config, "patience", None):
         return values[-1]
     best = max if objective_mode(app) == "max" else min
     return best(values[-app.phases(config)[-1].epochs :])  # of the last phase, as `fit` does it

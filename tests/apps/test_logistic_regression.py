@@ -78,7 +78,7 @@ def test_adam_comes_near_the_optimum():
     assert metrics[1]["test_auc"] == pytest.approx(metrics[0]["test_auc"], abs=0.01)
 
 
-def test_a_separable_table_without_a_penalty_ends():
+def test_a_separable_table_without_a_penalty_ends_and_says_so(caplog):
     x = np.linspace(-1, 1, 60)[:, None]
 
     trained = train(
@@ -87,6 +87,7 @@ def test_a_separable_table_without_a_penalty_ends():
 
     assert trained.metrics["test_accuracy"] > 0.9
     assert np.isfinite(trained.metrics["test_loss"])
+    assert "a larger --l2 gives the loss a clear minimum" in caplog.text
 
 
 def test_area_needs_every_class():

@@ -14,6 +14,7 @@ from apps.transfer import (
     app,
     backbone_of,
     build_model,
+    compile_head,
     compile_model,
     load_data,
     rows_of_each_class,
@@ -243,6 +244,28 @@ def test_so_many_labels_of_each_class_are_trained_on():
     assert few.description.train == 30
     for split in ("validation", "test"):
         np.testing.assert_array_equal(few.splits[split].inputs, everything.splits[split].inputs)
+
+
+def test_noise_of_labels_comes_once():
+    true, noisy = (
+        load_data(Config(dataset="mnist", labels_per_class=40, label_noise=noise), EMBEDDED)
+        for noise in (0.0, 0.5)
+    )
+
+    labels = (data.splits["train"].targets for data in (true, noisy))
+    assert np.mean(np.not_equal(*labels)) == pytest.approx(0.45, abs=0.08)  # of ten classes
+
+
+def test_the_head_is_not_attacked():
+    """It sees features, and an attack is on pictures."""
+    model = build_model((28, 28, 1), 10)
+    attacked = (
+        Config(dataset="mnist", **{knob: 1.0}) for knob in ("attack_epsilon", "virtual_epsilon")
+    )
+
+    heads = [compile_head(model, config, 10) for config in (Config(dataset="mnist"), *attacked)]
+
+    assert len({type(head) for head in heads}) == 1
 
 
 def test_the_seed_draws_the_labels():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from apps.iris import app as iris
+from apps.logistic_regression import app as logistic_regression
 from apps.mnist_cnn import app as mnist_cnn
 from suite import InputError
 from suite.cli import run
@@ -120,6 +121,10 @@ def test_resumed_it_runs_only_what_is_missing_and_tests_no_second_time(here, cap
     for path, time_ns in written.items():
         assert path == missing or path.stat().st_mtime_ns == time_ns
     assert "test_loss_mean  77.0000" in capsys.readouterr().out
+    tested["line"] = {"units": 5}
+    (here / "test.json").write_text(json.dumps(tested))
+    assert run(small, ["compare", "--resume", "--run-dir", "here", "--test"]) == 2
+    assert "must be left out: another line than the best one" in capsys.readouterr().err
 
 
 def test_stopped_it_says_how_to_go_on_and_goes_on(capsys):
@@ -219,6 +224,14 @@ def test_without_a_trained_line_there_is_a_table_but_no_success(monkeypatch, cap
     fake_trials(monkeypatch, lambda knobs, run: ended(None))
     with pytest.raises(InputError, match="val_loss, in none"):
         compare(small, {"units": [2, 3]})
+
+
+def test_none_is_no_value_or_the_empty_list():
+    values = checked_values(
+        logistic_regression, {"leave_out": ["none", "mean_radius"], "label": ["none", "diagnosis"]}
+    )
+
+    assert values["leave_out"] == [(), ("mean_radius",)] and values["label"] == [None, "diagnosis"]
 
 
 def test_texts_are_read_as_on_a_command_line_and_spelled_again():

@@ -136,6 +136,26 @@ def test_phases_take_part():
     assert np.isfinite(result["cv_loss_mean"])
 
 
+@pytest.mark.parametrize("knobs", [{"keep_best": True}, {"phases": True}], ids=str)
+def test_the_fold_that_is_tested_on_decides_nothing(knobs):
+    """It is no validation split where the best epoch is kept, or a phase may be calibrated."""
+    if "phases" in knobs:
+        later = [Phase(name="fit", epochs=1), Phase(name="calibrate", begin=lambda fitted: None)]
+        knobs = {"phases": lambda config: later}
+    seen = []
+
+    def evaluate(fitted):
+        inputs = (fitted.data.splits[name].in_memory().inputs for name in ("validation", "test"))
+        seen.append([set(rows[:, 0].tolist()) for rows in inputs])
+        return {"test_loss": 0.0}
+
+    cross_validate(
+        variant(app, evaluate=evaluate, **knobs), app.recipe(epochs=1), Run(arrays=TWO), folds=2
+    )
+
+    assert len(seen) == 2 and not any(validation & test for validation, test in seen)
+
+
 @pytest.mark.parametrize(("folds", "most"), [(1, 18), (19, 18), (1000, 18)])
 def test_folds_that_cannot_be_are_refused(folds, most):
     labels = (np.arange(40) >= most).astype("int32")

@@ -15,6 +15,7 @@ import keras
 import pytest
 
 from apps.iris import app as iris
+from apps.mnist_mlp import app as mnist_mlp
 from suite import InputError, Run, train
 from suite.errors import Interrupted
 from suite.studies.trials import (
@@ -248,6 +249,8 @@ def test_the_objective_is_of_the_epoch_that_is_kept():
     assert objective_of(best, config, history) == 1
     assert objective_of(variant(best, objective="val_accuracy"), config, history) == 0.5
     assert objective_of(variant(objective="val_return"), config, history) is None
+    patient = mnist_mlp.config(epochs=2, patience=1)
+    assert objective_of(mnist_mlp, patient, {"val_accuracy": [0.9, 0.8]}) == 0.9
 
 
 def test_better_is_known_or_asked_for():

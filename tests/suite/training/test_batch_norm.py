@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from apps.resnet import build_model as build_resnet
 from suite.training import batch_norm
 from suite.training.batch_norm import fused_batch_normalization
 
@@ -35,6 +36,14 @@ def is_fused(layer):
 def data():
     random = np.random.default_rng(0)
     return random.normal(2, 3, (8, 6, 6, 1)), random.normal(size=(8, 1))
+
+
+def test_the_layers_of_the_applications_are_fused():
+    model = build_resnet((32, 32, 3), blocks=(1, 1, 1), filters=4)
+    normalized = [one for one in model.layers if isinstance(one, layers.BatchNormalization)]
+
+    with fused_batch_normalization(model):
+        assert normalized and all(map(is_fused, normalized))
 
 
 def test_it_trains_alike_and_leaves_the_model_as_it_was():
