@@ -121,7 +121,7 @@ def test_resumed_it_runs_only_what_is_missing_and_tests_no_second_time(here, cap
     for path, time_ns in written.items():
         assert path == missing or path.stat().st_mtime_ns == time_ns
     assert "test_loss_mean  77.0000" in capsys.readouterr().out
-    tested["line"] = {"units": 5}
+    tested["line"] = {"units": 7}
     (here / "test.json").write_text(json.dumps(tested))
     assert run(small, ["compare", "--resume", "--run-dir", "here", "--test"]) == 2
     assert "must be left out: another line than the best one" in capsys.readouterr().err
