@@ -260,7 +260,6 @@ app = App(
     studies=task.STUDIES,
     try_next="odds",
     objective="val_log_loss",
-    search={"l2": "0.00001..1"},
     own_data=task.OWN_DATA,
     tiny={"solver": "adam", "epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20},
 )

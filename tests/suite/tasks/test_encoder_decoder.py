@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite.data.text.tokenizers import END, PADDING, START
+from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN
 from suite.errors import InputError
 from suite.tasks import encoder_decoder as networks
 from suite.tasks import text_to_text as task
@@ -84,7 +84,7 @@ def test_greedy_decoding_takes_the_most_probable_of_the_plain_network(knobs):
     prefix = np.full((3, 1), START, np.int32)
     for index in range(decoded.shape[1]):
         scores = logits(model, prefix=prefix)[:, -1]
-        scores[:, [PADDING, START]] = -np.inf
+        scores[:, [PADDING, START, UNKNOWN]] = -np.inf
         alive = ~(decoded[:, :index] == END).any(axis=1)
         np.testing.assert_array_equal(decoded[alive, index], scores[alive].argmax(axis=-1))
         prefix = np.concatenate([prefix, decoded[:, index : index + 1]], axis=1)
