@@ -126,7 +126,7 @@ class Config:
         most_boxes: Largest number of boxes in an answer.
     """
 
-    epochs: Epochs = 6
+    epochs: Epochs = 5
     batch_size: BatchSize = 16
     min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     validation_split: Share = 0.1
