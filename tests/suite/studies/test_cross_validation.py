@@ -142,18 +142,18 @@ def test_the_fold_that_is_tested_on_decides_nothing(knobs):
     if "phases" in knobs:
         later = [Phase(name="fit", epochs=1), Phase(name="calibrate", begin=lambda fitted: None)]
         knobs = {"phases": lambda config: later}
-    seen = []
+    held_out = []  # first coordinates of validation and test, fold by fold
 
     def evaluate(fitted):
         inputs = (fitted.data.splits[name].in_memory().inputs for name in ("validation", "test"))
-        seen.append([set(rows[:, 0].tolist()) for rows in inputs])
+        held_out.append([set(rows[:, 0].tolist()) for rows in inputs])
         return {"test_loss": 0.0}
 
     cross_validate(
         variant(app, evaluate=evaluate, **knobs), app.recipe(epochs=1), Run(arrays=TWO), folds=2
     )
 
-    assert len(seen) == 2 and not any(validation & test for validation, test in seen)
+    assert len(held_out) == 2 and not any(validation & test for validation, test in held_out)
 
 
 @pytest.mark.parametrize(("folds", "most"), [(1, 18), (19, 18), (1000, 18)])
