@@ -75,13 +75,7 @@ def build_model(
         Press and Wolf, 2016, Using the Output Embedding to Improve Language Models (`tied`),
         https://arxiv.org/abs/1608.05859
     """
-    tokens = layers.ReversibleEmbedding(
-        num_tokens,
-        units,
-        tie_weights=tied,
-        reverse_dtype=keras.config.floatx(),
-        name="tokens",
-    )
+    tokens = layers.ReversibleEmbedding(num_tokens, units, tie_weights=tied, name="tokens")
     parts: list[keras.Layer] = [
         tokens,
         layers.Dropout(dropout, name="dropout"),

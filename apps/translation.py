@@ -301,14 +301,14 @@ def example(fitted: Fitted) -> np.ndarray:
     return np.array([*pairs_of(fitted).texts["test"].source[:5], "xyzzy \u2603", ""], object)
 
 
-def translated(fitted: Fitted) -> dict[str, np.ndarray]:
-    """The outputs of `serve` for the test split, by name."""
+def translated(fitted: Fitted, split: str = "test") -> dict[str, np.ndarray]:
+    """The outputs of `serve` for a split, by name."""
 
     def translate() -> dict[str, np.ndarray]:
         serve = endpoints(fitted)["serve"]
-        return task.answers(serve, pairs_of(fitted).texts["test"].source)
+        return task.answers(serve, pairs_of(fitted).texts[split].source)
 
-    return fitted.once("translations", translate)
+    return fitted.once(f"translations of {split}", translate)
 
 
 def texts_of(outputs: dict[str, np.ndarray]) -> list[str]:
@@ -323,13 +323,15 @@ def evaluate(fitted: Fitted) -> Metrics:
     translation or the same, and `test_bleu_unseen` of the others. `test_right` is the share of
     translations that are the reference, word for word. `test_truncated` is the number of sentences
     that are too long to be read as a whole, and `test_unfinished` that of translations without end.
-    Without sacrebleu, which comes with the extra `text`, BLEU is None.
+    `val_bleu` is of the validation split, for the choice of the search. Without sacrebleu, which
+    comes with the extra `text`, BLEU is None.
     """
     texts, outputs = pairs_of(fitted).texts, translated(fitted)
     test, translations = texts["test"], texts_of(outputs)
     right = [one == other for one, other in zip(translations, test.target, strict=True)]
     return {
         **evaluate_on_test(fitted),
+        "val_bleu": validation_bleu(fitted),
         **{
             f"test_{name}": score
             for name, score in bleu_scores(texts, translations, fitted.config.bleu).items()
@@ -338,6 +340,15 @@ def evaluate(fitted: Fitted) -> Metrics:
         "test_truncated": int(outputs["truncated"].sum()),
         "test_unfinished": int(outputs["unfinished"].sum()),
     }
+
+
+def validation_bleu(fitted: Fitted) -> float | None:
+    """BLEU on the validation split; None without sacrebleu."""
+    if not bleu.available():
+        return None
+    translations = texts_of(translated(fitted, "validation"))
+    references = pairs_of(fitted).texts["validation"].target
+    return bleu.corpus_bleu(translations, references, fitted.config.bleu).score
 
 
 def bleu_scores(

@@ -71,6 +71,7 @@ def ours(
         "seconds": seconds,
         "parameters": fitted.model.count_params(),
         "validation_nats": float(history.history["val_nats"][-1]),
+        "validation_bleu": metrics["val_bleu"],
         "bleu": metrics["test_bleu"],
         "bleu_seen": metrics["test_bleu_seen"],
         "bleu_unseen": metrics["test_bleu_unseen"],
@@ -164,6 +165,7 @@ def keras_io(data: str, recipe: str, minutes: float, precision: str, seed: int) 
         "seconds": seconds,
         "parameters": model.count_params(),
         "validation_nats": None,
+        "validation_bleu": None,
         **bleu_scores(texts, translations, config.bleu),
         "signature": corpus_bleu(translations, test.target, config.bleu).signature,
     }

@@ -91,11 +91,7 @@ def build(
     parts: list[keras.Layer] = [
         layers.Embedding(source_size, units, embeddings_initializer=scale, name="source_tokens"),
         layers.ReversibleEmbedding(
-            target_size,
-            units,
-            embeddings_initializer=scale,
-            reverse_dtype=keras.config.floatx(),
-            name="target_tokens",
+            target_size, units, embeddings_initializer=scale, name="target_tokens"
         ),
         layers.Dropout(dropout, name="dropout"),
         layers.Activation("linear", dtype=keras.config.floatx(), name="logits"),
