@@ -52,7 +52,9 @@ def build_model(
     one = ops.ones_like(x[:, :1, :1, :1])
     bias = layers.Dense(16, use_bias=False, kernel_initializer="zeros")(one)
     sums = np.repeat(np.eye(16, dtype="float32"), [len(maps) for maps in INPUT_MAPS], axis=0)
-    x = layers.DepthwiseConv2D(5, use_bias=False)(x) @ sums + bias
+    # Keras would scale them as if every output map saw all inputs, so that they begin near zero.
+    scale = keras.initializers.RandomNormal(stddev=(25 * len(sums) / 16) ** -0.5)
+    x = layers.DepthwiseConv2D(5, use_bias=False, depthwise_initializer=scale)(x) @ sums + bias
     x = subsample(layers.Activation(activation)(x), activation)
     x = layers.Flatten()(layers.Conv2D(120, x.shape[1:3], activation=activation)(x))
     # A negative squared distance to signs is twice the dot product, plus what all classes share.
@@ -65,7 +67,8 @@ def build_model(
 
 def subsample(x: keras.KerasTensor, activation: str) -> keras.KerasTensor:
     """Averages 2 x 2 pixels, then applies a weight and a bias for every map, and the activation."""
-    return layers.Activation(activation)(layers.DepthwiseConv2D(1)(layers.AveragePooling2D(2)(x)))
+    weigh = layers.DepthwiseConv2D(1, depthwise_initializer="ones")
+    return layers.Activation(activation)(weigh(layers.AveragePooling2D(2)(x)))
 
 
 app = App(
