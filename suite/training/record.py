@@ -141,7 +141,8 @@ def refuse_folder_in_use(folder: Path) -> None:
 def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, bool]:
     """Finds the run to resume, and its settings.
 
-    A knob that was not given takes the recorded value. More epochs prolong the run.
+    A knob that was not given takes the recorded value. More epochs prolong the run, if they are
+    those of its last phase.
 
     Args:
         app: The app, whose newest run is resumed if `run.run_dir` is None.
@@ -193,7 +194,14 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
         if chosen[name] != recorded.get(name) and not (prolonged and name == "epochs"):
             raise _differs(name, recorded.get(name), chosen[name])
     if prolonged:
-        config = dataclasses.replace(config, epochs=more)
+        longer = dataclasses.replace(config, epochs=more)
+        (*before, last), (*still, longest) = (
+            [phase.epochs for phase in app.phases(settings)] for settings in (config, longer)
+        )
+        # Phases that come after what is prolonged have seen, and changed, what it left.
+        if before != still or last >= longest:
+            raise _differs("epochs", epochs, more)
+        config = longer
     resumed = _same_run(run, recorded_run, given, folder)
     return folder, Recipe(config=config, architecture=architecture), resumed, prolonged
 

@@ -489,6 +489,27 @@ def test_a_stopped_run_is_prolonged():
     assert len(prolonged.history["loss"]) == 4
 
 
+@pytest.mark.parametrize(
+    "phases",
+    [
+        lambda config: [Phase(name="fit", epochs=config.epochs), Phase(name="solve")],
+        lambda config: [Phase(name=name, epochs=config.epochs) for name in ("one", "other")],
+        lambda config: [Phase(name="solve")],
+    ],
+    ids=["closed form after it", "two phases", "closed form"],
+)
+def test_a_run_is_not_prolonged_in_phases_before_the_last(phases):
+    app_of_phases = variant(app, phases=phases)
+    run = Run(quiet=True, run_dir=Path("here"))
+    train(app_of_phases, app.recipe(epochs=1), run)
+    recorded = Path("here", "run.json").read_bytes()
+
+    with pytest.raises(InputError, match=r"`epochs` must stay as it was .*: 1\. Received: 3"):
+        train(app_of_phases, app.recipe(epochs=3), dataclasses.replace(run, resume=True))
+
+    assert Path("here", "run.json").read_bytes() == recorded
+
+
 # --- replicas ---------------------------------------------------------------------------------
 
 
