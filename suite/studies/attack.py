@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite.app import App, Fitted, networks_of
+from suite.app import App, networks_of
 from suite.attacks.fooling import fooling_picture
 from suite.attacks.gradients import fgsm, pgd, probabilities
 from suite.attacks.universal import add_change, universal_perturbation
@@ -18,11 +18,13 @@ from suite.data.examples import Split
 from suite.data.images.files import writable_picture
 from suite.data.images.preparation import Preparation
 from suite.errors import InputError
-from suite.export.exported import Exports
+from suite.export.endpoints import to_logits
+from suite.export.exported import ExportedModel, Exports
 from suite.export.reopened import reopen
 from suite.figures import attacks as figures
 from suite.figures import curves
 from suite.knobs import settings
+from suite.layers.views import average_views
 from suite.tasks import pictures
 
 NUM_EPSILONS = 4  # of a curve, beside 0
@@ -39,9 +41,10 @@ class Attack:
         method: `fgsm`, one step; `pgd`, many steps; `universal`, one change for all pictures;
             `fooling`, a picture of nothing that is taken for a class.
         epsilon: Largest change of a pixel, as a share of its range.
-        steps: Steps of the attack. Defaults to 40 for pgd, 200 for universal, 2000 for fooling.
+        steps: Steps of the attack. Defaults to 40 for pgd, 200 for universal, 2000 for fooling;
+            fgsm has one.
         restarts: Attempts of pgd, of which the worst counts.
-        num: Pictures of the test split to attack, chosen at random. Defaults to all.
+        num: With `all`, pictures of the test split to attack, chosen at random. Defaults to all.
         label: The class that the picture of `fooling` shall be taken for.
         output: Image file that gets the figure.
     """
@@ -76,7 +79,7 @@ def attack(
     if knobs.method == "fooling":
         figure = _fool(app, knobs, exports)
     elif knobs.all:
-        figure = _measure(knobs, reopen(app, exports.open(app.name), data, data_dir))
+        figure = _measure(app, knobs, exports, data, data_dir)
     else:
         figure = _change_files(app, files, knobs, exports, data, data_dir)
     curves.write(figure, knobs.output)
@@ -85,6 +88,12 @@ def attack(
 
 def _refuse_misfits(knobs: Attack, files: Sequence[Path]) -> None:
     """Refuses knobs that do not fit together, before anything is loaded."""
+    if knobs.method == "fgsm" and knobs.steps is not None:
+        raise InputError("`steps` must be left out with `method` fgsm, which has one", knobs.steps)
+    if knobs.method != "pgd" and knobs.restarts != 1:
+        raise InputError("`restarts` must be left out unless `method` is pgd", knobs.restarts)
+    if knobs.num is not None and not knobs.all:
+        raise InputError("`num` must be left out without `all`", knobs.num)
     if knobs.method == "fooling":
         if knobs.label is None:
             raise InputError("`label` must be a class with `method` fooling", "none")
@@ -109,7 +118,7 @@ def _change_files(
 ) -> Figure:
     """Leads the network away from its answers to files, and prints both answers."""
     exported, images = pictures.read_files(app, files, exports)
-    [network] = networks_of(exported.built()).values()
+    network = answering(exported)
     names = exported.metadata("class_names")["class_names"]
 
     def training_split() -> Split:
@@ -123,13 +132,23 @@ def _change_files(
     return figures.changes(images, changed, before, after)
 
 
-def _measure(knobs: Attack, fitted: Fitted) -> Figure:
+def answering(exported: ExportedModel) -> keras.Model:
+    """The network as the export answers, after the views of a picture that its recipe has."""
+    [network] = networks_of(exported.built()).values()
+    views = exported.metadata("config")["config"].get("views", "plain")
+    return average_views(to_logits(network), views)
+
+
+def _measure(
+    app: App, knobs: Attack, exports: Exports, data: str | None, data_dir: Path | None
+) -> Figure:
     """Measures the accuracy on the test split against the size of the change, and prints it."""
-    [network] = fitted.networks.values()
-    test = _some(fitted.data.splits["test"], knobs.num).in_memory()
+    exported = exports.open(app.name)
+    network, splits = answering(exported), reopen(app, exported, data, data_dir).data.splits
+    test = _some(splits["test"], knobs.num).in_memory()
 
     def training_split() -> Split:
-        return fitted.data.splits["train"]
+        return splits["train"]
 
     curve = {}
     for epsilon in np.unique(np.linspace(0, knobs.epsilon, NUM_EPSILONS + 1)).tolist():
@@ -149,7 +168,7 @@ def _fool(app: App, knobs: Attack, exports: Exports) -> Figure:
     names = metadata["class_names"]
     if knobs.label not in names:
         raise InputError(f"`label` must be one of: {', '.join(names)}", knobs.label)
-    [network] = networks_of(exported.built()).values()
+    network = answering(exported)
     shape = network.inputs[0].shape[1:]
     if None in shape:
         shape = Preparation.of_export(metadata).shape

@@ -8,7 +8,10 @@ import pytest
 
 from apps.mnist_cnn import app
 from suite import Run, train
+from suite.attacks.gradients import probabilities
 from suite.cli import run
+from suite.export.exported import open_folder
+from suite.studies.attack import answering
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,8 @@ def size(path):
 
 @pytest.mark.parametrize("method", ["fgsm", "pgd", "universal"])
 def test_files_get_other_answers(method, digits, capsys):
-    words = f"attack 0.png 1.png --method {method} --epsilon 0.4 --steps 20"
+    words = f"attack 0.png 1.png --method {method} --epsilon 0.4"
+    words += "" if method == "fgsm" else " --steps 20"
 
     assert run(app, words.split()) == 0, capsys.readouterr().err
 
@@ -82,6 +86,20 @@ def test_a_class_is_made_out_of_noise(capsys):
     assert size("fooling.png")[0] > 200
 
 
+def test_what_answers_after_several_views_is_attacked_so(tmp_path):
+    recipe = app.recipe(**app.tiny, views="mirrored_and_shifted")
+    run = Run(data="embedded", quiet=True, export_dir=tmp_path)
+    trained = train(app, recipe, run)
+    exported = open_folder(trained.saved_model)
+    images = trained.data.splits["test"].inputs[:20]
+
+    attacked = probabilities(answering(exported), images)
+
+    np.testing.assert_allclose(attacked, exported.call(images)["probabilities"], atol=1e-5)
+    [network] = trained.networks.values()
+    assert np.abs(attacked - probabilities(network, images)).max() > 1e-3
+
+
 BAD = [
     ("attack", "there must be one image file or more, or `all`"),
     ("attack 0.png --all", "there must be one image file or more, or `all`"),
@@ -90,6 +108,9 @@ BAD = [
     ("attack 0.png --epsilon 1.5", "--epsilon should be less than or equal to 1"),
     ("attack 0.png --steps 0", "--steps should be greater than or equal to 1"),
     ("attack 0.png --restarts 0", "--restarts should be greater than or equal to 1"),
+    ("attack 0.png --method fgsm --steps 9", "--steps must be left out with --method fgsm"),
+    ("attack 0.png --method universal --restarts 2", "--restarts must be left out unless --method"),
+    ("attack 0.png --num 3", "--num must be left out without `all`"),
     ("attack 0.png --method magic", "--method should be 'fgsm', 'pgd', 'universal' or 'fooling'"),
     ("attack 0.png --label 3", "--label must be left out unless --method is fooling"),
     ("attack --method fooling", "--label must be a class with --method fooling"),
