@@ -215,7 +215,7 @@ app = App(
     commands=task.COMMANDS,
     try_next='generate "To be"',
     recipes={
-        # The window of the lecture: states are carried over, gradients are not.
+        # States are carried over, gradients are not.
         "lstm": {"network": "lstm", "num_layers": 2, "units": 256, "carry": True},
         "gru": {"network": "gru", "num_layers": 2, "units": 256, "carry": True},
         "rnn": {"network": "rnn", "num_layers": 1, "units": 256, "carry": True},

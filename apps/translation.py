@@ -131,7 +131,7 @@ def load_data(config: Config, run: Run) -> Data:
         InputError: The pairs cannot be found or read, or no training pair is short enough.
     """
     if not bleu.available():
-        log.warning("BLEU needs sacrebleu: pip install 'keras-application-suite[text]'")
+        log.warning("BLEU needs sacrebleu: pip install '.[text]'")
     loaded = load_pairs(run, config.translations, config.swap)
     texts = {
         name: Sides(list(part.in_memory().inputs), list(part.in_memory().targets))

@@ -215,7 +215,7 @@ def race(
             }
             for name, result in results.items()
         ],
-        data=data,
+        data=Path(data).name,
         minutes_of_each=minutes,
         precision=precision,
         seed=seed,

@@ -118,7 +118,7 @@ def california(
             for name in runs[0]
         ],
         coverage=[round(run["ours"]["coverage"], 4) for run in runs],
-        data=data,
+        data=Path(data).name,
     )
 
 

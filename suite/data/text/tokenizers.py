@@ -313,6 +313,6 @@ def _package(name: str) -> Any:
     except ImportError:
         raise InputError(
             "`tokens` must be characters or words where the packages of the extra [text] are not "
-            "installed: pip install 'keras-application-suite[text]'",
+            "installed: pip install '.[text]'",
             f"pieces, and no {name}",
         ) from None
