@@ -11,6 +11,7 @@ types, ragged or deeply nested lists, sizes, JSON, UTF-8. Each must get a code f
 import http.client
 import json
 import random
+import struct
 import tempfile
 import threading
 from collections import Counter
@@ -124,7 +125,18 @@ def _moved(chance: random.Random) -> bytes:
 
 def _deep(chance: random.Random) -> bytes:
     depth = chance.choice([5, 33, 65, 500, 1000, 1025, 50_000])
-    return b'{"instances": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
+    signature, value = chance.choice([(b"serve", b"1"), (b"picture", b'"a"')])
+    lists = b"[" * depth + value + b"]" * depth
+    return b'{"signature_name": "' + signature + b'", "inputs": ' + lists + b"}"
+
+
+def _bomb(chance: random.Random) -> bytes:
+    """The header of a picture that would take gigabytes."""
+    side = chance.randint(10_000, 30_000)
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    gif = b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0)
+    bmp = b"BM" + struct.pack("<IIIIii", 54, 0, 54, 40, side, -side)
+    return chance.choice([png, gif, bmp]) + chance.randbytes(64)
 
 
 def _large(chance: random.Random) -> bytes:
@@ -159,7 +171,8 @@ def _nonsense(chance: random.Random) -> bytes:
 
 MAKERS = {
     "path": _path, "method": _method, "keys": _keys, "shape": _shape, "types": _types,
-    "ragged": _ragged, "moved": _moved, "deep": _deep, "large": _large, "torn": _torn,
+    "ragged": _ragged, "moved": _moved, "deep": _deep, "bomb": _bomb, "large": _large,
+    "torn": _torn,
     "bytes": _bytes, "UTF-8": _text, "nonsense": _nonsense,
 }  # fmt: skip
 

@@ -52,16 +52,18 @@ def write_saved_model(
 
     Returns:
         The version's folder, and the largest absolute difference between the outputs of the
-        reloaded `serve` signature and of the endpoint on `example`; infinity where text differs.
+        reloaded `serve` signature and of the endpoint on `example`; infinity where text differs, or
+        only one of two numbers is finite.
 
     Raises:
         Unwritable: The version cannot be written; no part of it is left.
     """
     networks = networks_of(built)
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    with folder_aside(folder, ASIDE) as aside, _on_disk(folder, networks):
-        version = aside / "version"
+    with contextlib.ExitStack() as stack:
+        with _on_disk(folder, networks):
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(folder)
+            version = stack.enter_context(folder_aside(folder, ASIDE)) / "version"
         archive = keras.export.ExportArchive()
         plain = {name: _without_training(network) for name, network in networks.items()}
         for network in plain.values():
@@ -72,18 +74,22 @@ def write_saved_model(
             for resource in resources:
                 archive.track(resource)
             archive.add_endpoint(name, function, input_signature=list(inputs))
-        archive.write_out(str(version), verbose=False)
-        (version / "assets.extra").mkdir()
+        with _on_disk(folder, networks):
+            archive.write_out(str(version), verbose=False)
         serve = as_endpoint(endpoints["serve"])
+        # Where a device has too little memory, TensorFlow's error is the same as of a full disk.
         difference = _difference(version, serve, example)
-        for name, network in plain.items():
-            file = version / network_file(name if isinstance(built, Mapping) else None)
-            file.parent.mkdir(exist_ok=True)
-            network.save(file)
-        write_whole(version / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
-        _write_warmup(version / WARMUP, folder.name, serve, example)
-        write_checksums(version / CHECKSUMS, version)
-        return _move_into_place(version, folder), difference
+        content = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+        with _on_disk(folder, networks):
+            (version / "assets.extra").mkdir()
+            for name, network in plain.items():
+                file = version / network_file(name if isinstance(built, Mapping) else None)
+                file.parent.mkdir(exist_ok=True)
+                network.save(file)
+            write_whole(version / METADATA, content)
+            _write_warmup(version / WARMUP, folder.name, serve, example)
+            write_checksums(version / CHECKSUMS, version)
+            return _move_into_place(version, folder), difference
 
 
 @contextlib.contextmanager
@@ -157,11 +163,13 @@ def _difference(version: Path, serve: Endpoint, example: Any) -> float:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest absolute difference; infinity where text differs, or numbers are not finite."""
+    if np.array_equal(one, other, equal_nan=not one.dtype.hasobject):
+        return 0.0
     if one.dtype.hasobject:
-        return 0.0 if np.array_equal(one, other) else float("inf")
-    if one.dtype == bool:
-        one, other = one.astype(int), other.astype(int)
-    return float(np.max(np.abs(one.astype(np.float64) - other), initial=0))
+        return float("inf")
+    difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    return float(np.max(np.nan_to_num(difference, nan=np.inf), initial=0))
 
 
 def _first_request(name: str, serve: Endpoint, example: Any) -> Any:

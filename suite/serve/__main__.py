@@ -74,20 +74,22 @@ def serve(
     origins = tuple(map(_origin, cors_origin))
     access = Access(token, max_request_mib * 2**20, timeout_seconds, origins)
     address = host.removeprefix("[").removesuffix("]"), port
+    if not address[0]:  # which would listen on all addresses of this machine
+        raise InputError("`host` must be a name or an address", repr(host))
     try:
         if engine == "ray":
             from suite.serve import replicas as ray_engine
-
-            ray_engine.serve(folder, limits, labels, access, address, replicas)
         else:
             from suite.serve import server
-
-            server.serve(folder, limits, labels, access, address, grpc_port)
     except ModuleNotFoundError as error:
         extra = "ray" if engine == "ray" else "serve"
         raise InputError(
             f"serving needs more packages: pip install '.[{extra}]'", f"no module {error.name}"
         ) from None
+    if engine == "ray":
+        ray_engine.serve(folder, limits, labels, access, address, replicas)
+    else:
+        server.serve(folder, limits, labels, access, address, grpc_port)
 
 
 def _labels(arguments: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -121,6 +123,8 @@ def _token(path: Path) -> str:
         raise InputError("`token_file` must be readable", f"{path}: {error}") from None
     if not token:
         raise InputError("`token_file` must hold a token", f"{path}, which is empty")
+    if not (token.isascii() and token.isprintable()):  # no header can carry another one
+        raise InputError("`token_file` must hold one line of ASCII", f"{path}, with others")
     return token
 
 

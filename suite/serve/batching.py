@@ -37,7 +37,9 @@ class _Request(NamedTuple):
 class Batcher:
     """Calls a function for many requests at a time.
 
-    Requests that arrive during a call wait for the next call.
+    Requests that arrive during a call wait for the next call. A function that has once returned
+    another number of rows than it got is called for every request alone from then on: which rows
+    are whose cannot be known.
 
     Args:
         function: Takes and returns arrays by name, whose first axis is the batch.
@@ -50,6 +52,7 @@ class Batcher:
         self._queue: deque[_Request] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
+        self._is_row_by_row = True  # as long as every call has returned as many rows as it got
 
     async def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Adds one request to the queue, and waits for its outputs.
@@ -90,7 +93,7 @@ class Batcher:
     def _next_batch(self) -> list[_Request]:
         """Removes the oldest requests from the queue, as many as fit into one batch."""
         batch: list[_Request] = []
-        room = self._limits.max_batch_size
+        room = self._limits.max_batch_size if self._is_row_by_row else 1
         while self._queue:
             request = self._queue[0]
             if batch and (request.num_examples > room or request.shapes != batch[0].shapes):
@@ -116,8 +119,8 @@ class Batcher:
             can_split = False  # one request may have caused the error: the others still get answers
         else:
             num_examples = sum(request.num_examples for request in batch)
-            # Some functions return another number of rows than they get.
             can_split = all(len(array) == num_examples for array in outputs.values())
+            self._is_row_by_row &= can_split
         if len(batch) == 1:
             if not batch[0].outputs.done():
                 batch[0].outputs.set_result(outputs)

@@ -5,7 +5,7 @@ import gc
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -94,9 +94,16 @@ class Signature:
         return spec.dtype == tf.string and spec.shape.rank == 1 and spec.shape[0] is None
 
     def _takes_batches(self) -> bool:
-        shapes = [spec.shape for spec in self.inputs.values()]
-        shapes += [spec.shape for spec in self.function.structured_outputs.values()]
-        return all(shape.rank and shape[0] is None for shape in shapes)
+        """Whether all tensors have rows, and a row of an answer depends on that request alone.
+
+        An axis of unknown length that no input has may be as long as another request needs, as that
+        of the tokens of texts.
+        """
+        inputs = [spec.shape for spec in self.inputs.values()]
+        outputs = [spec.shape for spec in self.function.structured_outputs.values()]
+        if not all(shape.rank and shape[0] is None for shape in [*inputs, *outputs]):
+            return False
+        return not _have_unknown_axes(outputs) or _have_unknown_axes(inputs)
 
 
 class Version(NamedTuple):
@@ -161,6 +168,7 @@ class Model:
         self.damaged: dict[int, Damage] = {}
         self._older: OrderedDict[int, Version] = OrderedDict()
         self._loading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Version | None]] = set()  # which nothing else keeps alive
 
     def states(self) -> dict[int, tuple[int, str]]:
         """State and error message of every version in the folder, newest first."""
@@ -204,9 +212,12 @@ class Model:
         """
         version = self.newest if number is None else self._loaded(number)
         if number is not None and not version:
-            async with self._loading:
-                # Another request may have loaded it in the meantime.
-                version = self._loaded(number) or await self._load_older(number)
+            # It is loaded to its end though this request is cancelled, so that the next one does
+            # not begin anew.
+            task = asyncio.create_task(self._load_older(number))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            version = await asyncio.shield(task)
         if not version:
             raise _not_found(self.folder.name, number)
         return version
@@ -219,15 +230,18 @@ class Model:
         return self._older.get(number)
 
     async def _load_older(self, number: int) -> Version | None:
-        numbers = await asyncio.to_thread(versions, self.folder)
-        if number not in numbers or number in self.damaged:
-            return None
-        version = await self._load(number)
-        if version:
-            self._older[number] = version
-            while len(self._older) > MAX_OLDER:
-                self._older.popitem(last=False)
-        return version
+        async with self._loading:
+            if version := self._loaded(number):  # by another request in the meantime
+                return version
+            numbers = await asyncio.to_thread(versions, self.folder)
+            if number not in numbers or number in self.damaged:
+                return None
+            version = await self._load(number)
+            if version:
+                self._older[number] = version
+                while len(self._older) > MAX_OLDER:
+                    self._older.popitem(last=False)
+            return version
 
     async def _load(self, number: int) -> Version | None:
         """Loads a version from its folder; if that fails, adds it to `damaged` and returns None."""
@@ -280,9 +294,9 @@ class Models:
     async def refresh(self) -> None:
         """Loads new models and versions, and drops those whose folders are gone."""
         folders = await asyncio.to_thread(self._folders)
+        before = self._newest()
         for name in self._models.keys() - folders.keys():
             del self._models[name]
-        before = self._newest()
         for name, folder in folders.items():
             if name not in self._models:
                 self._models[name] = Model(folder, self._limits, self._executor)
@@ -377,6 +391,11 @@ def _exempt_from_garbage_collection() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+def _have_unknown_axes(shapes: Sequence[tf.TensorShape]) -> bool:
+    """Whether an axis behind the first has no length that is known."""
+    return any(None in shape[1:].as_list() for shape in shapes)
 
 
 def _array(tensor: tf.Tensor) -> np.ndarray:

@@ -1,10 +1,12 @@
 """The server's metrics, for Prometheus."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import ClientDisconnect
 
 from suite.serve.models import Models
 from suite.serve.status import RequestError
@@ -41,6 +43,9 @@ class Monitor:
             yield
         except RequestError as error:
             code = error.code.name
+            raise
+        except (asyncio.CancelledError, ClientDisconnect):
+            code = "CANCELLED"
             raise
         except BaseException:
             code = "INTERNAL"

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from suite.serve import tensors, uploads
 from suite.serve.access import Access
+from suite.serve.batching import Arrays
 from suite.serve.models import DEFAULT_SIGNATURE, PICTURE, Models, Signature, State, Version
 from suite.serve.monitor import Monitor
 from suite.serve.status import Code, RequestError
@@ -28,6 +29,11 @@ from suite.serve.tensors import PredictBody
 
 PLAYGROUND = Path(__file__).parent / "playground"
 RETRY_AFTER = "1"  # second
+HEADERS = {
+    Code.UNAVAILABLE: {"Retry-After": RETRY_AFTER},
+    Code.UNAUTHENTICATED: {"WWW-Authenticate": "Bearer"},
+}
+LONG = 2**20  # bytes of a JSON body that takes too long to parse while other requests wait
 
 
 def application(models: Models, access: Access, monitor: Monitor, **options: Any) -> FastAPI:
@@ -56,7 +62,7 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
 
     @app.exception_handler(RequestError)
     async def request_error(request: Request, error: RequestError) -> Response:
-        headers = {"Retry-After": RETRY_AFTER} if error.code is Code.UNAVAILABLE else None
+        headers = HEADERS.get(error.code)
         # The message may quote a lone surrogate from the request, which UTF-8 cannot encode.
         message = str(error).encode(errors="backslashreplace").decode()
         return JSONResponse({"error": message}, error.code.http, headers)
@@ -92,10 +98,10 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
                         body = PredictBody("", True, pictures)
                         signature = _picture_signature(version, model)
                         inputs = {PICTURE: np.array(pictures, object)}
+                    elif len(content) < LONG:
+                        body, signature, inputs = _parsed(content, version)
                     else:
-                        body = tensors.read(content)
-                        signature = _signature(version, body)
-                        inputs = tensors.arrays(body, signature.inputs)
+                        body, signature, inputs = await asyncio.to_thread(_parsed, content, version)
                     outputs = await signature(inputs)
             except TimeoutError:
                 raise access.timeout_error() from None
@@ -128,7 +134,11 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
     async def describe(
         name: str, number: int | None = None, label: str | None = None
     ) -> dict[str, Any]:
-        version = await models.version(name, number, label)
+        try:
+            async with asyncio.timeout(access.timeout):
+                version = await models.version(name, number, label)
+        except TimeoutError:
+            raise access.timeout_error() from None
         definitions = {
             key: MessageToDict(
                 definition,
@@ -177,6 +187,13 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
     app.add_route("/readyz", ready)
     app.mount("/", StaticFiles(directory=PLAYGROUND, html=True))
     return app
+
+
+def _parsed(content: bytes, version: Version) -> tuple[PredictBody, Signature, Arrays]:
+    """A JSON body, the signature that it asks, and what that takes."""
+    body = tensors.read(content)
+    signature = _signature(version, body)
+    return body, signature, tensors.arrays(body, signature.inputs)
 
 
 def _signature(version: Version, body: PredictBody) -> Signature:

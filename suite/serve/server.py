@@ -1,10 +1,12 @@
 """Runs the server as one process: REST by uvicorn and gRPC, on one event loop."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+import grpc
 import uvicorn
 import uvloop
 
@@ -50,6 +52,22 @@ def url_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class _Server(uvicorn.Server):
+    """The REST server, which stops gRPC at the same time as itself.
+
+    Args:
+        grpc_server: The gRPC server.
+        config: Of uvicorn.
+    """
+
+    def __init__(self, grpc_server: grpc.aio.Server, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._grpc_server = grpc_server
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.gather(super().shutdown(sockets), self._grpc_server.stop(SHUTDOWN_SECONDS))
+
+
 async def _serve(
     models: Models, access: Access, listener: socket.socket, grpc_address: str
 ) -> None:
@@ -59,7 +77,8 @@ async def _serve(
         grpc_port = grpc_server.add_insecure_port(grpc_address)
     except RuntimeError:
         raise InputError("`grpc_port` must be free", grpc_address) from None
-    rest_server = uvicorn.Server(
+    rest_server = _Server(
+        grpc_server,
         uvicorn.Config(
             application(models, access, monitor),
             access_log=False,
@@ -67,7 +86,7 @@ async def _serve(
             lifespan="off",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        ),
     )
     async with models.watched():
         await grpc_server.start()
@@ -78,11 +97,12 @@ async def _serve(
             flush=True,
         )
         # uvicorn stops on these signals, and raises them again at its end. Then these handlers
-        # ignore them, so that gRPC can stop as well.
+        # ignore them, so that calls that are still running can end; the next signal ends all.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         await rest_server.serve([listener])
-        await grpc_server.stop(SHUTDOWN_SECONDS)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _listen(host: str, port: int) -> socket.socket:

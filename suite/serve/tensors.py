@@ -24,6 +24,7 @@ from suite.serve.status import RequestError
 Specs = Mapping[str, tf.TensorSpec]
 # The kinds of NumPy dtypes (`dtype.kind`) that may be converted to an input of each kind: those
 # that lose no digits.
+MOST_AXES = 32  # of an array of strings, where a signature knows no number
 COMPATIBLE = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 
@@ -237,7 +238,8 @@ def _holds_bool(value: Any) -> bool:
 
 
 def _strings(value: Any, spec: tf.TensorSpec) -> np.ndarray:
-    strings = np.asarray(_encoded(value, spec), object)
+    axes = MOST_AXES if spec.shape.rank is None else spec.shape.rank
+    strings = np.asarray(_encoded(value, spec, axes), object)
     if any(isinstance(string, list) for string in strings.flat):
         raise RequestError(
             f"{spec.name} must be strings in lists of equal lengths. Received: {_brief(value)}"
@@ -245,10 +247,12 @@ def _strings(value: Any, spec: tf.TensorSpec) -> np.ndarray:
     return strings
 
 
-def _encoded(value: Any, spec: tf.TensorSpec) -> Any:
-    """Replaces every string and every `{"b64": ...}` in nested lists by bytes."""
+def _encoded(value: Any, spec: tf.TensorSpec, axes: int) -> Any:
+    """Replaces every string and every `{"b64": ...}` by bytes, in lists up to `axes` deep."""
     if isinstance(value, list):
-        return [_encoded(item, spec) for item in value]
+        if not axes:
+            raise RequestError(f"{spec.name} must be strings in lists that are nested less deeply")
+        return [_encoded(item, spec, axes - 1) for item in value]
     try:
         if isinstance(value, str):
             return value.encode()

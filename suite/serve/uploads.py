@@ -36,6 +36,8 @@ async def read(request: Request, max_bytes: int) -> bytes:
             raise RequestError(f"the body must be gzip. Received: {error}") from None
         if max(received, len(body)) > max_bytes:
             raise RequestError(f"the body must have at most {max_bytes} bytes", Code.TOO_LARGE)
+        if gzip and gzip.unused_data:  # which every further part would copy
+            break
     if gzip and (gzip.unused_data or not gzip.eof):
         raise RequestError("the body must be gzip, whole and with nothing behind it")
     return bytes(body)

@@ -57,6 +57,7 @@ LONGER = 4  # windows that are judged as one where a network carries its state
 MOST_NEXT = 10  # probable next tokens that `serve` names
 MOST_SCORED = 10_000  # tokens of a text whose likelihood a server computes
 MOST_GENERATED = 100_000
+MOST_GENERATED_TOGETHER = 2**20  # tokens of all texts of a call
 MOST_FLOATS = 2**24  # of the logits of a batch, when a model is judged
 MOST_WINDOWS = 64
 SAMPLES = 3  # texts that a report ends with
@@ -419,9 +420,12 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         tf.debugging.Assert(
             tf.reduce_all((length >= 1) & (length <= MOST_GENERATED)), [requirement]
         )
+        rows = tf.shape(text)[0]
+        requirement = f"texts times `length` must be at most {MOST_GENERATED_TOGETHER:,}"
+        together = tf.cast(rows, tf.int64) * tf.cast(tf.reduce_max(length), tf.int64)
+        tf.debugging.Assert(together <= MOST_GENERATED_TOGETHER, [requirement])
         ids = read(text)
         prompt = ids[:, -most_read:]
-        rows = tf.shape(text)[0]
         drawn = sample(
             stepper,
             stepper.start(rows),

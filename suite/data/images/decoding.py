@@ -20,6 +20,8 @@ PNG_BIT_DEPTH = 24  # place of the byte in a PNG that holds its bit depth
 EXIF = b"Exif\0\0"
 HEAD = 2**16  # bytes at the beginning of a file in which its EXIF is searched for
 ORIENTATION, SHORT = 0x0112, 3  # a tag of EXIF and the type of its value
+GIF, BMP = b"GIF8", b"BM"
+MOST_PIXELS = 89_478_485  # of a picture, as many as Pillow decodes without a warning
 
 
 def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
@@ -32,10 +34,16 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
         The pixels `(height, width, channels)`, uint8.
 
     Raises:
-        tf.errors.InvalidArgumentError: The bytes are no such picture.
+        tf.errors.InvalidArgumentError: The bytes are no such picture, or of more than
+            `MOST_PIXELS`.
     """
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, HEAD), tf.uint8)
     head = tf.pad(head, [[0, 32]])  # so that shorter files have a byte at that place, too
+    # A few kilobytes can hold gigabytes of one colour.
+    tf.debugging.Assert(
+        _num_pixels(encoded, head) <= MOST_PIXELS,
+        [f"a picture must have at most {MOST_PIXELS:,} pixels"],
+    )
     has_16_bits = _begins_with(head, PNG) & (head[PNG_BIT_DEPTH] == 16)
     pixels = tf.cond(
         has_16_bits,
@@ -114,6 +122,38 @@ def apply_orientation(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     for applies, change in changes:
         pixels = tf.cond(applies, functools.partial(change, pixels), lambda same=pixels: same)
     return pixels
+
+
+def _num_pixels(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """The pixels that the header of a file promises, int64; 0 where it is none that is decoded.
+
+    Args:
+        encoded: The file, a scalar string.
+        head: Its first bytes, uint8.
+    """
+
+    def number(*places: int) -> tf.Tensor:
+        """The integer in these bytes, the last of which counts least."""
+        digits = tf.cast(tf.gather(head, places), tf.int64)
+        return tf.reduce_sum(digits * [256**power for power in reversed(range(len(places)))])
+
+    def of_jpeg() -> tf.Tensor:
+        shape = tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64)
+        return shape[0] * shape[1]
+
+    def of_bmp() -> tf.Tensor:
+        height = number(25, 24, 23, 22)  # negative where the first row is the upper one
+        return number(21, 20, 19, 18) * tf.minimum(height, 2**32 - height)
+
+    return tf.case(
+        [
+            (_begins_with(head, PNG), lambda: number(16, 17, 18, 19) * number(20, 21, 22, 23)),
+            (_begins_with(head, JPEG), of_jpeg),
+            (_begins_with(head, GIF), lambda: number(7, 6) * number(9, 8)),
+            (_begins_with(head, BMP), of_bmp),
+        ],
+        default=lambda: tf.constant(0, tf.int64),
+    )
 
 
 def _begins_with(head: tf.Tensor, magic: bytes) -> tf.Tensor:

@@ -141,6 +141,33 @@ def test_a_difference_is_noticed():
     assert difference >= 1
 
 
+def test_a_number_that_is_none_after_reloading_is_noticed():
+    network = model()
+    traced = []
+
+    def serve(features):
+        traced.append(features)
+        logits = network(features)
+        return {"first": logits, "second": logits * (np.nan if len(traced) > 2 else 1)}
+
+    endpoint = Endpoint(serve, of_model(network).inputs, [network])
+    _, difference = write_saved_model(
+        FOLDER, {"network": network}, {"serve": endpoint}, np.ones((2, 2)), {}
+    )
+
+    assert difference == np.inf
+
+
+def test_a_disk_that_is_full_before_the_export_is_said(monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+
+    with pytest.raises(Unwritable, match=r"models/app cannot be written: No space left on device;"):
+        write()
+
+
 def test_every_endpoint_is_a_signature():
     network = model()
     endpoints = {"serve": classifier(network), "text": text_by_table()}

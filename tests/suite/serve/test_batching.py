@@ -151,6 +151,27 @@ def test_a_client_that_went_away_takes_nobody_along(gone):
     assert [answers[n]["y"].tolist() for n in others] == [[n * n] for n in others]
 
 
+def test_after_an_answer_of_another_length_all_are_asked_alone():
+    async def ask():
+        sizes = []
+
+        def words(inputs):
+            sizes.append(len(inputs["x"]))
+            return {"y": np.repeat(inputs["x"], inputs["x"])}
+
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(words, Limits(), executor)
+            await batcher({"x": np.array([2])})
+            questions = [[1], [2], [0], [1]]  # two and none add up to as many as the questions
+            answers = await asyncio.gather(*(batcher({"x": np.array(q)}) for q in questions))
+        return sizes, [answer["y"].tolist() for answer in answers]
+
+    sizes, answers = asyncio.run(ask())
+
+    assert answers == [[1], [2, 2], [], [1]]
+    assert sizes == [1, 1, 1, 1, 1]
+
+
 def test_answers_of_other_lengths_than_the_questions_come_whole():
     slow = Slow()
 

@@ -1,4 +1,5 @@
 import io
+import struct
 
 import numpy as np
 import PIL.Image
@@ -6,6 +7,7 @@ import PIL.ImageOps
 import pytest
 import tensorflow as tf
 
+from suite.data.images import decoding
 from suite.data.images.decoding import decode_picture
 
 
@@ -56,3 +58,21 @@ def test_deep_pngs_are_scaled_by_what_they_hold(bits):
     pixels = decode_picture(tf.io.encode_png(deep).numpy()).numpy()
 
     np.testing.assert_array_equal(pixels.ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP"])
+def test_the_pixels_are_counted_before_they_are_decoded(format, monkeypatch):
+    file = io.BytesIO()
+    PIL.Image.new("L", (300, 70), 200).save(file, format)
+    assert decode_picture(tf.constant(file.getvalue())).shape[:2] == (70, 300)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 300 * 70 - 1)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have at most 20,999 pixels"):
+        decode_picture(tf.constant(file.getvalue()))
+
+
+def test_what_would_take_gigabytes_is_refused_by_its_header():
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 23_000, 23_000, 1, *[0] * 4)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 89,478,485 pixels"):
+        decode_picture(tf.constant(header))
