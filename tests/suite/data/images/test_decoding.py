@@ -60,10 +60,10 @@ def test_deep_pngs_are_scaled_by_what_they_hold(bits):
     np.testing.assert_array_equal(pixels.ravel(), np.arange(256))
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP"])
-def test_the_pixels_are_counted_before_they_are_decoded(format, monkeypatch):
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
+def test_the_pixels_are_counted_before_they_are_decoded(kind, monkeypatch):
     file = io.BytesIO()
-    PIL.Image.new("L", (300, 70), 200).save(file, format)
+    PIL.Image.new("L", (300, 70), 200).save(file, kind)
     assert decode_picture(tf.constant(file.getvalue())).shape[:2] == (70, 300)
     monkeypatch.setattr(decoding, "MOST_PIXELS", 300 * 70 - 1)
 
