@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
+from pydantic import PositiveInt
 
 from suite.app import App, Recipe
 from suite.cli.flags import fill_in_recipe, flags_of_recipe, flat, listed_type
@@ -28,7 +29,7 @@ from suite.studies.gradients import measure_gradients, write_gradients, write_ta
 from suite.studies.search import Search, command_of, find_best
 from suite.studies.see import see
 from suite.training.record import RUNS, refuse_unwritable, timed_folder
-from suite.training.stages import train
+from suite.training.stages import refuse_unusable_folders, train
 
 # The studies that applications name in `studies`, as commands.
 STUDIES: dict[str, Callable[..., Any]] = {"explain": explain, "attack": attack, "see": see}
@@ -98,8 +99,8 @@ def _cross_validate_command(app: App, given: set[str]) -> Callable[..., None]:
     def cross_validate_app(
         *,
         folds: int = 10,
-        repeats: int = 1,
-        folds_seed: int = 1,
+        repeats: PositiveInt = 1,
+        folds_seed: Seed = 1,
         recipe: recipe_flag = None,
         config: config_flags = app.config(),  # noqa: B008
         architecture: architecture_flags = defaults,
@@ -164,6 +165,8 @@ def _search_command(app: App, given: set[str]) -> Callable[..., None]:
         knobs = {n: v for n, v in values.items() if n in given and (n, v) not in named.items()}
         runs = given - {"run_dir", "figures", "export_dir", "quiet"}
         settings = {name: value for name, value in vars(run).items() if name in runs}
+        if search.train:
+            refuse_unusable_folders(app, run)
         best = find_best(app, search, recipe, knobs, settings)
         print(
             "\n"
@@ -260,6 +263,8 @@ def _gradients_command(app: App, given: set[str]) -> Callable[..., None]:
         run = Run(data=data, data_dir=data_dir, seed=seed)
         parent = RUNS / app.name / "gradients"
         refuse_unwritable(parent, "run_dir")
+        if check and "steps" in given:
+            raise InputError("`steps` must be left out with `check`", steps)
         if check:
             derivatives = check_gradients(app, chosen, app.data(config, run), seed=seed)
             folder = timed_folder(parent)

@@ -37,6 +37,7 @@ def reopen(
         data=data or data_knob_of(metadata["source"]),
         data_dir=data_dir,
         min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
+        skip_broken=metadata.get("skip_broken", False),
         preparation=recorded_preparation(metadata),
     )
     examples = app.data(config, run)

@@ -15,6 +15,7 @@ from keras import ops
 
 from suite.app import Objective
 from suite.errors import InputError
+from suite.layers.networks import NetworksModel
 from suite.placement.replicas import seed_of_replica
 
 # Pictures of an evaluation are made black and white in the same way each time.
@@ -200,7 +201,7 @@ def inputs_of(network: keras.Model, number: int) -> keras.Model:
     return keras.Model(network.input, below, name=f"inputs_{number + 1}")
 
 
-class ContrastiveDivergence(keras.Model):
+class ContrastiveDivergence(NetworksModel):
     """Trains one machine of a network to make its training examples more probable.
 
     The gradient of the log likelihood is that of the free energy of samples of the machine, minus
@@ -240,7 +241,7 @@ class ContrastiveDivergence(keras.Model):
         chains: int | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(dtype=keras.config.floatx())
+        super().__init__()
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if chains is not None and chains % replicas:
             raise InputError(

@@ -155,8 +155,11 @@ def compare(
         folder, listed = _reopened(app, listed, run_dir)
     combinations = _combinations(app, listed)
     if not resume:
-        folder = _new_folder(app, listed, run_dir)
+        folder = _new_folder(app, run_dir)
     with _locked(folder):
+        if not resume:
+            record = {"app": app.name, "listed": plain(listed)}
+            write_whole(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         lines = _trained(app, listed, combinations, folder, jobs, test)
         if not resume and all(o.refused for line in lines for _, o in line.trials):
             shutil.rmtree(folder)
@@ -291,18 +294,15 @@ def _trial(app: App, module: str, values: Mapping[str, Any], folder: Path) -> Tr
     )
 
 
-def _new_folder(app: App, listed: Listed, run_dir: Path | None) -> Path:
-    """Creates the folder of a comparison, with its record."""
+def _new_folder(app: App, run_dir: Path | None) -> Path:
+    """Creates the folder of a comparison."""
     module_of(app)
     if run_dir is not None:
         refuse_folder_in_use(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
     else:
         refuse_unwritable(RUNS / app.name / "compare", "run_dir")
-    folder = run_dir or timed_folder(RUNS / app.name / "compare")
-    record = {"app": app.name, "listed": plain(listed)}
-    write_whole(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return folder
+    return run_dir or timed_folder(RUNS / app.name / "compare")
 
 
 def _reopened(app: App, listed: Listed, run_dir: Path | None) -> tuple[Path, Listed]:

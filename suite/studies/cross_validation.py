@@ -98,12 +98,19 @@ def _all_rows(source: Source) -> Examples:
     ]
     if len(parts) == 1:
         return parts[0]
-    return Examples(
-        *(
-            keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *side)
-            for side in zip(*parts, strict=True)
+    try:
+        return Examples(
+            *(
+                keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *side)
+                if side[0] is not None
+                else None
+                for side in zip(*parts, strict=True)
+            )
         )
-    )
+    except ValueError:  # as for the parts of a series, which have other lengths
+        raise InputError(
+            "cross-validation needs splits whose examples have one shape", source.name
+        ) from None
 
 
 def _all_groups(source: Source) -> np.ndarray | None:

@@ -124,7 +124,7 @@ def refuse_no_steps(app: App, recipe: Recipe) -> None:
 def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measurement]:
     """Trains the first steps of every phase."""
     built = build(app, recipe, data)
-    networks, done = networks_of(built), 0
+    networks, trained, measured = networks_of(built), 0, 0
     for phase in app.phases(recipe.config):
         of_phase = phase.data(data) if phase.data else data
         length = phase.epochs * of_phase.steps_per_epoch
@@ -137,14 +137,24 @@ def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measure
         if phase.features and phase.epochs:
             of_phase = of_phase.with_features(phase.features(networks))
         if count := min(length, steps):
-            yield from _fit(model, of_phase, phase, done, count)
-        done += count
+            yield from _fit(model, of_phase, phase, trained, measured, count)
+        # The batches are those that a whole training takes in this phase.
+        trained, measured = trained + length, measured + count
 
 
 def _fit(
-    model: keras.Model, data: Data, phase: Phase, done: int, count: int
+    model: keras.Model, data: Data, phase: Phase, trained: int, measured: int, count: int
 ) -> Iterator[Measurement]:
-    """Trains `count` steps of a phase, before which `done` steps were taken."""
+    """Trains `count` steps of a phase, before which a training takes `trained` steps.
+
+    Args:
+        model: The compiled model of the phase.
+        data: Its data.
+        phase: The phase.
+        trained: The steps of the phases before it in a whole training.
+        measured: Those of them that were measured.
+        count: The steps to measure.
+    """
     model.steps_per_execution = 1  # the sums are read after each
     if type(model).call is keras.Model.call:
         model.built = True  # Keras would never build a model whose step calls only its networks
@@ -154,11 +164,11 @@ def _fit(
         on_train_batch_end=lambda batch, logs: rows.append(probe.read())
     )
     model.fit(
-        data.train(done), steps_per_epoch=count, callbacks=[reading], shuffle=False, verbose=0
+        data.train(trained), steps_per_epoch=count, callbacks=[reading], shuffle=False, verbose=0
     )
     used = [n for n, _ in enumerate(probe.layers) if any(row["used"][n] for row in rows)]
     names = _names([probe.layers[number] for number in used])
-    for step, row in enumerate(rows, start=done + 1):
+    for step, row in enumerate(rows, start=measured + 1):
         for number, name in zip(used, names, strict=True):
             yield Measurement(
                 step=step,

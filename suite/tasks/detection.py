@@ -56,6 +56,7 @@ from suite.figures.boxes import boxed_pictures, marked
 from suite.figures.boxes import precision_recall as draw_precision_recall
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.layers.boxes import Kept, clip, suppress
+from suite.layers.networks import NetworksModel
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
 from suite.tasks.pictures import Channels
@@ -229,7 +230,7 @@ def targets_of(rows: Any) -> Targets:
     )
 
 
-class Detector(keras.Model):
+class Detector(NetworksModel):
     """Trains a network by a loss of all its outputs together.
 
     Args:
@@ -242,7 +243,7 @@ class Detector(keras.Model):
     def __init__(
         self, network: keras.Model, loss_of: DetectionLoss, held: Sequence[str] = ()
     ) -> None:
-        super().__init__(dtype=keras.config.floatx())  # the network has dtypes of its own
+        super().__init__()
         self.network, self.loss_of, self.held = network, loss_of, tuple(held)
 
     def call(self, inputs: Any, training: bool = False) -> Any:

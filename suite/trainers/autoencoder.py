@@ -5,6 +5,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from suite.layers.networks import NetworksModel
 from suite.placement.replicas import seed_of_replica
 
 Noise = Literal["gaussian", "masking", "salt"]
@@ -12,7 +13,7 @@ Sparsity = Literal["kl", "l1"]
 SMALLEST_ACTIVITY = 1e-6  # of a unit, whose logarithm is taken
 
 
-class Autoencoder(keras.Model):
+class Autoencoder(NetworksModel):
     """Trains a network to reconstruct its inputs, whole or a layer of it.
 
     `call` returns the loss of every example, `(batch,)`: in training that of the reconstruction of
@@ -67,8 +68,7 @@ class Autoencoder(keras.Model):
         contraction: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        # The network has dtypes of its own.
-        super().__init__(dtype=keras.config.floatx(), name=network.name)
+        super().__init__(name=network.name)
         self.network, self.pixels, self.bounded = network, pixels, bounded
         self.noise, self.noise_level = noise, noise_level
         self.sparsity, self.sparsity_weight = sparsity, sparsity_weight

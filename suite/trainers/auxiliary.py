@@ -5,8 +5,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from suite.layers.networks import NetworksModel
 
-class AuxiliaryLosses(keras.Model):
+
+class AuxiliaryLosses(NetworksModel):
     """Trains a classifier with the loss of its logits and a share of those of auxiliary logits.
 
     Outside of training it returns the logits alone, by which metrics and the validation loss are
@@ -23,7 +25,7 @@ class AuxiliaryLosses(keras.Model):
     """
 
     def __init__(self, network: keras.Model, weight: float = 0.3) -> None:
-        super().__init__(dtype=keras.config.floatx())  # the network has dtypes of its own
+        super().__init__()
         self.network, self.weight = network, weight
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> Any:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from suite.app import Objective
 from suite.errors import InputError
+from suite.layers.networks import NetworksModel
 
 
 class Recurrence(NamedTuple):
@@ -25,7 +26,7 @@ class Recurrence(NamedTuple):
     start: Callable[[int], Any]
 
 
-class TruncatedBackpropagation(keras.Model):
+class TruncatedBackpropagation(NetworksModel):
     """Trains a recurrent network on windows, each of which begins with the states before it.
 
     The gradient ends at the begin of a window; what the network remembers does not. Batches have
@@ -47,7 +48,7 @@ class TruncatedBackpropagation(keras.Model):
     """
 
     def __init__(self, network: keras.Model, recurrence: Recurrence, batch_size: int) -> None:
-        super().__init__(dtype=keras.config.floatx())  # the network has dtypes of its own
+        super().__init__()
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise InputError("`carry` must be left out on several replicas", True)
         self.network, self.recurrence = network, recurrence

@@ -17,6 +17,7 @@ from rich.progress import track
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import math as tfm
 
+from suite.layers.networks import NetworksModel
 from suite.placement.replicas import seed_of_replica
 
 # Every evaluation draws the same noise, so that models can be compared.
@@ -28,7 +29,7 @@ LIKELIHOODS = {"bernoulli": tfd.Bernoulli, "continuous_bernoulli": tfd.Continuou
 Likelihood = Literal["bernoulli", "continuous_bernoulli"]
 
 
-class VariationalAutoencoder(keras.Model):
+class VariationalAutoencoder(NetworksModel):
     """Trains an encoder and a decoder to maximise a lower bound of the images' log evidence.
 
     `call` returns the bound `(batch,)`. Compile the model with the loss `negative_bound`.
@@ -72,7 +73,7 @@ class VariationalAutoencoder(keras.Model):
         free_bits: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        super().__init__(dtype=keras.config.floatx())  # both networks have dtypes of their own
+        super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = likelihood
         self.num_samples, self.importance_weighted = num_samples, importance_weighted

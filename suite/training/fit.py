@@ -81,9 +81,11 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         raise damage_error(error) or error from None
     except Interrupted as interrupted:
         stopped = state.progress
-        where = f"epoch {len(stopped.rows) + 1} after {stopped.step} steps"
+        where = f"in epoch {len(stopped.rows) + 1} after {stopped.step} steps"
+        if stopped.phase == len(phases):
+            where = "after the last epoch"
         raise Interrupted(
-            f"stopped in {where}; {session.resume_advice}", interrupted.signal_number
+            f"stopped {where}; {session.resume_advice}", interrupted.signal_number
         ) from None
     return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
 
@@ -97,9 +99,9 @@ def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progr
         folder: Where saved states lie.
     """
     start, phases = state.find(folder), session.phases
-    earlier_epochs = sum(phase.epochs for phase in phases[:-1])
-    done = len(start.rows) - earlier_epochs
-    if start.phase == len(phases) and 0 < done < phases[-1].epochs and session.prolonged:
+    # What the record says is not asked: a run may have been stopped between the two.
+    if start.phase == len(phases) and 0 < start.epochs < phases[-1].epochs:
+        done = len(start.rows) - sum(phase.epochs for phase in phases[:-1])
         start = start._replace(phase=len(phases) - 1, epoch=done, step=0)
         state.progress = start
     return start
@@ -168,6 +170,8 @@ class _Fitting:
         # If no steps were left to train, no epoch has restored the state.
         state.set_model(model)
         state.restore()
+        if phase is not session.phases[-1]:
+            state.save_again()
 
     def _keep_best(self, phase: Phase) -> list[keras.callbacks.EarlyStopping]:
         """The callback that restores the best weights after the last phase, if the app asks."""
@@ -252,6 +256,12 @@ class _Fitting:
     def on_one_device(self) -> Fitted:
         """The trained model; with several replicas a copy of it, built on one device."""
         session, model, built = self.session, self._model, self.built
+        # A training that ended before a resume has its last weights: restore the best ones again.
+        for callback in [*self._app_callbacks, *self._best]:
+            if not isinstance(callback, keras.callbacks.EarlyStopping):
+                continue
+            if callback.restore_best_weights and callback.best_weights is not None:
+                model.set_weights(callback.best_weights)
         if session.placement.num_replicas_in_sync > 1:
             built = session.build()
             copy = session.compiled(built, self._phase)
@@ -267,10 +277,4 @@ class _Fitting:
             for callback in self._app_callbacks:
                 callback.set_model(copy)
             model = copy
-        # A training that ended before a resume has its last weights: restore the best ones again.
-        for callback in [*self._app_callbacks, *self._best]:
-            if not isinstance(callback, keras.callbacks.EarlyStopping):
-                continue
-            if callback.restore_best_weights and callback.best_weights is not None:
-                model.set_weights(callback.best_weights)
         return session.fitted(model, built)

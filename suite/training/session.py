@@ -103,7 +103,9 @@ class Session:
         model.jit_compile = self.run.jit
         if self.optimizer is not None:
             # A copy for each phase and placement: an optimizer has state for the weights it trains.
-            model.optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+            copy = type(self.optimizer).from_config(self.optimizer.get_config())
+            scaling = keras.optimizers.LossScaleOptimizer
+            model.optimizer = scaling(copy) if isinstance(model.optimizer, scaling) else copy
         model.steps_per_execution = steps_per_execution(data.steps_per_epoch)
         return model
 

@@ -220,12 +220,7 @@ def _open(
     resumed_from, prolonged = None, False
     if run.resume:
         resumed_from, recipe, run, prolonged = reopen(app, recipe, run)
-    elif run.run_dir is not None:
-        refuse_folder_in_use(run.run_dir)
-    else:
-        refuse_unwritable(RUNS / app.name, "run_dir")
-    refuse_path_for_tensorflow(run.export_dir, "export_dir")
-    refuse_unwritable(run.export_dir / app.name, "export_dir")
+    refuse_unusable_folders(app, run)
 
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -264,6 +259,20 @@ def _open(
     if resumed_from is not None:
         refuse_other_data(resumed_from, data.description.fingerprint)
     return session
+
+
+def refuse_unusable_folders(app: App, run: Run) -> None:
+    """Refuses folders of a run and its export that cannot be written, or have another run.
+
+    Raises:
+        InputError: A folder cannot be used. Nothing was written.
+    """
+    if not run.resume and run.run_dir is not None:
+        refuse_folder_in_use(run.run_dir)
+    elif not run.resume:
+        refuse_unwritable(RUNS / app.name, "run_dir")
+    refuse_path_for_tensorflow(run.export_dir, "export_dir")
+    refuse_unwritable(run.export_dir / app.name, "export_dir")
 
 
 def _refuse_on_replicas(run: Run, placement: tf.distribute.Strategy) -> None:
@@ -351,6 +360,7 @@ def _publish(
         "topic": app.topic,
         "config": plain(session.config),
         "min_per_class": run.min_per_class,
+        "skip_broken": run.skip_broken,
         "metrics": judgement["metrics"],
         **plain(session.data.description),
         **judgement["findings"],
@@ -465,7 +475,9 @@ def _resume_advice(session: Session) -> str:
     folder = shlex.quote(str(session.folder))
     if many_hosts(session.placement):
         return f"go on with the same command, on all workers, and --resume --run-dir {folder}"
-    return f"go on with python -m apps.{session.app.name} --resume --run-dir {folder}"
+    strategy = session.run.strategy
+    flags = f"--strategy {strategy} " if strategy != "auto" else ""
+    return f"go on with python -m apps.{session.app.name} {flags}--resume --run-dir {folder}"
 
 
 def _counts(session: Session) -> str:

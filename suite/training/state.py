@@ -95,12 +95,14 @@ class Progress(NamedTuple):
         epoch: The epoch of that phase to continue with, counted from 0.
         step: The steps of that epoch that are done.
         rows: The logs of the finished epochs, over all phases.
+        epochs: The epochs that the phase of the last one was to have.
     """
 
     phase: int = 0
     epoch: int = 0
     step: int = 0
     rows: tuple[dict[str, Any], ...] = ()
+    epochs: int = 0
 
 
 class _Saved(tf.train.experimental.PythonState):
@@ -275,7 +277,7 @@ class TrainingState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
-        progress = self.progress._replace(rows=(*self.progress.rows, row))
+        progress = self.progress._replace(rows=(*self.progress.rows, row), epochs=self.epochs)
         if self.model.stop_training or progress.epoch + 1 == self.epochs:
             progress = progress._replace(phase=progress.phase + 1, epoch=0, step=0)
         else:
@@ -285,9 +287,13 @@ class TrainingState(keras.callbacks.Callback):
 
     def end_phase(self) -> None:
         """Saves the state after a phase that has no epochs."""
-        progress = self.progress._replace(phase=self.progress.phase + 1, epoch=0, step=0)
+        progress = self.progress._replace(phase=self.progress.phase + 1, epoch=0, step=0, epochs=0)
         self._save(progress)
         self.stop_at_signal()
+
+    def save_again(self) -> None:
+        """Saves the state after `fit`, at whose end callbacks may have restored better weights."""
+        self._save(self.progress)
 
     def stop_at_signal(self) -> None:
         """Ends the training if a signal came to any worker. All workers must call this.

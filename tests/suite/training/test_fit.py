@@ -479,6 +479,32 @@ def test_a_finished_run_is_prolonged():
         train(app, app.recipe(epochs=4), again)
 
 
+def test_a_prolonged_run_that_is_killed_at_once_is_as_long_afterwards():
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise ZeroDivisionError
+
+    run = Run(quiet=True, run_dir=Path("here"))
+    train(app, app.recipe(epochs=2), run, until="fit")
+    again = dataclasses.replace(run, resume=True)
+    with pytest.raises(ZeroDivisionError):
+        train(app, app.recipe(epochs=5), again, callbacks=[Kill()])
+
+    resumed = train(app, None, again, until="fit")
+
+    assert len(resumed.history["loss"]) == 5
+
+
+def test_settings_of_the_computation_are_taken_over_by_a_resumed_run():
+    run = Run(quiet=True, run_dir=Path("here"), fused=False, figures=False)
+    train(app, app.recipe(epochs=1), run, until="fit")
+
+    resumed = train(app, None, Run(quiet=True, run_dir=Path("here"), resume=True))
+
+    assert resumed.report["run"]["fused"] is False
+    assert not Path("here", "figures").exists()
+
+
 def test_a_stopped_run_is_prolonged():
     run = Run(quiet=True, run_dir=Path("here"))
     with pytest.raises(Interrupted):

@@ -1,0 +1,24 @@
+"""The base of models that train networks whose layers may compute in half precision."""
+
+from typing import Any
+
+import keras
+
+
+class NetworksModel(keras.Model):
+    """A model in `floatx`, whose networks have dtypes of their own.
+
+    Keras scales the loss for `mixed_float16`, in which small gradients would become zero, by the
+    policy of the model that is compiled. That of the networks decides here, the global one.
+
+    Args:
+        model: Further arguments of `keras.Model`.
+    """
+
+    def __init__(self, **model: Any) -> None:
+        super().__init__(dtype=keras.config.floatx(), **model)
+
+    def compile(self, optimizer: Any = "rmsprop", **settings: Any) -> None:
+        if keras.config.dtype_policy().name == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.get(optimizer))
+        super().compile(optimizer, **settings)
