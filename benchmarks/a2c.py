@@ -13,17 +13,13 @@ settings that its zoo found for CartPole (8 environments, no reward for entropy)
 
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import output_of
+from benchmarks.turns import output_of, run_app
 
 MOST_STEPS, STEPS_BETWEEN_EVALUATIONS, SOLVED_AT = 500_000, 2_500, 475
 
@@ -64,21 +60,15 @@ def peer(seed: int) -> dict[str, Any]:
 
 def ours(seed: int, recipe: str | None) -> dict[str, Any]:
     """Runs the application in a process of its own, and returns what its report says."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "apps.a2c", "--seed", str(seed), "--quiet"]
-        command += ["--recipe", recipe] if recipe else []
-        command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - started
-        metrics = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
+    with run_app("a2c", seed=seed, recipe=recipe) as run:
+        metrics = run.report["metrics"]
     return {
         "steps_per_second": metrics["env_steps_per_second"],
         "seconds_to_solve": metrics.get("seconds_to_solve"),
         "steps_to_solve": metrics.get("env_steps_to_solve"),
         "return_at_the_end": metrics["eval_return_mean"],
         "env_steps": metrics["env_steps"],
-        "seconds_of_the_process": seconds,
+        "seconds_of_the_process": run.seconds,
     }
 
 

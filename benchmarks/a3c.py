@@ -12,14 +12,8 @@ environment. Each training is a process of its own; all take turns, seed by seed
 has the returns of A3C's default and of A2C, by steps and by seconds.
 """
 
-import csv
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cyclopts
@@ -27,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.results import FOLDER, publish
+from benchmarks.turns import run_app
 
 CONTESTANTS = {
     "a3c, 1 worker": ("a3c", "--num-workers", "1"),
@@ -51,28 +46,6 @@ NAMES = {
     "staleness_mean": "staleness_mean",
     "staleness_max": "staleness_max",
 }
-
-
-def trained(name: str, *flags: str) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Trains an application in a process of its own.
-
-    Args:
-        name: The application.
-        flags: Its command line.
-
-    Returns:
-        The metrics of its report, and the rows of its log, one for each epoch.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", f"apps.{name}", *flags, "--quiet"]
-        command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        metrics = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
-        with Path(folder, "run", "log.csv").open() as file:
-            log = [
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
-            ]
-    return metrics, log
 
 
 def drawn(curves: Mapping[str, Sequence[tuple[np.ndarray, float]]]) -> Figure:
@@ -105,7 +78,8 @@ def main(*, seeds: int = 10) -> None:
     curves: dict[str, list[tuple[np.ndarray, float]]] = {name: [] for name in DRAWN}
     for seed in range(seeds):
         for contestant, (name, *flags) in CONTESTANTS.items():
-            metrics, log = trained(name, *flags, "--seed", str(seed))
+            with run_app(name, *flags, seed=seed) as run:
+                metrics, log = run.report["metrics"], run.log
             values = {column: metrics.get(metric) for column, metric in NAMES.items()}
             rows.append({"contestant": contestant, "seed": seed, **values})
             print(rows[-1], flush=True)

@@ -23,9 +23,6 @@ network.
 """
 
 import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +33,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of, rate_of_fit
+from benchmarks.turns import open_app, output_of, rate_of_fit, run_app
 from suite import Run
 from suite.app import load_app
 
@@ -98,10 +95,9 @@ def blood(
         weights: Export with whose weights the trainings begin; by default with random ones.
         precision: Dtype policy of the trainings.
     """
-    flags = ["--data", str(data), "--precision", precision]
-    flags += ["--weights", str(weights)] if weights else []
+    flags = ["--precision", precision, *(["--weights", str(weights)] if weights else [])]
     rows = [
-        {"contestant": app, **train_and_measure(app, "blood", seed, flags)}
+        {"contestant": app, **train_and_measure(app, "blood", seed, flags, str(data))}
         for app in ("ssd", "yolo", "rcnn")
         for seed in range(seeds)
     ]
@@ -109,34 +105,37 @@ def blood(
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """The means of AP and speed over the seeds, by contestant."""
+    """The means of AP and speed over the seeds, by contestant, and the number of its seeds."""
     names = dict.fromkeys(row["contestant"] for row in rows)
     columns = ("ap", "ap_50", "pictures_per_second")
     return {
         name: {
-            column: mean(row[column] for row in rows if row["contestant"] == name)
-            for column in columns
+            "seeds": sum(row["contestant"] == name for row in rows),
+            **{
+                column: mean(row[column] for row in rows if row["contestant"] == name)
+                for column in columns
+            },
         }
         for name in names
     }
 
 
 def train_and_measure(
-    app: str, recipe: str | None, seed: int, flags: Sequence[str]
+    app: str, recipe: str | None, seed: int, flags: Sequence[str], data: str = "auto"
 ) -> dict[str, Any]:
-    """Trains an application, and measures its export, each in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed), *flags]
-        command += ["--recipe", recipe] if recipe else []
-        command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-        subprocess.run(command, check=True)
-        report = json.loads(Path(folder, "run", "report.json").read_text())
-        # The test pictures are those of the training.
-        of_data = flags[:2] if flags[0] == "--data" else []
-        measured = output_of(
-            "benchmarks.detection", "ask", f"{folder}/saved_models/{app}", *of_data
-        )
-    metrics = report["metrics"]
+    """Trains an application, and measures its export, each in a process of its own.
+
+    Args:
+        app: The application.
+        recipe: Its recipe; None for its own knobs.
+        seed: Seed of the run.
+        flags: More flags of its command.
+        data: Where the pictures come from, those of the measurement as well.
+    """
+    of_data = ["--data", data]
+    with run_app(app, *of_data, *flags, seed=seed, recipe=recipe, quiet=False) as run:
+        measured = output_of("benchmarks.detection", "ask", str(run.exports), *of_data)
+    report, metrics = run.report, run.report["metrics"]
     return {
         "seed": seed,
         "ap": metrics["test_ap"],

@@ -17,20 +17,17 @@ are the peer's own, of two layers of 64 units, and that of its zoo, of 256. The 
 environment, as in its zoo, and 16 side by side, as ours; the faster one counts.
 """
 
+import copy
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import cyclopts
 
 from benchmarks.results import publish
-from benchmarks.turns import output_of
+from benchmarks.turns import output_of, run_app
 
 STEPS_BETWEEN_EVALUATIONS, SOLVED_AT = 2_500, 475
 Question = Literal["solution", "speed"]
@@ -90,6 +87,7 @@ ZOO: dict[str, tuple[str, int, dict[str, Any]]] = {
         },
     ),
 }
+EVALUATIONS = 20  # of the tasks without a return at which they are solved
 COPIES = 16
 PEERS = {"Stable-Baselines3": 1, f"Stable-Baselines3, {COPIES} copies": COPIES}
 # Ours with the peer's batch and ratio, 128 updates for 256 steps.
@@ -113,7 +111,8 @@ def peer(
         task: A key of `ZOO`.
         seed: Decides the weights, the actions and the episodes.
         between: Steps after which 100 episodes are evaluated, while the clock stands still; the
-            training ends when they bring `SOLVED_AT`. None evaluates at the end only.
+            training ends when they bring `SOLVED_AT`. None keeps the best of `EVALUATIONS` sets of
+            weights, by the episodes that choose ours, and judges these at the end.
         units: Units of both hidden layers; by default the zoo's.
         copies: Environments that are played side by side, with the zoo's ratio of updates.
 
@@ -126,7 +125,7 @@ def peer(
     from stable_baselines3.common.env_util import make_vec_env
 
     from suite.rl.environments import Environments
-    from suite.rl.episodes import EPISODES
+    from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED
     from suite.rl.evaluation import returns_of
 
     name, steps, settings = ZOO[task]
@@ -139,21 +138,26 @@ def peer(
     class Judge(BaseCallback):
         """Evaluates the greedy policy, and stops the clock meanwhile."""
 
-        away, mean = 0.0, float("-inf")
+        away, mean, best = 0.0, float("-inf"), float("-inf")
+        weights: Any = None
 
-        def judge(self) -> None:
+        def judge(self, episodes: int) -> None:
             started = time.perf_counter()
             returns = returns_of(
                 lambda observations: model.predict(observations, deterministic=True)[0],
                 environments,
-                seed,
+                episodes,
             )
             self.mean = float(returns.mean())
             self.away += time.perf_counter() - started
 
         def _on_step(self) -> bool:
             if between and self.num_timesteps % between == 0:
-                self.judge()
+                self.judge(seed)
+            if not between and self.num_timesteps % (steps // EVALUATIONS) == 0:
+                self.judge(VALIDATION_SEED)
+                if self.mean > self.best:
+                    self.best, self.weights = self.mean, copy.deepcopy(model.policy.state_dict())
             return not between or self.mean < SOLVED_AT
 
     judge = Judge()
@@ -162,7 +166,8 @@ def peer(
     seconds = time.perf_counter() - started - judge.away
     solved = bool(between) and judge.mean >= SOLVED_AT
     if not between:
-        judge.judge()
+        model.policy.load_state_dict(judge.weights)
+        judge.judge(TEST_SEED)
     return {
         "steps_per_second": model.num_timesteps / seconds,
         "seconds_to_solve": seconds if solved else None,
@@ -176,13 +181,8 @@ def peer(
 
 def ours(seed: int, flags: Sequence[str] = ()) -> dict[str, Any]:
     """Runs the application in a process of its own, and returns what its report says."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "apps.dqn", "--seed", str(seed), "--quiet", *flags]
-        command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - started
-        metrics = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
+    with run_app("dqn", *flags, seed=seed) as run:
+        metrics = run.report["metrics"]
     return {
         "steps_per_second": metrics["env_steps_per_second"],
         "seconds_to_solve": metrics.get("seconds_to_solve"),
@@ -190,7 +190,7 @@ def ours(seed: int, flags: Sequence[str] = ()) -> dict[str, Any]:
         "return_at_the_end": metrics["eval_return_mean"],
         "lowest_return": metrics["eval_return_min"],
         "env_steps": metrics["env_steps"],
-        "seconds_of_the_process": seconds,
+        "seconds_of_the_process": run.seconds,
     }
 
 

@@ -8,13 +8,14 @@
 
 Ours is the application's recipe of that name. The peer is Stable-Baselines3's DQN with the settings
 and the steps of its zoo (https://github.com/DLR-RM/rl-baselines3-zoo), where it has any. Both are
-judged once, at the end, by the mean return of 100 episodes without exploring: ours with the weights
-of the epoch that did best in other episodes, the peer with its last ones. Steps are as many as each
-needs: ours plays more of them, in less time. Each seed is a process of its own.
+judged once, at the end, by the mean return of the same 100 episodes without exploring, with the
+weights that did best in other episodes in the course of the training: ours after its epochs, the
+peer 20 times. Steps and seconds are as many as each takes. Each seed is a process of its own.
 """
 
 import json
 import statistics
+import time
 from typing import Literal
 
 import cyclopts
@@ -44,9 +45,10 @@ def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -
         for seed in range(seeds):
             results = {"ours": ours(seed, ["--recipe", name])}
             if name in ZOO:
-                results["Stable-Baselines3"] = output_of(
-                    "benchmarks.dqn_tasks", "--task", name, "--only", str(seed)
-                )
+                started = time.perf_counter()
+                result = output_of("benchmarks.dqn_tasks", "--task", name, "--only", str(seed))
+                result["seconds_of_the_process"] = time.perf_counter() - started
+                results["Stable-Baselines3"] = result
             for who, result in results.items():
                 of_seed = {column: result[column] for column in columns}
                 rows.append({"contestant": who, "seed": seed, **of_seed})

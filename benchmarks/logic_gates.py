@@ -9,9 +9,6 @@ whole process, with Python, its imports, report, figures and export: the median 
 """
 
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from typing import Any
 
@@ -20,7 +17,7 @@ import keras
 
 from apps.logic_gates import StopWhenSolved, app
 from benchmarks.results import publish
-from benchmarks.turns import open_app
+from benchmarks.turns import open_app, run_app
 from suite import Run
 
 CASES: tuple[dict[str, Any], ...] = (
@@ -69,13 +66,8 @@ def seconds_of_command(*flags: str) -> float:
     """The seconds of `python -m apps.logic_gates`, the median of `REPEATS`."""
     seconds = []
     for _ in range(REPEATS):
-        with tempfile.TemporaryDirectory() as folder:
-            places = ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-            started = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "apps.logic_gates", "--quiet", *flags, *places], check=True
-            )
-            seconds.append(time.perf_counter() - started)
+        with run_app("logic_gates", *flags) as run:
+            seconds.append(run.seconds)
     return statistics.median(seconds)
 
 

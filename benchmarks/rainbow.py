@@ -9,19 +9,14 @@ return after each epoch is the mean of 100 episodes without exploring. Its mean 
 how soon it was learnt, its lowest over the last half how steadily it was kept.
 """
 
-import csv
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cyclopts
 
 from benchmarks.results import publish
+from benchmarks.turns import run_app
 
 CARTPOLE = "CartPole-v1"
 VARIANTS = {
@@ -39,13 +34,8 @@ VARIANTS = {
 
 def returns_of_epochs(seed: int, flags: Sequence[str]) -> dict[str, Any]:
     """Trains in a process of its own: the returns after the epochs, and the cost."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "apps.dqn", "--recipe", "first", "--seed", str(seed)]
-        command += ["--quiet", "--run-dir", f"{folder}/run", "--export-dir", f"{folder}/exports"]
-        subprocess.run([*command, *flags], check=True, stdout=subprocess.DEVNULL)
-        with Path(folder, "run", "log.csv").open() as log:
-            returns = [float(row["val_return"]) for row in csv.DictReader(log)]
-        metrics = json.loads(Path(folder, "run", "report.json").read_text())["metrics"]
+    with run_app("dqn", *flags, seed=seed, recipe="first") as run:
+        metrics, returns = run.report["metrics"], [row["val_return"] for row in run.log]
     return {
         "return_mean_of_epochs": statistics.mean(returns),
         "lowest_of_the_last_half": min(returns[len(returns) // 2 :]),

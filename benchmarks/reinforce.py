@@ -17,8 +17,8 @@ import cyclopts
 import numpy as np
 
 from apps.reinforce import BASELINES, Config, variance_figure
-from benchmarks.a3c import trained
 from benchmarks.results import FOLDER, publish
+from benchmarks.turns import run_app
 
 DEFAULT = Config().baseline
 
@@ -32,7 +32,8 @@ def main(*, seeds: int = 10) -> None:
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
         for baseline in BASELINES:
-            metrics, log = trained("reinforce", "--baseline", baseline, "--seed", str(seed))
+            with run_app("reinforce", "--baseline", baseline, seed=seed) as run:
+                metrics, log = run.report["metrics"], run.log
             variances = {
                 name: np.array([row[f"gradient_variance_{name}"] for row in log])
                 for name in BASELINES

@@ -1,8 +1,11 @@
 """Prints the results of a benchmark, and writes them to `results/`."""
 
+import contextlib
+import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,6 +17,16 @@ from rich.table import Table
 from suite.training.record import package_versions
 
 FOLDER = Path(__file__).parent / "results"
+PEERS = (
+    "torch",
+    "stable-baselines3",
+    "minisom",
+    "optuna",
+    "sacrebleu",
+    "litserve",
+    "kserve",
+    "ray",
+)
 
 
 def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
@@ -33,17 +46,38 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     console.print(table)
     for fact, value in facts.items():
         console.print(f"{fact}: {value}")
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()}
+    # Of the cores, those that this process may use.
+    cores = len(os.sched_getaffinity(0))
+    machine = {"processor": _processor(), "cores": cores, "system": platform.platform()}
     record = {
         "benchmark": name,
         "date": date.today().isoformat(),
+        "commit": _commit(),
         "machine": machine,
-        "versions": package_versions(),
+        "versions": package_versions() | _versions_of_peers(),
         **facts,
         "rows": rows,
     }
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+
+
+def _commit() -> str | None:
+    """The commit of the code that measured; None outside of a clone."""
+    command = ["git", "-C", str(FOLDER.parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _versions_of_peers() -> dict[str, str]:
+    """The versions of the packages that some benchmarks compare with, where they are installed."""
+    versions = {}
+    for name in PEERS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _processor() -> str:

@@ -10,12 +10,7 @@ split is used once, after the last epoch; the validation split, held out of the 
 images, chose the recipe.
 """
 
-import csv
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +19,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from benchmarks.results import publish
+from benchmarks.turns import run_app
 
 
 def run_seeds(
@@ -37,28 +33,15 @@ def run_seeds(
     """
     rows = []
     for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", f"apps.{app}", "--seed", str(seed)]
-            if workers > 1:
-                cluster = [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--"]
-                command = [*cluster, *command]
-            command += ["--recipe", recipe] if recipe else []
-            command += flags
-            command += ["--run-dir", f"{folder}/run", "--export-dir", f"{folder}/saved_models"]
-            subprocess.run(command, check=True)
-            report = json.loads(Path(folder, "run", "report.json").read_text())
-            *_, last = csv.DictReader(Path(folder, "run", "log.csv").read_text().splitlines())
+        with run_app(app, *flags, seed=seed, recipe=recipe, workers=workers, quiet=False) as run:
+            report, last = run.report, run.log[-1] if run.log else {}
         seconds = report["seconds"]
         rows.append(
             {
                 "seed": seed,
                 "examples_per_second": report["examples_per_second"],
                 **_numbers(report["metrics"]),
-                **{
-                    name: float(value)
-                    for name, value in last.items()
-                    if name.startswith("val_") and value
-                },
+                **{name: value for name, value in last.items() if name.startswith("val_")},
                 "fit_seconds": seconds["fit"],
                 "other_seconds": seconds["import"] + seconds["total"] - seconds["fit"],
             }

@@ -77,6 +77,7 @@ def fields(name: str) -> dict[str, Any]:
                 ("median", statistics.median),
                 ("mean", statistics.mean),
                 ("std", spread),
+                ("minutes_of", lambda column: statistics.mean(column) / 60),
             )
         },
     }

@@ -1,12 +1,17 @@
 """Contestants that take turns, each measurement in a process of its own."""
 
+import contextlib
+import csv
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from suite import App, Run
@@ -18,6 +23,68 @@ def output_of(module: str, *arguments: str) -> Any:
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(process.stdout.splitlines()[-1])
+
+
+class Finished(NamedTuple):
+    """What an application has left that was trained in a process of its own.
+
+    Args:
+        report: The content of `report.json`.
+        log: The rows of `log.csv`, one for each epoch; a metric that an epoch lacks is missing.
+        exports: The folder of its exported versions, `<export_dir>/<app>`.
+        seconds: Those of the whole process: imports, evaluation, figures and export included.
+    """
+
+    report: dict[str, Any]
+    log: list[dict[str, float]]
+    exports: Path
+    seconds: float
+
+
+@contextlib.contextmanager
+def run_app(
+    name: str,
+    *flags: str,
+    seed: int = 0,
+    recipe: str | None = None,
+    workers: int = 1,
+    quiet: bool = True,
+) -> Iterator[Finished]:
+    """Trains an application by its command, in a process of its own.
+
+    Its folders are removed when the `with` block ends.
+
+    Args:
+        name: The application.
+        flags: More flags of its command.
+        seed: Seed of the run.
+        recipe: Named recipe; None for the application's own.
+        workers: Processes that train together, as a cluster on this machine.
+        quiet: Whether nothing of it is printed.
+
+    Raises:
+        subprocess.CalledProcessError: The command failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder, "run")
+        command = [sys.executable, "-m", f"apps.{name}", "--seed", str(seed)]
+        command += ["--recipe", recipe] if recipe else []
+        command += ["--quiet"] if quiet else []
+        command += [*flags, "--run-dir", str(run), "--export-dir", f"{folder}/saved_models"]
+        if workers > 1:
+            cluster = [sys.executable, "-m", "suite.cluster", "--workers", str(workers), "--"]
+            command = [*cluster, *command]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL if quiet else None)
+        seconds = time.perf_counter() - started
+        log = run / "log.csv"  # which a training without epochs does not write
+        rows = csv.DictReader(log.read_text().splitlines()) if log.exists() else ()
+        yield Finished(
+            report=json.loads((run / "report.json").read_text()),
+            log=[{key: float(value) for key, value in row.items() if value} for row in rows],
+            exports=Path(folder, "saved_models", name),
+            seconds=seconds,
+        )
 
 
 def open_app(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
@@ -106,6 +173,7 @@ def rate_of_pytorch(
     """
     import torch
 
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     x = torch.tensor(images).permute(0, 3, 1, 2).float()
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.tensor(labels, dtype=torch.long)

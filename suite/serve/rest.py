@@ -88,6 +88,7 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
         Raises:
             RequestError: The request cannot be answered, or takes too long.
         """
+        inputs: Arrays
         with monitor.request(model, "rest"):
             try:
                 async with asyncio.timeout(access.timeout):
