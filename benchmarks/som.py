@@ -83,7 +83,8 @@ def train_peer(
     peer = minisom.MiniSom(side, side, rows.shape[1], sigma=radius, random_seed=0)
     peer._weights = before.reshape(side, side, -1).copy()
     started = time.perf_counter()
-    peer.train(rows, passes, random_order=True, use_epochs=True)
+    # Not by epochs, after which alone its radius would be made smaller.
+    peer.train(rows, passes * len(rows), random_order=True)
     seconds = time.perf_counter() - started
     return peer.get_weights().reshape(side * side, -1), seconds
 
