@@ -337,7 +337,7 @@ app = App(
     objective="val_return",
     objective_mode="max",
     keep_best=True,
-    own_data="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
     tiny={
         "epochs": 1,
         "num_envs": 4,

@@ -116,7 +116,7 @@ app = App(
         | {"image_size": 224, "channels": 3, "learning_rate": 3e-4},
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"filters": (8, 8, 16, 16, 16), "units": (32,), "dropout": 0.1},
 )
 

@@ -29,10 +29,10 @@ from suite.figures import classes
 from suite.figures import images as figures
 from suite.knobs import Activation, LearningRate, Share, Units
 from suite.layers.normalization import normalize
+from suite.layers.reversible import ReversibleDense
 from suite.tasks import image_classification as classification
 from suite.tasks import neighbours, pictures
 from suite.trainers.autoencoder import Autoencoder, Noise, Sparsity, loss_of_outputs, with_noise
-from suite.trainers.reversible import ReversibleDense
 from suite.trainers.schedules import one_cycle
 from suite.trainers.virtual_adversarial import VirtualAdversarial
 
@@ -683,7 +683,7 @@ app = App(
             "virtual_epsilon": 2.0,
         },
     },
-    own_data=pictures.OWN_DATA,
+    data_layouts=pictures.DATA_LAYOUTS,
     tiny={
         "units": (16, 8),
         "pretraining_epochs": 1,

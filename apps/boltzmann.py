@@ -361,7 +361,7 @@ app = App(
     },
     objective="val_pseudo_likelihood",
     objective_mode="max",
-    own_data=pictures.OWN_DATA,
+    data_layouts=pictures.DATA_LAYOUTS,
     tiny={
         "units": (8,),
         "epochs": 1,

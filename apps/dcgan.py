@@ -346,7 +346,7 @@ app = App(
     objective="val_frechet_distance",
     objective_mode="min",
     keep_best=True,
-    own_data=pictures.OWN_DATA,
+    data_layouts=pictures.DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "batch_size": 8,

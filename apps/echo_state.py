@@ -310,7 +310,7 @@ app = App(
         "large": {"units": 1000, "length": 20_000},
         "sine": {"dataset": "sine", "units": 50, "length": 5000},
     },
-    own_data="a CSV file with a value of the series in each row; `--column` names the column.",
+    data_layouts="a CSV file with a value of the series in each row; `--column` names the column.",
     tiny={"length": 1500, "washout": 50, "window": 50, "horizon": 20, "units": 30},
 )
 

@@ -281,8 +281,10 @@ app = App(
     },
     try_next="evaluate",
     objective="val_accuracy",
-    own_data="a folder with a folder of pictures for every person; at least four of each, or two "
-    "under `train` where `test` and `validation` stand beside it.",
+    data_layouts=(
+        "a folder with a folder of pictures for every person; at least four of each, or two under "
+        "`train` where `test` and `validation` stand beside it."
+    ),
     tiny={"components": 40},
 )
 

@@ -495,7 +495,7 @@ app = App(
     },
     objective="val_return",
     objective_mode="max",
-    own_data="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
     tiny={"epochs": 1, "num_envs": 32, "steps_per_epoch": 4},
 )
 

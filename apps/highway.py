@@ -105,7 +105,7 @@ app = App(
         "highway32": task.CIFAR10 | {"convolutions": (10, 10, 11)},
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"filters": (4, 8), "convolutions": (2, 2)},
 )
 

@@ -380,7 +380,7 @@ app = App(
         | {"noise": 0.0},
         "modern": {"rule": "modern", "patterns": 1000},
     },
-    own_data=pictures.OWN_DATA,
+    data_layouts=pictures.DATA_LAYOUTS,
     tiny={"num_units": 64, "patterns": 8, "cues": 8},
 )
 

@@ -156,7 +156,7 @@ app = App(
         | {"image_size": 224, "channels": 3, "learning_rate": 3e-4},
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"share": 0.1, "modules": (1, 1, 1)},
 )
 

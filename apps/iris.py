@@ -131,7 +131,7 @@ app = App(
     studies=task.STUDIES,
     try_next="predict 5.1 3.5 1.4 0.2",
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny={"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20},
 )
 

@@ -251,7 +251,7 @@ app = App(
     },
     objective="val_nats",
     objective_mode="min",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "steps_per_epoch": 20,

@@ -87,7 +87,7 @@ app = App(
     studies=task.STUDIES,
     recipes={"cifar10": task.CIFAR10},
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY,
 )
 

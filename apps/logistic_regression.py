@@ -260,7 +260,7 @@ app = App(
     studies=task.STUDIES,
     try_next="odds",
     objective="val_log_loss",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny={"solver": "adam", "epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20},
 )
 

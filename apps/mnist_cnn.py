@@ -103,7 +103,7 @@ app = App(
         | {"attack_epsilon": 0.3, "attack_steps": 10, "attack_step_size": 0.06},
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"filters": (4, 8)},
 )
 

@@ -217,7 +217,7 @@ app = App(
         },
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"units": (32, 16)},
 )
 

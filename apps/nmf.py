@@ -259,7 +259,7 @@ app = App(
         "best": {"solver": "coordinate", "repeats": 5, "epochs": 50},
     },
     try_next="reconstruct docs/pictures/digit.png",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny={"epochs": 2, "steps_per_epoch": 10, "components": 8, "code_steps": 50},
 )
 

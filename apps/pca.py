@@ -214,7 +214,7 @@ app = App(
         "table": {"dataset": "wine", "components": 2, "standardize": True},
     },
     try_next="reconstruct docs/pictures/digit.png",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny={"solver": "svd", "components": 8},
 )
 

@@ -721,7 +721,7 @@ app = App(
     objective="val_frechet_distance",
     objective_mode="min",
     keep_best=True,
-    own_data=(
+    data_layouts=(
         "a folder of double pictures, the input in the left half and the target in the right; or a "
         "folder with two folders of pictures, whose names are the same; or a folder of inputs, and "
         "`--targets` the folder of the pictures of the same names that are to be made from them."

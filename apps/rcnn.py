@@ -24,16 +24,16 @@ from suite.layers.boxes import (
     Match,
     Proposals,
     RegionFeatures,
-    decode,
-    encode,
+    anchor_shapes,
+    boxes_to_offsets,
+    gather_rows,
     match,
     offset_distances,
-    shapes_of,
-    take,
-    values_of_boxes,
+    offsets_to_boxes,
+    predict_per_anchor,
 )
 from suite.layers.normalization import Normalization
-from suite.layers.residual import feature_maps, top_down
+from suite.layers.residual import feature_maps, feature_pyramid
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
 
@@ -121,8 +121,8 @@ def build_model(
     image = keras.Input(input_shape, name="image")
     maps = feature_maps(image, blocks, filters, normalization)
     # Without the map of stride 2, which would cost the most and help the least.
-    fine, coarse, *_ = top_down(maps[1:], head_filters, normalization)
-    shapes = shapes_of(sizes, ratios)
+    fine, coarse, *_ = feature_pyramid(maps[1:], head_filters, normalization)
+    shapes = anchor_shapes(sizes, ratios)
     height, width, _ = input_shape
     most = (height // COARSE) * (width // COARSE) * len(shapes)
     if proposals > most:
@@ -135,7 +135,9 @@ def build_model(
     exact = {"dtype": keras.config.floatx()}  # as precise as can be, whatever computes the features
     objectness = layers.Conv2D(len(shapes), 1, name="objectness", **exact)(x)
     outputs["objectness"] = layers.Reshape((most,), **exact)(objectness)
-    outputs["anchor_offsets"] = values_of_boxes(x, len(shapes), 4, kernel_initializer=near_zero())
+    outputs["anchor_offsets"] = predict_per_anchor(
+        x, len(shapes), 4, kernel_initializer=near_zero()
+    )
     candidates = min(CANDIDATES * proposals, MOST_CANDIDATES, most)
     choose = Proposals(proposals, candidates, PROPOSAL_OVERLAP, (height, width))
     chosen = choose(outputs["objectness"], outputs["anchor_offsets"], outputs["anchors"])
@@ -152,7 +154,7 @@ def build_model(
         "proposals": chosen,
         "logits": logits,
         "offsets": offsets,
-        "boxes": decode(offsets, chosen),
+        "boxes": offsets_to_boxes(offsets, chosen),
         "scores": ops.softmax(logits)[..., 1:],
     }
     return keras.Model(image, outputs, name="rcnn")
@@ -232,7 +234,7 @@ def loss_of_regions(
         negative=REGION_NEGATIVE,
         crowds=targets.crowd,
     )
-    labels = ops.where(matched.positive, take(targets.labels, matched.index) + 1, 0)
+    labels = ops.where(matched.positive, gather_rows(targets.labels, matched.index) + 1, 0)
     truth = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     cross_entropy = -ops.sum(truth * ops.log_softmax(logits), axis=-1)
     counts = ops.logical_or(matched.positive, matched.negative)
@@ -252,7 +254,7 @@ def loss_of_boxes(targets: task.Targets, matched: Match, starts: Any, offsets: A
     # A proposal of no area, which stands for nothing, has no offsets.
     anywhere = ops.convert_to_tensor([0, 0, 1, 1], starts.dtype)
     starts = ops.where(ops.expand_dims(matched.positive, -1), starts, anywhere)
-    true_offsets = encode(take(targets.boxes, matched.index), starts)
+    true_offsets = boxes_to_offsets(gather_rows(targets.boxes, matched.index), starts)
     return mean_of(offset_distances(true_offsets, offsets) / 4, matched.positive)
 
 
@@ -356,7 +358,7 @@ app = App(
     objective="val_ap",
     objective_mode="max",
     keep_best=True,
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"blocks": (1, 1, 1), "sizes": (10.0, 20.0), "proposals": 12, "units": 16},
 )
 

@@ -522,7 +522,7 @@ app = App(
     try_next="predict 0.5",
     objective="val_rmse",
     objective_mode="min",
-    own_data="a CSV with a header and a row for each example; `--label` names the number.",
+    data_layouts="a CSV with a header and a row for each example; `--label` names the number.",
     tiny={**NETWORK, "units": (8,), "epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20}
     | {"rows": 200},
 )

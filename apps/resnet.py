@@ -259,7 +259,7 @@ app = App(
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"blocks": (1, 1), "filters": 4},
 )
 

@@ -382,7 +382,7 @@ app = App(
     try_next="nearest your_picture.png",
     objective="val_quantization_error",
     objective_mode="min",
-    own_data=pictures.OWN_DATA,
+    data_layouts=pictures.DATA_LAYOUTS,
     tiny={"epochs": 2, "batch_size": 200, "rows": 4, "columns": 4},
 )
 

@@ -20,17 +20,17 @@ from suite.cli import main
 from suite.knobs import Filters, Share
 from suite.layers.boxes import (
     Anchors,
-    decode,
-    encode,
+    anchor_shapes,
+    boxes_to_offsets,
+    gather_rows,
     match,
     offset_distances,
-    shapes_of,
-    take,
-    values_of_boxes,
+    offsets_to_boxes,
+    predict_per_anchor,
 )
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
-from suite.layers.residual import feature_maps, top_down
+from suite.layers.residual import feature_maps, feature_pyramid
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
 
@@ -91,24 +91,24 @@ def build_model(
     image = keras.Input(input_shape, name="image")
     features = feature_maps(image, blocks, filters, normalization)[-maps:]
     if pyramid:
-        features = top_down(features, head_filters, normalization)
+        features = feature_pyramid(features, head_filters, normalization)
     sides = np.linspace(smallest_box, largest_box, maps + 1) * min(input_shape[:2])
     parts: dict[str, list[keras.KerasTensor]] = {"anchors": [], "offsets": [], "logits": []}
     for number, x in enumerate(features):
         side, between = float(sides[number]), float(np.sqrt(sides[number] * sides[number + 1]))
-        shapes = (*shapes_of([side], ratios), (between, between))
+        shapes = (*anchor_shapes([side], ratios), (between, between))
         stride = 2 ** (len(blocks) - maps + number + 1)
         x = layers.ReLU()(convolve(x, head_filters, 3, normalization=normalization))
         parts["anchors"].append(Anchors(stride, shapes, name=f"anchors_{number + 1}")(x))
-        parts["offsets"].append(values_of_boxes(x, len(shapes), 4, kernel_size=3))
-        parts["logits"].append(values_of_boxes(x, len(shapes), 1 + num_classes, kernel_size=3))
+        parts["offsets"].append(predict_per_anchor(x, len(shapes), 4, kernel_size=3))
+        parts["logits"].append(predict_per_anchor(x, len(shapes), 1 + num_classes, kernel_size=3))
     outputs = {
         name: layers.Concatenate(axis=1, dtype=keras.config.floatx(), name=name)(tensors)
         if maps > 1
         else tensors[0]
         for name, tensors in parts.items()
     }
-    outputs["boxes"] = decode(outputs["offsets"], outputs["anchors"])
+    outputs["boxes"] = offsets_to_boxes(outputs["offsets"], outputs["anchors"])
     outputs["scores"] = ops.softmax(outputs["logits"])[..., 1:]
     return keras.Model(image, outputs, name="ssd")
 
@@ -132,9 +132,9 @@ def loss(targets: task.Targets, outputs: Mapping[str, Any], fixed: Mapping[str, 
     matched = match(anchors, targets.boxes, crowds=targets.crowd, force=True)
     positive = ops.cast(matched.positive, dtype)
     number = ops.maximum(ops.sum(positive, axis=-1), 1)
-    true_offsets = encode(take(targets.boxes, matched.index), anchors)
+    true_offsets = boxes_to_offsets(gather_rows(targets.boxes, matched.index), anchors)
     distances = offset_distances(true_offsets, outputs["offsets"])
-    labels = ops.where(matched.positive, take(targets.labels, matched.index) + 1, 0)
+    labels = ops.where(matched.positive, gather_rows(targets.labels, matched.index) + 1, 0)
     truth = ops.one_hot(labels, outputs["logits"].shape[-1], dtype=dtype)
     cross_entropy = -ops.sum(truth * ops.log_softmax(outputs["logits"]), axis=-1)
     hard = hardest(-ops.log_softmax(fixed["logits"])[..., 0], matched.negative, NEGATIVES * number)
@@ -210,7 +210,7 @@ app = App(
     objective="val_ap",
     objective_mode="max",
     keep_best=True,
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY,
 )
 

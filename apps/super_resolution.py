@@ -629,7 +629,7 @@ app = App(
     },
     objective="val_psnr",
     objective_mode="max",
-    own_data=(
+    data_layouts=(
         "a folder of opaque pictures of any formats and sizes; it may have `train`, `validation` "
         "and `test` inside."
     ),

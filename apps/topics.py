@@ -377,8 +377,10 @@ app = App(
     commands={"topics": show_topics, "nearest": show_nearest},
     recipes={"raw": {"frequency": "raw"}},
     try_next='nearest "the rocket reached its orbit"',
-    own_data="a folder of text files, in a folder for each class if they have classes; or one text "
-    "file, whose documents are its paragraphs, if there are several, and else its lines.",
+    data_layouts=(
+        "a folder of text files, in a folder for each class if they have classes; or one text "
+        "file, whose documents are its paragraphs, if there are several, and else its lines."
+    ),
     tiny={"components": 6, "vocabulary_size": 200},
 )
 

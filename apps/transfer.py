@@ -98,13 +98,13 @@ def load_data(config: Config, run: Run) -> Data:
         raise TypeError("labels are chosen of examples: data that `load_data` has made")
     everything = data.splits["train"]
     names = data.description.class_names
-    rows = rows_of_each_class(everything.targets, names, config.labels_per_class, run.seed)
+    rows = rows_per_class(everything.targets, names, config.labels_per_class, run.seed)
     splits: dict[str, Any] = {**data.splits, "train": everything.rows(rows)}
     source = dataclasses.replace(data.source, groups=None, **splits)
     return task.load_data(config, dataclasses.replace(run, arrays=source, min_per_class=1))
 
 
-def rows_of_each_class(
+def rows_per_class(
     labels: np.ndarray, class_names: Sequence[str], count: int, seed: int
 ) -> np.ndarray:
     """The rows of some random examples of each class, in ascending order.
@@ -530,7 +530,7 @@ app = App(
         "dropout": "0..0.6",
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"fine_tuning_epochs": 1},
 )
 

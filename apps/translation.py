@@ -1,8 +1,9 @@
 """Translation: a sentence in one language becomes a sentence in another.
 
-Three networks climb from one vector for a whole sentence, over attention, to the Transformer. They
-are judged by BLEU on sentences that they have never seen. Without data of its own the application
-translates numbers in words from English into Japanese, which count in different groups.
+There are three networks: one hands on a single vector for a whole sentence, one adds attention, and
+the Transformer is attention alone. They are judged by BLEU on sentences that they have never seen.
+Without data of its own the application translates numbers in words from English into Japanese,
+which count in different groups.
 """
 
 import dataclasses
@@ -32,10 +33,10 @@ from suite.export.exported import Exports
 from suite.figures import curves
 from suite.figures.text import attention_map, by_length, embedding_plane
 from suite.knobs import LearningRate, Rate, Share, Units
+from suite.layers import encoder_decoder as networks
 from suite.layers.recurrent import Cell
 from suite.metrics import bleu
 from suite.metrics.bleu import Tokenize
-from suite.tasks import encoder_decoder as networks
 from suite.tasks import text_to_text as task
 
 log = logging.getLogger(__name__)
@@ -238,7 +239,7 @@ def build_model(
         dropout: Rate of dropout.
 
     Returns:
-        See `suite.tasks.encoder_decoder.build`.
+        See `suite.layers.encoder_decoder.build`.
 
     Raises:
         InputError: An argument is out of range, or the units cannot be divided.
@@ -530,7 +531,7 @@ app = App(
     },
     objective="val_nats",
     objective_mode="min",
-    own_data=(
+    data_layouts=(
         "A table of sentences and their translations with a tab between them (.tsv); a file of "
         "sentences, with --translations for the file of theirs, line by line; or a folder with two "
         "such files for each split, as train.en, train.ja, val.en, val.ja, test.en and test.ja."

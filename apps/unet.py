@@ -211,7 +211,7 @@ app = App(
     objective="val_iou",
     objective_mode="max",
     keep_best=True,
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "batch_size": 8,

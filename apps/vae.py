@@ -284,7 +284,7 @@ app = App(
         "best": {**LONG, "epochs": 70, "filters": (24, 48), "units": (256,)},
         "mlp": {**LONG, "epochs": 200, "network": "mlp", "units": (512, 512)},
     },
-    own_data=pictures.OWN_DATA,
+    data_layouts=pictures.DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "batch_size": 8,

@@ -106,7 +106,7 @@ app = App(
         "vgg19": LARGE | {"convolutions": (2, 2, 4, 4, 4)},
     },
     objective="val_accuracy",
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY | {"filters": (4, 8), "convolutions": (1, 2), "units": (32,), "dropout": 0.1},
 )
 

@@ -19,20 +19,20 @@ from suite.cli import main
 from suite.knobs import Filters, Share
 from suite.layers.boxes import (
     Anchors,
+    anchor_shapes,
     area,
-    decode,
+    gather_rows,
     intersections,
     match,
-    paired_overlap,
-    shapes_of,
-    take,
+    offsets_to_boxes,
+    paired_iou,
+    predict_per_anchor,
     to_centres,
     to_corners,
-    values_of_boxes,
 )
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
-from suite.layers.residual import feature_maps, top_down
+from suite.layers.residual import feature_maps, feature_pyramid
 from suite.tasks import detection as task
 from suite.tasks.pictures import ImageShape
 
@@ -112,14 +112,14 @@ def build_model(
         raise InputError("`ratios` must be left out without `anchors`, which have them", ratios)
     image = keras.Input(input_shape, name="image")
     features = feature_maps(image, blocks, filters, normalization)[strides.index(stride) :]
-    x, *_ = top_down(features, head_filters, normalization)
+    x, *_ = feature_pyramid(features, head_filters, normalization)
     if first_version:
         x = layers.LeakyReLU(0.1)(convolve(x, head_filters, 3, normalization=normalization))
         outputs = first_outputs(x, stride, num_classes)
     else:
         x = layers.ReLU()(convolve(x, head_filters, 3, normalization=normalization))
         side = min(input_shape[:2])
-        shapes = shapes_of([share * side for share in anchors], ratios)
+        shapes = anchor_shapes([share * side for share in anchors], ratios)
         outputs = later_outputs(x, stride, num_classes, shapes)
     return keras.Model(image, outputs, name="yolo")
 
@@ -130,12 +130,12 @@ def later_outputs(
     """The outputs of later versions, from features `(batch, height, width, channels)`."""
     shapes = anchors or ((DEFAULT_SIDE * stride, DEFAULT_SIDE * stride),)
     cells = Anchors(stride, shapes, name="anchors" if anchors else "cells")(x)
-    offsets = values_of_boxes(x, len(shapes), 4)
+    offsets = predict_per_anchor(x, len(shapes), 4)
     prior = keras.initializers.Constant(PRIOR_LOGIT)
-    objectness = values_of_boxes(x, len(shapes), 1, bias_initializer=prior)
-    logits = values_of_boxes(x, len(shapes), num_classes)
+    objectness = predict_per_anchor(x, len(shapes), 1, bias_initializer=prior)
+    logits = predict_per_anchor(x, len(shapes), num_classes)
     return {
-        "boxes": decode(offsets, cells),
+        "boxes": offsets_to_boxes(offsets, cells),
         "scores": ops.sigmoid(objectness) * ops.softmax(logits),
         "cells": cells,
         "objectness": ops.squeeze(objectness, axis=-1),
@@ -149,9 +149,9 @@ def first_outputs(
     """The outputs of the first version, from features `(batch, height, width, channels)`."""
     _, height, width, _ = x.shape
     cells = Anchors(stride, [(stride, stride)], name="cells")(x)
-    parts = values_of_boxes(x, 1, 5 * BOXES_OF_FIRST)
+    parts = predict_per_anchor(x, 1, 5 * BOXES_OF_FIRST)
     parts = layers.Reshape((-1, BOXES_OF_FIRST, 5), dtype=keras.config.floatx())(parts)
-    classes = values_of_boxes(x, 1, num_classes)
+    classes = predict_per_anchor(x, 1, num_classes)
     corners = ops.expand_dims(cells[..., :2], 2)
     size = np.array([stride * width, stride * height], keras.config.floatx())
     boxes = to_corners(corners + stride * parts[..., :2], ops.square(parts[..., 2:4]) * size)
@@ -208,13 +208,15 @@ def loss_of_later(
     else:
         index, stands = near_cells(cells, targets, stride, REACH)
         nothing = ops.logical_not(ops.logical_or(stands, in_crowds(cells, targets)))
-    truths = take(targets.boxes, index)
-    overlap = ops.clip(paired_overlap(fixed["boxes"], truths), 0, 1)
+    truths = gather_rows(targets.boxes, index)
+    overlap = ops.clip(paired_iou(fixed["boxes"], truths), 0, 1)
     stands, nothing = ops.cast(stands, dtype), ops.cast(nothing, dtype)
-    of_places = 1 - paired_overlap(outputs["boxes"], truths, generalized=True)
+    of_places = 1 - paired_iou(outputs["boxes"], truths, generalized=True)
     logit = outputs["objectness"]
     of_objectness = ops.softplus(logit) - stands * overlap * logit  # binary cross-entropy
-    labels = ops.one_hot(take(targets.labels, index), outputs["logits"].shape[-1], dtype=dtype)
+    labels = ops.one_hot(
+        gather_rows(targets.labels, index), outputs["logits"].shape[-1], dtype=dtype
+    )
     of_classes = -ops.sum(labels * ops.log_softmax(outputs["logits"]), axis=-1)
     losses = stands * (BOX_WEIGHT * of_places + of_classes) + (stands + nothing) * of_objectness
     return ops.sum(losses, axis=-1) / ops.maximum(ops.sum(stands, axis=-1), 1)
@@ -242,9 +244,9 @@ def loss_of_first(
     """
     cells, parts = outputs["cells"], outputs["parts"]
     index, stands = near_cells(cells, targets, stride, 0.5)
-    truths = ops.expand_dims(take(targets.boxes, index), 2)
+    truths = ops.expand_dims(gather_rows(targets.boxes, index), 2)
     boxes = ops.reshape(fixed["boxes"], (-1, cells.shape[1], BOXES_OF_FIRST, 4))
-    overlap = paired_overlap(boxes, truths)
+    overlap = paired_iou(boxes, truths)
     chosen = ops.one_hot(ops.argmax(overlap, axis=-1), BOXES_OF_FIRST, dtype=parts.dtype)
     has_thing = ops.cast(stands, parts.dtype)
     chosen = chosen * ops.expand_dims(has_thing, -1)
@@ -264,7 +266,7 @@ def loss_of_first(
     of_boxes = chosen * (COORDINATES_WEIGHT * of_places + (confidence - overlap) ** 2)
     of_boxes += NO_OBJECT_WEIGHT * others * confidence**2
     labels = ops.one_hot(
-        take(targets.labels, index), outputs["classes"].shape[-1], dtype=parts.dtype
+        gather_rows(targets.labels, index), outputs["classes"].shape[-1], dtype=parts.dtype
     )
     of_cells = has_thing * ops.sum((outputs["classes"] - labels) ** 2, axis=-1)
     return ops.sum(of_boxes, axis=(1, 2)) + ops.sum(of_cells, axis=1)
@@ -323,7 +325,7 @@ app = App(
     objective="val_ap",
     objective_mode="max",
     keep_best=True,
-    own_data=task.OWN_DATA,
+    data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY,
 )
 

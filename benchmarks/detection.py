@@ -234,7 +234,7 @@ def loops(*, repeats: int = 20) -> None:
     """
     import tensorflow as tf
 
-    from suite.layers.boxes import match, suppress
+    from suite.layers.boxes import match, non_max_suppression
 
     random = np.random.default_rng(0)
     anchors, truths = random_boxes(random, ANCHORS), random_boxes(random, THINGS)
@@ -246,7 +246,9 @@ def loops(*, repeats: int = 20) -> None:
         return tf.where(positive, tf.cast(index, overlap.dtype), -1.0)
 
     def suppressed(boxes: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-        kept = suppress(boxes, scores, most=MOST, overlap=OVERLAP, smallest_score=SMALLEST_SCORE)
+        kept = non_max_suppression(
+            boxes, scores, most=MOST, overlap=OVERLAP, smallest_score=SMALLEST_SCORE
+        )
         return kept.scores
 
     rows = []

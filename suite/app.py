@@ -235,7 +235,7 @@ class App:
             decision to Keras, which knows its metrics.
         keep_best: Whether the weights of the epoch with the best objective (of equal ones, the
             last) are kept, rather than those of the last epoch.
-        own_data: A sentence on the layouts of files that `data` reads.
+        data_layouts: A sentence on the layouts of files that `data` reads.
         tiny: Knobs of a training in a few seconds, of at most 100,000 parameters, for tests.
     """
 
@@ -261,7 +261,7 @@ class App:
     objective: str = "val_loss"
     objective_mode: Literal["min", "max", "auto"] = "auto"
     keep_best: bool = False
-    own_data: str = "This application makes its own data."
+    data_layouts: str = "This application makes its own data."
     tiny: Mapping[str, Any]
 
     def architecture_knobs(self) -> dict[str, inspect.Parameter]:

@@ -337,4 +337,4 @@ def _bound(command: Callable[..., Any], app: App) -> Callable[..., Any]:
 
 def _help(app: App) -> str:
     text = inspect.cleandoc(app.summary or app.name)
-    return f"{text}\n\nYour own data (`--data PATH`): {app.own_data}"
+    return f"{text}\n\nYour own data (`--data PATH`): {app.data_layouts}"

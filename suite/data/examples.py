@@ -261,7 +261,7 @@ def held_out_rows(
             )
         # With so few examples scikit-learn can leave a class out on one side.
         if share * sizes[rarest] < 1 or (1 - share) * sizes[rarest] < keep:
-            return _one_or_more_of_each(classes, share, keep)
+            return _stratified_rows(classes, share, keep)
     size = int(np.clip(math.ceil(share * count), 1, count - keep))
     kept, held_out = train_test_split(
         rows, test_size=size, random_state=SPLIT_SEED, stratify=classes
@@ -279,9 +279,7 @@ def classes_of(examples: Split, class_names: tuple[str, ...]) -> np.ndarray | No
     return examples.targets if class_names and np.ndim(examples.targets) == 1 else None
 
 
-def _one_or_more_of_each(
-    classes: np.ndarray, share: float, keep: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _stratified_rows(classes: np.ndarray, share: float, keep: int) -> tuple[np.ndarray, np.ndarray]:
     """Holds out the share of every class, rounded, but at least one example, and keeps `keep`."""
     order = np.random.default_rng(SPLIT_SEED).permutation(len(classes))
     held_out = []

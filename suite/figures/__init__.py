@@ -1,1 +1,1 @@
-"""Figures that several applications draw."""
+"""Matplotlib figures, which know no application."""

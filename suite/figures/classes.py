@@ -7,6 +7,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from suite.figures.images import draw_picture
+
 CLASS_LIMIT = 30  # with more classes, no counts; a legend names at most this many, or is left out
 MOST_PAIRS = 6  # of features, with a panel each
 LARGEST_SIDE = 16  # inches
@@ -87,10 +89,7 @@ def worst_mistakes(
     for axes in panels:
         axes.axis("off")
     for axes, index in zip(figure.axes, worst, strict=False):
-        if images.shape[-1] == 1:
-            axes.imshow(images[index, ..., 0], cmap="gray_r")
-        else:
-            axes.imshow(images[index].astype(np.uint8))
+        draw_picture(axes, images[index])
         guess, true = class_names[predicted[index]], class_names[labels[index]]
         axes.set_title(f"{guess} ({true})", fontsize=8)
     return figure

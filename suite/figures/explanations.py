@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from suite.figures.classes import AS_TEXT
+from suite.figures.images import draw_picture
 
 MOST_BARS = 20
 FOR, AGAINST = "tab:red", "tab:blue"
@@ -27,12 +28,10 @@ def overlays(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], method
     figure = Figure(figsize=(6, 0.4 + 3.2 * len(images) * height / width), layout="constrained")
     panels = figure.subplots(len(images), 2, squeeze=False)
     for row, image, heat, title in zip(panels, images, maps, titles, strict=True):
+        draw_picture(row[0], image)
         grey = image.mean(axis=-1)
         if image.shape[-1] == 1:
             grey = 255 - grey
-            row[0].imshow(grey, cmap="gray", vmin=0, vmax=255)
-        else:
-            row[0].imshow(np.rint(image).astype(np.uint8))
         relative = heat / max(np.abs(heat).max(), np.finfo(np.float32).tiny)
         # Paler than the picture alone, so that the colours of the map stand out.
         row[1].imshow(128 + grey / 2, cmap="gray", vmin=0, vmax=255)

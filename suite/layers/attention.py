@@ -100,12 +100,12 @@ class MultiHeadAttention(keras.layers.Layer):
                 keys, values = cache = _written(cache, (keys, values), index)
         else:
             keys, values = cache
-        queries = self._heads(densely(self.query_dense, query))
+        queries = self._heads(apply_dense(self.query_dense, query))
         queries = rotate(queries, first) if self.rotary else queries
         scores = ops.einsum("bhqd,bhkd->bhqk", queries * self.key_dim**-0.5, keys)
         weights = attention_weights(scores, value_mask, causal=self.causal, index=index)
         heads = ops.einsum("bhqk,bhkd->bhqd", self.dropout(weights, training=training), values)
-        outputs = densely(self.output_dense, _joined(heads))
+        outputs = apply_dense(self.output_dense, _joined(heads))
         if index is not None:
             return outputs, cache
         return (outputs, weights) if return_attention_scores else outputs
@@ -117,8 +117,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def project(self, value: Any, index: Any = 0) -> Cache:
         """Keys and values `(batch, heads, keys, key_dim)` of a sequence that begins at `index`."""
-        keys = self._heads(densely(self.key_dense, value))
-        values = self._heads(densely(self.value_dense, value))
+        keys = self._heads(apply_dense(self.key_dense, value))
+        values = self._heads(apply_dense(self.value_dense, value))
         return rotate(keys, index) if self.rotary else keys, values
 
     def _heads(self, x: Any) -> Any:
@@ -258,7 +258,7 @@ def attention_weights(
     return ops.cast(ops.softmax(total), scores.dtype)
 
 
-def densely(dense: keras.layers.Dense, x: Any) -> Any:
+def apply_dense(dense: keras.layers.Dense, x: Any) -> Any:
     """A dense layer of `(batch, time, features)`.
 
     Where there is one token in each row, as in a step, it is spared the dozen small operations by

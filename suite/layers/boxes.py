@@ -14,12 +14,12 @@ from keras import layers, ops
 
 # Divisors of the offsets of centres and of sizes, so that all vary about as much.
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
-NEARLY_RIGHT = 1 / 9  # an offset up to which its loss is quadratic
+HUBER_DELTA = 1 / 9  # an offset up to which its loss is quadratic
 LARGEST_LOG = 4.0  # an offset makes a side at most about 55 times as long
 SMALLEST_SIDE = 1e-3  # pixels, so that no side has a logarithm of minus infinity
 
 
-class Kept(NamedTuple):
+class KeptBoxes(NamedTuple):
     """The boxes that non-maximum suppression keeps, the most certain first, padded with zeros.
 
     Args:
@@ -76,7 +76,7 @@ def intersections(boxes: Any, others: Any) -> Any:
     return ops.maximum(width, 0) * ops.maximum(height, 0)
 
 
-def overlaps(boxes: Any, others: Any) -> Any:
+def iou(boxes: Any, others: Any) -> Any:
     """The intersection over union of all pairs of boxes, from 0 to 1; 0 for a box without area.
 
     Args:
@@ -91,7 +91,7 @@ def overlaps(boxes: Any, others: Any) -> Any:
     return _share(common, areas - common)
 
 
-def paired_overlap(boxes: Any, others: Any, generalized: bool = False) -> Any:
+def paired_iou(boxes: Any, others: Any, generalized: bool = False) -> Any:
     """The intersection over union of boxes and others at the same places.
 
     Args:
@@ -134,7 +134,7 @@ def to_corners(centres: Any, sizes: Any) -> Any:
     return ops.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1)
 
 
-def encode(boxes: Any, anchors: Any) -> Any:
+def boxes_to_offsets(boxes: Any, anchors: Any) -> Any:
     """The offsets by which anchors become boxes, of a size that a network can learn.
 
     Args:
@@ -156,8 +156,8 @@ def encode(boxes: Any, anchors: Any) -> Any:
     return offsets / ops.convert_to_tensor(DEVIATIONS, offsets.dtype)
 
 
-def decode(offsets: Any, anchors: Any) -> Any:
-    """The boxes `(..., 4)` that anchors `(..., 4)` become by offsets as of `encode`."""
+def offsets_to_boxes(offsets: Any, anchors: Any) -> Any:
+    """The boxes `(..., 4)` that anchors `(..., 4)` become by offsets as of `boxes_to_offsets`."""
     middles, sides = to_centres(anchors)
     shifts = offsets[..., :2] * DEVIATIONS[0]
     logarithms = ops.minimum(offsets[..., 2:] * DEVIATIONS[2], LARGEST_LOG)
@@ -176,7 +176,9 @@ def clip(boxes: Any, height: Any, width: Any) -> Any:
     return ops.stack(borders, axis=-1)
 
 
-def shapes_of(sizes: Sequence[float], ratios: Sequence[float]) -> tuple[tuple[float, float], ...]:
+def anchor_shapes(
+    sizes: Sequence[float], ratios: Sequence[float]
+) -> tuple[tuple[float, float], ...]:
     """Widths and heights of anchors: of every size all ratios of width to height, of one area.
 
     Args:
@@ -186,7 +188,7 @@ def shapes_of(sizes: Sequence[float], ratios: Sequence[float]) -> tuple[tuple[fl
     return tuple((size * ratio**0.5, size / ratio**0.5) for size in sizes for ratio in ratios)
 
 
-def values_of_boxes(
+def predict_per_anchor(
     x: keras.KerasTensor, shapes: int, values: int, kernel_size: int = 1, **options: Any
 ) -> keras.KerasTensor:
     """Predicts values for every box of every cell, in the order of `Anchors`.
@@ -213,7 +215,7 @@ def offset_distances(true_offsets: Any, offsets: Any) -> Any:
     learning until they fit closely.
     """
     # Keras's is the mean over the four offsets.
-    return 4 * keras.losses.huber(true_offsets, offsets, delta=NEARLY_RIGHT) / NEARLY_RIGHT
+    return 4 * keras.losses.huber(true_offsets, offsets, delta=HUBER_DELTA) / HUBER_DELTA
 
 
 @keras.saving.register_keras_serializable(package="suite")
@@ -289,7 +291,7 @@ def match(
         Differs from the paper: a true box that loses its best candidate to another gets no second.
     """
     # The candidates, which are many, along the last axis, where arithmetic is fast.
-    overlap = overlaps(truths, candidates)
+    overlap = iou(truths, candidates)
     if crowds is not None:
         crowds = ops.expand_dims(ops.cast(crowds, "bool"), -1)
         within = _share(intersections(truths, candidates), ops.expand_dims(area(candidates), -2))
@@ -313,14 +315,14 @@ def match(
     return Match(ops.cast(index, "int32"), is_positive, is_negative, largest)
 
 
-def take(values: Any, index: Any) -> Any:
+def gather_rows(values: Any, index: Any) -> Any:
     """The rows with the numbers `index` `(batch, n)` of `(batch, m, ...)`, for every picture."""
     for _ in values.shape[2:]:
         index = ops.expand_dims(index, -1)
     return ops.take_along_axis(values, index, axis=1)
 
 
-def survivors(boxes: Any, threshold: float, steps: int | None = None) -> Any:
+def non_max_suppression_mask(boxes: Any, threshold: float, steps: int | None = None) -> Any:
     """Which boxes greedy non-maximum suppression keeps, of boxes sorted from the most certain on.
 
     A box is kept unless one before it that is kept overlaps it more than the threshold. All boxes
@@ -339,7 +341,7 @@ def survivors(boxes: Any, threshold: float, steps: int | None = None) -> Any:
     """
     count = boxes.shape[1]
     before = ops.convert_to_tensor(np.triu(np.ones((count, count), bool), 1))
-    suppresses = ops.cast(ops.logical_and(overlaps(boxes, boxes) > threshold, before), "float32")
+    suppresses = ops.cast(ops.logical_and(iou(boxes, boxes) > threshold, before), "float32")
     everything = ops.cast(ops.ones_like(boxes[..., 0]), "float32")
 
     def decide(kept: Any) -> Any:
@@ -392,16 +394,20 @@ class Proposals(layers.Layer):
 
         Args:
             objectness: Logits of the probability that an anchor holds a thing, `(batch, n)`.
-            offsets: As of `encode`, `(batch, n, 4)`.
+            offsets: As of `boxes_to_offsets`, `(batch, n, 4)`.
             anchors: `(batch, n, 4)`.
         """
         _, best = ops.top_k(ops.stop_gradient(objectness), self.candidates)
-        boxes = decode(take(ops.stop_gradient(offsets), best), take(anchors, best))
+        boxes = offsets_to_boxes(
+            gather_rows(ops.stop_gradient(offsets), best), gather_rows(anchors, best)
+        )
         boxes = clip(boxes, *self.size)
         places = ops.arange(self.candidates)
-        places = ops.where(survivors(boxes, self.overlap), places, places + self.candidates)
+        places = ops.where(
+            non_max_suppression_mask(boxes, self.overlap), places, places + self.candidates
+        )
         _, first = ops.top_k(-places, self.count)
-        return take(boxes, first)
+        return gather_rows(boxes, first)
 
     def compute_output_shape(
         self,
@@ -423,14 +429,14 @@ class Proposals(layers.Layer):
         }
 
 
-def suppress(
+def non_max_suppression(
     boxes: tf.Tensor,
     scores: tf.Tensor,
     *,
     most: int,
     overlap: float,
     smallest_score: float,
-) -> Kept:
+) -> KeptBoxes:
     """Non-maximum suppression: leaves out boxes that overlap more certain ones of their class.
 
     Args:
@@ -450,7 +456,7 @@ def suppress(
         score_threshold=smallest_score,
         clip_boxes=False,
     )
-    return Kept(
+    return KeptBoxes(
         tf.ensure_shape(kept.nmsed_boxes, (None, most, 4)),
         tf.ensure_shape(kept.nmsed_scores, (None, most)),
         tf.cast(tf.ensure_shape(kept.nmsed_classes, (None, most)), tf.int64),

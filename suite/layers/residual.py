@@ -87,7 +87,7 @@ def feature_maps(
     return maps
 
 
-def top_down(
+def feature_pyramid(
     maps: Sequence[keras.KerasTensor], filters: int, normalization: Normalization = "batch"
 ) -> list[keras.KerasTensor]:
     """Adds to every feature map the coarser ones, which cover a wider part of the picture.

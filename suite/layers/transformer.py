@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from suite.errors import InputError
-from suite.layers.attention import Cache, MultiHeadAttention, densely
+from suite.layers.attention import Cache, MultiHeadAttention, apply_dense
 
 
 @keras.saving.register_keras_serializable(package="suite")
@@ -122,8 +122,8 @@ class TransformerBlock(keras.layers.Layer):
                 training=training,
             )
             x = x + self.dropout(attended, training=training)
-        hidden = densely(self.hidden, self.feed_forward_norm(x))
-        x = x + self.dropout(densely(self.output_dense, hidden), training=training)
+        hidden = apply_dense(self.hidden, self.feed_forward_norm(x))
+        x = x + self.dropout(apply_dense(self.output_dense, hidden), training=training)
         if cache is not None:
             return x, cache
         return (x, scores) if return_attention_scores else x

@@ -50,7 +50,10 @@ def corpus_bleu(
 def sentence_bleu(
     translations: Sequence[str], references: Sequence[str], tokenize: Tokenize = "13a"
 ) -> np.ndarray:
-    """BLEU of every translation alone, `(translations,)`, by as many words as it has at most."""
+    """BLEU of every translation alone, `(translations,)`, from 0 to 100.
+
+    Only n-grams up to the length of a translation count, which sacrebleu calls `effective_order`.
+    """
     metric = _metric(tokenize, effective_order=True)
     pairs = zip(translations, references, strict=True)
     return np.array([metric.sentence_score(one, [reference]).score for one, reference in pairs])

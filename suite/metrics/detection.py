@@ -62,7 +62,7 @@ class _Matches(NamedTuple):
     things: np.ndarray
 
 
-def overlaps(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
+def iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
     """Intersection over union of boxes `(n, 4)` with others `(m, 4)`, `(n, m)`, float64.
 
     Args:
@@ -172,7 +172,7 @@ def _matches(truths: Truths, detections: Detections, label: int) -> _Matches:
     scores = np.asarray(detections.scores, np.float64)[rows]
     order = np.argsort(-scores, kind="stable")[: LIMITS[-1]]
     boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)[rows[order]]
-    shared = overlaps(boxes, things, crowd)
+    shared = iou(boxes, things, crowd)
     ignored_things = crowd | _of_other_size(things)  # (sizes, things)
     shape = (len(SIZES), len(THRESHOLDS))
     used = np.zeros((*shape, len(things)), bool)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-PADDING = 0  # what `suite.data.examples.padded` fills up with
+from suite.data.text.tokenizers import PADDING
 
 
 class TokenMean(keras.metrics.Mean):

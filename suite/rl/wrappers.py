@@ -128,7 +128,7 @@ def make_vector(
     plain = register(name)
     try:
         if vectorization == "auto" and not render_mode:
-            vector = _own_vector(name, plain, num_envs, max_episode_steps)
+            vector = _native_vector_env(name, plain, num_envs, max_episode_steps)
             if vector is not None:
                 return vector
         # Without Gymnasium's checker, whose warnings `suite.rl.checks` has logged.
@@ -148,7 +148,7 @@ def make_vector(
         ) from error
 
 
-def _own_vector(
+def _native_vector_env(
     name: str, plain: str, num_envs: int, max_episode_steps: int | None
 ) -> VectorEnv | None:
     """The vectorised version of an environment; None if it has none, or resets at another time."""

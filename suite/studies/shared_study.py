@@ -302,14 +302,14 @@ def _locked(path: Path | None) -> contextlib.AbstractContextManager[Any]:
 
 def _sampler(name: SamplerName, seed: int, number: int) -> optuna.samplers.BaseSampler:
     """The sampler of one trial."""
-    [own_seed] = np.random.SeedSequence([seed, number]).generate_state(1).tolist()
+    [trial_seed] = np.random.SeedSequence([seed, number]).generate_state(1).tolist()
     match name:
         case "tpe":
-            return optuna.samplers.TPESampler(seed=own_seed)
+            return optuna.samplers.TPESampler(seed=trial_seed)
         case "evolution":
-            return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=own_seed)
+            return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=trial_seed)
         case "random":
-            return optuna.samplers.RandomSampler(seed=own_seed)
+            return optuna.samplers.RandomSampler(seed=trial_seed)
 
 
 def _suggest(trial: optuna.Trial, name: str, space: Space) -> Any:

@@ -55,7 +55,7 @@ from suite.export.exported import Exports, open_folder
 from suite.figures.boxes import boxed_pictures, marked
 from suite.figures.boxes import precision_recall as draw_precision_recall
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
-from suite.layers.boxes import Kept, clip, suppress
+from suite.layers.boxes import KeptBoxes, clip, non_max_suppression
 from suite.layers.networks import NetworksModel
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
@@ -73,7 +73,7 @@ Ratios = Annotated[tuple[Annotated[float, Field(ge=0.01, le=100)], ...], Field(m
 Overlap = Annotated[float, Field(ge=0, le=1)]  # intersection over union
 Score = Annotated[float, Field(ge=0, le=1)]
 
-OWN_DATA = (
+DATA_LAYOUTS = (
     "a folder of pictures with their boxes as COCO's JSON, Pascal VOC's XML, YOLO's text files or "
     "a CSV, beside the pictures or in `--annotations`. It may have lists or folders of splits."
 )
@@ -387,7 +387,7 @@ def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
     return [AveragePrecision(fitted)] if "validation" in fitted.data.splits else []
 
 
-def detector(network: keras.Model, config: Config) -> Callable[[tf.Tensor], Kept]:
+def detector(network: keras.Model, config: Config) -> Callable[[tf.Tensor], KeptBoxes]:
     """A function of images `(batch, height, width, channels)` that returns what is in them.
 
     Args:
@@ -395,9 +395,9 @@ def detector(network: keras.Model, config: Config) -> Callable[[tf.Tensor], Kept
         config: The settings, which decide which boxes are left out.
     """
 
-    def detect(images: tf.Tensor) -> Kept:
+    def detect(images: tf.Tensor) -> KeptBoxes:
         outputs = network(images, training=False)
-        kept = suppress(
+        kept = non_max_suppression(
             outputs["boxes"],
             outputs["scores"],
             most=config.most_boxes,
@@ -410,7 +410,7 @@ def detector(network: keras.Model, config: Config) -> Callable[[tf.Tensor], Kept
     return detect
 
 
-def compiled_detector(fitted: Fitted) -> Callable[[tf.Tensor], Kept]:
+def compiled_detector(fitted: Fitted) -> Callable[[tf.Tensor], KeptBoxes]:
     """The detector of the one network of an application, as a graph."""
     [network] = fitted.networks.values()
     return tf.function(detector(network, fitted.config), reduce_retracing=True, autograph=False)
@@ -428,7 +428,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     detect = detector(network, fitted.config)
     class_names = tf.constant(list(fitted.data.description.class_names))
 
-    def named(kept: Kept) -> dict[str, tf.Tensor]:
+    def named(kept: KeptBoxes) -> dict[str, tf.Tensor]:
         most = tf.shape(kept.scores)[1]
         exists = tf.range(most) < kept.count[:, None]
         names = tf.where(exists, tf.gather(class_names, kept.labels), "")
@@ -451,8 +451,8 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 
 
 def detect_in_pictures(
-    contents: tf.Tensor, detect: Callable[[tf.Tensor], Kept], to_input: BoxPreparation
-) -> Kept:
+    contents: tf.Tensor, detect: Callable[[tf.Tensor], KeptBoxes], to_input: BoxPreparation
+) -> KeptBoxes:
     """What is in encoded pictures of any size, in the pixels of each.
 
     Args:
@@ -489,7 +489,7 @@ def truths_of(split: Split) -> list[Any]:
 
 
 def answers_on(
-    split: Split, detect: Callable[[tf.Tensor], Kept], batch_size: int
+    split: Split, detect: Callable[[tf.Tensor], KeptBoxes], batch_size: int
 ) -> list[Detections]:
     """What a detector finds in the pictures of a split.
 
@@ -500,7 +500,7 @@ def answers_on(
     """
     answers = []
     for inputs, *_ in batches(split, batch_size):
-        kept = Kept(*(part.numpy() for part in detect(tf.cast(inputs, keras.config.floatx()))))
+        kept = KeptBoxes(*(part.numpy() for part in detect(tf.cast(inputs, keras.config.floatx()))))
         for boxes, scores, labels, count in zip(*kept, strict=True):
             answers.append(Detections(boxes[:count], labels[:count], scores[:count]))
     return answers

@@ -24,8 +24,8 @@ from suite.data.images.augmentation import (
     mixup,
     random_affine,
     random_crop,
-    random_horizontal_flip,
 )
+from suite.data.images.joint_augmentation import joint_flip
 from suite.errors import InputError
 from suite.explanations import heat_maps
 from suite.export.endpoints import Endpoint, classifier, named_classes, to_logits
@@ -39,7 +39,7 @@ from suite.tasks import pictures
 from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.auxiliary import AuxiliaryLosses
 from suite.trainers.averages import AverageWeights
-from suite.trainers.labels import SmoothCrossentropy, accuracy
+from suite.trainers.crossentropy import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, make_optimizer
 from suite.trainers.schedules import one_cycle
 from suite.trainers.virtual_adversarial import VirtualAdversarial
@@ -130,7 +130,7 @@ def load_data(config: Config, run: Run) -> Data:
     """Images `(height, width, channels)` with values in 0..255, and labels `()`."""
     augment = combined(
         random_affine(config.rotation, config.shift, config.zoom),
-        random_horizontal_flip() if config.flip else None,
+        joint_flip() if config.flip else None,
         random_crop(config.crop),
         cutout(config.cutout),
         mixup() if config.mixup else None,
@@ -442,7 +442,7 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
 STUDIES = ("explain", "attack", "see")
-OWN_DATA = pictures.OWN_DATA
+DATA_LAYOUTS = pictures.DATA_LAYOUTS
 # Of networks some of whose other knobs need large pictures.
 SEARCH = {
     "learning_rate": "0.0005..0.05",

@@ -289,7 +289,7 @@ def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
 
 
 def evaluate(fitted: Fitted) -> Metrics:
-    """Nats of a token, perplexity and bits of a character on the test split.
+    """`test_nats` of a token, `test_perplexity`, `test_bits_per_character`, `test_accuracy`.
 
     `held_out_nats` is of validation and test together: for a text without splits, the last 10 %,
     which nanoGPT validates on.
@@ -576,7 +576,7 @@ def generate(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"generate": generate}
-OWN_DATA = (
+DATA_LAYOUTS = (
     "A file of UTF-8 text, or a folder of such files. The first 90 % of the characters are for "
     "training, then half of the rest for validation and half for the test; files of a folder that "
     "are named train, valid and test, as in wiki.valid.txt, are the splits themselves."

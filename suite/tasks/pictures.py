@@ -27,7 +27,7 @@ from suite.export.exported import ExportedModel, Exports
 from suite.knobs import BatchSize, Share, settings
 from suite.run import Run
 
-OWN_DATA = (
+DATA_LAYOUTS = (
     "a folder with a folder of image files for every class, of any formats and sizes; it may have "
     "`train`, `validation` and `test` above the class folders. Or an `.npz` with `x_train`, "
     "`y_train` and, if there are any, `x_test`, `y_test` and `class_names`."

@@ -37,7 +37,7 @@ from suite.tasks import pictures, tables
 RowShape = tuple[PositiveInt, ...]
 FACES = "faces"
 NAME = "reconstruction"  # of an output
-OWN_DATA = (
+DATA_LAYOUTS = (
     "a folder or an `.npz` of pictures, or a CSV with a header and a row for each example; "
     "`--label` names its column of classes, if it has one, which only colour figures."
 )
@@ -135,9 +135,9 @@ def load_shown(
     Args:
         run: The run, whose `data` may name other pictures.
         dataset: `faces`, or a name as `load_pictures` takes it.
-        layout: Layout of pictures of your own.
-        image_size: Height and width of pictures.
-        channels: Their number.
+        layout: `drawing` or `photo`; with `auto`, the layout of most pictures in a sample.
+        image_size: Height and width of the inputs in pixels, as `load_pictures` takes it.
+        channels: 1 or 3; by default 3 if the pictures are in colour.
     """
     if dataset == FACES and run.arrays is None and run.data in ("auto", "embedded", "synthetic"):
         source = made_faces()

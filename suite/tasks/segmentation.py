@@ -52,7 +52,7 @@ NumClasses = Annotated[int, Field(ge=2, le=VOID)]
 LossName = Literal["crossentropy", "dice", "both"]
 Pixels = Annotated[float, Field(ge=0, le=1000)]
 
-OWN_DATA = (
+DATA_LAYOUTS = (
     "a folder of pictures, and `--masks`, a folder of masks with the same names; or pictures with "
     "polygons of LabelMe or COCO. It may have `train`, `validation` and `test` inside."
 )

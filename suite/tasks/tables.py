@@ -223,4 +223,4 @@ def predict(app: App, *values: str, exports: Exports = Exports()) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {"predict": predict}
 STUDIES = ("explain",)
-OWN_DATA = "a CSV with a header and a row for each example; `--label` names the class."
+DATA_LAYOUTS = "a CSV with a header and a row for each example; `--label` names the class."

@@ -1,6 +1,6 @@
 """The task of text to text: examples, loss, metrics, and decoding inside of the export.
 
-An application builds one of the networks of `suite.tasks.encoder_decoder`, and has a tokenizer for
+An application builds one of the networks of `suite.layers.encoder_decoder`, and has a tokenizer for
 what is read and one for what is written. In training the network is shown the right beginning of
 every answer (teacher forcing); the export writes its answers alone.
 """
@@ -21,8 +21,8 @@ from suite.decoding.search import beam, greedy
 from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.layers.encoder_decoder import alignment, stepper
 from suite.metrics.tokens import TokenMean
-from suite.tasks.encoder_decoder import alignment, stepper
 from suite.tasks.language_modeling import nats
 from suite.trainers.averages import AverageWeights
 from suite.trainers.optimizers import OptimizerName, make_optimizer
@@ -176,7 +176,7 @@ def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:
     """Writes the most probable answers.
 
     Args:
-        model: A network of `suite.tasks.encoder_decoder`.
+        model: A network of `suite.layers.encoder_decoder`.
         source: Ids that are read, `(batch, time)`.
         decoding: The search.
     """
@@ -229,7 +229,7 @@ def answering(model: keras.Model, languages: Languages, decoding: Search, output
     empty.
 
     Args:
-        model: A network of `suite.tasks.encoder_decoder`.
+        model: A network of `suite.layers.encoder_decoder`.
         languages: The tokenizers.
         decoding: The search.
         output: Name of the answer.
@@ -260,7 +260,7 @@ def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endp
     text of both, `written` and `read`, padded with empty text, as they are after `END`.
 
     Args:
-        model: A network of `suite.tasks.encoder_decoder`, with attention.
+        model: A network of `suite.layers.encoder_decoder`, with attention.
         languages: The tokenizers.
         decoding: The search.
     """

@@ -17,7 +17,7 @@ from apps.transfer import (
     compile_head,
     compile_model,
     load_data,
-    rows_of_each_class,
+    rows_per_class,
 )
 from suite import InputError, Run, train
 from suite.cli import run
@@ -270,7 +270,7 @@ def test_the_head_is_not_attacked():
 
 def test_the_seed_draws_the_labels():
     labels = np.arange(40) % 2
-    one, same, other = (rows_of_each_class(labels, "ab", 5, seed).tolist() for seed in (1, 1, 2))
+    one, same, other = (rows_per_class(labels, "ab", 5, seed).tolist() for seed in (1, 1, 2))
 
     assert one == same != other
     assert np.bincount(labels[one]).tolist() == [5, 5]

@@ -12,7 +12,7 @@ from benchmarks.detection import (
     random_boxes,
     suppressed_by_loop,
 )
-from suite.layers.boxes import match, suppress
+from suite.layers.boxes import match, non_max_suppression
 
 
 def test_overlap_is_that_of_the_area():
@@ -37,7 +37,9 @@ def test_the_loop_suppresses_as_the_graph_does():
     boxes = random_boxes(random, 60)
     scores = random.uniform(0, 1, (BATCH, 60, CLASSES)).astype(np.float32)
 
-    kept = suppress(boxes, scores, most=MOST, overlap=OVERLAP, smallest_score=SMALLEST_SCORE)
+    kept = non_max_suppression(
+        boxes, scores, most=MOST, overlap=OVERLAP, smallest_score=SMALLEST_SCORE
+    )
 
     for expected, count, *one in zip(kept.scores, kept.count, boxes, scores, strict=True):
         looped = suppressed_by_loop(*(part.tolist() for part in one))

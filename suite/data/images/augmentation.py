@@ -54,11 +54,6 @@ def random_affine(rotation: float, shift: float, zoom: float) -> Augmentation | 
     return Augmentation(distort, num_draws=5)
 
 
-def random_horizontal_flip() -> Augmentation:
-    """Mirrors a picture, left to right, with a probability of one half."""
-    return Augmentation(_flip, num_draws=1)
-
-
 def random_crop(padding: int) -> Augmentation | None:
     """Pads pictures with 0 on all sides, and crops them to their size at a random place.
 
@@ -153,24 +148,28 @@ def _affine(
     return (distorted, *targets)
 
 
-def _flip(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
-    images, *targets = batch
-    mirrored = draws[0][:, None, None, None] < 0
-    return (tf.where(mirrored, images[:, :, ::-1], images), *targets)
-
-
 def _crop(batch: tuple[Any, ...], draws: tf.Tensor, *, padding: int) -> tuple[Any, ...]:
     images, *targets = batch
-    height, width = images.shape[1:3]
-    # The draws are in [-1, 1), and all 2 * padding + 1 offsets are equally likely.
-    offsets = tf.cast(tf.floor((draws + 1) / 2 * (2 * padding + 1)), tf.int32)
-    offsets = tf.minimum(offsets, 2 * padding)
-    margins = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
-    padded = tf.pad(images, margins)
-    rows = offsets[0][:, None] + tf.range(height)
-    columns = offsets[1][:, None] + tf.range(width)
-    cropped = tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)
-    return (cropped, *targets)
+    padded = tf.pad(images, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
+    return (crop_at(padded, draws, *images.shape[1:3]), *targets)
+
+
+def crop_at(pictures: tf.Tensor, draws: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Crops every picture of a batch at a place of its own.
+
+    Args:
+        pictures: `(batch, larger height, larger width, channels)`.
+        draws: `(2, batch)`, in [-1, 1), where all places are equally likely.
+        height: Rows of the result.
+        width: Columns of the result.
+    """
+    surplus = (pictures.shape[1] - height, pictures.shape[2] - width)
+    top, left = (
+        tf.minimum(tf.cast(tf.floor((draw + 1) / 2 * (most + 1)), tf.int32), most)
+        for draw, most in zip(tf.unstack(draws), surplus, strict=True)
+    )
+    strips = tf.gather(pictures, top[:, None] + tf.range(height), batch_dims=1)
+    return tf.gather(strips, left[:, None] + tf.range(width), axis=2, batch_dims=1)
 
 
 def _cut_out(batch: tuple[Any, ...], draws: tf.Tensor, *, size: int) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from suite.data.images.augmentation import affine_maps
+from suite.data.images.augmentation import affine_maps, crop_at
 from suite.data.pipelines import Augmentation
 
 CLOSE_TO_ONE = 1 - 1e-6  # the largest draw that becomes a normally distributed number
@@ -50,21 +50,12 @@ def joint_crop(height: int, width: int) -> Augmentation:
 
     def distort(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
         def change(pictures: tf.Tensor, nearest: bool) -> tf.Tensor:
-            surplus = (pictures.shape[1] - height, pictures.shape[2] - width)
-            if min(surplus) < 0:
+            if pictures.shape[1] < height or pictures.shape[2] < width:
                 raise ValueError(
                     f"pictures must be at least {height} x {width} to be cropped. "
                     f"Received: {pictures.shape[1]} x {pictures.shape[2]}"
                 )
-            # The draws are in [-1, 1), and all places are equally likely.
-            top, left = (
-                tf.minimum(tf.cast(tf.floor((draw + 1) / 2 * (most + 1)), tf.int32), most)
-                for draw, most in zip(tf.unstack(draws), surplus, strict=True)
-            )
-            rows = top[:, None] + tf.range(height)
-            columns = left[:, None] + tf.range(width)
-            strips = tf.gather(pictures, rows, batch_dims=1)
-            return tf.gather(strips, columns, axis=2, batch_dims=1)
+            return crop_at(pictures, draws, height, width)
 
         return _changed(batch, change)
 

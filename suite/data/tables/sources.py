@@ -65,8 +65,8 @@ def load_table(
         dataset: Name of the dataset in TensorFlow Datasets, or in `CLASSES` and `NUMBERS`. Those
             are taken from scikit-learn, unless `run.data` is `tfds`; of iris, which both have, that
             of TensorFlow Datasets is preferred.
-        label: Column that holds the label; by default the only one named `label`, `class`,
-            `target`, `species` or `y`, or else the last.
+        label: Column that holds the label; by default the only one named `label`, `labels`,
+            `class`, `target`, `species` or `y`, in any case, or else the last.
         missing: Treatment of missing cells: `refuse`; `fill` with the mean of a numeric column, and
             with no category for text; or `drop` the row.
         categories: Treatment of columns of texts: `one_hot` features, or `refuse`.
@@ -260,7 +260,7 @@ class _Reading:
         return _Table(name=name, numbers=rows, cells=cells, label=label, labels=labels)
 
     def _label_of(self, name: str, columns: Collection[str]) -> str:
-        """The name of the column that holds the class.
+        """The name of the column that holds the label.
 
         Args:
             name: Name of the table.

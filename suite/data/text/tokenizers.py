@@ -251,29 +251,30 @@ class Pieces(Tokenizer):
         return _notes("pieces", self)
 
 
-def fit_tokenizer(name: Tokens, texts: Iterable[str], size: int) -> Tokenizer:
+def fit_tokenizer(tokens: Tokens, texts: Iterable[str], size: int) -> Tokenizer:
     """Makes the vocabulary of a training text.
 
     Args:
-        name: What a token is.
+        tokens: What a token is.
         texts: The training text, in any parts.
         size: Largest number of ids; the most frequent characters or words get one.
 
     Raises:
-        InputError: The text is empty, a package is missing, or the size is too small for pieces.
+        InputError: The text is empty, a package is missing, or `size` leaves no id beside the four
+            special ones, or fewer than pieces need.
     """
-    if name == "pieces":
+    if tokens == "pieces":
         return Pieces.train(texts, size)
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text if name == "characters" else WORD.findall(text))
+        counts.update(text if tokens == "characters" else WORD.findall(text))
     if not counts:
-        raise InputError(f"the training text must have {name}", "none")
+        raise InputError(f"the training text must have {tokens}", "none")
     by_frequency = sorted(counts, key=lambda token: (-counts[token], token))
     kept = by_frequency[: size - len(SPECIAL_PIECES)]
     if not kept:
         raise InputError(f"`vocabulary_size` must be more than {len(SPECIAL_PIECES)}", size)
-    return Characters(kept) if name == "characters" else Words(kept)
+    return Characters(kept) if tokens == "characters" else Words(kept)
 
 
 def restore_tokenizer(tokens: Tokens, vocabulary: str) -> Tokenizer:

@@ -1,1 +1,1 @@
-"""Proofs about what a trained network computes."""
+"""Proofs about what a trained network computes, and training until a network has one."""

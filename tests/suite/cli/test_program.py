@@ -215,7 +215,7 @@ def test_help_shows_every_knob_once(name, capsys):
         assert len(re.findall(rf"^│ {flag}\b", out, re.M)) == 1, flag
     assert "[default: 0.03]" in out or "[default: 0.005]" in out
     assert "--arrays" not in out
-    assert APPS[name].own_data[:30] in " ".join(out.split())
+    assert APPS[name].data_layouts[:30] in " ".join(out.split())
 
 
 def test_iris_from_training_to_prediction(capsys):

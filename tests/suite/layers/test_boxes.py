@@ -8,19 +8,19 @@ from suite.layers.boxes import (
     Anchors,
     Proposals,
     RegionFeatures,
+    anchor_shapes,
     area,
+    boxes_to_offsets,
     clip,
-    decode,
-    encode,
+    gather_rows,
     intersections,
+    iou,
     match,
-    overlaps,
-    paired_overlap,
+    non_max_suppression,
+    non_max_suppression_mask,
+    offsets_to_boxes,
+    paired_iou,
     region_features,
-    shapes_of,
-    suppress,
-    survivors,
-    take,
     to_centres,
     to_corners,
 )
@@ -48,7 +48,7 @@ def test_overlaps_are_those_of_a_loop():
     random = np.random.default_rng(0)
     boxes, others = random_boxes(random, 2, 7), random_boxes(random, 2, 5)
 
-    computed = ops.convert_to_numpy(overlaps(boxes, others))
+    computed = ops.convert_to_numpy(iou(boxes, others))
 
     pairs = zip(boxes, others, strict=True)
     expected = [[[overlap_by_hand(b, o) for o in m] for b in n] for n, m in pairs]
@@ -60,7 +60,7 @@ def test_boxes_for_all_pictures_are_broadcast():
     random = np.random.default_rng(1)
     anchors, truths = random_boxes(random, 6), random_boxes(random, 3, 2)
 
-    computed = ops.convert_to_numpy(overlaps(anchors, truths))
+    computed = ops.convert_to_numpy(iou(anchors, truths))
 
     assert computed.shape == (3, 6, 2)
     expected = [[[overlap_by_hand(a, t) for t in of] for a in anchors] for of in truths]
@@ -70,8 +70,8 @@ def test_boxes_for_all_pictures_are_broadcast():
 def test_a_box_without_area_overlaps_nothing():
     nothing = np.zeros((1, 4), np.float32)
 
-    assert ops.convert_to_numpy(overlaps(nothing, nothing)).tolist() == [[0.0]]
-    assert ops.convert_to_numpy(paired_overlap(nothing, nothing)).tolist() == [0.0]
+    assert ops.convert_to_numpy(iou(nothing, nothing)).tolist() == [[0.0]]
+    assert ops.convert_to_numpy(paired_iou(nothing, nothing)).tolist() == [0.0]
     assert float(area(np.float32([5, 5, 3, 7]))) == 0
 
 
@@ -79,9 +79,9 @@ def test_pairs_overlap_as_the_diagonal_of_all():
     random = np.random.default_rng(2)
     boxes, others = random_boxes(random, 9), random_boxes(random, 9)
 
-    paired = ops.convert_to_numpy(paired_overlap(boxes, others))
+    paired = ops.convert_to_numpy(paired_iou(boxes, others))
 
-    diagonal = np.diag(ops.convert_to_numpy(overlaps(boxes, others)))
+    diagonal = np.diag(ops.convert_to_numpy(iou(boxes, others)))
     np.testing.assert_allclose(paired, diagonal, atol=1e-6)
     np.testing.assert_allclose(
         np.diag(ops.convert_to_numpy(intersections(boxes, boxes))),
@@ -102,7 +102,7 @@ def test_pairs_overlap_as_the_diagonal_of_all():
 def test_the_generalized_overlap_by_hand(other, expected):
     boxes = np.float32([[0, 0, 10, 10]])
 
-    computed = paired_overlap(boxes, np.float32([other]), generalized=True)
+    computed = paired_iou(boxes, np.float32([other]), generalized=True)
 
     np.testing.assert_allclose(ops.convert_to_numpy(computed), [expected], atol=1e-6)
 
@@ -110,7 +110,7 @@ def test_the_generalized_overlap_by_hand(other, expected):
 def test_the_gradient_of_the_generalized_overlap_moves_boxes_together():
     box = tf.Variable([[20.0, 0.0, 30.0, 10.0]])
     with tf.GradientTape() as tape:
-        value = paired_overlap(box, np.float32([[0, 0, 10, 10]]), generalized=True)
+        value = paired_iou(box, np.float32([[0, 0, 10, 10]]), generalized=True)
 
     gradient = tape.gradient(value, box).numpy()[0]
 
@@ -124,18 +124,20 @@ def test_boxes_are_encoded_and_decoded():
     random = np.random.default_rng(3)
     boxes, anchors = random_boxes(random, 2, 20), random_boxes(random, 2, 20)
 
-    offsets = encode(boxes, anchors)
+    offsets = boxes_to_offsets(boxes, anchors)
 
     np.testing.assert_allclose(
-        ops.convert_to_numpy(decode(offsets, anchors)), boxes, rtol=1e-4, atol=1e-3
+        ops.convert_to_numpy(offsets_to_boxes(offsets, anchors)), boxes, rtol=1e-4, atol=1e-3
     )
-    np.testing.assert_allclose(ops.convert_to_numpy(encode(anchors, anchors)), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(boxes_to_offsets(anchors, anchors)), 0, atol=1e-5
+    )
 
 
 def test_offsets_by_hand():
     anchors, boxes = np.float32([[0, 0, 10, 20]]), np.float32([[1, 0, 11, 40]])
 
-    offsets = ops.convert_to_numpy(encode(boxes, anchors))
+    offsets = ops.convert_to_numpy(boxes_to_offsets(boxes, anchors))
 
     expected = [[0.1 / 0.1, 0.5 / 0.1, 0, np.log(2) / 0.2]]
     np.testing.assert_allclose(offsets, expected, rtol=1e-5, atol=1e-6)
@@ -144,8 +146,12 @@ def test_offsets_by_hand():
 def test_offsets_of_nothing_and_of_too_much_stay_finite():
     anchors = np.float32([[0, 0, 10, 10]])
 
-    assert np.isfinite(ops.convert_to_numpy(encode(np.zeros((1, 4), np.float32), anchors))).all()
-    assert np.isfinite(ops.convert_to_numpy(decode(np.float32([[0, 0, 1e6, 1e6]]), anchors))).all()
+    assert np.isfinite(
+        ops.convert_to_numpy(boxes_to_offsets(np.zeros((1, 4), np.float32), anchors))
+    ).all()
+    assert np.isfinite(
+        ops.convert_to_numpy(offsets_to_boxes(np.float32([[0, 0, 1e6, 1e6]]), anchors))
+    ).all()
 
 
 def test_corners_and_centres_are_each_other_s_inverse():
@@ -163,7 +169,7 @@ def test_boxes_are_cut_at_the_borders():
 
 
 def test_shapes_have_the_areas_of_their_sizes():
-    shapes = shapes_of([10, 20], [1.0, 0.25])
+    shapes = anchor_shapes([10, 20], [1.0, 0.25])
 
     np.testing.assert_allclose(shapes, [(10, 10), (5, 20), (20, 20), (10, 40)])
 
@@ -182,7 +188,7 @@ def test_anchors_stand_about_the_centres_of_cells_in_the_order_of_convolutions()
 
 def test_anchors_are_saved_with_a_network(tmp_path):
     image = keras.Input((16, 24, 1), name="image")
-    model = keras.Model(image, Anchors(8, shapes_of([6.0], [1.0, 2.0]))(image))
+    model = keras.Model(image, Anchors(8, anchor_shapes([6.0], [1.0, 2.0]))(image))
     assert model.output.shape == (None, 16 * 24 * 2, 4)
 
     model.save(tmp_path / "model.keras")
@@ -265,11 +271,11 @@ def test_rows_are_taken_picture_by_picture():
     values = np.arange(12).reshape(2, 3, 2)
     index = np.array([[2, 0], [1, 1]])
 
-    assert ops.convert_to_numpy(take(values, index)).tolist() == [
+    assert ops.convert_to_numpy(gather_rows(values, index)).tolist() == [
         [[4, 5], [0, 1]],
         [[8, 9], [8, 9]],
     ]
-    labels = ops.convert_to_numpy(take(values[..., 0], index))
+    labels = ops.convert_to_numpy(gather_rows(values[..., 0], index))
     assert labels.tolist() == [[4, 0], [8, 8]]
 
 
@@ -289,8 +295,8 @@ def kept_by_a_loop(boxes, threshold):
 def test_survivors_are_those_of_a_loop(seed, threshold):
     boxes = random_boxes(np.random.default_rng(seed), 3, 50, side=30.0)
 
-    kept = ops.convert_to_numpy(survivors(boxes, threshold))
-    in_steps = ops.convert_to_numpy(survivors(boxes, threshold, steps=50))
+    kept = ops.convert_to_numpy(non_max_suppression_mask(boxes, threshold))
+    in_steps = ops.convert_to_numpy(non_max_suppression_mask(boxes, threshold, steps=50))
 
     for number in range(3):
         assert np.flatnonzero(kept[number]).tolist() == kept_by_a_loop(boxes[number], threshold)
@@ -302,7 +308,7 @@ def test_suppression_keeps_the_best_of_a_class_and_all_classes():
     boxes = tf.constant([[[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [0, 0, 1, 1]]])
     scores = tf.constant([[[0.9, 0.2], [0.8, 0.7], [0.3, 0.0], [0.01, 0.01]]])
 
-    kept = suppress(boxes, scores, most=5, overlap=0.5, smallest_score=0.1)
+    kept = non_max_suppression(boxes, scores, most=5, overlap=0.5, smallest_score=0.1)
 
     assert int(kept.count[0]) == 3
     assert kept.labels.numpy()[0, :3].tolist() == [0, 1, 0]
@@ -320,7 +326,7 @@ def test_every_class_may_have_a_box_of_its_own():
     boxes = tf.constant([[[[0.0, 0, 10, 10], [20, 20, 30, 30]]]])
     scores = tf.constant([[[0.9, 0.8]]])
 
-    kept = suppress(boxes, scores, most=2, overlap=0.5, smallest_score=0.1)
+    kept = non_max_suppression(boxes, scores, most=2, overlap=0.5, smallest_score=0.1)
 
     assert kept.boxes.numpy()[0].tolist() == [[0, 0, 10, 10], [20, 20, 30, 30]]
 

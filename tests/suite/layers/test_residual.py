@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from suite import InputError
-from suite.layers.residual import feature_maps, top_down
+from suite.layers.residual import feature_maps, feature_pyramid
 
 
 def test_every_stage_halves_height_and_width_and_doubles_the_filters():
@@ -23,7 +23,7 @@ def test_sides_must_be_halved_without_a_remainder(shape):
 def test_the_pyramid_keeps_sizes_and_has_the_same_channels():
     maps = feature_maps(keras.Input((32, 32, 1)), (1, 1, 1), 4)
 
-    shapes = [x.shape[1:] for x in top_down(maps, 6)]
+    shapes = [x.shape[1:] for x in feature_pyramid(maps, 6)]
 
     assert shapes == [(16, 16, 6), (8, 8, 6), (4, 4, 6)]
 
@@ -33,7 +33,7 @@ def test_a_fine_map_of_the_pyramid_depends_on_what_is_far_away():
     image = keras.Input((32, 32, 1))
     maps = [keras.layers.AveragePooling2D(2)(image), keras.layers.AveragePooling2D(32)(image)]
     whole = keras.layers.UpSampling2D(8)(maps[1])
-    model = keras.Model(image, top_down([maps[0], whole], 16, "none")[0])
+    model = keras.Model(image, feature_pyramid([maps[0], whole], 16, "none")[0])
     plain, marked = np.zeros((1, 32, 32, 1)), np.zeros((1, 32, 32, 1))
     marked[0, 0, 0] = 1000.0
 

@@ -10,7 +10,7 @@ from suite.metrics.detection import (
     SIZES,
     Detections,
     box_scores,
-    overlaps,
+    iou,
     precision_recall,
 )
 
@@ -42,11 +42,11 @@ ONE, TWO, FAR = (0, 0, 10, 10), (20, 0, 30, 10), (50, 50, 60, 60)
 def test_overlaps_by_hand():
     boxes, others = [ONE, (5, 0, 15, 10)], [ONE, (0, 0, 10, 5), FAR]
 
-    np.testing.assert_allclose(overlaps(boxes, others), [[1, 0.5, 0], [1 / 3, 0.2, 0]])
+    np.testing.assert_allclose(iou(boxes, others), [[1, 0.5, 0], [1 / 3, 0.2, 0]])
     np.testing.assert_allclose(
-        overlaps(boxes, others, [True, False, True]), [[1, 0.5, 0], [0.5, 0.2, 0]]
+        iou(boxes, others, [True, False, True]), [[1, 0.5, 0], [0.5, 0.2, 0]]
     )
-    assert overlaps(np.zeros((0, 4)), others).shape == (0, 3)
+    assert iou(np.zeros((0, 4)), others).shape == (0, 3)
 
 
 def test_right_boxes_have_a_precision_of_one():

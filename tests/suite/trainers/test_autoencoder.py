@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from suite.layers.reversible import ReversibleDense
 from suite.placement.strategy import create_strategy
 from suite.trainers.autoencoder import Autoencoder, loss_of_outputs, with_noise
-from suite.trainers.reversible import ReversibleDense
 
 SEED = tf.constant([1, 2])
 

@@ -7,8 +7,8 @@ from suite.data.images.augmentation import (
     mixup,
     random_affine,
     random_crop,
-    random_horizontal_flip,
 )
+from suite.data.images.joint_augmentation import joint_flip
 
 
 def images(count=64, size=28):
@@ -41,7 +41,7 @@ def test_shift_moves_by_at_most_that_many_pixels():
 
 
 def test_about_half_of_the_pictures_are_turned():
-    flip = random_horizontal_flip()
+    flip = joint_flip()
 
     (turned,) = flip.distort((images(),), draws(flip))
 
@@ -72,7 +72,7 @@ def test_crops_come_from_everywhere_in_the_padded_picture():
 
 
 def test_pieces_are_combined_in_order():
-    flip, crop = random_horizontal_flip(), random_crop(3)
+    flip, crop = joint_flip(), random_crop(3)
     both = combined(flip, None, crop)
     numbers = draws(both)
 

@@ -1,8 +1,8 @@
 """Encoder and decoder: one sequence is read, and another is written token by token.
 
-The three networks climb from one vector for a whole sentence to attention alone. All are built of
-the same two functions, `encode` and `decode`, so that training on whole sequences and decoding
-token by token share every line and every weight.
+There are three networks: one hands on a single vector for a whole sentence, one adds attention, and
+one is attention alone. All are built of the same two functions, `encode` and `decode`, so that
+training on whole sequences and decoding token by token share every line and every weight.
 """
 
 from collections.abc import Mapping

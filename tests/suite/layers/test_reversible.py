@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from suite.trainers.reversible import ReversibleDense
+from suite.layers.reversible import ReversibleDense
 
 
 def there_and_back(tied):

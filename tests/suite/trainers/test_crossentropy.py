@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from suite.trainers.labels import SmoothCrossentropy, accuracy
+from suite.trainers.crossentropy import SmoothCrossentropy, accuracy
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
 LABELS = np.array([0, 3, 1, 2, 2, 0])
