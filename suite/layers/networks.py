@@ -18,7 +18,7 @@ class NetworksModel(keras.Model):
     def __init__(self, **model: Any) -> None:
         super().__init__(dtype=keras.config.floatx(), **model)
 
-    def compile(self, optimizer: Any = "rmsprop", **settings: Any) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **settings: Any) -> None:
         if keras.config.dtype_policy().name == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.get(optimizer))
-        super().compile(optimizer, **settings)
+        super().compile(optimizer, loss, **settings)

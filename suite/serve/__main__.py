@@ -78,6 +78,8 @@ def serve(
         raise InputError("`host` must be a name or an address", repr(host))
     try:
         if engine == "ray":
+            import ray  # noqa: F401
+
             from suite.serve import replicas as ray_engine
         else:
             from suite.serve import server

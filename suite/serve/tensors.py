@@ -24,7 +24,7 @@ from suite.serve.status import RequestError
 Specs = Mapping[str, tf.TensorSpec]
 # The kinds of NumPy dtypes (`dtype.kind`) that may be converted to an input of each kind: those
 # that lose no digits.
-MOST_AXES = 32  # of an array of strings, where a signature knows no number
+MOST_AXES = 32  # of an array whose elements NumPy goes through
 COMPATIBLE = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 
@@ -238,8 +238,7 @@ def _holds_bool(value: Any) -> bool:
 
 
 def _strings(value: Any, spec: tf.TensorSpec) -> np.ndarray:
-    axes = MOST_AXES if spec.shape.rank is None else spec.shape.rank
-    strings = np.asarray(_encoded(value, spec, axes), object)
+    strings = np.asarray(_encoded(value, spec, MOST_AXES), object)
     if any(isinstance(string, list) for string in strings.flat):
         raise RequestError(
             f"{spec.name} must be strings in lists of equal lengths. Received: {_brief(value)}"
