@@ -1,6 +1,6 @@
 """Runs the benchmarks, and brings the tables of README and docs up to date.
 
-python -m benchmarks                         # all: more than a day on two cores
+python -m benchmarks                         # all in the tables: more than a day on two cores
 python -m benchmarks mnist_cnn serve         # some
 python -m benchmarks --no-measure            # only the tables, of what is in results/
 """

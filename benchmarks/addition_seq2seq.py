@@ -18,7 +18,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of
+from benchmarks.turns import open_app, output_of, time_limit
 from suite import Run
 
 DIGITS = 3
@@ -95,20 +95,13 @@ def keras_io(seed: int, limit: float) -> dict[str, Any]:
     model.compile("adam", "categorical_crossentropy")
     started = time.perf_counter()
 
-    class Limit(keras.callbacks.Callback):
-        """Stops the training when its time is over."""
-
-        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-            if time.perf_counter() - started > limit:
-                self.model.stop_training = True
-
     model.fit(
         one_hot[questions[rows]],
         one_hot[answers[rows]],
         batch_size=32,
         epochs=100_000,
         verbose=0,
-        callbacks=[Limit()],
+        callbacks=[time_limit(limit)],
     )
     seconds = time.perf_counter() - started
     right = []

@@ -129,14 +129,9 @@ def trained(knobs: dict[str, Any], data: str) -> dict[str, Any]:
     from suite import Run, train
 
     seed, clock = knobs.pop("seed"), Clock()
-    run = Run(
-        data=data,
-        seed=seed,
-        quiet=True,
-        figures=False,
-        run_dir=Path(tempfile.mkdtemp()) / "run",
-    )
-    result = train(app, app.recipe(**knobs), run, until="judge", callbacks=[clock])
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(data=data, seed=seed, quiet=True, figures=False, run_dir=Path(folder, "run"))
+        result = train(app, app.recipe(**knobs), run, until="judge", callbacks=[clock])
     return {
         "test_squared_error": result.metrics["test_squared_error"],
         "seconds": clock.curve[-1][0],

@@ -26,7 +26,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of
+from benchmarks.turns import open_app, output_of, time_limit
 from suite import Run
 
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -97,16 +97,15 @@ def keras_io(seed: int, limit: float) -> dict[str, Any]:
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     seconds, exact = 0.0, 0.0
 
-    class Limit(keras.callbacks.Callback):
-        """Stops the training in the middle of an epoch when its time is over."""
-
-        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-            if seconds + time.perf_counter() - started > limit:
-                self.model.stop_training = True
-
     while exact < 1 and seconds < limit:
         started = time.perf_counter()
-        model.fit(questions[chosen], answers[chosen], batch_size=32, verbose=0, callbacks=[Limit()])
+        model.fit(
+            questions[chosen],
+            answers[chosen],
+            batch_size=32,
+            verbose=0,
+            callbacks=[time_limit(limit - seconds)],
+        )
         seconds += time.perf_counter() - started
         predicted = model.predict(questions, batch_size=4096, verbose=0).argmax(-1)
         exact = float((predicted == answers.argmax(-1)).all(axis=1).mean())

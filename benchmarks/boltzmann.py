@@ -25,16 +25,10 @@ def trained_on(data: str, recipe: Any, seed: int = 0) -> Any:
     from apps.boltzmann import app
     from suite import Run, train
 
-    folder = Path(tempfile.mkdtemp())
-    run = Run(
-        data=data,
-        seed=seed,
-        quiet=True,
-        figures=False,
-        run_dir=folder / "run",
-        export_dir=folder,
-    )
-    return train(app, recipe, run)
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"run_dir": Path(folder, "run"), "export_dir": Path(folder, "exports")}
+        run = Run(data=data, seed=seed, quiet=True, figures=False, **places)
+        return train(app, recipe, run)
 
 
 @commands.command

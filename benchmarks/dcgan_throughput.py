@@ -29,7 +29,9 @@ WARM_UP, STEPS = 60, 1500
 
 def ours() -> float:
     """Images a second of `fit`, called as the application calls it."""
-    return rate_of_fit(open_app(app, app.recipe(), Run(quiet=True)), BATCH, WARM_UP, STEPS)
+    return rate_of_fit(
+        open_app(app, app.recipe(), Run(quiet=True, data="tfds")), BATCH, WARM_UP, STEPS
+    )
 
 
 def pytorch(mode: str) -> float:
@@ -79,7 +81,7 @@ def pytorch(mode: str) -> float:
         torch.compile(network) if mode == "compiled" else network
         for network in (generator, discriminator)
     )
-    images = torch.tensor(load_pictures(Run()).train.inputs).permute(0, 3, 1, 2)
+    images = torch.tensor(load_pictures(Run(data="tfds")).train.inputs).permute(0, 3, 1, 2)
     images = images.float().contiguous(memory_format=torch.channels_last)
     clusters = torch.randint(NUM_CODES, (len(images),))
     order = torch.randperm(len(images))

@@ -23,9 +23,9 @@ def measured(recipe: str, seed: int) -> dict[str, float]:
     from apps.echo_state import app
     from suite import Run, train
 
-    folder = Path(tempfile.mkdtemp())
-    run = Run(seed=seed, quiet=True, figures=False, run_dir=folder / "run", export_dir=folder)
-    trained = train(app, recipe, run)
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"run_dir": Path(folder, "run"), "export_dir": Path(folder, "exports")}
+        trained = train(app, recipe, Run(seed=seed, quiet=True, figures=False, **places))
     seconds = trained.report["seconds"]
     return {
         "nrmse_84": trained.metrics["test_nrmse"],

@@ -31,8 +31,9 @@ TITANIC = {
 
 def compared(name: str, data: str, knobs: dict[str, Any]) -> dict[str, Any]:
     """The largest difference of a coefficient, and both areas under the ROC curve."""
-    run = Run(data=data, quiet=True, figures=False, run_dir=Path(tempfile.mkdtemp()) / "run")
-    trained = train(app, app.recipe(l2=L2, **knobs), run, until="judge")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(data=data, quiet=True, figures=False, run_dir=Path(folder, "run"))
+        trained = train(app, app.recipe(l2=L2, **knobs), run, until="judge")
     rows, test = (trained.data.splits[part].in_memory() for part in ("train", "test"))
     scaler = StandardScaler().fit(rows.inputs.astype(float))
     peer = LogisticRegression(C=1 / (2 * L2 * rows.num_examples), tol=1e-10, max_iter=20_000)

@@ -97,7 +97,7 @@ def ours(seed: int) -> dict[str, float]:
     from apps.mnist_cnn import app
     from suite.training.batch_norm import fused_batch_normalization
 
-    fitted = open_app(app, app.recipe("fast"), Run(seed=seed, quiet=True))
+    fitted = open_app(app, app.recipe("fast"), Run(data="tfds", seed=seed, quiet=True))
     model, data = fitted.model, fitted.data
     test = data.splits["test"].in_memory()
     clock, watch = keras_clock(model, test.inputs, test.targets, data.steps_per_epoch)
@@ -119,7 +119,7 @@ def keras_io(seed: int) -> dict[str, float]:
     from keras import layers
 
     keras.utils.set_random_seed(seed)
-    examples = load_pictures(Run())
+    examples = load_pictures(Run(data="tfds"))
     train, test = (s.inputs.astype("float32") / 255 for s in (examples.train, examples.test))
     model = keras.Sequential(
         [
@@ -148,7 +148,7 @@ def pytorch(seed: int) -> dict[str, float]:
     from torch import nn
 
     torch.manual_seed(seed)
-    examples = load_pictures(Run())
+    examples = load_pictures(Run(data="tfds"))
 
     def tensors(split) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN001
         images = torch.tensor(split.inputs.astype("float32") / 255).permute(0, 3, 1, 2)

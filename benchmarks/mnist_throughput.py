@@ -36,7 +36,9 @@ def ours(precision: str) -> float:
 
     knobs = {"batch_size": BATCH, "rotation": 0, "shift": 0, "zoom": 0}
     recipe = app.recipe(**knobs, filters=FILTERS, dropout=0.0)
-    run = Run(precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True)
+    run = Run(
+        precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True, data="tfds"
+    )
     return rate_of_fit(open_app(app, recipe, run), BATCH, WARM_UP, STEPS)
 
 
@@ -49,7 +51,7 @@ def pytorch(precision: str, mode: str) -> float:
     """
     from torch import nn
 
-    train = load_pictures(Run()).train
+    train = load_pictures(Run(data="tfds")).train
     stages, channels = [], 1
     for width in FILTERS:
         convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)

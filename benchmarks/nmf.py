@@ -68,18 +68,12 @@ def ours(dataset: str, components: int, steps: int, knobs: dict[str, Any]) -> tu
     from apps.nmf import app
     from suite import Run, train
 
-    folder = Path(tempfile.mkdtemp())
-    run = Run(
-        data="embedded",
-        quiet=True,
-        figures=False,
-        run_dir=folder / "run",
-        export_dir=folder / "exports",
-    )
     recipe = app.recipe(
         dataset=dataset, components=components, epochs=1, steps_per_epoch=steps, **knobs
     )
-    trained = train(app, recipe, run)
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"run_dir": Path(folder, "run"), "export_dir": Path(folder, "exports")}
+        trained = train(app, recipe, Run(data="embedded", quiet=True, figures=False, **places))
     return trained, trained.report["seconds"]["fit"]
 
 

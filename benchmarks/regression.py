@@ -59,8 +59,9 @@ def exact() -> None:
 
     rows = []
     for knobs in EXACT:
-        run = Run(quiet=True, figures=False, run_dir=Path(tempfile.mkdtemp()) / "run")
-        trained = train(app, app.recipe(**knobs), run, until="judge")
+        with tempfile.TemporaryDirectory() as folder:
+            run = Run(quiet=True, figures=False, run_dir=Path(folder, "run"))
+            trained = train(app, app.recipe(**knobs), run, until="judge")
         split = trained.data.splits["train"].in_memory()
         inputs, targets = split.inputs.astype(float), split.targets.astype(float)
         l2 = knobs.get("l2", 0.0)
@@ -132,10 +133,10 @@ def contest(data: str, label: str | None, seed: int) -> dict[str, dict[str, floa
     from apps.regression import app
     from suite import Run, train
 
-    folder = Path(tempfile.mkdtemp())
-    run = Run(data=data, seed=seed, quiet=True, run_dir=folder / "run", export_dir=folder)
     recipe = app.recipe("network", dataset="california", label=label, missing="fill")
-    trained = train(app, recipe, run)
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"run_dir": Path(folder, "run"), "export_dir": Path(folder, "exports")}
+        trained = train(app, recipe, Run(data=data, seed=seed, quiet=True, **places))
     metrics, seconds = trained.metrics, trained.report["seconds"]["fit"]
     results = {
         "ours": {

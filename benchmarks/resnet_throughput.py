@@ -39,7 +39,9 @@ def ours(precision: str) -> float:
     from apps.resnet import app
 
     knobs = {"dataset": "cifar10", "batch_size": BATCH, "rotation": 0, "shift": 0, "zoom": 0}
-    run = Run(precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True)
+    run = Run(
+        precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True, data="tfds"
+    )
     return rate_of_fit(open_app(app, app.recipe(**knobs), run), BATCH, WARM_UP, STEPS)
 
 
@@ -79,7 +81,7 @@ def pytorch(precision: str, mode: str) -> float:
         for number in range(count):
             stages.append(Block(channels, FILTERS * 2**stage, 2 if stage and not number else 1))
             channels = FILTERS * 2**stage
-    train = load_pictures(Run(), "cifar10").train.in_memory()
+    train = load_pictures(Run(data="tfds"), "cifar10").train.in_memory()
     return rate_of_pytorch(
         nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)),
         train.inputs,

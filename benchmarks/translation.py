@@ -26,7 +26,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of, seconds_of_step
+from benchmarks.turns import open_app, output_of, seconds_of_step, time_limit
 from suite import Run
 from suite.metrics.bleu import available
 
@@ -132,20 +132,13 @@ def keras_io(data: str, recipe: str, minutes: float, precision: str, seed: int) 
 
     started = time.perf_counter()
 
-    class Limit(keras.callbacks.Callback):
-        """Stops the training when its time is over."""
-
-        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-            if time.perf_counter() - started > 60 * minutes:
-                self.model.stop_training = True
-
     model.fit(
         [fixed(train.inputs["source"]), fixed(train.inputs["prefix"])],
         fixed(train.targets),
         batch_size=64,
         epochs=100_000,
         verbose=0,
-        callbacks=[Limit()],
+        callbacks=[time_limit(60 * minutes)],
     )
     seconds = time.perf_counter() - started
     texts = loaded.source.texts  # type: ignore[union-attr]

@@ -87,6 +87,21 @@ def run_app(
         )
 
 
+def time_limit(seconds: float) -> Any:
+    """A callback that stops a training, in the middle of an epoch, when its seconds are over."""
+    import keras
+
+    class Limit(keras.callbacks.Callback):
+        def on_train_begin(self, logs: dict | None = None) -> None:
+            self.started = time.perf_counter()
+
+        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+            if time.perf_counter() - self.started > seconds:
+                self.model.stop_training = True
+
+    return Limit()
+
+
 def open_app(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
     """Loads the data and compiles the model of an application, and stops before the training."""
     from suite import train

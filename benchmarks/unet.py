@@ -34,7 +34,7 @@ import numpy as np
 
 from benchmarks.results import publish
 from benchmarks.seeds import run_seeds
-from benchmarks.turns import open_app, output_of, rate_of_fit, rate_of_pytorch, rates
+from benchmarks.turns import open_app, output_of, rate_of_fit, rate_of_pytorch, rates, time_limit
 from suite import Run
 
 OURS = ("ours float32", "ours bfloat16")
@@ -137,13 +137,6 @@ def peer(data: Path, seed: int, seconds: float) -> None:
     model.compile(keras.optimizers.Adam(PEER_RATE), "sparse_categorical_crossentropy")
     started = time.perf_counter()
 
-    class Limit(keras.callbacks.Callback):
-        """Stops the training when its time is over."""
-
-        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-            if time.perf_counter() - started > seconds:
-                self.model.stop_training = True
-
     throughput = Throughput(PEER_BATCH)
     with tempfile.TemporaryDirectory() as folder:
         best = Path(folder, "best.weights.h5")
@@ -159,7 +152,7 @@ def peer(data: Path, seed: int, seconds: float) -> None:
             verbose=0,
             callbacks=[
                 throughput,
-                Limit(),
+                time_limit(seconds),
                 keras.callbacks.ModelCheckpoint(
                     str(best), monitor="val_loss", save_best_only=True, save_weights_only=True
                 ),
