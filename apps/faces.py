@@ -70,7 +70,9 @@ def load_data(config: Config, run: Run) -> Data:
         InputError: The pictures cannot be read, or do not show two people or more, or show one of
             them once only.
     """
-    source = task.load_shown(run, config.dataset, config.layout, config.image_size, config.channels)
+    source = task.load_pictures_or_faces(
+        run, config.dataset, config.layout, config.image_size, config.channels
+    )
     names = source.class_names
     if len(names) < 2:
         raise InputError(

@@ -138,7 +138,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         for knob in ("attack_epsilon", "virtual_epsilon"):
             if value := getattr(config, knob):
                 raise InputError(f"`{knob}` must be 0 with `lbfgs_iterations`", value)
-        full_batch.refuse_other_than_a_function(model, "lbfgs_iterations", config.lbfgs_iterations)
+        full_batch.refuse_stochastic_loss(model, "lbfgs_iterations", config.lbfgs_iterations)
     return task.compile_model(model, config, steps)
 
 
@@ -146,7 +146,7 @@ def phases(config: Config) -> list[Phase]:
     """One phase: of epochs, or of L-BFGS on the training pictures as they are."""
 
     def begin(fitted: Fitted) -> None:
-        full_batch.minimize(fitted.model, fitted.data.splits["train"], config.lbfgs_iterations)
+        full_batch.fit_lbfgs(fitted.model, fitted.data.splits["train"], config.lbfgs_iterations)
 
     if config.lbfgs_iterations:
         return [Phase(name="lbfgs", begin=begin)]

@@ -32,10 +32,10 @@ from suite.figures.classes import AS_TEXT
 from suite.knobs import BatchSize, Epochs, Share
 from suite.tasks import neighbours, pictures
 from suite.trainers.self_organizing import (
-    Falling,
+    ExponentialDecay,
     Lattice,
     SelfOrganizingMap,
-    on_plane,
+    pca_initialization,
     positions_of,
     u_matrix,
 )
@@ -168,8 +168,8 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     trained = SelfOrganizingMap(
         model,
         codebook.positions,
-        radius=Falling(radius, config.final_radius),
-        rate=Falling(config.initial_rate, config.final_rate) if online else None,
+        radius=ExponentialDecay(radius, config.final_radius),
+        rate=ExponentialDecay(config.initial_rate, config.final_rate) if online else None,
         memory=max(1 - config.epochs / steps, 0.0),
         steps=steps,
     )
@@ -190,7 +190,7 @@ def lay_on_plane(fitted: Fitted) -> None:
     sample = np.linspace(0, count - 1, min(count, PLANE_EXAMPLES)).round().astype(int)
     features = model.features(train.rows(sample).in_memory().inputs)
     rows = keras.ops.convert_to_numpy(features).astype(np.float64)
-    model.codebook.set_weights([on_plane(rows, model.codebook.positions)])
+    model.codebook.set_weights([pca_initialization(rows, model.codebook.positions)])
 
 
 def codebook_of(fitted: Fitted) -> Codebook:

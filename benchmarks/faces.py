@@ -59,9 +59,9 @@ def main(*, data: Path | None = None, splits: int = 100, folds: int = 3, seed: i
     accuracies: dict[str, list[float]] = {name: [] for name in [*SETTINGS, "all"]}
     chosen: dict[str, list[str]] = {name: [] for name in accuracies}
     for _ in range(splits):
-        learnt = half_of_each(labels, random)
+        learnt = half_per_person(labels, random)
         codes = in_their_span(rows, learnt)
-        held_out = [one_of_each(labels, learnt, random) for _ in range(folds)]
+        held_out = [one_per_person(labels, learnt, random) for _ in range(folds)]
         judged = {
             (method, number): statistics.mean(
                 accuracy(codes, labels, learnt & ~out, out, method, setting) for out in held_out
@@ -98,12 +98,12 @@ def main(*, data: Path | None = None, splits: int = 100, folds: int = 3, seed: i
 
 def load(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Pictures `(n, columns)`, values in 0..1, and who they show `(n,)`."""
-    from suite.data.faces import made_faces
+    from suite.data.faces import generate_faces
     from suite.data.images.files import read
     from suite.data.images.folders import files_in, folders_in
 
     if folder is None:
-        images, labels = made_faces(40, 10).train
+        images, labels = generate_faces(40, 10).train
         return images.reshape(len(images), -1) / 255, labels
     pictures, people = [], []
     for person, inside in enumerate(folders_in(folder)):
@@ -113,7 +113,7 @@ def load(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(pictures), np.array(people)
 
 
-def half_of_each(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def half_per_person(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Which pictures are to learn from, `(n,)`: half of every person's, drawn at random."""
     learnt = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -122,7 +122,9 @@ def half_of_each(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return learnt
 
 
-def one_of_each(labels: np.ndarray, among: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def one_per_person(
+    labels: np.ndarray, among: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
     """One picture of every person, `(n,)`, drawn among some."""
     drawn = np.zeros(len(labels), bool)
     for label in np.unique(labels):

@@ -150,13 +150,13 @@ def ours(
         verbose=0,
     )
     seconds = time.perf_counter() - started
-    found = trained.networks["pca"].get_layer("components").components()
+    computed = trained.networks["pca"].get_layer("components").components()
     return {
         "seconds": seconds,
         "first_call": first_call,
-        "axes": found.axes,
-        "mean": found.mean,
-        "variances": found.variances,
+        "axes": computed.axes,
+        "mean": computed.mean,
+        "variances": computed.variances,
     }
 
 

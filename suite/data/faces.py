@@ -42,7 +42,7 @@ NOISE = 5.0  # standard deviation of a pixel
 EDGE = 0.12  # width of an outline, as a share of the radius
 
 
-def made_faces(people: int = PEOPLE, pictures: int = PICTURES, size: int = SIZE) -> Source:
+def generate_faces(people: int = PEOPLE, pictures: int = PICTURES, size: int = SIZE) -> Source:
     """Faces `(people * pictures, size, size, 1)`, uint8, and who they are; the same ones each time.
 
     Args:

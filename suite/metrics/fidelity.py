@@ -90,7 +90,7 @@ def evaluate_samples(
         `frechet_distance`, between samples and test images; `frechet_distance_of_train`, the same
         for as many training images, which is a floor for it; `classifier_score`, at most 10;
         `smallest_class` and `largest_class`, their shares of the samples; `missing_classes`, a
-        count; `precision`, `recall`, `density` and `coverage` as in `neighbourhoods`; `diversity`,
+        count; `precision`, `recall`, `density` and `coverage`; `diversity`,
         the mean squared distance between two samples divided by that between two test images;
         `novelty`, the median distance of a sample to its nearest training image divided by that of
         a test image, 0 for copies. The metrics of classes are None where the network has none.
@@ -109,7 +109,7 @@ def evaluate_samples(
         "frechet_distance": frechet_distance(held_out, generated),
         "frechet_distance_of_train": frechet_distance(held_out, floor),
         **_class_metrics(fake, real),
-        **neighbourhoods(real.features, fake.features),
+        **precision_recall_density_coverage(real.features, fake.features),
         "diversity": float(np.trace(generated.covariance) / np.trace(held_out.covariance)),
         "novelty": float(distances[0] / distances[1]),
     }
@@ -209,7 +209,9 @@ def classifier_score(probabilities: np.ndarray) -> float:
     return float(np.exp((probabilities * ratios).sum(axis=1).mean()))
 
 
-def neighbourhoods(real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBOURS) -> dict:
+def precision_recall_density_coverage(
+    real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBOURS
+) -> dict:
     """Measures how two sets of points cover each other, by balls up to the k-th neighbour.
 
     Args:

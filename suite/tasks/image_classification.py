@@ -135,7 +135,7 @@ def load_data(config: Config, run: Run) -> Data:
         cutout(config.cutout),
         mixup() if config.mixup else None,
     )
-    corrupt = functools.partial(with_noise, share=config.label_noise)
+    corrupt = functools.partial(with_label_noise, share=config.label_noise)
     return pictures.load_data(
         config,
         run,
@@ -145,7 +145,7 @@ def load_data(config: Config, run: Run) -> Data:
     )
 
 
-def with_noise(labels: np.ndarray, share: float) -> np.ndarray:
+def with_label_noise(labels: np.ndarray, share: float) -> np.ndarray:
     """Labels `(n,)`, a share of which is replaced by random classes, the same ones in every call.
 
     Every class is as likely, so that some labels are replaced by the same class.

@@ -20,7 +20,7 @@ from pydantic import Field, PositiveInt
 from suite.app import App, Fitted
 from suite.data import Data, Source, supervised
 from suite.data.examples import Split
-from suite.data.faces import made_faces
+from suite.data.faces import generate_faces
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.data.tables.preparation import TablePreparation
@@ -120,10 +120,12 @@ def load_source(config: Config, run: Run) -> Source:
             leave_out=config.leave_out,
             needs_label=False,
         )
-    return load_shown(run, config.dataset, config.layout, config.image_size, config.channels)
+    return load_pictures_or_faces(
+        run, config.dataset, config.layout, config.image_size, config.channels
+    )
 
 
-def load_shown(
+def load_pictures_or_faces(
     run: Run,
     dataset: str,
     layout: Layout | Literal["auto"],
@@ -140,7 +142,7 @@ def load_shown(
         channels: 1 or 3; by default 3 if the pictures are in colour.
     """
     if dataset == FACES and run.arrays is None and run.data in ("auto", "embedded", "synthetic"):
-        source = made_faces()
+        source = generate_faces()
     else:
         source = load_pictures(run, dataset, layout, image_size, channels)
     # So that a client of the raw signature can read what its arrays must be like.

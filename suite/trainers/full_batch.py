@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 MOST_EXAMPLES = 10_000  # of a part of the split, over which the gradient is summed
 
 
-def refuse_other_than_a_function(model: keras.Model, knob: str, value: object) -> None:
+def refuse_stochastic_loss(model: keras.Model, knob: str, value: object) -> None:
     """Refuses a network whose loss is not a smooth function of its weights alone.
 
     Args:
@@ -38,11 +38,11 @@ def refuse_other_than_a_function(model: keras.Model, knob: str, value: object) -
         )
 
 
-def minimize(model: keras.Model, examples: Split, iterations: int) -> float:
+def fit_lbfgs(model: keras.Model, examples: Split, iterations: int) -> float:
     """Minimises the compiled loss over all examples by L-BFGS, and leaves the weights there.
 
     Args:
-        model: A compiled network that `refuse_other_than_a_function` lets pass.
+        model: A compiled network that `refuse_stochastic_loss` lets pass.
         examples: The training split.
         iterations: Largest number of iterations, each with one gradient or a few.
 
@@ -53,7 +53,7 @@ def minimize(model: keras.Model, examples: Split, iterations: int) -> float:
         Liu and Nocedal, 1989, On the Limited Memory BFGS Method for Large Scale Optimization,
         https://doi.org/10.1007/BF01589116
     """
-    from scipy.optimize import minimize as minimize_by_scipy
+    from scipy.optimize import minimize
 
     variables = model.trainable_variables
     ends = np.cumsum([int(np.prod(variable.shape)) for variable in variables])
@@ -82,7 +82,7 @@ def minimize(model: keras.Model, examples: Split, iterations: int) -> float:
         return total, gradient
 
     start = np.concatenate([np.ravel(keras.ops.convert_to_numpy(v)) for v in variables])
-    result = minimize_by_scipy(
+    result = minimize(
         function,
         start.astype(np.float64),
         jac=True,

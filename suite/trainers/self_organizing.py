@@ -16,7 +16,7 @@ ADJACENT = 1.5  # two units that are nearer are neighbours: 6 on a hexagonal lat
 SMALLEST_MASS = 1e-6  # examples; a unit of which fewer are near keeps its code
 
 
-class Falling(NamedTuple):
+class ExponentialDecay(NamedTuple):
     """A number that falls exponentially over a training.
 
     Args:
@@ -74,8 +74,8 @@ class SelfOrganizingMap(keras.Model):
         network: keras.Model,
         positions: np.ndarray,
         *,
-        radius: Falling,
-        rate: Falling | None = None,
+        radius: ExponentialDecay,
+        rate: ExponentialDecay | None = None,
         memory: float = 0.0,
         steps: int = 1,
     ) -> None:
@@ -186,7 +186,7 @@ class SelfOrganizingMap(keras.Model):
         means = tf.matmul(shares, sums) / tf.maximum(mass, SMALLEST_MASS)
         return tf.where(mass > SMALLEST_MASS, means, codes)
 
-    def _one_by_one(self, rows: tf.Tensor, codes: tf.Tensor, rate: Falling) -> tf.Tensor:
+    def _one_by_one(self, rows: tf.Tensor, codes: tf.Tensor, rate: ExponentialDecay) -> tf.Tensor:
         """The codes after a step of the online rule."""
         count = tf.shape(rows)[0]
         begun = tf.cast(self.optimizer.iterations.value, rows.dtype)
@@ -224,7 +224,7 @@ def positions_of(rows: int, columns: int, lattice: Lattice) -> np.ndarray:
     return np.stack([column + 0.5 * (row % 2), row * math.sqrt(0.75)], axis=1)
 
 
-def on_plane(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def pca_initialization(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Codes `(units, features)` that lie on the plane of the two first principal components.
 
     The longer side of the map lies along the first one; its edges are a standard deviation away

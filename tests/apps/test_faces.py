@@ -6,7 +6,7 @@ import pytest
 
 from apps.faces import app, build_model
 from suite import InputError, Run, cli, train
-from suite.data.faces import made_faces
+from suite.data.faces import generate_faces
 from suite.linear.recognition import scores
 
 QUIET = Run(data="embedded", quiet=True, figures=False)
@@ -115,7 +115,7 @@ def test_figures_are_drawn():
 
 def pictures(counts):
     """Pictures of people, so many of each."""
-    images, labels = made_faces(len(counts), max(counts)).train
+    images, labels = generate_faces(len(counts), max(counts)).train
     number = np.concatenate([np.arange(max(counts)) for _ in counts])
     kept = number < np.asarray(counts)[labels]
     return images[kept], labels[kept]

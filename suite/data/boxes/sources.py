@@ -24,13 +24,13 @@ from suite.data.boxes.folders import Format, occurring_names, read_annotations
 from suite.data.boxes.preparation import BoxPreparation
 from suite.data.boxes.scenes import draw_scenes
 from suite.data.examples import SPLITS, Examples, Source
+from suite.data.generated import GeneratedExamples
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.digits import DIGITS, embedded_digits
 from suite.data.images.files import read
 from suite.data.images.folders import on_disk
 from suite.data.images.layouts import sample_rows
 from suite.data.images.preparation import prepare_all
-from suite.data.made import Made
 from suite.data.stored import stays_on_disk
 from suite.data.text.files import read_text
 from suite.errors import InputError
@@ -204,7 +204,7 @@ def _of_scenes(digits: Source, inputs: InputSize, count: int, most: int, overlap
             preparation=preparation,
         )
         number = count if split == "train" else min(max(1, count // HELD_OUT), MOST_HELD_OUT)
-        made = Made(
+        made = GeneratedExamples(
             numbers=np.arange(number),
             make=make,
             made_of=[ink, labels, size, most, overlap, seed, *dataclasses.astuple(preparation)],

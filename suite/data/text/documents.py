@@ -64,13 +64,13 @@ def load_documents(run: "Run") -> Source:
     """
     return sources.load(
         run,
-        embedded=made_documents,
+        embedded=generate_documents,
         from_path=lambda path: read_documents(path, run.skip_broken),
         from_arrays=_checked,
     )
 
 
-def made_documents() -> Source:
+def generate_documents() -> Source:
     """Documents of 30 to 80 words about six subjects, the same ones each time.
 
     A word is drawn from those of the subject, from those of all subjects, or from common ones, of

@@ -1,10 +1,10 @@
 import numpy as np
 
-from suite.data.faces import PICTURE, made_faces
+from suite.data.faces import PICTURE, generate_faces
 
 
 def test_faces_are_pictures_of_people():
-    source = made_faces(4, 3, 24)
+    source = generate_faces(4, 3, 24)
 
     images, labels = source.train
     assert images.shape == (12, 24, 24, 1) and images.dtype == np.uint8
@@ -14,11 +14,13 @@ def test_faces_are_pictures_of_people():
 
 
 def test_they_are_the_same_each_time():
-    np.testing.assert_array_equal(made_faces(3, 2).train.inputs, made_faces(3, 2).train.inputs)
+    np.testing.assert_array_equal(
+        generate_faces(3, 2).train.inputs, generate_faces(3, 2).train.inputs
+    )
 
 
 def test_people_differ_more_than_their_pictures():
-    images, labels = made_faces(8, 6).train
+    images, labels = generate_faces(8, 6).train
     rows = images.reshape(len(images), -1).astype(float)
     distances = np.linalg.norm(rows[:, None] - rows, axis=2)
     same = (labels[:, None] == labels) & ~np.eye(len(labels), dtype=bool)

@@ -18,7 +18,7 @@ NETWORKS = [
     {"network": "transformer", "positions": "sinusoidal"},
     {"network": "transformer", "positions": "rotary", "encoder_layers": 1, "decoder_layers": 3},
 ]
-each_network = pytest.mark.parametrize(
+every_network = pytest.mark.parametrize(
     "knobs", NETWORKS, ids=lambda k: " ".join(map(str, k.values()))
 )
 
@@ -33,7 +33,7 @@ def logits(model, source=SOURCE, prefix=PREFIX):
     return model({"source": source, "prefix": prefix}).numpy()
 
 
-@each_network
+@every_network
 def test_steps_with_what_was_kept_equal_the_whole_sequence(knobs):
     model = build(**knobs)
     steps = networks.stepper(model, PREFIX.shape[1])
@@ -47,7 +47,7 @@ def test_steps_with_what_was_kept_equal_the_whole_sequence(knobs):
     assert np.ptp(logits(model), axis=1).max() > 1e-3  # the steps differ
 
 
-@each_network
+@every_network
 def test_padding_moves_nothing(knobs):
     model = build(**knobs)
 
@@ -56,7 +56,7 @@ def test_padding_moves_nothing(knobs):
     np.testing.assert_allclose(padded[:, :4], logits(model), atol=1e-5)
 
 
-@each_network
+@every_network
 def test_a_row_does_not_depend_on_the_others(knobs):
     model = build(**knobs)
 
@@ -65,7 +65,7 @@ def test_a_row_does_not_depend_on_the_others(knobs):
     np.testing.assert_allclose(alone, logits(model)[1:2, :2], atol=1e-5)
 
 
-@each_network
+@every_network
 def test_what_comes_later_is_not_seen_and_what_was_read_is(knobs):
     model = build(**knobs)
     later, other = PREFIX.copy(), SOURCE.copy()
@@ -75,7 +75,7 @@ def test_what_comes_later_is_not_seen_and_what_was_read_is(knobs):
     assert np.abs(logits(model, other) - logits(model)).max() > 1e-4
 
 
-@each_network
+@every_network
 def test_greedy_decoding_takes_the_most_probable_of_the_plain_network(knobs):
     model = build(**knobs)
 
@@ -116,7 +116,7 @@ def test_units_that_cannot_be_divided_are_one_sentence(knobs, message):
         build(**knobs)
 
 
-@each_network
+@every_network
 def test_it_is_saved_in_the_format_of_keras(knobs, tmp_path):
     model = build(**knobs)
     model.save(tmp_path / "net.keras")

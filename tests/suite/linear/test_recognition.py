@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from suite.data.faces import made_faces
+from suite.data.faces import generate_faces
 from suite.linear.components import of_rows
 from suite.linear.recognition import (
     NearestSubspaces,
@@ -12,18 +12,18 @@ from suite.linear.recognition import (
     sizes_of,
 )
 
-PEOPLE, EACH = 6, 5
+PEOPLE, PICTURES = 6, 5
 
 
 @pytest.fixture(scope="module")
 def faces():
     """Pictures `(30, 256)` in 0..1 of six people, and who they show."""
-    images, labels = made_faces(PEOPLE, EACH, 16).train
+    images, labels = generate_faces(PEOPLE, PICTURES, 16).train
     return images.reshape(len(images), -1) / 255, labels
 
 
 def sizes(method, compared_with="pictures", **knobs):
-    chosen = {"components": None, "dimensions": 2, "columns": 256, "num_rows": PEOPLE * EACH}
+    chosen = {"components": None, "dimensions": 2, "columns": 256, "num_rows": PEOPLE * PICTURES}
     return sizes_of(method, compared_with, num_classes=PEOPLE, **{**chosen, **knobs})
 
 
@@ -77,7 +77,7 @@ def test_pictures_to_learn_from_are_recognised(method, compared_with, similarity
 @pytest.mark.parametrize("compared_with", ["pictures", "means"])
 def test_the_layer_answers_as_the_arithmetic(method, compared_with, faces):
     rows, labels = faces
-    learnt = np.arange(len(rows)) % EACH < 4
+    learnt = np.arange(len(rows)) % PICTURES < 4
     chosen = sizes(method, compared_with, num_rows=int(learnt.sum()))
     recognizer = fit_recognizer(rows[learnt], labels[learnt], chosen)
     layer = NearestSubspaces(PEOPLE, len(recognizer.centres), recognizer.axes.shape[2])
@@ -105,7 +105,7 @@ def test_eigenfaces_are_principal_components(faces):
 
 def test_a_picture_in_the_subspace_of_a_person_is_at_no_distance(faces):
     rows, labels = faces
-    chosen = sizes("subspaces", dimensions=EACH - 1)
+    chosen = sizes("subspaces", dimensions=PICTURES - 1)
     recognizer = fit_recognizer(rows, labels, chosen)
     mixture = 0.3 * rows[0] + 0.7 * rows[3]  # both of the first person
 

@@ -15,7 +15,7 @@ from suite.metrics.fidelity import (
     fit_gaussian,
     frechet_distance,
     nearest,
-    neighbourhoods,
+    precision_recall_density_coverage,
     random_features,
 )
 
@@ -82,7 +82,7 @@ def test_neighbourhoods_by_hand():
     real = np.array([[0.0], [1.0], [2.0], [10.0]])  # reach with one neighbour: 1, 1, 1, 8
     fake = np.array([[0.5], [2.5], [30.0], [31.0]])  # reach: 2, 2, 1, 1
 
-    scores = neighbourhoods(real, fake, neighbours=1)
+    scores = precision_recall_density_coverage(real, fake, neighbours=1)
 
     assert scores == {
         "precision": 2 / 4,  # 30 and 31 are in no real ball
@@ -95,7 +95,7 @@ def test_neighbourhoods_by_hand():
 def test_points_cover_themselves():
     points = np.random.default_rng(0).normal(size=(200, 3))
 
-    scores = neighbourhoods(points, points)
+    scores = precision_recall_density_coverage(points, points)
 
     assert scores["precision"] == scores["recall"] == scores["coverage"] == 1
     assert scores["density"] == pytest.approx(1, abs=0.3)

@@ -188,7 +188,7 @@ def test_stacks_go_on_from_their_state():
     other.restore(one.state())
 
     for action in (0, 1, 1, 0):
-        steps = [each.step(np.array([action, 1])) for each in (one, other)]
+        steps = [copy.step(np.array([action, 1])) for copy in (one, other)]
         np.testing.assert_array_equal(steps[0][0], steps[1][0])
 
 

@@ -67,8 +67,8 @@ def test_the_shares_of_a_row_add_up(capsys):
 
     assert (code, err) == (0, "")
     first, *lines, path = out.splitlines()
-    found = re.match(r"setosa \((.+)%\); (.+)% on average over 100 rows of embedded:", first)
-    probability, average = map(float, found.groups())
+    answer = re.match(r"setosa \((.+)%\); (.+)% on average over 100 rows of embedded:", first)
+    probability, average = map(float, answer.groups())
     names = [line.split(" = ")[0] for line in lines]
     assert names == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     points = [float(line.split()[-1]) for line in lines]

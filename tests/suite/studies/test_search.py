@@ -45,19 +45,19 @@ def find(searched=app, recipe=None, knobs=None, run=None, **how):
 
 
 def test_the_best_of_all_trials_is_found(recorded):
-    found = find(trials=30, recipe="wide", knobs={"epochs": 1}, run={"seed": 3})
+    best_trial = find(trials=30, recipe="wide", knobs={"epochs": 1}, run={"seed": 3})
 
-    assert len(recorded) == found.trials == 30
+    assert len(recorded) == best_trial.trials == 30
     assert recorded[0].knobs == {"epochs": 1, "learning_rate": 0.02, "units": 8, "dropout": 0.2}
     assert {(trial.app, trial.recipe) for trial in recorded} == {("tests.suite.small", "wide")}
     assert all(trial.run == {"seed": 3} for trial in recorded)
     assert len({trial.folder for trial in recorded}) == 30
     best = min(recorded, key=lambda trial: trial.knobs["dropout"])
-    assert found.knobs == best.knobs
-    assert found.objective == best.knobs["dropout"] < 0.1
-    assert recorded[found.number] == best
-    assert found.stopped == sum(trial.knobs["dropout"] > 0.4 for trial in recorded) > 0
-    assert {path.name for path in (found.folder / "figures").iterdir()} == {
+    assert best_trial.knobs == best.knobs
+    assert best_trial.objective == best.knobs["dropout"] < 0.1
+    assert recorded[best_trial.number] == best
+    assert best_trial.stopped == sum(trial.knobs["dropout"] > 0.4 for trial in recorded) > 0
+    assert {path.name for path in (best_trial.folder / "figures").iterdir()} == {
         "history.png",
         "importances.png",
     }

@@ -58,17 +58,17 @@ def test_the_app_says_what_is_searched():
 
 
 def test_entries_become_spaces_of_the_types_of_the_knobs():
-    found = spaces(
+    parsed = spaces(
         iris, "learning-rate=1e-4..1e-1", "units=16..256", "activation=relu, tanh", "noise=0.5..0.9"
     )
 
-    assert found == {
+    assert parsed == {
         "learning_rate": Range(low=1e-4, high=1e-1, whole=False),
         "units": Range(low=16, high=256, whole=True),
         "activation": Choices({"relu": "relu", "tanh": "tanh"}),
         "noise": Range(low=0.5, high=0.9, whole=False),
     }
-    assert [space.log for space in found.values() if isinstance(space, Range)] == [
+    assert [space.log for space in parsed.values() if isinstance(space, Range)] == [
         True,
         True,
         False,
@@ -76,9 +76,9 @@ def test_entries_become_spaces_of_the_types_of_the_knobs():
 
 
 def test_choices_are_values_of_the_knob():
-    found = spaces(mnist_cnn, "filters=16 32,24 48 96", "flip=true,false", "batch_size=60,120")
+    parsed = spaces(mnist_cnn, "filters=16 32,24 48 96", "flip=true,false", "batch_size=60,120")
 
-    assert [list(space.values.values()) for space in found.values()] == [
+    assert [list(space.values.values()) for space in parsed.values()] == [
         [(16, 32), (24, 48, 96)],
         [True, False],
         [60, 120],

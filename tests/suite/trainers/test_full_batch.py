@@ -29,7 +29,7 @@ def test_it_ends_where_scikit_learn_does(monkeypatch):
     rows, l2 = examples(), 0.01
     model = softmax_regression(l2)
 
-    loss = full_batch.minimize(model, rows, 200)
+    loss = full_batch.fit_lbfgs(model, rows, 200)
 
     peer = LogisticRegression(C=1 / (2 * l2 * rows.num_examples), tol=1e-8, max_iter=1000)
     peer.fit(rows.inputs, rows.targets)
@@ -45,7 +45,7 @@ def test_more_iterations_lower_the_loss():
     losses = []
     for iterations in (1, 3, 30):
         keras.utils.set_random_seed(0)
-        losses.append(full_batch.minimize(softmax_regression(0.0), examples(), iterations))
+        losses.append(full_batch.fit_lbfgs(softmax_regression(0.0), examples(), iterations))
 
     assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
 
@@ -63,5 +63,5 @@ def test_what_is_no_function_of_the_weights_is_refused(layer):
     row = keras.Input((4,), name="row")
 
     with pytest.raises(InputError, match="`iterations` must be 0 for a network with dropout"):
-        full_batch.refuse_other_than_a_function(keras.Model(row, layer(row)), "iterations", 3)
-    full_batch.refuse_other_than_a_function(softmax_regression(0.0), "iterations", 3)
+        full_batch.refuse_stochastic_loss(keras.Model(row, layer(row)), "iterations", 3)
+    full_batch.refuse_stochastic_loss(softmax_regression(0.0), "iterations", 3)

@@ -6,9 +6,9 @@ import tensorflow as tf
 from apps.som import build_model
 from suite import InputError
 from suite.trainers.self_organizing import (
-    Falling,
+    ExponentialDecay,
     SelfOrganizingMap,
-    on_plane,
+    pca_initialization,
     positions_of,
     u_matrix,
 )
@@ -20,7 +20,7 @@ ROWS = IMAGES.reshape(30, 4).astype(float) / 255
 
 def map_of(rows=2, columns=3, lattice="square", **knobs):
     network = build_model(SHAPE, rows=rows, columns=columns, lattice=lattice)
-    knobs = {"radius": Falling(1.5, 0.5), "steps": 3, **knobs}
+    knobs = {"radius": ExponentialDecay(1.5, 0.5), "steps": 3, **knobs}
     model = SelfOrganizingMap(network, positions_of(rows, columns, lattice), **knobs)
     model.compile(keras.optimizers.SGD(1.0), auto_scale_loss=False)
     return model
@@ -57,7 +57,7 @@ def test_codes_on_the_plane_span_the_principal_components():
     random = np.random.default_rng(1)
     rows = random.normal(size=(500, 2)) * [3, 1] @ np.linalg.qr(random.normal(size=(4, 2)))[0].T
 
-    codes = on_plane(rows + 7, positions_of(3, 5, "square"))
+    codes = pca_initialization(rows + 7, positions_of(3, 5, "square"))
 
     assert codes.shape == (15, 4)
     np.testing.assert_allclose(codes.mean(axis=0), rows.mean(axis=0) + 7)
@@ -68,7 +68,7 @@ def test_codes_on_the_plane_span_the_principal_components():
 
 
 def test_one_row_and_one_column_lie_on_a_line():
-    codes = on_plane(ROWS, positions_of(1, 4, "hexagonal"))
+    codes = pca_initialization(ROWS, positions_of(1, 4, "hexagonal"))
 
     assert np.linalg.matrix_rank(codes - codes.mean(axis=0), tol=1e-6) == 1
 
@@ -112,7 +112,7 @@ def test_the_radius_falls_from_the_first_step_to_the_last():
 
 
 def test_older_batches_are_remembered():
-    model = map_of(memory=0.25, radius=Falling(1.0, 1.0))
+    model = map_of(memory=0.25, radius=ExponentialDecay(1.0, 1.0))
     fit(model, IMAGES[:20], 20)
     sums, counts = (np.array(keras.ops.convert_to_numpy(v)) for v in (model.sums, model.counts))
     before = codes_of(model)
@@ -130,7 +130,7 @@ def test_older_batches_are_remembered():
 
 
 def test_a_unit_far_from_all_examples_keeps_its_code():
-    model = map_of(1, 6, radius=Falling(0.1, 0.1))
+    model = map_of(1, 6, radius=ExponentialDecay(0.1, 0.1))
     codes = codes_of(model)
     codes[5] = 100
     model.codebook.set_weights([codes])
@@ -158,7 +158,7 @@ def test_examples_of_weight_zero_do_not_count():
 
 
 def test_online_every_example_moves_the_codes():
-    model = map_of(rate=Falling(0.5, 0.1), radius=Falling(1.5, 0.5))
+    model = map_of(rate=ExponentialDecay(0.5, 0.1), radius=ExponentialDecay(1.5, 0.5))
     codes = codes_of(model)
     positions = positions_of(2, 3, "square")
 
@@ -182,7 +182,7 @@ def test_online_is_refused_on_several_replicas():
         strategy.scope(),
         pytest.raises(InputError, match=r"^`update` must be batch on several replicas\."),
     ):
-        map_of(rate=Falling(0.5, 0.1))
+        map_of(rate=ExponentialDecay(0.5, 0.1))
 
 
 # --- errors ---------------------------------------------------------------------------------

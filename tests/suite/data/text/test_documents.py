@@ -9,8 +9,8 @@ from suite.data.text.documents import (
     SUBJECTS,
     TermCounts,
     choose_terms,
+    generate_documents,
     load_documents,
-    made_documents,
 )
 
 TEXTS = ["The cat saw the dog.", "A DOG!\n\nA dog, a cat-dog", "", "Größe 42 größe", "猫 と dog"]
@@ -55,7 +55,7 @@ def test_too_few_terms_are_refused():
 
 
 def test_made_documents_are_the_same_each_time_and_about_their_subjects():
-    source, again = made_documents(), made_documents()
+    source, again = generate_documents(), generate_documents()
 
     assert source.train.digest() == again.train.digest()
     assert source.class_names == tuple(SUBJECTS)

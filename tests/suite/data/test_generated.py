@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from suite.data.examples import Source
-from suite.data.made import Made
+from suite.data.generated import GeneratedExamples
 from suite.data.pipelines import Shard, supervised
 
 
@@ -13,7 +13,7 @@ def squares(numbers):
 
 
 def made(count=10, made_of=(1, "squares")):
-    return Made(numbers=np.arange(count), make=squares, made_of=made_of)
+    return GeneratedExamples(numbers=np.arange(count), make=squares, made_of=made_of)
 
 
 def test_rows_are_made_by_their_numbers():

@@ -17,7 +17,7 @@ from suite.data.examples import BY_CONTENT, Examples, content_digest, gatherer, 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Made:
+class GeneratedExamples:
     """Examples that code makes, row by row.
 
     Args:
@@ -44,12 +44,12 @@ class Made:
         """Number of rows."""
         return len(self.numbers)
 
-    def rows(self, index: np.ndarray) -> "Made":
+    def rows(self, index: np.ndarray) -> "GeneratedExamples":
         """The examples at these rows, in this order."""
         targets = take_rows(self.new_targets, index)
         return dataclasses.replace(self, numbers=self.numbers[index], new_targets=targets)
 
-    def with_targets(self, targets: Any) -> "Made":
+    def with_targets(self, targets: Any) -> "GeneratedExamples":
         """The same inputs with other targets."""
         return dataclasses.replace(self, new_targets=targets)
 
