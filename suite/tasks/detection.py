@@ -60,8 +60,7 @@ from suite.layers.networks import NetworksModel
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
 from suite.tasks.pictures import Channels
-from suite.trainers.optimizers import OptimizerName, make_optimizer
-from suite.trainers.schedules import one_cycle
+from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -302,12 +301,7 @@ def compile_model(
     """Compiles a network with a loss and a one-cycle schedule; `held` as in `Detector`."""
     model = Detector(network, loss, held)
     model.compile(
-        optimizer=make_optimizer(
-            config.optimizer,
-            one_cycle(config.learning_rate, steps, config.warmup),
-            config.weight_decay,
-            clip_norm=config.clip_norm,
-        ),
+        optimizer=scheduled_optimizer(config, steps),
         loss=as_it_is,
     )
     return model

@@ -7,7 +7,7 @@ An application builds a network, and passes the functions of this module to its 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
@@ -40,8 +40,7 @@ from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.auxiliary import AuxiliaryLosses
 from suite.trainers.averages import AverageWeights
 from suite.trainers.crossentropy import SmoothCrossentropy, accuracy
-from suite.trainers.optimizers import OptimizerName, make_optimizer
-from suite.trainers.schedules import one_cycle
+from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 # Height and width may be None for a network that pools over the whole image.
@@ -287,17 +286,8 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         )
     elif config.virtual_epsilon:
         trained = VirtualAdversarial(model, epsilon=config.virtual_epsilon)
-    learning_rate: Any = config.learning_rate
-    if config.schedule == "one_cycle":
-        learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
     trained.compile(
-        optimizer=make_optimizer(
-            config.optimizer,
-            learning_rate,
-            config.weight_decay,
-            clip_value=config.clip_value,
-            clip_norm=config.clip_norm,
-        ),
+        optimizer=scheduled_optimizer(config, steps),
         loss=crossentropy(config),
         metrics=[accuracy_metric()],
     )

@@ -42,9 +42,8 @@ from suite.figures.text import embedding_plane, perplexity_by_position
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Share, WeightDecay, settings
 from suite.metrics.tokens import TokenMean
 from suite.run import Run
-from suite.trainers.averages import AverageWeights
-from suite.trainers.optimizers import OptimizerName, make_optimizer
-from suite.trainers.schedules import one_cycle
+from suite.trainers.averages import weight_average_callbacks
+from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 from suite.trainers.truncated import Recurrence, TruncatedBackpropagation
 
 log = logging.getLogger(__name__)
@@ -257,17 +256,8 @@ def compile_model(
         if recurrence is None:
             raise InputError("`carry` must be left out for a network without a state", True)
         trained = TruncatedBackpropagation(model, recurrence, config.batch_size)
-    learning_rate: Any = config.learning_rate
-    if config.schedule == "one_cycle":
-        learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
-    optimizer = make_optimizer(
-        config.optimizer, learning_rate, config.weight_decay, clip_norm=config.clip_norm
-    )
-    optimizer.exclude_from_weight_decay(
-        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
-    )
     trained.compile(
-        optimizer=optimizer,
+        optimizer=scheduled_optimizer(config, steps, matrices_of=model),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PADDING),
         metrics=[
             TokenMean(nats, name="nats"),
@@ -282,10 +272,7 @@ def nats(y_true: Any, y_pred: Any) -> Any:
     return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 
-def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
-    """The moving average of the weights, if there is to be one."""
-    decay = fitted.config.weight_average
-    return [AverageWeights(decay)] if decay else []
+callbacks = weight_average_callbacks
 
 
 def evaluate(fitted: Fitted) -> Metrics:

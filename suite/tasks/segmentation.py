@@ -43,8 +43,7 @@ from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDeca
 from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
 from suite.run import Run
 from suite.tasks.pictures import Channels
-from suite.trainers.optimizers import OptimizerName, make_optimizer
-from suite.trainers.schedules import one_cycle
+from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -272,11 +271,7 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Compiles with the loss of the settings and a one-cycle schedule; measures the mean IoU."""
     model.compile(
-        optimizer=make_optimizer(
-            config.optimizer,
-            one_cycle(config.learning_rate, steps, config.warmup),
-            config.weight_decay,
-        ),
+        optimizer=scheduled_optimizer(config, steps),
         loss=PixelLoss(config.loss, config.border_weight, config.border_width),
         metrics=[mean_iou(model.output.shape[-1])],
     )

@@ -14,7 +14,6 @@ import tensorflow as tf
 from keras import ops
 from pydantic import Field
 
-from suite.app import Fitted
 from suite.data import Examples
 from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN, Tokenizer
 from suite.decoding.search import beam, greedy
@@ -24,9 +23,8 @@ from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDeca
 from suite.layers.encoder_decoder import alignment, stepper
 from suite.metrics.tokens import TokenMean
 from suite.tasks.language_modeling import nats
-from suite.trainers.averages import AverageWeights
-from suite.trainers.optimizers import OptimizerName, make_optimizer
-from suite.trainers.schedules import one_cycle
+from suite.trainers.averages import weight_average_callbacks
+from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 
 NEVER_WRITTEN = (PADDING, START, UNKNOWN)
 
@@ -145,17 +143,8 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     `nats` is the cross-entropy without label smoothing, `accuracy` the share of right tokens, and
     `exact` that of answers that are right as a whole, all after the right beginning.
     """
-    optimizer = make_optimizer(
-        config.optimizer,
-        one_cycle(config.learning_rate, steps, config.warmup),
-        config.weight_decay,
-        clip_norm=config.clip_norm,
-    )
-    optimizer.exclude_from_weight_decay(
-        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
-    )
     model.compile(
-        optimizer=optimizer,
+        optimizer=scheduled_optimizer(config, steps, matrices_of=model),
         loss=TokenCrossentropy(config.label_smoothing),
         metrics=[
             TokenMean(nats, name="nats"),
@@ -166,10 +155,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     return model
 
 
-def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
-    """The moving average of the weights, if there is to be one."""
-    decay = fitted.config.weight_average
-    return [AverageWeights(decay)] if decay else []
+callbacks = weight_average_callbacks
 
 
 def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:

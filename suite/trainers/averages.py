@@ -6,6 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from suite.app import Fitted
+
+
+def weight_average_callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
+    """The moving average of the weights, if the settings' `weight_average` is not 0."""
+    decay = fitted.config.weight_average
+    return [AverageWeights(decay)] if decay else []
+
 
 class AverageWeights(keras.callbacks.Callback):
     """Averages the weights over the steps; validates with the average, and ends with it.

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from suite.errors import InputError
+from suite.trainers.schedules import one_cycle
 
 
 class Muon(keras.optimizers.Muon):
@@ -71,6 +72,38 @@ _OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
+
+
+def scheduled_optimizer(
+    config: Any, steps: int, *, matrices_of: keras.Model | None = None
+) -> keras.Optimizer:
+    """The optimizer of a task's settings, with its schedule of learning rates.
+
+    Args:
+        config: Settings with `optimizer`, `learning_rate`, `warmup` and `weight_decay`; where they
+            have no `schedule` it is `one_cycle`, and without `clip_norm` and `clip_value` no
+            gradient is clipped.
+        steps: The steps of the training.
+        matrices_of: Only the matrices of this model have weight decay; by default all weights.
+
+    Raises:
+        InputError: Gradients are to be clipped both by value and by norm.
+    """
+    learning_rate: Any = config.learning_rate
+    if getattr(config, "schedule", "one_cycle") == "one_cycle":
+        learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
+    optimizer = make_optimizer(
+        config.optimizer,
+        learning_rate,
+        config.weight_decay,
+        clip_value=getattr(config, "clip_value", None),
+        clip_norm=getattr(config, "clip_norm", None),
+    )
+    if matrices_of is not None:
+        optimizer.exclude_from_weight_decay(
+            var_list=[v for v in matrices_of.trainable_variables if len(v.shape) < 2]
+        )
+    return optimizer
 
 
 def make_optimizer(
