@@ -19,9 +19,9 @@ from pydantic import Field
 from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics
 from suite.cli import main
-from suite.data import Data, Description, Examples, Shard
+from suite.data import Data, Description, Examples
 from suite.data.examples import fingerprint
-from suite.data.pipelines import stream_seeds
+from suite.data.pipelines import generated_batches, stream_seeds
 from suite.data.text.tokenizers import PADDING, Characters, Tokenizer
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
@@ -157,13 +157,8 @@ def load_data(config: Config, run: Run) -> Data:
     def batch(step: tf.Tensor) -> tuple[Any, ...]:
         return read(drawn_rows(groups, shares, config.batch_size, tf.stack([step, seed])))
 
-    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
-        steps = tf.data.Dataset.counter(step)
-        batches = shard.of(steps.map(batch, tf.data.AUTOTUNE, deterministic=True))
-        return batches.prefetch(tf.data.AUTOTUNE)
-
     return Data(
-        train=train,
+        train=generated_batches(batch),
         steps_per_epoch=STEPS_PER_EPOCH,
         batch_size=config.batch_size,
         even_shards=True,

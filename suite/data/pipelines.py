@@ -33,6 +33,10 @@ NUM_TOKEN_BUCKETS = 32  # the same, where buckets have batches of their own size
 TOKEN_BATCHES = 4  # that a bucket should have at least, since the last one of each is smaller
 
 
+# Calls with a step, and perhaps a shard: the batches from that step on.
+Train = Callable[..., tf.data.Dataset]
+
+
 class Augmentation(NamedTuple):
     """A random distortion of examples.
 
@@ -98,7 +102,7 @@ class Data:
             order, without augmentation; None if the examples are generated.
     """
 
-    train: Callable[..., tf.data.Dataset]
+    train: Train
     steps_per_epoch: int
     batch_size: int
     description: Description
@@ -109,7 +113,7 @@ class Data:
     evaluation_batch_size: int = 1000
     even_shards: bool = False
     batch_knob: str = "batch_size"
-    shuffled: Callable[[Split], Callable[..., tf.data.Dataset]] | None = None
+    shuffled: Callable[[Split], Train] | None = None
 
     @property
     def validation(self) -> tf.data.Dataset | None:
@@ -335,7 +339,7 @@ def shuffled_batches(
     seed: int,
     augment: Augmentation | None = None,
     buckets: Sequence[np.ndarray] | None = None,
-) -> Callable[..., tf.data.Dataset]:
+) -> Train:
     """The training pipeline, for `Data.train`.
 
     Every epoch permutes the row numbers without state (`tf.random.experimental.index_shuffle`), so
@@ -412,6 +416,21 @@ def shuffled_batches(
         numbers = tf.data.Dataset.counter(step)
         values = numbers.map(lambda n: batch(n, shard), tf.data.AUTOTUNE, deterministic=True)
         return values.prefetch(tf.data.AUTOTUNE)
+
+    return train
+
+
+def generated_batches(batch: Callable[[tf.Tensor], tuple[Any, ...]]) -> Train:
+    """Training batches that are computed from the number of their step.
+
+    Args:
+        batch: Makes the batch of a step, an int64; for one step the same at any time.
+    """
+
+    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:
+        steps = tf.data.Dataset.counter(step)
+        whole = shard.of(steps.map(batch, tf.data.AUTOTUNE, deterministic=True))
+        return whole.prefetch(tf.data.AUTOTUNE)
 
     return train
 

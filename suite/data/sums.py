@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import Description, Examples, fingerprint
-from suite.data.pipelines import Data, Shard, stream_seeds
+from suite.data.pipelines import Data, generated_batches, stream_seeds
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,13 +48,8 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return training_batch(batch_size, longest, chains, tf.stack([step, seed]))
 
-    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
-        steps = tf.data.Dataset.counter(step)
-        batches = shard.of(steps.map(batch, tf.data.AUTOTUNE, deterministic=True))
-        return batches.prefetch(tf.data.AUTOTUNE)
-
     return Data(
-        train=train,
+        train=generated_batches(batch),
         steps_per_epoch=STEPS_PER_EPOCH,
         batch_size=batch_size,
         even_shards=True,

@@ -13,10 +13,9 @@ from suite.data.boxes.csv_files import read_box_rows
 from suite.data.boxes.voc import read_voc
 from suite.data.boxes.yolo import read_names, read_yolo
 from suite.data.examples import SPLITS
+from suite.data.folders import files_in, split_named_in
 from suite.data.images.files import ENDINGS
-from suite.data.images.folders import files_in
 from suite.data.images.pairs import listed, lists_in
-from suite.data.text.files import SPLIT_NAMES
 from suite.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -204,8 +203,7 @@ def _tables(
 
 def split_in(relative: Path) -> str | None:
     """The split that a word in a path names, as in `val/a.jpg` or `instances_train2017.json`."""
-    words = re.split("[^a-z]+", relative.as_posix().lower())
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+    return split_named_in(re.split("[^a-z]+", relative.as_posix().lower()))
 
 
 def _by_folder(path: Path, entries: Iterable[Entry]) -> dict[str, list[Entry]]:

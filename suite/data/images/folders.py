@@ -3,8 +3,7 @@
 import collections
 import logging
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from suite.data.examples import Examples, Source
+from suite.data.folders import files_in, folders_in, split_folders
 from suite.data.images.files import is_picture, read, refuse_blank
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation, prepare_all
@@ -22,12 +22,6 @@ from suite.knobs import InMemory
 
 log = logging.getLogger(__name__)
 
-# Usual names of the folders of splits, beside `train`.
-SPLIT_FOLDERS = {
-    "test": ("test", "testing"),
-    "validation": ("validation", "val", "valid", "dev"),
-}
-IGNORED = ("__MACOSX",)  # folders that macOS adds to archives
 READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # endings of `files.KEPT_FORMATS`
 
 
@@ -85,39 +79,6 @@ def read_folder(
         class_names=class_names,
         preparation=preparation,
         notes=notes,
-    )
-
-
-def split_folders(path: Path) -> dict[str, Path]:
-    """The folders of splits, by split; none if there is no folder of a training split.
-
-    Raises:
-        InputError: All folders are folders of splits, but none is that of the training split.
-    """
-    inside = {folder.name.lower(): folder for folder in folders_in(path)}
-    known = {
-        split: inside[name]
-        for split, names in SPLIT_FOLDERS.items()
-        for name in names
-        if name in inside
-    }
-    if "train" in inside:
-        return {"train": inside["train"], **known}
-    if "training" in inside:
-        return {"train": inside["training"], **known}
-    if known and len(known) == len(inside):
-        raise InputError(
-            f"{path} must hold a folder train beside those of other splits", ", ".join(inside)
-        )
-    return {}
-
-
-def folders_in(path: Path) -> list[Path]:
-    """The folders in a folder, in order, without hidden ones."""
-    return sorted(
-        folder
-        for folder in path.iterdir()
-        if folder.is_dir() and folder.name[0] != "." and folder.name not in IGNORED
     )
 
 
@@ -194,16 +155,6 @@ def _broken(files: Sequence[Path]) -> dict[Path, InputError]:
     with ThreadPoolExecutor() as pool:
         reasons = zip(files, pool.map(reason, files), strict=True)
         return {file: error for file, error in reasons if error is not None}
-
-
-def files_in(folder: Path) -> Iterator[Path]:
-    """All files in a folder and below it, in order, without hidden ones."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != "." and name not in IGNORED)
-        for name in sorted(names):
-            file = Path(parent, name)
-            if name[0] != "." and file.is_file():
-                yield file
 
 
 def _note_skipped(endings: collections.Counter[str], num_pictures: int) -> dict[str, Any]:

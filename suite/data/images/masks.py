@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import SPLITS, Examples, Source
+from suite.data.folders import files_in
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.files import opened, prepare_in_graph, read_opaque
-from suite.data.images.folders import files_in
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.pairs import (
     EMBEDDED_COUNT,

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from suite.data import sources
 from suite.data.examples import SPLITS, Examples, Source
+from suite.data.folders import files_in, folders_in, split_folders
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.files import ENDINGS, is_picture, prepare_in_graph, read_opaque
-from suite.data.images.folders import files_in, folders_in, split_folders
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation
 from suite.data.images.shapes import CLASS_COLOURS, SURFACE_COLOURS, draw_shapes

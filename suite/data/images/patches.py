@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import SPLITS, Examples, Source, Split
+from suite.data.folders import files_in, split_folders
 from suite.data.images.bicubic import shrink
 from suite.data.images.files import is_picture, read_opaque
-from suite.data.images.folders import files_in, split_folders
 from suite.data.pipelines import Augmentation
 from suite.errors import InputError
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from suite.data import sources
 from suite.data.examples import Examples, Source
+from suite.data.folders import files_in
 from suite.data.text.files import read_text
 from suite.data.text.tokenizers import SPECIAL_PIECES, Words
 from suite.errors import InputError
@@ -112,13 +113,8 @@ def read_documents(path: Path, skip_broken: bool = False) -> Source:
     """
     if not path.is_dir():
         return _source(str(path), _parts(read_text(path)), None, ())
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
-    )
     texts, classes = [], []
-    for file in files:
+    for file in sorted(files_in(path)):
         try:
             text = read_text(file)
         except InputError as error:

@@ -4,20 +4,10 @@ import logging
 from pathlib import Path
 
 from suite.data.examples import SPLITS
+from suite.data.folders import files_in, split_named_in
 from suite.errors import InputError
 
 log = logging.getLogger(__name__)
-
-# Parts of file names that say which split a file is, as in `ptb.valid.txt` or `wiki.test.tokens`.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "validation",
-    "validation": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 
 
 def read_text(path: Path) -> str:
@@ -60,12 +50,8 @@ def read_texts(path: Path, skip_broken: bool = False) -> dict[str, list[str]]:
     """
     paths = [path]
     if path.is_dir():
-        paths = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
-        )
-    splits = {file: split_of(file) for file in paths}
+        paths = sorted(files_in(path))
+    splits = {file: split_named_in(file.name.lower().split(".")) for file in paths}
     if "train" not in splits.values():
         splits = dict.fromkeys(paths, "train")
     texts: dict[str, list[str]] = {name: [] for name in SPLITS}
@@ -82,9 +68,3 @@ def read_texts(path: Path, skip_broken: bool = False) -> dict[str, list[str]]:
     if not any(text.strip() for text in texts["train"]):
         raise InputError("`data` must hold text to train on", f"{path}, without any")
     return texts
-
-
-def split_of(path: Path) -> str | None:
-    """The split that the name of a file tells, or None."""
-    parts = path.name.lower().split(".")
-    return next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), None)

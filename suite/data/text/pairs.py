@@ -11,8 +11,9 @@ import numpy as np
 
 from suite.data import sources
 from suite.data.examples import SPLITS, Examples, Source
+from suite.data.folders import split_named_in
 from suite.data.text import numerals
-from suite.data.text.files import SPLIT_NAMES, read_text
+from suite.data.text.files import read_text
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -212,4 +213,4 @@ def _files(path: Path, translations: Path | None) -> Path | dict[str, tuple[Path
 
 def _split_of(path: Path) -> str | None:
     """The split that the beginning of a file's name tells, as in `test_2016_flickr.en`."""
-    return SPLIT_NAMES.get(re.split("[^a-z]", path.name.lower(), maxsplit=1)[0])
+    return split_named_in(re.split("[^a-z]", path.name.lower(), maxsplit=1)[:1])

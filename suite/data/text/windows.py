@@ -1,17 +1,14 @@
 """Windows of a long text for language models: tokens, and the token after each as its target."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import Examples
-from suite.data.pipelines import Shard, stream_seeds
+from suite.data.pipelines import Train, generated_batches, stream_seeds
 from suite.data.text.tokenizers import PADDING
 from suite.errors import InputError
-
-Train = Callable[..., tf.data.Dataset]
 
 
 def windows(ids: np.ndarray, length: int, overlap: int = 0) -> Examples:
@@ -69,7 +66,7 @@ def shuffled_windows(ids: np.ndarray, length: int, batch_size: int, seed: int) -
         return _cut(tokens, starts(step), length)
 
     tokens = tf.constant(ids, tf.int32)
-    return _pipeline(batch), math.ceil(count / batch_size)
+    return generated_batches(batch), math.ceil(count / batch_size)
 
 
 def consecutive_windows(
@@ -113,16 +110,7 @@ def consecutive_windows(
         return {"ids": inputs, "goes_on": tf.fill([batch_size], place > 0)}, targets
 
     tokens = tf.constant(ids, tf.int32)
-    return _pipeline(batch), count
-
-
-def _pipeline(batch: Callable[[tf.Tensor], tuple[object, tf.Tensor]]) -> Train:
-    def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:  # noqa: B008
-        steps = tf.data.Dataset.counter(step)
-        batches = shard.of(steps.map(batch, tf.data.AUTOTUNE, deterministic=True))
-        return batches.prefetch(tf.data.AUTOTUNE)
-
-    return train
+    return generated_batches(batch), count
 
 
 def _cut(tokens: tf.Tensor, starts: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
