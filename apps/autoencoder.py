@@ -27,12 +27,14 @@ from suite.export.endpoints import Endpoint, most_likely, named_classes, of_mode
 from suite.export.exported import Exports
 from suite.figures import classes
 from suite.figures import images as figures
+from suite.figures.sequences import principal_plane
 from suite.knobs import Activation, LearningRate, Share, Units
+from suite.layers.networks import identity_loss
 from suite.layers.normalization import normalize
 from suite.layers.reversible import ReversibleDense
 from suite.tasks import image_classification as classification
 from suite.tasks import neighbours, pictures
-from suite.trainers.autoencoder import Autoencoder, Noise, Sparsity, loss_of_outputs, with_noise
+from suite.trainers.autoencoder import Autoencoder, Noise, Sparsity, with_noise
 from suite.trainers.schedules import one_cycle
 from suite.trainers.virtual_adversarial import VirtualAdversarial
 
@@ -310,7 +312,7 @@ def trainer_of(
         seed=seed,
     )
     schedule = one_cycle(config.learning_rate, steps, config.warmup)
-    trainer.compile(keras.optimizers.Adam(schedule), loss=loss_of_outputs)
+    trainer.compile(keras.optimizers.Adam(schedule), loss=identity_loss)
     return trainer
 
 
@@ -553,19 +555,12 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     }
     if names and min(answers["code"].shape) > 1:
         title = "principal components of the codes"
-        drawings["codes"] = classes.plane(in_plane(answers["code"]), labels, names, title)
+        drawings["codes"] = classes.plane(principal_plane(answers["code"]), labels, names, title)
     if LOGITS in answers:
         drawings["confusion_matrix"] = classes.confusion_matrix(
             labels, answers[LOGITS].argmax(axis=1), names
         )
     return drawings
-
-
-def in_plane(codes: np.ndarray) -> np.ndarray:
-    """The two principal components of codes `(n, units)`, both 2 or more: `(n, 2)`."""
-    centred = codes - codes.mean(axis=0)
-    _, axes = np.linalg.eigh(np.cov(centred, rowvar=False))
-    return np.asarray(centred @ axes[:, :-3:-1])
 
 
 def field(fitted: Fitted, points: np.ndarray) -> Figure:

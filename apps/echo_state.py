@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from suite import App, InputError, Run, checked, settings
-from suite.app import Fitted, Metrics, Phase
+from suite.app import Fitted, Metrics, Phase, no_compilation
 from suite.cli import main
 from suite.data import Data, Examples, supervised
 from suite.data.series import Formula, Windows, load_series, read_series
@@ -138,11 +138,6 @@ def build_model(
         name="cell",
     )
     return echo_state_network(cell, mean, scale, name="echo_state")
-
-
-def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """The network as it is: a closed form needs no optimizer."""
-    return model
 
 
 def phases(config: Config) -> list[Phase]:
@@ -299,7 +294,7 @@ app = App(
     config=Config,
     data=load_data,
     build=build_model,
-    compile=compile_model,
+    compile=no_compilation,
     phases=phases,
     endpoints=endpoints,
     example=example,

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite import App, InputError, Run, checked, settings
-from suite.app import Fitted, Metrics, Phase
+from suite.app import Fitted, Metrics, Phase, no_compilation
 from suite.cli import main
 from suite.data import Data, Examples, Source, supervised
 from suite.data.images.files import tiled, writable_picture, write_picture
@@ -212,11 +212,6 @@ def build_model(
     return keras.Model(pattern, {"recalled": recalled, "energy": energy}, name="hopfield")
 
 
-def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """The memory as it is: storing needs no optimizer."""
-    return model
-
-
 def phases(config: Config) -> list[Phase]:
     """One phase without epochs, which stores the patterns; it is computed on one device."""
     return [Phase(name="store", begin=store)]
@@ -368,7 +363,7 @@ app = App(
     config=Config,
     data=load_data,
     build=build_model,
-    compile=compile_model,
+    compile=no_compilation,
     phases=phases,
     endpoints=endpoints,
     evaluate=evaluate,

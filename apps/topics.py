@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite import App, InputError, Run, checked, settings
-from suite.app import Fitted, Metrics, Phase
+from suite.app import Fitted, Metrics, Phase, no_compilation
 from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.examples import Split, classes_of
@@ -154,11 +154,6 @@ def build_model(
     x = layers.UnitNormalization(dtype=floatx, name="tf_idf")(x)
     code = layers.Dense(components, use_bias=False, dtype=floatx, name="components")(x)
     return keras.Model(counts, {"code": code}, name="topics")
-
-
-def keep_as_it_is(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Nothing is trained by steps."""
-    return model
 
 
 def counts_of(fitted: Fitted) -> TermCounts:
@@ -368,7 +363,7 @@ app = App(
     config=Config,
     data=load_data,
     build=build_model,
-    compile=keep_as_it_is,
+    compile=no_compilation,
     phases=lambda config: [Phase(name="solve", begin=solve)],
     endpoints=endpoints,
     evaluate=evaluate,

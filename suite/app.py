@@ -157,18 +157,23 @@ def serve_networks(fitted: Fitted) -> dict[str, "keras.Model"]:
     return {"serve": first[1], **dict(others)}
 
 
-def first_of_test(fitted: Fitted) -> Any:
-    """The inputs of the first examples of the test split, at most 64."""
+def first_of_test(fitted: Fitted, most: int = 64) -> Any:
+    """The inputs of the first examples of the test split, at most as many as this."""
     import numpy as np
 
     test = fitted.data.splits["test"]
-    return test.rows(np.arange(min(64, test.num_examples))).in_memory().inputs
+    return test.rows(np.arange(min(most, test.num_examples))).in_memory().inputs
 
 
 def evaluate_on_test(fitted: Fitted) -> Metrics:
     """The compiled loss and metrics on the test split, named `test_<metric>`."""
     logs = fitted.model.evaluate(fitted.data.test, verbose=0, return_dict=True)
     return {f"test_{name}": float(value) for name, value in logs.items()}
+
+
+def no_compilation(model: Built, config: Any, steps: int) -> "keras.Model":
+    """The model of an app that is not trained by steps of an optimizer."""
+    return model
 
 
 def no_findings(fitted: Fitted) -> dict[str, Any]:

@@ -22,3 +22,8 @@ class NetworksModel(keras.Model):
         if keras.config.dtype_policy().name == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.get(optimizer))
         super().compile(optimizer, loss, **settings)
+
+
+def identity_loss(y_true: Any, y_pred: Any) -> Any:
+    """The loss of a model that returns the losses of the examples itself."""
+    return y_pred

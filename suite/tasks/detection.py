@@ -30,7 +30,7 @@ from keras import ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite.app import App, Fitted, Metrics, Objective, Phase, evaluate_on_test
+from suite.app import App, Fitted, Metrics, Objective, Phase, evaluate_on_test, first_of_test
 from suite.data import Data, batches, supervised
 from suite.data.boxes.annotations import Unannotated, as_truths
 from suite.data.boxes.augmentation import box_crop, box_flip, colour, mosaic
@@ -56,7 +56,7 @@ from suite.figures.boxes import boxed_pictures, marked
 from suite.figures.boxes import precision_recall as draw_precision_recall
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.layers.boxes import KeptBoxes, clip, non_max_suppression
-from suite.layers.networks import NetworksModel
+from suite.layers.networks import NetworksModel, identity_loss
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
 from suite.tasks.pictures import Channels
@@ -76,7 +76,6 @@ DATA_LAYOUTS = (
     "a folder of pictures with their boxes as COCO's JSON, Pascal VOC's XML, YOLO's text files or "
     "a CSV, beside the pictures or in `--annotations`. It may have lists or folders of splits."
 )
-EXAMPLES = 4  # pictures by which the export is compared before and after
 SHOWN = 8  # test pictures in the figure
 ANIMATIONS = (".gif", ".webp", ".png")
 GIF_FRAMES_A_SECOND = 10  # of an animation that is written
@@ -286,11 +285,6 @@ class Detector(NetworksModel):
         return super().compute_loss(None, ops.zeros_like(values), values, weights)
 
 
-def as_it_is(y_true: Any, y_pred: Any) -> Any:
-    """The loss of a prediction that is a loss already."""
-    return y_pred
-
-
 def compile_model(
     network: keras.Model,
     config: Config,
@@ -302,7 +296,7 @@ def compile_model(
     model = Detector(network, loss, held)
     model.compile(
         optimizer=scheduled_optimizer(config, steps),
-        loss=as_it_is,
+        loss=identity_loss,
     )
     return model
 
@@ -471,10 +465,8 @@ def detect_in_pictures(
     return kept._replace(boxes=to_input.to_picture(kept.boxes, sizes))
 
 
-def example(fitted: Fitted) -> np.ndarray:
-    """The first pictures of the test split: few, since a picture has many boxes to agree on."""
-    test = fitted.data.splits["test"]
-    return test.rows(np.arange(min(EXAMPLES, test.num_examples))).in_memory().inputs
+# Few, since a picture has many boxes to agree on.
+example = functools.partial(first_of_test, most=4)
 
 
 def truths_of(split: Split) -> list[Any]:

@@ -6,6 +6,7 @@ the functions of this module to its `App`: `load_data`, `compile_model`, `endpoi
 """
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from suite.app import App, Fitted, Metrics, evaluate_on_test
+from suite.app import App, Fitted, Metrics, evaluate_on_test, first_of_test
 from suite.data import Data, batches, supervised
 from suite.data.images.augmentation import combined
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
@@ -57,7 +58,6 @@ DATA_LAYOUTS = (
 )
 LARGEST_TILE = 512  # pixels along a side; a multiple of the stride of any network with 6 halvings
 SHOWN = 8  # test pictures in the figure
-EXAMPLES = 4  # pictures on which the export is compared with the trained model
 
 # The colour of every class in an overlay, red, green and blue in 0..255; black is of no class.
 COLOURS = 255 * matplotlib.colormaps["tab10"](np.arange(VOID + 1) % 10)[:, :3].astype(np.float32)
@@ -464,10 +464,8 @@ def overlay(pictures: Any, classes: Any) -> tf.Tensor:
     return tf.cast((to_grey(tf.cast(pictures, tf.float32)) + colours) / 2, tf.uint8)
 
 
-def example(fitted: Fitted) -> np.ndarray:
-    """The first pictures of the test split: few, since a picture has many pixels to agree on."""
-    test = fitted.data.splits["test"]
-    return test.rows(np.arange(min(EXAMPLES, test.num_examples))).in_memory().inputs
+# Few, since a picture has many pixels to agree on.
+example = functools.partial(first_of_test, most=4)
 
 
 def answers(fitted: Fitted) -> np.ndarray:

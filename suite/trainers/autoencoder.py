@@ -19,7 +19,7 @@ class Autoencoder(NetworksModel):
     `call` returns the loss of every example, `(batch,)`: in training that of the reconstruction of
     a noisy copy, and the penalties; otherwise that of the reconstruction of the input as it is. So
     validation losses of different penalties and noises can be compared. Compile the model with the
-    loss `loss_of_outputs`.
+    loss `suite.layers.networks.identity_loss`.
 
     Args:
         network: Functional, maps values `(batch, features)` to a dict of `code` `(batch, units)`
@@ -150,11 +150,6 @@ class Autoencoder(NetworksModel):
             product = tf.reduce_sum(code * direction)
         derivative = tape.gradient(product, values)
         return code, outputs["output"], tf.reduce_sum(tf.square(derivative), axis=1)
-
-
-def loss_of_outputs(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """The loss of an `Autoencoder`, which returns the losses of the examples itself."""
-    return y_pred
 
 
 def with_noise(values: tf.Tensor, noise: Noise, level: float, seed: tf.Tensor) -> tf.Tensor:

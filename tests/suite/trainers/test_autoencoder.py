@@ -4,9 +4,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from suite.layers.networks import identity_loss
 from suite.layers.reversible import ReversibleDense
 from suite.placement.strategy import create_strategy
-from suite.trainers.autoencoder import Autoencoder, loss_of_outputs, with_noise
+from suite.trainers.autoencoder import Autoencoder, with_noise
 
 SEED = tf.constant([1, 2])
 
@@ -18,7 +19,7 @@ def autoencoder(**options):
     code = layers.Activation("sigmoid")(dense(x))
     network = keras.Model(x, {"code": code, "output": dense(code, reverse=True)}, name="part")
     model = Autoencoder(network, seed=0, **options)
-    model.compile(keras.optimizers.SGD(0.1), loss=loss_of_outputs)
+    model.compile(keras.optimizers.SGD(0.1), loss=identity_loss)
     return model
 
 
@@ -166,7 +167,7 @@ def test_it_learns_in_mixed_precision_and_compiled(precision, jit):
     keras.config.set_dtype_policy(precision)
     options = {"noise_level": 0.1, "sparsity_weight": 0.01, "contraction": 0.01}
     model = autoencoder(bounded=False, **options)
-    model.compile(keras.optimizers.Adam(0.05), loss=loss_of_outputs, jit_compile=jit)
+    model.compile(keras.optimizers.Adam(0.05), loss=identity_loss, jit_compile=jit)
 
     losses = model.fit(some_values(64), batch_size=16, epochs=20, verbose=0).history["loss"]
 
