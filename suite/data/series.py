@@ -58,8 +58,12 @@ def mackey_glass(length: int, delay: int = 17) -> np.ndarray:
     return np.array(values[first::STEPS_OF_A_UNIT][:length])
 
 
-def made(formula: Formula, length: int, delay: int = 17) -> np.ndarray:
-    """A series `(length,)`, float64; `delay` is that of `mackey_glass`."""
+def generate(formula: Formula, length: int, delay: int = 17) -> np.ndarray:
+    """A series `(length,)`, float64.
+
+    `sine` has a step of 1/5 radian, `mackey_glass` one value a unit of time; `delay` is of the
+    latter.
+    """
     if formula == "sine":
         return np.sin(np.arange(length) / SINE_STEPS)
     return mackey_glass(length, delay)
@@ -129,7 +133,7 @@ def load_series(
             )
         series = given.astype(np.float64).ravel()
     elif run.data in ("auto", "embedded", "synthetic"):
-        name, series = f"synthetic:{formula}", made(formula, length, delay)
+        name, series = f"synthetic:{formula}", generate(formula, length, delay)
     # Not with methods of Path, which raise for long names.
     elif run.data == "tfds" or not os.path.isfile(run.data):  # noqa: PTH113
         raise InputError("`data` must be auto, or the path of a CSV file", run.data)

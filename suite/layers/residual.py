@@ -1,6 +1,7 @@
 """Residual blocks, and the feature maps of a residual network, the backbone of detectors."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 from keras import layers, ops
@@ -17,7 +18,24 @@ def block(
     bottleneck: bool,
     normalization: Normalization,
 ) -> keras.KerasTensor:
-    """The convolutions of a block: two, or three with a bottleneck."""
+    """The convolutions of a block: two, or three with a bottleneck.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        filters: Filters of the convolutions; the last one of a bottleneck has four times as many.
+        stride: What the first convolution divides height and width by, rounded up.
+        bottleneck: Whether convolutions of 1 x 1 stand before and behind one of 3 x 3, and not two
+            of 3 x 3.
+        normalization: Normalisation after each convolution.
+
+    Returns:
+        `(batch, height / stride, width / stride, filters)`, four times the filters with a
+        bottleneck, which no activation follows.
+
+    Reference:
+        He, Zhang, Ren and Sun, 2015, Deep Residual Learning for Image Recognition,
+        https://arxiv.org/abs/1512.03385
+    """
     if not bottleneck:
         x = layers.ReLU()(convolve(x, filters, 3, stride, normalization))
         return convolve(x, filters, 3, normalization=normalization)
@@ -30,10 +48,14 @@ def match_shape(
     x: keras.KerasTensor,
     y: keras.KerasTensor,
     stride: int,
-    shortcut: str,
+    shortcut: Literal["padding", "projection"],
     normalization: Normalization,
 ) -> keras.KerasTensor:
-    """The shortcut of a block: its input `x`, adapted to the shape of its output `y`."""
+    """The shortcut of a block: its input `x`, adapted to the shape of its output `y`.
+
+    `padding` takes every `stride`-th pixel and adds channels of zeros, `projection` is a 1 x 1
+    convolution.
+    """
     missing = y.shape[-1] - x.shape[-1]
     if not missing and stride == 1:
         return x

@@ -134,6 +134,9 @@ def load_data(config: Config, run: Run) -> Data:
 
     A text without splits is trained on up to 90 % of its characters. The rest is halved:
     validation, then test.
+
+    Raises:
+        InputError: The text cannot be found or read, or a split has fewer than two tokens.
     """
     texts, source = load_texts(run)
     if run.preparation is None:
