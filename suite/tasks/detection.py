@@ -696,7 +696,7 @@ BLOOD = {
     "crop": 0.5,
     "colour": 0.2,
     "mosaic": 0.2,
-    "epochs": 60,
+    "epochs": 24,
 }
 
 # The training of the tests, which all detectors of residual blocks share. Its scores are low and
