@@ -27,8 +27,8 @@ from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures.text import attention_map
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, Units
-from suite.layers import encoder_decoder as networks
-from suite.layers.recurrent import Cell
+from suite.layers.sequences import encoder_decoder as networks
+from suite.layers.sequences.recurrent import Cell
 from suite.tasks import text_to_text as task
 
 CHARACTERS = "+0123456789"
@@ -256,7 +256,7 @@ def build_model(
         dropout: Rate of dropout.
 
     Returns:
-        See `suite.layers.encoder_decoder.build`.
+        See `suite.layers.sequences.encoder_decoder.build`.
 
     Raises:
         InputError: An argument is out of range, or the units cannot be divided.

@@ -19,8 +19,8 @@ from suite.cli import main
 from suite.decoding.stepper import Stepper
 from suite.export.endpoints import Endpoint
 from suite.knobs import Rate, Units
-from suite.layers.recurrent import RecurrentStack
-from suite.layers.transformer import TransformerBlock
+from suite.layers.sequences.recurrent import RecurrentStack
+from suite.layers.sequences.transformer import TransformerBlock
 from suite.tasks import language_modeling as task
 from suite.trainers.truncated import Recurrence
 

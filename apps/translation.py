@@ -33,8 +33,8 @@ from suite.export.exported import Exports
 from suite.figures import curves
 from suite.figures.text import attention_map, by_length, embedding_plane
 from suite.knobs import LearningRate, Rate, Share, Units
-from suite.layers import encoder_decoder as networks
-from suite.layers.recurrent import Cell
+from suite.layers.sequences import encoder_decoder as networks
+from suite.layers.sequences.recurrent import Cell
 from suite.metrics import bleu
 from suite.metrics.bleu import Tokenize
 from suite.tasks import text_to_text as task
@@ -239,7 +239,7 @@ def build_model(
         dropout: Rate of dropout.
 
     Returns:
-        See `suite.layers.encoder_decoder.build`.
+        See `suite.layers.sequences.encoder_decoder.build`.
 
     Raises:
         InputError: An argument is out of range, or the units cannot be divided.

@@ -28,7 +28,7 @@ def translation_network() -> Any:
     import keras
     from keras import layers, ops
 
-    from suite.layers.transformer import TransformerBlock
+    from suite.layers.sequences.transformer import TransformerBlock
 
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")

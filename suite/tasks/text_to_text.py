@@ -1,8 +1,8 @@
 """The task of text to text: examples, loss, metrics, and decoding inside of the export.
 
-An application builds one of the networks of `suite.layers.encoder_decoder`, and has a tokenizer for
-what is read and one for what is written. In training the network is shown the right beginning of
-every answer (teacher forcing); the export writes its answers alone.
+An application builds one of the networks of `suite.layers.sequences.encoder_decoder`, and has a
+tokenizer for what is read and one for what is written. In training the network is shown the right
+beginning of every answer (teacher forcing); the export writes its answers alone.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from suite.decoding.search import beam, greedy
 from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
-from suite.layers.encoder_decoder import alignment, stepper
+from suite.layers.sequences.encoder_decoder import alignment, stepper
 from suite.metrics.tokens import TokenMean
 from suite.tasks.language_modeling import nats
 from suite.trainers.averages import weight_average_callbacks
@@ -162,7 +162,7 @@ def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:
     """Writes the most probable answers.
 
     Args:
-        model: A network of `suite.layers.encoder_decoder`.
+        model: A network of `suite.layers.sequences.encoder_decoder`.
         source: Ids that are read, `(batch, time)`.
         decoding: The search.
     """
@@ -215,7 +215,7 @@ def answering(model: keras.Model, languages: Languages, decoding: Search, output
     empty.
 
     Args:
-        model: A network of `suite.layers.encoder_decoder`.
+        model: A network of `suite.layers.sequences.encoder_decoder`.
         languages: The tokenizers.
         decoding: The search.
         output: Name of the answer.
@@ -246,7 +246,7 @@ def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endp
     text of both, `written` and `read`, padded with empty text, as they are after `END`.
 
     Args:
-        model: A network of `suite.layers.encoder_decoder`, with attention.
+        model: A network of `suite.layers.sequences.encoder_decoder`, with attention.
         languages: The tokenizers.
         decoding: The search.
     """

@@ -18,9 +18,9 @@ from apps.autoencoder import (
     compile_classifier,
     compile_layer,
     compile_model,
-    in_plane,
     load_data,
     phases,
+    principal_plane,
     true_steps,
 )
 from suite import InputError, Run, cli, train
@@ -306,7 +306,7 @@ def test_two_directions_of_codes_are_drawn():
     random = np.random.default_rng(0)
     codes = random.normal(size=(500, 3)) * [1.0, 5.0, 3.0]
 
-    first, second = in_plane(codes).T
+    first, second = principal_plane(codes).T
 
     assert abs(np.corrcoef(first, codes[:, 1])[0, 1]) > 0.99
     assert abs(np.corrcoef(second, codes[:, 2])[0, 1]) > 0.99

@@ -7,7 +7,7 @@ from keras import ops
 from apps import resnet
 from apps.ssd import app, build_model, compile_model, hardest, loss
 from suite import InputError
-from suite.layers.boxes import Anchors, encode
+from suite.layers.boxes import Anchors, boxes_to_offsets
 from suite.tasks import detection as task
 
 SMALL = {"blocks": (1, 1, 1, 1, 1), "filters": 4, "head_filters": 8}
@@ -89,7 +89,7 @@ def test_the_loss_by_hand():
 
     [value] = ops.convert_to_numpy(loss(things(thing), outputs, outputs))
 
-    true_offsets = ops.convert_to_numpy(encode(np.float32([thing[:4]] * 2), ANCHORS[:2]))
+    true_offsets = ops.convert_to_numpy(boxes_to_offsets(np.float32([thing[:4]] * 2), ANCHORS[:2]))
     distances = np.abs(offsets[0, :2] - true_offsets)
     of_offsets = np.where(distances < 1 / 9, 4.5 * distances**2, distances - 1 / 18).sum()
     of_things = sum(cross_entropy_by_hand(row, 2) for row in logits[:2])

@@ -17,7 +17,7 @@ from apps.yolo import (
     near_cells,
 )
 from suite import InputError
-from suite.layers.boxes import Anchors, paired_overlap
+from suite.layers.boxes import Anchors, paired_iou
 from suite.tasks import detection as task
 
 SMALL = {"blocks": (1, 1, 1, 1, 1), "filters": 4, "head_filters": 8}
@@ -219,7 +219,7 @@ def test_the_loss_of_the_first_version_by_hand():
     [value] = loss_of_first(things(thing, PADDING), outputs, outputs, 16, (32, 32)).numpy()
 
     truths = np.float32([thing[:4]] * 2)
-    overlap = ops.convert_to_numpy(paired_overlap(boxes[0, 1], truths))
+    overlap = ops.convert_to_numpy(paired_iou(boxes[0, 1], truths))
     best = overlap.argmax()
     true_places = [(22 - 16) / 16, 7 / 16, np.sqrt(16 / 32), np.sqrt(10 / 32)]
     of_places = ((parts[0, 1, best, :4] - true_places) ** 2).sum()

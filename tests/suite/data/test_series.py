@@ -3,7 +3,7 @@ import pytest
 
 from suite import InputError, Run
 from suite.data import Examples, Source
-from suite.data.series import Windows, load_series, mackey_glass, made, read_series, windows
+from suite.data.series import Windows, generate, load_series, mackey_glass, read_series, windows
 
 
 def load(**run):
@@ -27,7 +27,7 @@ def test_without_delay_there_is_no_chaos_and_with_it_there_is():
 
 
 def test_the_sine_is_a_sine():
-    series = made("sine", 100)
+    series = generate("sine", 100)
 
     # A sine is twice its last value times the cosine of a step, minus the one before.
     np.testing.assert_allclose(series[2:], 2 * np.cos(0.2) * series[1:-1] - series[:-2], atol=1e-12)

@@ -9,10 +9,10 @@ from keras import layers, ops
 
 from suite.data.text.tokenizers import END, PADDING, START
 from suite.decoding.stepper import Stepper
-from suite.layers.attention import LuongAttention
-from suite.layers.positions import SinusoidalPositions
-from suite.layers.recurrent import RecurrentStack
-from suite.layers.transformer import TransformerBlock
+from suite.layers.sequences.attention import LuongAttention
+from suite.layers.sequences.positions import SinusoidalPositions
+from suite.layers.sequences.recurrent import RecurrentStack
+from suite.layers.sequences.transformer import TransformerBlock
 
 VOCABULARY = 11
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN, Words
 from suite.tasks import text_to_text as task
-from tests.suite.layers.test_encoder_decoder import build
+from tests.suite.layers.sequences.test_encoder_decoder import build
 
 TARGETS = np.array([[4, 5, END, 0], [END, 0, 0, 0]], np.int32)
 LANGUAGES = task.Languages(Words(["a", "b", "c"]), Words(["x", "y"]))

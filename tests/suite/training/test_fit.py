@@ -496,13 +496,12 @@ def test_a_prolonged_run_that_is_killed_at_once_is_as_long_afterwards():
 
 
 def test_settings_of_the_computation_are_taken_over_by_a_resumed_run():
-    run = Run(quiet=True, run_dir=Path("here"), fused=False, figures=False)
+    run = Run(quiet=True, run_dir=Path("here"), fused=False)
     train(app, app.recipe(epochs=1), run, until="fit")
 
     resumed = train(app, None, Run(quiet=True, run_dir=Path("here"), resume=True))
 
     assert resumed.report["run"]["fused"] is False
-    assert not Path("here", "figures").exists()
 
 
 def test_a_stopped_run_is_prolonged():

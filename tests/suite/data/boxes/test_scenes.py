@@ -4,7 +4,7 @@ import pytest
 from suite.data.boxes.scenes import draw_scenes
 from suite.data.images.digits import embedded_digits
 from suite.data.images.shapes import surface
-from suite.metrics.detection import overlaps
+from suite.metrics.detection import iou
 
 BLOCKS = np.full((3, 20, 14), 255, np.uint8)  # "digits" that fill their box
 LABELS = np.array([7, 2, 5])
@@ -52,7 +52,7 @@ def test_boxes_have_no_more_in_common_than_allowed(overlap):
         for number, box in enumerate(boxes):
             # Of a crowd, the intersection is divided by the area of the box alone.
             others = np.delete(boxes, number, axis=0)
-            shares = overlaps(box[None], others, np.ones(len(others), bool))
+            shares = iou(box[None], others, np.ones(len(others), bool))
             smaller = np.prod(others[:, 2:] - others[:, :2], axis=1) >= np.prod(box[2:] - box[:2])
             largest = max(largest, shares[:, smaller].max(initial=0))
     assert largest <= overlap + 1e-6 and (overlap == 0 or largest > 0.05)

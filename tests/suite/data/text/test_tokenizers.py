@@ -151,7 +151,7 @@ def test_pieces_without_their_packages(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(tokenizers.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"keras-application-suite\[text\]"):
+    with pytest.raises(InputError, match=r"pip install '.\[text\]'"):
         fit_tokenizer("pieces", [TEXT], 100)
     with pytest.raises(InputError, match="tensorflow_text"):
         Pieces(b"")

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from suite.errors import InputError
-from suite.layers.attention import (
+from suite.layers.sequences.attention import (
     BahdanauAttention,
     LuongAttention,
     MultiHeadAttention,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from suite.layers.recurrent import RecurrentStack
+from suite.layers.sequences.recurrent import RecurrentStack
 
 X = np.random.default_rng(0).normal(size=(3, 6, 5)).astype("float32")
 CELLS = ["rnn", "lstm", "gru"]

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from suite.errors import InputError
-from suite.layers.transformer import TransformerBlock
+from suite.layers.sequences.transformer import TransformerBlock
 
 ROOT = Path(__file__).parents[3]
 X = np.random.default_rng(0).normal(size=(3, 7, 12)).astype("float32")
@@ -18,10 +18,10 @@ MASK = np.arange(5) < np.array([[5], [2], [1]])
 CHECK = """
 import keras, numpy as np
 from keras import layers, ops
-from suite.layers.attention import BahdanauAttention, LuongAttention
-from suite.layers.positions import SinusoidalPositions
-from suite.layers.recurrent import RecurrentStack
-from suite.layers.transformer import TransformerBlock
+from suite.layers.sequences.attention import BahdanauAttention, LuongAttention
+from suite.layers.sequences.positions import SinusoidalPositions
+from suite.layers.sequences.recurrent import RecurrentStack
+from suite.layers.sequences.transformer import TransformerBlock
 
 ids = keras.Input((None,), dtype="int32", name="ids")
 mask = ops.not_equal(ids, 0)

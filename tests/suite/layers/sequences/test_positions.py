@@ -2,7 +2,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from suite.layers.positions import SinusoidalPositions, rotate
+from suite.layers.sequences.positions import SinusoidalPositions, rotate
 
 
 def test_every_position_has_its_own_sines_and_cosines():

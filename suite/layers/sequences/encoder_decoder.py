@@ -15,10 +15,10 @@ from pydantic import Field
 from suite.data.text.tokenizers import PADDING
 from suite.decoding.stepper import Stepper
 from suite.errors import InputError
-from suite.layers.attention import BahdanauAttention, LuongAttention
-from suite.layers.positions import SinusoidalPositions
-from suite.layers.recurrent import LAYERS, Cell, RecurrentStack
-from suite.layers.transformer import TransformerBlock
+from suite.layers.sequences.attention import BahdanauAttention, LuongAttention
+from suite.layers.sequences.positions import SinusoidalPositions
+from suite.layers.sequences.recurrent import LAYERS, Cell, RecurrentStack
+from suite.layers.sequences.transformer import TransformerBlock
 
 Network = Literal["seq2seq", "attention", "transformer"]
 Attention = Literal["bahdanau", "luong"]

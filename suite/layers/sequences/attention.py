@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from suite.errors import InputError
-from suite.layers.positions import rotate
+from suite.layers.sequences.positions import rotate
 
 NEVER = -1e9  # instead of minus infinity, which would give a row without any token no numbers
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN
 from suite.errors import InputError
-from suite.layers import encoder_decoder as networks
+from suite.layers.sequences import encoder_decoder as networks
 from suite.tasks import text_to_text as task
 
 SOURCE = np.array([[5, 6, 7, END, 0], [8, END, 0, 0, 0], [9, 4, 5, 6, END]], np.int32)

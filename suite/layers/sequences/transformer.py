@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from suite.errors import InputError
-from suite.layers.attention import Cache, MultiHeadAttention, apply_dense
+from suite.layers.sequences.attention import Cache, MultiHeadAttention, apply_dense
 
 
 @keras.saving.register_keras_serializable(package="suite")

@@ -1,0 +1,1 @@
+"""Layers for sequences: recurrent stacks, attention and the blocks of Transformers."""
