@@ -11,7 +11,7 @@ from keras import ops
 from suite.errors import InputError
 from suite.layers.sequences.transformer import TransformerBlock
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 X = np.random.default_rng(0).normal(size=(3, 7, 12)).astype("float32")
 MEMORY = np.random.default_rng(1).normal(size=(3, 5, 10)).astype("float32")
 MASK = np.arange(5) < np.array([[5], [2], [1]])
