@@ -99,8 +99,8 @@ def main(*, data: Path | None = None, splits: int = 100, folds: int = 3, seed: i
 def load(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Pictures `(n, columns)`, values in 0..1, and who they show `(n,)`."""
     from suite.data.faces import generate_faces
+    from suite.data.folders import files_in, folders_in
     from suite.data.images.files import read
-    from suite.data.images.folders import files_in, folders_in
 
     if folder is None:
         images, labels = generate_faces(40, 10).train
