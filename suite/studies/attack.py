@@ -1,6 +1,6 @@
 """The study `attack`: small changes of pictures that change what a classifier answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -118,7 +118,7 @@ def _change_files(
 ) -> Figure:
     """Leads the network away from its answers to files, and prints both answers."""
     exported, images = pictures.read_files(app, files, exports)
-    network = answering(exported)
+    network = answering(exported, networks_of(exported.built()))
     names = exported.metadata("class_names")["class_names"]
 
     def training_split() -> Split:
@@ -132,9 +132,9 @@ def _change_files(
     return figures.changes(images, changed, before, after)
 
 
-def answering(exported: ExportedModel) -> keras.Model:
+def answering(exported: ExportedModel, networks: Mapping[str, keras.Model]) -> keras.Model:
     """The network as the export answers, after the views of a picture that its recipe has."""
-    [network] = networks_of(exported.built()).values()
+    [network] = networks.values()
     views = exported.metadata("config")["config"].get("views", "plain")
     return average_views(to_logits(network), views)
 
@@ -144,7 +144,8 @@ def _measure(
 ) -> Figure:
     """Measures the accuracy on the test split against the size of the change, and prints it."""
     exported = exports.open(app.name)
-    network, splits = answering(exported), reopen(app, exported, data, data_dir).data.splits
+    fitted = reopen(app, exported, data, data_dir)
+    network, splits = answering(exported, fitted.networks), fitted.data.splits
     test = _some(splits["test"], knobs.num).in_memory()
 
     def training_split() -> Split:
@@ -168,7 +169,7 @@ def _fool(app: App, knobs: Attack, exports: Exports) -> Figure:
     names = metadata["class_names"]
     if knobs.label not in names:
         raise InputError(f"`label` must be one of: {', '.join(names)}", knobs.label)
-    network = answering(exported)
+    network = answering(exported, networks_of(exported.built()))
     shape = network.inputs[0].shape[1:]
     if None in shape:
         shape = Preparation.of_export(metadata).shape

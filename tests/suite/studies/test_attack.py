@@ -8,6 +8,7 @@ import pytest
 
 from apps.mnist_cnn import app
 from suite import Run, train
+from suite.app import networks_of
 from suite.attacks.gradients import probabilities
 from suite.cli import run
 from suite.export.exported import open_folder
@@ -93,7 +94,7 @@ def test_what_answers_after_several_views_is_attacked_so(tmp_path):
     exported = open_folder(trained.saved_model)
     images = trained.data.splits["test"].inputs[:20]
 
-    attacked = probabilities(answering(exported), images)
+    attacked = probabilities(answering(exported, networks_of(exported.built())), images)
 
     np.testing.assert_allclose(attacked, exported.call(images)["probabilities"], atol=1e-5)
     [network] = trained.networks.values()
