@@ -44,6 +44,7 @@ SECONDS_TO_ANSWER = 20  # of the server of ImageNet's weights
 RATES = (
     {"learning_rate": 1e-2, "fine_tuning_rate": 2e-4},
     {"learning_rate": 5e-2, "fine_tuning_rate": 2e-3},
+    {"learning_rate": 2e-1, "fine_tuning_rate": 1e-2},  # what a network without a past may need
 )
 
 
