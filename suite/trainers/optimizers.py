@@ -1,5 +1,6 @@
 """Optimizers by a name that a knob can choose."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -43,7 +44,9 @@ class Muon(keras.optimizers.Muon):
     ) -> None:
         self.assign(m, self.momentum * m + gradient)
         direction = gradient + self.momentum * m
-        matrix = ops.reshape(direction, (-1, direction.shape[-1]))
+        # The variable's shape: that of a gradient may be unknown in a graph.
+        *rows, columns = variable.shape
+        matrix = ops.reshape(direction, (math.prod(rows), columns))
         update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
         self.assign_sub(variable, ops.reshape(update, variable.shape))
 

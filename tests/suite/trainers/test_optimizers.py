@@ -3,6 +3,7 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from suite import InputError
 from suite.trainers.optimizers import Muon, OptimizerName, make_optimizer
@@ -71,6 +72,21 @@ def test_muon_turns_the_kernel_of_a_convolution_like_a_matrix():
     values = np.linalg.svd(np.asarray(kernel).reshape(36, 8), compute_uv=False)
     assert values.max() / values.min() < 2
     assert values.max() == pytest.approx(0.2 * 6, rel=0.3)  # a fifth, times the root of 36
+
+
+def test_muon_needs_no_known_shape_of_a_gradient():
+    """That of a convolution behind a gather has none in a graph."""
+    kernel = keras.Variable(np.zeros((3, 3, 4, 8), "float32"), name="kernel")
+    optimizer = make_optimizer("muon", 1.0, 0.0)
+    optimizer.build([kernel])
+
+    @tf.function(input_signature=[tf.TensorSpec(None)])
+    def step(gradient):
+        optimizer.apply([gradient])
+
+    step(tf.ones((3, 3, 4, 8)))
+
+    assert np.all(np.asarray(kernel) < 0)
 
 
 def test_muon_leaves_scales_logits_and_depthwise_kernels_to_adam():
