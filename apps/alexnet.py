@@ -110,7 +110,7 @@ app = App(
     studies=task.STUDIES,
     search=task.SEARCH,
     recipes={
-        "cifar10": task.CIFAR10,
+        "cifar10": task.CIFAR10 | {"epochs": 22, "dropout": 0.3},
         "paper": PAPER
         | {"stem": "large", "towers": 2, "normalization": "response"}
         | {"image_size": 224, "channels": 3, "learning_rate": 3e-4},

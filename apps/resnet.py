@@ -235,7 +235,7 @@ app = App(
     commands=task.COMMANDS,
     studies=task.STUDIES,
     recipes={
-        "cifar10": task.CIFAR10,
+        "cifar10": task.CIFAR10 | {"epochs": 30},
         "fast": FAST | {"epochs": 24},
         "fashion": FAST
         | {

@@ -440,10 +440,15 @@ SEARCH = {
     "normalization": "batch,layer,group,none",
     "dropout": "0..0.6",
 }
-# The recipe of CIFAR-10: photographs, shifted and mirrored but neither turned nor zoomed.
+# The recipe of CIFAR-10: photographs, shifted and mirrored but neither turned nor zoomed. The
+# epochs are those of an application, as many as half an hour on two cores has.
 CIFAR10 = {
     "dataset": "cifar10",
-    "epochs": 30,
+    "batch_size": 250,
+    "optimizer": "muon",
+    "learning_rate": 0.05,
+    "weight_decay": 0.1,
+    "label_smoothing": 0.1,
     "rotation": 0.0,
     "zoom": 0.0,
     "shift": 0.0,
