@@ -101,7 +101,7 @@ app = App(
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10
-        | {"epochs": 16, "batch_size": 500, "label_smoothing": 0.2, "cutout": 10}
+        | {"epochs": 16, "label_smoothing": 0.2, "cutout": 10}
         | {"filters": (64, 128, 256), "dropout": 0.3},
         "vgg11": LARGE | {"convolutions": (1, 1, 2, 2, 2)},
         "vgg16": LARGE | {"convolutions": (2, 2, 3, 3, 3)},
