@@ -167,7 +167,7 @@ PETS = {
     "rotation": 15.0,
     "scale": 0.25,
     "shift": 12.0,
-    "epochs": 90,
+    "epochs": 30,
     "batch_size": 16,
 }
 MEMBRANES = {
@@ -181,7 +181,7 @@ MEMBRANES = {
     "rotation": 180.0,
     "flip": "both",
     "elastic": 6.0,
-    "epochs": 40,
+    "epochs": 25,
     "batch_size": 4,
 }
 

@@ -202,7 +202,8 @@ def rate_of_pytorch(
             started = time.perf_counter()
         rows = order[torch.arange(step * batch, (step + 1) * batch) % len(y)]
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = torch.nn.functional.cross_entropy(forward(x[rows] / 255).float(), y[rows])
+            inputs = (x[rows] / 255).contiguous(memory_format=torch.channels_last)
+            loss = torch.nn.functional.cross_entropy(forward(inputs).float(), y[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -56,14 +56,16 @@ command_line = cyclopts.App(help=__doc__)
 
 
 @command_line.command
-def pets(*, data: Path, seeds: int = 1) -> None:
+def pets(*, data: Path, seeds: int = 1, precision: str = "float32") -> None:
     """Mean IoU of ours and of keras.io's example after the same time.
 
     Args:
         data: The folder.
         seeds: Number of seeds, counted from 0.
+        precision: Dtype policy of the layers, of both.
     """
-    runs, report = run_seeds("unet", "pets", seeds, flags=flags_of_pets(data))
+    flags = [*flags_of_pets(data), "--precision", precision]
+    runs, report = run_seeds("unet", "pets", seeds, flags=flags)
     rows = []
     for run in runs:
         rows.append(
@@ -78,7 +80,7 @@ def pets(*, data: Path, seeds: int = 1) -> None:
                 "parameters": report["parameters"],
             }
         )
-        arguments = [str(data), str(run["seed"]), str(run["fit_seconds"])]
+        arguments = [str(data), str(run["seed"]), str(run["fit_seconds"]), precision]
         rows.append(output_of("benchmarks.unet", "peer", *arguments))
     ours, peer = (
         {
@@ -94,6 +96,7 @@ def pets(*, data: Path, seeds: int = 1) -> None:
         iou_by_class=report["metrics"]["test_iou_by_class"],
         difference_of_iou=ours["iou"] - peer["iou"],
         ratio_of_rates=ours["images_per_second"] / peer["images_per_second"],
+        precision=precision,
         config=report["config"],
         architecture=report["architecture"],
     )
@@ -109,13 +112,14 @@ def flags_of_pets(data: Path) -> list[str]:
 
 
 @command_line.command
-def peer(data: Path, seed: int, seconds: float) -> None:
+def peer(data: Path, seed: int, seconds: float, precision: str) -> None:
     """Train keras.io's example on the pets, and print the result as JSON.
 
     Args:
         data: The folder.
         seed: Seed of weights and batches.
         seconds: How long to train, with the validations.
+        precision: Dtype policy of the layers.
     """
     import keras
 
@@ -124,6 +128,7 @@ def peer(data: Path, seed: int, seconds: float) -> None:
     from suite.training.callbacks import Throughput
 
     keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(precision)
     config = app.recipe(
         "pets",
         masks=data / "trimaps",
@@ -210,23 +215,24 @@ def xception_like(size: tuple[int, int], num_classes: int) -> Any:
         residual = layers.UpSampling2D(2)(previous)
         residual = layers.Conv2D(filters, 1, padding="same")(residual)
         x = previous = layers.add([x, residual])
-    outputs = layers.Conv2D(num_classes, 3, activation="softmax", padding="same")(x)
-    return keras.Model(image, outputs)
+    last = layers.Conv2D(num_classes, 3, activation="softmax", padding="same", dtype="float32")
+    return keras.Model(image, last(x))
 
 
 @command_line.command
-def membranes(*, data: Path, seeds: int = 1) -> None:
+def membranes(*, data: Path, seeds: int = 1, precision: str = "float32") -> None:
     """Pixel error of ours, and of the best threshold of a blur.
 
     Args:
         data: The folder.
         seeds: Number of seeds, counted from 0.
+        precision: Dtype policy of the layers.
     """
     names = sorted((path.stem for path in (data / "image").glob("*.png")), key=int)
     lists = {"train_list": names[:-HELD_OUT], "test_list": names[-HELD_OUT:]}
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--data", str(data / "image"), "--masks", str(data / "label")]
-        flags += ["--classes", *MEMBRANE_CLASSES]
+        flags += ["--classes", *MEMBRANE_CLASSES, "--precision", precision]
         for knob, listed in lists.items():
             path = Path(folder, f"{knob}.txt")
             path.write_text("\n".join(listed) + "\n")
@@ -257,6 +263,7 @@ def membranes(*, data: Path, seeds: int = 1) -> None:
         rows,
         blur=blur,
         threshold=threshold,
+        precision=precision,
         largest_class=report["metrics"]["test_largest_class"],
         held_out=lists["test_list"],
         config=report["config"],

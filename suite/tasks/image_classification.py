@@ -454,5 +454,6 @@ CIFAR10 = {
     "shift": 0.0,
     "flip": True,
     "crop": 4,
+    "views": "mirrored_and_shifted",
 }
 TINY = {"epochs": 1, "batch_size": 8, "min_steps_per_epoch": 20, "dataset": "mnist"}

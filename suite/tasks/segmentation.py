@@ -215,17 +215,20 @@ class PixelLoss(keras.losses.Loss):
         has_class = ops.not_equal(y_true, VOID)
         valid = ops.cast(has_class, self.dtype)
         labels = ops.cast(ops.where(has_class, y_true, 0), "int32")
-        truth = ops.one_hot(labels, y_pred.shape[-1], dtype=self.dtype)
-        truth *= ops.expand_dims(valid, -1)
         loss = ops.zeros((1, 1, 1), self.dtype)
         if self.kind in ("crossentropy", "both"):
-            crossentropy = -ops.sum(truth * ops.log_softmax(y_pred), axis=-1)
+            crossentropy = valid * ops.sparse_categorical_crossentropy(
+                labels, y_pred, from_logits=True
+            )
             if self.border_weight:
                 crossentropy *= border_weights(y_true, self.border_weight, self.border_width)
             pixels = ops.sum(valid, axis=(1, 2), keepdims=True)
             loss += ops.sum(crossentropy, axis=(1, 2), keepdims=True) / ops.maximum(pixels, 1)
         if self.kind in ("dice", "both"):
-            probabilities = ops.softmax(y_pred) * ops.expand_dims(valid, -1)
+            truth = ops.one_hot(labels, y_pred.shape[-1], dtype=self.dtype)
+            truth, probabilities = (
+                ops.expand_dims(valid, -1) * values for values in (truth, ops.softmax(y_pred))
+            )
             overlap = ops.sum(truth * probabilities, axis=(1, 2), keepdims=True)
             areas = ops.sum(truth + probabilities, axis=(1, 2), keepdims=True)
             loss += 1 - ops.mean((2 * overlap + 1) / (areas + 1), axis=-1)

@@ -11,13 +11,15 @@ from keras import ops
 from suite.errors import InputError
 from suite.trainers.schedules import one_cycle
 
+HEADS = ["logits", "auxiliary"]  # what the names of layers of logits begin with
+
 
 class Muon(keras.optimizers.Muon):
     """Muon for convolutional networks: kernels of convolutions are matrices, too.
 
     Keras's Muon leaves kernels of four dimensions to Adam. Here they are matrices with a column for
     every filter. Adam trains the rest at a fifth of the learning rate, without weight decay:
-    scales, offsets, and the layer named `logits`, whose kernel is no map from features to features.
+    scales, offsets, and the layers of logits, whose kernels are no maps from features to features.
 
     Args:
         arguments: Those of Keras's Muon. A step has less momentum here by default, as suits
@@ -31,7 +33,7 @@ class Muon(keras.optimizers.Muon):
     """
 
     def __init__(self, learning_rate: Any = 0.001, **arguments: Any) -> None:
-        defaults = {"adam_lr_ratio": 0.2, "adam_weight_decay": None, "exclude_layers": ["logits"]}
+        defaults = {"adam_lr_ratio": 0.2, "adam_weight_decay": None, "exclude_layers": HEADS}
         super().__init__(learning_rate, **{"momentum": 0.6, **defaults, **arguments})
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
