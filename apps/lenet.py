@@ -85,7 +85,10 @@ app = App(
     figures=task.draw,
     commands=task.COMMANDS,
     studies=task.STUDIES,
-    recipes={"cifar10": task.CIFAR10 | {"epochs": 40, "crop": 2, "activation": "relu"}},
+    recipes={
+        "cifar10": task.CIFAR10
+        | {"epochs": 40, "learning_rate": 0.02, "crop": 2, "activation": "relu"}
+    },
     objective="val_accuracy",
     data_layouts=task.DATA_LAYOUTS,
     tiny=task.TINY,

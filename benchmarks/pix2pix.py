@@ -8,11 +8,14 @@ folder of double pictures, the photo on the left and the plan on the right. The 
 are held out, and are used once. Ours is trained by L1 alone, by the adversary alone and by
 both, for as many passes each. The peer has the network, the losses, the optimizers, the distortions
 and the batches of the tutorial "pix2pix: Image-to-image translation with a conditional GAN"; it
-trains as long as ours with both. As there, it makes pictures with its dropout and the statistics
-of each batch. All are judged alike.
+trains as long as ours with both, on the same pairs, and ends with the weights of the pass after
+which the validation pairs had the smallest Frechet distance, as ours does; its clock stands still
+while they are judged. As there, it makes pictures with its dropout and the statistics of each
+batch. All are judged alike.
 """
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -20,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
+import numpy as np
 
-from apps.pix2pix import ABLATION, app, compare_with_true
+from apps.pix2pix import ABLATION, app, compare_with_true, features_of
 from benchmarks.results import publish
 from benchmarks.seeds import run_seeds
 from benchmarks.turns import output_of
 from suite import Run
 from suite.data.images.files import ENDINGS
-from suite.data.images.pairs import load_picture_pairs
+from suite.metrics.fidelity import frechet_distance
 
 HELD_OUT = 50
 SIDE, JITTER = 256, 30
@@ -56,22 +60,19 @@ def tutorial(data: Path, seed: int, seconds: float) -> dict[str, Any]:
         seconds: How long to train.
     """
     import keras
-    import numpy as np
     import tensorflow as tf
     from keras import layers
 
     keras.utils.set_random_seed(seed)
     with tempfile.TemporaryDirectory() as folder:
         train_list, test_list = write_lists(data, Path(folder))
-        source = load_picture_pairs(
-            Run(data=str(data)),
-            swap=True,
-            train_list=train_list,
-            test_list=test_list,
-            image_size=SIDE,
-            channels=3,
+        config = app.config(
+            swap=True, train_list=train_list, test_list=test_list, image_size=SIDE, channels=3
         )
-    train, test = (split.in_memory() for split in (source.train, source.test))
+        splits = app.data(config, Run(data=str(data), seed=seed, quiet=True)).splits
+        train, validation, test = (
+            splits[name].in_memory() for name in ("train", "validation", "test")
+        )
 
     def convolution(layer: Any, filters: int, stride: int = 2, **options: Any) -> Any:
         deviation = keras.initializers.RandomNormal(0.0, 0.02)
@@ -114,7 +115,16 @@ def tutorial(data: Path, seed: int, seconds: float) -> dict[str, Any]:
         both = tf.cond(tf.random.uniform(()) > 0.5, lambda: both[:, :, ::-1], lambda: both)
         return tuple(tf.unstack(tf.cast(both, tf.float32) / 127.5 - 1))
 
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(train)).shuffle(len(train.inputs))
+    def translated(plans: np.ndarray) -> np.ndarray:
+        made = [
+            127.5 * generator(inputs[None] / np.float32(127.5) - 1, training=True).numpy() + 127.5
+            for inputs in plans
+        ]
+        return np.concatenate(made)
+
+    dataset = tf.data.Dataset.from_tensor_slices((train.inputs, train.targets)).shuffle(
+        len(train.inputs)
+    )
     dataset = dataset.map(distorted, tf.data.AUTOTUNE).batch(1).repeat()
 
     @tf.function
@@ -134,22 +144,24 @@ def tutorial(data: Path, seed: int, seconds: float) -> dict[str, Any]:
             weights = network.trainable_variables
             optimizer.apply(tape.gradient(loss, [w.value for w in weights]), weights)
 
-    started, steps = time.perf_counter(), 0
+    real, smallest, kept = features_of(validation.targets), math.inf, generator.get_weights()
+    steps, passed, started = 0, 0.0, time.perf_counter()
     for batch in dataset:
         step(*batch)
         steps += 1
-        if steps % len(train.inputs) == 0:
-            progress = f"epoch {steps // len(train.inputs)}: {time.perf_counter() - started:.0f} s"
+        now = passed + time.perf_counter() - started
+        if steps % len(train.inputs) == 0 or now > seconds:
+            distance = frechet_distance(real, features_of(translated(validation.inputs)))
+            if distance < smallest:
+                smallest, kept = distance, generator.get_weights()
+            progress = f"epoch {steps // len(train.inputs)}: {now:.0f} s, {distance:.3f}"
             print(progress, file=sys.stderr, flush=True)
-        if time.perf_counter() - started > seconds:
-            break
-    training_seconds = time.perf_counter() - started
-    made = [
-        127.5 * generator(inputs[None] / np.float32(127.5) - 1, training=True).numpy() + 127.5
-        for inputs in test.inputs
-    ]
-    metrics = compare_with_true(np.concatenate(made), test.targets, train.targets)
-    return {"seconds": training_seconds, "epochs": steps / len(train.inputs), **metrics}
+            if now > seconds:
+                break
+            passed, started = now, time.perf_counter()
+    generator.set_weights(kept)
+    metrics = compare_with_true(translated(test.inputs), test.targets, train.targets)
+    return {"seconds": now, "epochs": steps / len(train.inputs), **metrics}
 
 
 def main(
