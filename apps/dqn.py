@@ -558,7 +558,19 @@ app = App(
         "minatar_breakout": MINATAR | {"environment": "MinAtar/Breakout-v1"},
         "minatar_space_invaders": MINATAR | {"environment": "MinAtar/SpaceInvaders-v1"},
         "atari": ATARI | {"environment": "ALE/Breakout-v5", "double": False, "n_step": 1},
-        "pong": ATARI | {"environment": "ALE/Pong-v5", "replay_size": 200_000},
+        # For an hour on two cores.
+        "pong": ATARI
+        | {
+            "environment": "ALE/Pong-v5",
+            "epochs": 16,
+            "steps_per_epoch": 500,
+            "replay_size": 100_000,
+            "warm_up": 10_000,
+            "learning_rate": 2e-4,
+            "target_period": 250,
+            "exploration": 0.4,
+            "validation_episodes": 5,
+        },
     },
     objective="val_return",
     objective_mode="max",

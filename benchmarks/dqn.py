@@ -89,11 +89,15 @@ ZOO: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 EVALUATIONS = 20  # of the tasks without a return at which they are solved
 COPIES = 16
-PEERS = {"Stable-Baselines3": 1, f"Stable-Baselines3, {COPIES} copies": COPIES}
+PEERS = {  # copies of the environment, and threads
+    f"Stable-Baselines3, {copies} x {threads}": (copies, threads)
+    for copies in (1, COPIES)
+    for threads in (1, 2)
+}
 # Ours with the peer's batch and ratio, 128 updates for 256 steps.
 LIKE_THE_PEER = (
     f"--no-double --n-step 1 --num-envs {COPIES} --rollout-length 16 --updates 128 --batch-size 64 "
-    "--steps-per-epoch 50 --epochs 3 --target-rate 1 --target-period 10 "
+    "--steps-per-epoch 50 --epochs 5 --target-rate 1 --target-period 10 "
     "--replay-size 100000"
 )
 
@@ -104,6 +108,7 @@ def peer(
     between: int | None = None,
     units: int | None = None,
     copies: int = 1,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Trains Stable-Baselines3's DQN with the settings of its zoo.
 
@@ -115,11 +120,13 @@ def peer(
             weights, by the episodes that choose ours, and judges these at the end.
         units: Units of both hidden layers; by default the zoo's.
         copies: Environments that are played side by side, with the zoo's ratio of updates.
+        threads: Threads of PyTorch; by default as many as it chooses.
 
     Returns:
         Steps a second; the seconds and steps to the solution, or None without one; and the mean
         return of the last evaluation.
     """
+    import torch
     from stable_baselines3 import DQN
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
@@ -128,11 +135,15 @@ def peer(
     from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED
     from suite.rl.evaluation import returns_of
 
+    if threads:
+        torch.set_num_threads(threads)
     name, steps, settings = ZOO[task]
     if units:
         settings = settings | {"policy_kwargs": {"net_arch": [units, units]}}
     settings = settings | {"train_freq": settings["train_freq"] // copies}
-    model = DQN("MlpPolicy", make_vec_env(name, copies), seed=seed, **settings)
+    # Ours are not checked in every step, either.
+    copied = make_vec_env(name, copies, env_kwargs={"disable_env_checker": True})
+    model = DQN("MlpPolicy", copied, seed=seed, **settings)
     environments = Environments(name, EPISODES)
 
     class Judge(BaseCallback):
@@ -174,6 +185,7 @@ def peer(
         "steps_to_solve": model.num_timesteps if solved else None,
         "return_at_the_end": judge.mean,
         "lowest_return": None,
+        "returns_of_epochs": None,
         "env_steps": model.num_timesteps,
         "seconds_of_the_process": None,
     }
@@ -182,13 +194,14 @@ def peer(
 def ours(seed: int, flags: Sequence[str] = ()) -> dict[str, Any]:
     """Runs the application in a process of its own, and returns what its report says."""
     with run_app("dqn", *flags, seed=seed) as run:
-        metrics = run.report["metrics"]
+        metrics, returns = run.report["metrics"], [row["val_return"] for row in run.log]
     return {
         "steps_per_second": metrics["env_steps_per_second"],
         "seconds_to_solve": metrics.get("seconds_to_solve"),
         "steps_to_solve": metrics.get("env_steps_to_solve"),
         "return_at_the_end": metrics["eval_return_mean"],
         "lowest_return": metrics["eval_return_min"],
+        "returns_of_epochs": returns,
         "env_steps": metrics["env_steps"],
         "seconds_of_the_process": run.seconds,
     }
@@ -207,8 +220,10 @@ def measure_speed(seeds: int) -> None:
             flags = [*LIKE_THE_PEER.split(), "--units", f"{units}", f"{units}"]
             command = ("--question", "speed", "--units", f"{units}", "--only", f"{seed}")
             results = {"ours": ours(seed, flags)} | {
-                who: output_of("benchmarks.dqn", *command, "--copies", f"{copies}")
-                for who, copies in PEERS.items()
+                who: output_of(
+                    "benchmarks.dqn", *command, "--copies", f"{copies}", "--threads", f"{threads}"
+                )
+                for who, (copies, threads) in PEERS.items()
             }
             for who, result in results.items():
                 rate = result["steps_per_second"]
@@ -268,6 +283,7 @@ def main(
     only: int | None = None,
     units: int | None = None,
     copies: int = 1,
+    threads: int | None = None,
 ) -> None:
     """Measures both, in turns.
 
@@ -277,10 +293,11 @@ def main(
         only: Measure the peer with this seed, and print the result as JSON.
         units: Units of the peer's hidden layers; by default the zoo's.
         copies: Environments that the peer plays side by side.
+        threads: Threads of the peer's PyTorch.
     """
     if only is not None:
         between = STEPS_BETWEEN_EVALUATIONS if question == "solution" else None
-        print(json.dumps(peer("cartpole", only, between, units, copies)))
+        print(json.dumps(peer("cartpole", only, between, units, copies, threads)))
     elif question == "speed":
         measure_speed(seeds or 3)
     else:

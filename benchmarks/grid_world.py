@@ -90,8 +90,8 @@ def main(
         tasks: Recipes of `apps.grid_world`, and `frozen_lake` for the default one.
         methods: Methods that learn.
     """
-    rows = []
     for task in tasks:
+        rows = []
         # Sarsa and Monte Carlo value what they do, so they must stop exploring in the end.
         for method in methods:
             knobs = {} if method in ("q_learning", "double_q_learning") else {"final_epsilon": 0.0}
@@ -103,6 +103,7 @@ def main(
                     "eval_return": statistics.median(r["eval_return"] for r in results),
                     "best_return": results[0]["best_return"],
                     "largest_gap": max(gaps),
+                    "gaps": gaps,
                     "right": sum(gap <= NEAR for gap in gaps),
                     "steps_per_second": statistics.median(r["steps_per_second"] for r in results),
                     "fit_seconds": statistics.median(r["fit_seconds"] for r in results),
@@ -117,13 +118,14 @@ def main(
                     "eval_return": result["eval_return"],
                     "best_return": result["best_return"],
                     "largest_gap": result["eval_gap"],
+                    "gaps": [result["eval_gap"]],
                     "right": int(result["eval_gap"] <= NEAR),
                     "steps_per_second": None,
                     "fit_seconds": result["fit_seconds"],
                 }
             )
             print(rows[-1])
-    publish("grid_world", rows, seeds=seeds, peer_steps_per_second=peer())
+        publish(f"grid_world_{task}", rows, seeds=seeds, peer_steps_per_second=peer())
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@
 
 `pets`: a folder of Oxford-IIIT Pet with `images`, `trimaps`, `trainval.txt` and `test.txt`. Ours is
 the recipe of that name. The peer is the network of keras.io's "Image segmentation with a U-Net-like
-architecture", its optimizer, its batches and its choice of the epoch by the validation loss, on the
-same split and pictures, and trained for as long as `fit` of ours took. Both are judged alike, by
-the confusion matrix of the pixels of the test pictures, once.
+architecture", its optimizer and its batches, on the same split and pictures, and trained for as
+long as `fit` of ours took. Both end with the weights of the epoch with the best mean IoU on the
+validation pictures (by the validation loss, as the example chooses, the peer's were worse), and are
+judged alike, by the confusion matrix of the pixels of the test pictures, once.
 
 `membranes`: a folder with the slices of the ISBI challenge of 2012, `image`, and their membranes,
 `label`; the last ten slices are for the test. The floor is the best threshold of the best Gaussian
@@ -124,7 +125,7 @@ def peer(data: Path, seed: int, seconds: float, precision: str) -> None:
     import keras
 
     from apps.unet import app
-    from suite.metrics.segmentation import class_scores, confusion_matrix
+    from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
     from suite.training.callbacks import Throughput
 
     keras.utils.set_random_seed(seed)
@@ -139,7 +140,11 @@ def peer(data: Path, seed: int, seconds: float, precision: str) -> None:
     loaded = app.data(config, Run(data=str(data / "images"), quiet=True))
     splits = {name: split.in_memory() for name, split in loaded.splits.items()}
     model = xception_like((SIDE, SIDE), len(PET_CLASSES))
-    model.compile(keras.optimizers.Adam(PEER_RATE), "sparse_categorical_crossentropy")
+    model.compile(
+        keras.optimizers.Adam(PEER_RATE),
+        "sparse_categorical_crossentropy",
+        metrics=[mean_iou(len(PET_CLASSES))],
+    )
     started = time.perf_counter()
 
     throughput = Throughput(PEER_BATCH)
@@ -159,7 +164,7 @@ def peer(data: Path, seed: int, seconds: float, precision: str) -> None:
                 throughput,
                 time_limit(seconds),
                 keras.callbacks.ModelCheckpoint(
-                    str(best), monitor="val_loss", save_best_only=True, save_weights_only=True
+                    str(best), "val_iou", mode="max", save_best_only=True, save_weights_only=True
                 ),
             ],
         )
