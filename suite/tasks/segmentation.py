@@ -23,7 +23,7 @@ from pydantic import Field
 
 from suite.app import App, Fitted, Metrics, evaluate_on_test, first_of_test
 from suite.data import Data, batches, supervised
-from suite.data.images.augmentation import combined
+from suite.data.images.augmentation import combined, lighting
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
 from suite.data.images.files import read_encoded, writable_picture, write_picture
 from suite.data.images.joint_augmentation import (
@@ -91,6 +91,9 @@ class Config:
             half of them top to bottom as well (`both`).
         elastic: How far training pictures are bent, in pixels: the standard deviation of the shifts
             of a grid of 3 x 3 points.
+        brightness: Largest random change of the pixels of a training picture, as a share of their
+            range.
+        contrast: Largest random change of their distance from the middle grey, as a share.
         loss: `crossentropy` is that of the pixels, `dice` is 1 minus the Dice coefficient of the
             areas, and `both` is their sum.
         border_weight: Additional weight of a pixel's cross-entropy at the border of its area; 0
@@ -120,6 +123,8 @@ class Config:
     shift: Pixels = 0.0
     flip: Literal["none", "horizontal", "both"] = "horizontal"
     elastic: Pixels = 0.0
+    brightness: Rate = 0.0
+    contrast: Rate = 0.0
     loss: LossName = "both"
     border_weight: Annotated[float, Field(ge=0, le=1000)] = 0.0
     border_width: Annotated[float, Field(gt=0, le=20)] = 5.0
@@ -159,6 +164,7 @@ def load_data(config: Config, run: Run) -> Data:
         joint_elastic(config.elastic),
         joint_crop(config.crop, config.crop) if config.crop else None,
         joint_flip(horizontal=config.flip != "none", vertical=config.flip == "both"),
+        lighting(config.brightness, config.contrast),
     )
     data = supervised(
         source,

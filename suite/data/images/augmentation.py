@@ -14,6 +14,8 @@ from keras import ops
 
 from suite.data.pipelines import Augmentation
 
+MIDDLE = 127.5  # of the values of a pixel
+
 
 def combined(*augmentations: Augmentation | None) -> Augmentation | None:
     """Applies several augmentations one after the other, and skips those that are None.
@@ -52,6 +54,24 @@ def random_affine(rotation: float, shift: float, zoom: float) -> Augmentation | 
         return None
     distort = functools.partial(_affine, rotation=rotation, shift=shift, zoom=zoom)
     return Augmentation(distort, num_draws=5)
+
+
+def lighting(brightness: float, contrast: float) -> Augmentation | None:
+    """Makes pictures lighter or darker, and richer or poorer in contrast about the middle grey.
+
+    The distorted pictures are float32; values beyond 0 and 255 are clipped.
+
+    Args:
+        brightness: Largest change of all pixels, as a share of their range.
+        contrast: Largest change of the distance from the middle grey, as a share.
+
+    Returns:
+        The augmentation, or None if both are 0.
+    """
+    if not (brightness or contrast):
+        return None
+    distort = functools.partial(_light, brightness=brightness, contrast=contrast)
+    return Augmentation(distort, num_draws=2)
 
 
 def random_crop(padding: int) -> Augmentation | None:
@@ -146,6 +166,16 @@ def _affine(
         tf.cast(images, tf.float32), maps, data_format="channels_last"
     )
     return (distorted, *targets)
+
+
+def _light(
+    batch: tuple[Any, ...], draws: tf.Tensor, *, brightness: float, contrast: float
+) -> tuple[Any, ...]:
+    images, *targets = batch
+    lighter, richer = (draw[:, None, None, None] for draw in tf.unstack(draws))
+    distance = (1 + contrast * richer) * (tf.cast(images, tf.float32) - MIDDLE)
+    lit = MIDDLE + distance + 2 * MIDDLE * brightness * lighter
+    return (tf.clip_by_value(lit, 0.0, 2 * MIDDLE), *targets)
 
 
 def _crop(batch: tuple[Any, ...], draws: tf.Tensor, *, padding: int) -> tuple[Any, ...]:

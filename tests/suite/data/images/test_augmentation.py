@@ -4,6 +4,7 @@ import tensorflow as tf
 from suite.data.images.augmentation import (
     combined,
     cutout,
+    lighting,
     mixup,
     random_affine,
     random_crop,
@@ -38,6 +39,19 @@ def test_shift_moves_by_at_most_that_many_pixels():
 
     assert np.abs(rows - 14).max() <= 3
     assert np.abs(rows - 14).max() > 2
+
+
+def test_light_changes_all_pixels_of_a_picture_alike():
+    picture = np.full((4, 2, 2, 1), 100, np.uint8)
+    picture[:, 0, 0] = 200
+    change = lighting(0.1, 0.5)
+
+    (lit,) = change.distort((picture,), tf.constant([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, -1.0, 1.0]]))
+
+    dark, light = lit.numpy()[:, 1, 1, 0], lit.numpy()[:, 0, 0, 0]
+    np.testing.assert_allclose(dark, [100, 125.5, 113.75, 111.75])
+    np.testing.assert_allclose(light, [200, 225.5, 163.75, 255])  # and no lighter than white
+    assert lighting(0, 0) is None
 
 
 def test_about_half_of_the_pictures_are_turned():
