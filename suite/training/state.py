@@ -326,7 +326,8 @@ class TrainingState(keras.callbacks.Callback):
         path = str(self.folder / f"ckpt-{number}")
         checkpoint = self._checkpoint(whole=True)
         checkpoint.progress = saved
-        checkpoint.arrays = {name: tf.Variable(array) for name, array in arrays.items()}
+        with tf.device("CPU:0"):  # a replay may be larger than the memory of a GPU
+            checkpoint.arrays = {name: tf.Variable(array) for name, array in arrays.items()}
         try:
             checkpoint.write(path)
         except (OSError, tf.errors.OpError) as error:
