@@ -14,7 +14,8 @@ seed is a process of its own; both take turns.
 The question of speed has both play and learn with the same network, batch and updates for each step
 of an environment, and nothing that the peer lacks: steps a second of the whole training. Networks
 are the peer's own, of two layers of 64 units, and that of its zoo, of 256. The peer plays one
-environment, as in its zoo, and 16 side by side, as ours; the faster one counts.
+environment, as in its zoo, and 16 side by side, as ours, with one thread and with two; the fastest
+counts.
 """
 
 import copy
@@ -26,10 +27,10 @@ from typing import Any, Literal
 
 import cyclopts
 
+from benchmarks.a2c import SOLVED_AT, STEPS_BETWEEN_EVALUATIONS
 from benchmarks.results import publish
 from benchmarks.turns import output_of, run_app
 
-STEPS_BETWEEN_EVALUATIONS, SOLVED_AT = 2_500, 475
 Question = Literal["solution", "speed"]
 
 # From the zoo (https://github.com/DLR-RM/rl-baselines3-zoo): the environment, the steps, and

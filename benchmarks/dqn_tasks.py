@@ -39,8 +39,13 @@ def main(*, task: Task | None = None, seeds: int = 3, only: int | None = None) -
     if only is not None and task is not None:
         print(json.dumps(peer(task, only)))
         return
-    columns = ("return_at_the_end", "steps_per_second", "env_steps", "seconds_of_the_process")
-    columns += ("returns_of_epochs",)
+    columns = (
+        "return_at_the_end",
+        "steps_per_second",
+        "env_steps",
+        "seconds_of_the_process",
+        "returns_of_epochs",
+    )
     for name in [task] if task else WITH_A_PEER:
         rows = []
         for seed in range(seeds):

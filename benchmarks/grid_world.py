@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
 import gymnasium
@@ -28,9 +28,13 @@ from suite import Run, train
 
 TASKS = ("frozen_lake", "frozen_lake_8x8", "taxi", "cliff", "blackjack")
 METHODS = ("q_learning", "double_q_learning", "expected_sarsa", "sarsa", "monte_carlo")
+SEVERAL = cyclopts.Parameter(consume_multiple=True)
 NEAR = 1e-3
 PEER_STEPS = 100_000
-BEST_OF_TAXI = 20.0  # the largest reward
+EXPLORATION_OF_SARSA: dict[str, dict[str, Any]] = {
+    "cliff": {"epsilon": 0.0},
+    "taxi": {"epsilon": 0.0, "initial_value": 20.0},  # the largest reward
+}
 PLANNED: dict[str, dict[str, Any]] = {
     "value_iteration": {"method": "value_iteration", "timed": True, "discount": 1.0},
     "policy_iteration": {"method": "policy_iteration", "timed": True, "discount": 1.0},
@@ -53,10 +57,9 @@ def knobs_of(task: str, method: str) -> dict[str, Any]:
     """
     if method in ("q_learning", "double_q_learning"):
         return {}
-    if method == "monte_carlo" or task not in ("cliff", "taxi"):
-        return {"epsilon": 1.0 if method == "monte_carlo" else 0.05, "final_epsilon": 0.0}
-    never = {"epsilon": 0.0, "final_epsilon": 0.0}
-    return never | ({"initial_value": BEST_OF_TAXI} if task == "taxi" else {})
+    if method == "monte_carlo":
+        return {"final_epsilon": 0.0}
+    return EXPLORATION_OF_SARSA.get(task, {"epsilon": 0.05}) | {"final_epsilon": 0.0}
 
 
 def measure(task: str, seed: int = 0, **knobs: Any) -> dict[str, Any]:
@@ -96,8 +99,8 @@ def peer(name: str = "FrozenLake-v1") -> float:
 def main(
     *,
     seeds: int = 10,
-    tasks: tuple[str, ...] = TASKS,
-    methods: tuple[str, ...] = METHODS,
+    tasks: Annotated[tuple[str, ...], SEVERAL] = TASKS,
+    methods: Annotated[tuple[str, ...], SEVERAL] = METHODS,
 ) -> None:
     """Measures dynamic programming, then learning.
 
@@ -106,6 +109,7 @@ def main(
         tasks: Recipes of `apps.grid_world`, and `frozen_lake` for the default one.
         methods: Methods that learn.
     """
+    peer_rate = peer()
     for task in tasks:
         rows = []
         for method in methods:
@@ -140,7 +144,7 @@ def main(
                 }
             )
             print(rows[-1])
-        publish(f"grid_world_{task}", rows, seeds=seeds, peer_steps_per_second=peer())
+        publish(f"grid_world_{task}", rows, seeds=seeds, peer_steps_per_second=peer_rate)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ import cyclopts
 import numpy as np
 
 from apps.reinforce import BASELINES, Config, variance_figure
+from benchmarks.a2c import SOLVED_AT
 from benchmarks.results import FOLDER, publish
 from benchmarks.turns import run_app
 
 DEFAULT = Config().baseline
-SOLVED_AT = 475
 
 
 def main(*, seeds: int = 10) -> None:

@@ -22,8 +22,13 @@ from suite.figures.curves import write
 LABELS = (1, 5, 10, 100)
 EPOCHS, SEEDS = 20, 5
 # As many steps for any number of labels; and clothes on black are no drawings to be centred.
-KNOBS = {"batch_size": 50, "min_steps_per_epoch": 20, "zoom": 0.0, "rotation": 0.0}
-KNOBS |= {"layout": "photo"}
+KNOBS = {
+    "batch_size": 50,
+    "min_steps_per_epoch": 20,
+    "zoom": 0.0,
+    "rotation": 0.0,
+    "layout": "photo",
+}
 SOURCE_CLASSES = 8  # of CIFAR-10; the others are transferred to
 BACKBONE = {"blocks": (1, 1, 1), "filters": 16}
 TRAINING_PICTURES = 500  # of each class of the task, from which labels and validation are drawn
