@@ -440,8 +440,8 @@ SEARCH = {
     "normalization": "batch,layer,group,none",
     "dropout": "0..0.6",
 }
-# The recipe of CIFAR-10: photographs, shifted and mirrored but neither turned nor zoomed. The
-# epochs are those of an application, as many as half an hour on two cores has.
+# The recipe of CIFAR-10: photographs, shifted and mirrored but neither turned nor zoomed. Every
+# application adds its number of epochs, for which two cores need half an hour or less.
 CIFAR10 = {
     "dataset": "cifar10",
     "batch_size": 250,

@@ -11,7 +11,7 @@ from keras import ops
 from suite.errors import InputError
 from suite.trainers.schedules import one_cycle
 
-HEADS = ["logits", "auxiliary"]  # what the names of layers of logits begin with
+HEADS = ["logits", "auxiliary"]  # words in the names of layers of logits
 
 
 class Muon(keras.optimizers.Muon):

@@ -14,7 +14,7 @@ from keras import ops
 
 from suite.data.pipelines import Augmentation
 
-MIDDLE = 127.5  # of the values of a pixel
+WHITE = 255.0
 
 
 def combined(*augmentations: Augmentation | None) -> Augmentation | None:
@@ -173,9 +173,9 @@ def _light(
 ) -> tuple[Any, ...]:
     images, *targets = batch
     lighter, richer = (draw[:, None, None, None] for draw in tf.unstack(draws))
-    distance = (1 + contrast * richer) * (tf.cast(images, tf.float32) - MIDDLE)
-    lit = MIDDLE + distance + 2 * MIDDLE * brightness * lighter
-    return (tf.clip_by_value(lit, 0.0, 2 * MIDDLE), *targets)
+    distance = (1 + contrast * richer) * (tf.cast(images, tf.float32) - WHITE / 2)
+    lit = WHITE / 2 + distance + WHITE * brightness * lighter
+    return (tf.clip_by_value(lit, 0.0, WHITE), *targets)
 
 
 def _crop(batch: tuple[Any, ...], draws: tf.Tensor, *, padding: int) -> tuple[Any, ...]:

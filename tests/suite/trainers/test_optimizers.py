@@ -99,6 +99,7 @@ def test_muon_leaves_scales_logits_and_depthwise_kernels_to_adam():
             keras.layers.Flatten(),
             keras.layers.Dense(5, use_bias=False),
             keras.layers.Dense(2, use_bias=False, name="logits"),
+            keras.layers.Dense(2, use_bias=False, name="auxiliary_1"),
         ]
     )
     optimizer = make_optimizer("muon", 0.1, 0.0)
@@ -107,5 +108,5 @@ def test_muon_leaves_scales_logits_and_depthwise_kernels_to_adam():
     by_adam = [velocity is not None for velocity in optimizer.adam_velocities]
     names = [variable.path.split("/")[-2] for variable in model.trainable_variables]
     chosen = dict(zip(names, by_adam, strict=True))
-    assert [*chosen.values()] == [False, True, True, False, True], chosen
+    assert [*chosen.values()] == [False, True, True, False, True, True], chosen
     assert Muon.from_config(optimizer.get_config()).momentum == optimizer.momentum == 0.6
