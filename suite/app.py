@@ -69,6 +69,10 @@ class Fitted:
             self._outputs[split] = self.model.predict(self.data.one_pass(split), verbose=0)
         return self._outputs[split]
 
+    def answering_with(self, model: "keras.Model") -> "Fitted":
+        """The same with another compiled model, whose outputs are not computed yet."""
+        return dataclasses.replace(self, model=model, _outputs={})
+
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """What `compute` returned on the first call with this name, which is no split's."""
         if name not in self._outputs:

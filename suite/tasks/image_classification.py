@@ -369,13 +369,7 @@ def with_views(fitted: Fitted) -> Fitted:
     [network] = fitted.networks.values()
     answering = average_views(to_logits(network), fitted.config.views)
     answering.compile(loss=crossentropy(fitted.config), metrics=[accuracy_metric()])
-    return Fitted(
-        model=answering,
-        networks=fitted.networks,
-        data=fitted.data,
-        config=fitted.config,
-        folder=fitted.folder,
-    )
+    return fitted.answering_with(answering)
 
 
 def evaluate(fitted: Fitted) -> Metrics:

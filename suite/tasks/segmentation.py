@@ -41,6 +41,7 @@ from suite.export.tiles import in_tiles
 from suite.figures import images as figures
 from suite.figures.classes import AS_TEXT
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.layers.views import PixelViews, average_pixel_views
 from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
 from suite.run import Run
 from suite.tasks.pictures import Channels
@@ -100,6 +101,9 @@ class Config:
             weighs all alike.
         border_width: Pixels over which `border_weight` falls off, the standard deviation of a
             Gaussian.
+        views: What the trained network looks at before it answers: the picture (`plain`), its
+            mirror image as well (`mirrored`), or both at all quarter turns (`turned`). The
+            probabilities are of the mean of their logits.
         optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
             none.
         learning_rate: Peak of the one-cycle schedule.
@@ -128,6 +132,7 @@ class Config:
     loss: LossName = "both"
     border_weight: Annotated[float, Field(ge=0, le=1000)] = 0.0
     border_width: Annotated[float, Field(gt=0, le=20)] = 5.0
+    views: PixelViews = "plain"
     optimizer: OptimizerName = "adamw"
     learning_rate: LearningRate = 3e-3
     warmup: Share = 0.2
@@ -281,10 +286,15 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     """Compiles with the loss of the settings and a one-cycle schedule; measures the mean IoU."""
     model.compile(
         optimizer=scheduled_optimizer(config, steps),
-        loss=PixelLoss(config.loss, config.border_weight, config.border_width),
+        loss=loss_of(config),
         metrics=[mean_iou(model.output.shape[-1])],
     )
     return model
+
+
+def loss_of(config: Config) -> PixelLoss:
+    """The loss of the settings."""
+    return PixelLoss(config.loss, config.border_weight, config.border_width)
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
@@ -294,10 +304,11 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     `names` and `shares`; see `picture_endpoint`.
     """
     [network] = fitted.networks.values()
-    logits = ops.cast(network.output, "float32")
+    answering = average_pixel_views(network, fitted.config.views)
+    logits = ops.cast(answering.output, "float32")
     outputs = {"probabilities": ops.softmax(logits), "mask": ops.argmax(logits, axis=-1)}
     offered: dict[str, keras.Model | Endpoint] = {
-        "serve": keras.Model(network.input, outputs, name=network.name)
+        "serve": keras.Model(answering.input, outputs, name=network.name)
     }
     source, config = fitted.data.source, fitted.config
     if source is not None and source.preparation is not None:
@@ -306,6 +317,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
             source.preparation,
             source.class_names,
             side=config.crop or max(source.preparation.shape[:2]),
+            views=config.views,
         )
     return offered
 
@@ -316,6 +328,7 @@ def picture_endpoint(
     class_names: tuple[str, ...],
     *,
     side: int,
+    views: PixelViews = "plain",
 ) -> Endpoint:
     """Makes an endpoint that takes the bytes of image files, and answers at their own size.
 
@@ -329,6 +342,7 @@ def picture_endpoint(
             the picture.
         class_names: Names of the classes.
         side: Height and width of what the network was trained on, in pixels.
+        views: What the network looks at before it answers.
 
     Returns:
         An endpoint of `picture` `(batch,)`, strings, to `mask` `(batch,)`, a grey PNG for each,
@@ -338,10 +352,11 @@ def picture_endpoint(
     """
     count = len(class_names)
     tile, overlap = tile_and_overlap(side, halvings(network))
+    answering = average_pixel_views(network, views)
 
     def apply(image: tf.Tensor, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         return in_tiles(
-            lambda tiles: network(tiles, training=False),
+            lambda tiles: answering(tiles, training=False),
             image,
             tile=tile,
             overlap=overlap,
@@ -477,13 +492,23 @@ def overlay(pictures: Any, classes: Any) -> tf.Tensor:
 example = functools.partial(first_of_test, most=4)
 
 
+def with_views(fitted: Fitted) -> Fitted:
+    """The fitted network as it is exported, which answers after several views of a picture."""
+    if fitted.config.views == "plain":
+        return fitted
+    [network] = fitted.networks.values()
+    answering = average_pixel_views(network, fitted.config.views)
+    answering.compile(loss=loss_of(fitted.config), metrics=[mean_iou(network.output.shape[-1])])
+    return fitted.answering_with(answering)
+
+
 def answers(fitted: Fitted) -> np.ndarray:
     """The most likely classes of the pixels of the test pictures, `(n, height, width)`, uint8."""
 
     def compute() -> np.ndarray:
-        splits = fitted.data.splits
+        splits, model = fitted.data.splits, with_views(fitted).model
         parts = [
-            np.argmax(fitted.model.predict_on_batch(inputs), axis=-1).astype(np.uint8)
+            np.argmax(model.predict_on_batch(inputs), axis=-1).astype(np.uint8)
             for inputs, *_ in batches(splits["test"], fitted.data.evaluation_batch_size)
         ]
         return np.concatenate(parts)
@@ -505,7 +530,7 @@ def scores(fitted: Fitted) -> dict[str, Any]:
 def evaluate(fitted: Fitted) -> Metrics:
     """The loss on the test split, and the `class_scores` of its pixels."""
     of_pixels = {f"test_{name}": value for name, value in scores(fitted).items()}
-    return {**evaluate_on_test(fitted), **of_pixels}
+    return {**evaluate_on_test(with_views(fitted)), **of_pixels}
 
 
 def findings(fitted: Fitted) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 
 import keras
@@ -13,6 +14,7 @@ from suite.data.images.masks import VOID, MaskPreparation
 from suite.export.endpoints import as_endpoint, call
 from suite.export.saved_model import write_saved_model
 from suite.figures.images import LARGEST_SIDE
+from suite.layers.views import average_pixel_views
 from suite.tasks import segmentation as task
 
 NAMES = ("dark", "bright")
@@ -274,6 +276,30 @@ def test_exported_it_answers_arrays_and_files(fitted, tmp_path):
     assert set(of_files) == {"mask", "overlay", "names", "shares"}
     for content, mask in zip(of_files["mask"], outputs["mask"], strict=True):
         np.testing.assert_array_equal(tf.io.decode_png(content)[..., 0], mask)
+
+
+@pytest.mark.parametrize("views", ["mirrored", "turned"])
+def test_the_test_and_the_export_answer_after_the_same_views(fitted, views):
+    [network] = fitted.networks.values()
+    looking_up = keras.layers.Conv2D(2, 3, padding="same")
+    network = keras.Model(network.input, looking_up(network.output), name="unet")
+    config = dataclasses.replace(CONFIG, views=views)
+    fitted = dataclasses.replace(fitted, model=network, networks={"unet": network}, config=config)
+    test = fitted.data.splits["test"].in_memory()
+    expected = average_pixel_views(network, views)(test.inputs.astype("float32")).numpy()
+    assert np.any(expected.argmax(axis=-1) != network.predict(test.inputs).argmax(axis=-1))
+
+    endpoints = task.endpoints(fitted)
+    served = as_endpoint(endpoints["serve"]).function(tf.constant(test.inputs, tf.float32))
+    files = endpoints["picture"].function(tf.constant([png(image) for image in test.inputs]))
+    metrics = task.evaluate(fitted)
+
+    np.testing.assert_array_equal(served["mask"], expected.argmax(axis=-1))
+    masks = [tf.io.decode_png(mask).numpy()[..., 0] for mask in files["mask"]]
+    np.testing.assert_array_equal(masks, expected.argmax(axis=-1))
+    np.testing.assert_array_equal(task.answers(fitted), expected.argmax(axis=-1))
+    loss = task.PixelLoss("both")(test.targets, expected)
+    assert metrics["test_loss"] == pytest.approx(float(loss), rel=1e-4)
 
 
 def test_without_a_preparation_there_is_no_endpoint_for_files():
