@@ -42,6 +42,7 @@ from suite.rl.evaluation import (
 from suite.rl.off_policy import OffPolicyPlayer
 from suite.rl.policies import epsilon_greedy, on_arrays
 from suite.rl.replay import Sampling, check_replay_size
+from suite.trainers.optimizers import Adam
 
 # Filters, kernel size and stride of the convolutions, by the pictures that they are meant for.
 CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
@@ -346,6 +347,7 @@ class DeepQ(OffPolicyPlayer):
             target_rate=config.target_rate,
             target_period=config.target_period,
             sampling=sampling(config, updates),
+            xla=len(model.inputs[0].shape) < 4,  # no pictures, so no convolutions
         )
         self.config = config
         self.epsilon = PolynomialDecay(
@@ -421,7 +423,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     """Wraps the model as a `DeepQ` that Adam trains."""
     trained = DeepQ(model, config, steps)
     schedule = PolynomialDecay(config.learning_rate, steps * config.updates, 0.0)
-    trained.compile(keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm))
+    trained.compile(Adam(schedule, global_clipnorm=config.clip_norm))
     return trained
 
 

@@ -19,6 +19,8 @@ from suite.rl.players import Player, log
 from suite.rl.replay import UNIFORM, Replay, Sampling
 from suite.rl.rollouts import collect, in_floatx, transitions
 
+Batches = Mapping[str, tf.Tensor]  # fields `(batch, updates, ...)` by name
+
 
 class Target:
     """A target network: a copy that changes more slowly than the network, for stable targets.
@@ -92,6 +94,8 @@ class OffPolicyPlayer(Player):
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
         sampling: Which transitions are sampled, and how many rewards each of them adds up.
+        xla: Whether XLA compiles the updates. It pays for small networks without convolutions,
+            most of whose time is spent between operations. Several replicas do without.
         seed: Decides the actions, and the samples of the replay.
 
     Raises:
@@ -113,6 +117,7 @@ class OffPolicyPlayer(Player):
         target_rate: float = 1.0,
         target_period: int = 1,
         sampling: Sampling = UNIFORM,
+        xla: bool = False,
         seed: int | None = None,
     ) -> None:
         super().__init__(model, make, num_envs=num_envs, rollout_length=rollout_length, seed=seed)
@@ -133,6 +138,7 @@ class OffPolicyPlayer(Player):
             )
         self.capacity, self.batch_size = capacity, batch_size
         self.warm_up, self.updates, self.sampling = warm_up, updates, sampling
+        self.xla = xla
         self.target = Target(model, target_rate, target_period)
         self.replays: dict[int, Replay] = {}  # of this process, by the number of the replica
 
@@ -238,27 +244,34 @@ class OffPolicyPlayer(Player):
             for name, field in sample.items()
         }
 
-        def learn(number: tf.Tensor | int) -> dict[str, tf.Tensor]:
+        def learn(number: tf.Tensor | int, batches: Batches) -> dict[str, tf.Tensor]:
             logs = self.learn({name: field[:, number] for name, field in batches.items()})
             self.target.follow(self.optimizer.iterations)
             return logs
 
-        logs = [learn(0)]
-        context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync > 1:
-            # Replicas cannot communicate inside a loop of the graph.
-            logs += [learn(number) for number in range(1, self.updates)]
-            stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *logs)
-        else:
+        def learn_in_turn(batches: Batches) -> dict[str, tf.Tensor]:
+            first = learn(0, batches)
+            if self.updates == 1:  # XLA refuses an empty loop
+                return {name: value[None] for name, value in first.items()}
             others = tf.map_fn(
-                learn,
+                lambda number: learn(number, batches),
                 tf.range(1, self.updates),
                 parallel_iterations=1,
-                fn_output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, logs[0]),
+                fn_output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, first),
             )
-            stacked = tf.nest.map_structure(
-                lambda first, values: tf.concat([first[None], values], axis=0), logs[0], others
-            )
+            return {
+                name: tf.concat([value[None], others[name]], axis=0)
+                for name, value in first.items()
+            }
+
+        if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
+            # Replicas cannot communicate inside a loop of the graph.
+            logs = [learn(number, batches) for number in range(self.updates)]
+            stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *logs)
+        elif self.xla:
+            stacked = tf.function(learn_in_turn, jit_compile=True, autograph=False)(batches)
+        else:
+            stacked = learn_in_turn(batches)
         if self.sampling.prioritized:
             priorities = tf.transpose(stacked.pop("priorities"))  # (batch, updates), as the rows
             replay.prioritize(rows, tf.reshape(priorities, [-1]))

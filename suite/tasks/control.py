@@ -28,6 +28,7 @@ from suite.rl.policies import distribution, greedy
 from suite.rl.rollouts import Rollout
 from suite.rl.spaces import Bounds, within_bounds
 from suite.run import Run
+from suite.trainers.optimizers import Adam
 
 IMPOSSIBLE = -1e9  # the logit of an action that does not exist
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -305,7 +306,7 @@ def decaying_adam(config: Config, steps: int, clip_norm: float | None = None) ->
         clip_norm: Largest global norm of the gradients; None does not clip.
     """
     schedule = keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, 0.0)
-    return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm)
+    return Adam(schedule, global_clipnorm=clip_norm)
 
 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:

@@ -169,10 +169,36 @@ def copy_state(player, other):
     return other
 
 
+@pytest.mark.parametrize("updates", [1, 3])
 @pytest.mark.parametrize("priority_exponent", [0, 0.6])
-def test_it_goes_on_from_its_state_to_the_same_steps(priority_exponent):
+def test_xla_makes_the_same_updates(priority_exponent, updates):
     sampling = Sampling(2, DISCOUNT, priority_exponent)
-    player, fresh = (learner(target_rate=0.1, updates=2, sampling=sampling) for _ in range(2))
+    plain, compiled = (
+        learner(target_rate=0.5, target_period=2, updates=updates, sampling=sampling, xla=xla)
+        for xla in (False, True)
+    )
+
+    losses = [fit(player, steps=5)["loss"] for player in (plain, compiled)]
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for network in ("model", "network"):
+        [expected], [weights] = (
+            getattr(player.target, network).get_weights() for player in (plain, compiled)
+        )
+        assert np.any(expected != 0)
+        np.testing.assert_allclose(weights, expected, rtol=1e-4)
+    if priority_exponent:
+        priorities = [p.state()["replays"][0]["priorities"] for p in (plain, compiled)]
+        np.testing.assert_allclose(*priorities, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("priority_exponent", [0, 0.6])
+def test_it_goes_on_from_its_state_to_the_same_steps(priority_exponent, xla):
+    sampling = Sampling(2, DISCOUNT, priority_exponent)
+    player, fresh = (
+        learner(target_rate=0.1, updates=2, sampling=sampling, xla=xla) for _ in range(2)
+    )
     fit(player)
     other = copy_state(player, fresh)
 

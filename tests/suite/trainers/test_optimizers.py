@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from suite import InputError
-from suite.trainers.optimizers import Muon, OptimizerName, make_optimizer
+from suite.trainers.optimizers import Adam, Muon, OptimizerName, make_optimizer
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
@@ -20,6 +20,96 @@ def test_every_optimizer_follows_the_gradient_and_decays_weights(name):
 
     assert weight_after(0.0, 1.0) < 2 < weight_after(0.0, -1.0)
     assert weight_after(0.5, 1.0) < weight_after(0.0, 1.0)
+
+
+def weights_after_steps(optimizer, strategy=None, choose_rows=np.random.Generator.permutation):
+    """A matrix, and an embedding of which every batch has four rows, after 20 steps."""
+    random = np.random.default_rng(0)
+    batches = [(random.normal(size=(4, 3)), choose_rows(random, 6)[:4]) for _ in range(20)]
+    with (strategy or tf.distribute.get_strategy()).scope():
+        matrix = keras.Variable(np.ones((3, 2), "float32"), name="matrix")
+        embedding = keras.Variable(np.ones((6, 2), "float32"), name="embedding")
+        optimizer.build([matrix, embedding])
+
+    @tf.function
+    def step(features, rows):
+        with tf.GradientTape() as tape:
+            outputs = tf.cast(features, tf.float32) @ matrix.value + tf.gather(
+                embedding.value, rows
+            )
+            loss = tf.reduce_mean(tf.square(outputs - 3))
+        variables = [matrix.value, embedding.value]
+        optimizer.apply(tape.gradient(loss, variables), [matrix, embedding])
+
+    for batch in batches:
+        if strategy:
+            strategy.run(step, batch)
+        else:
+            step(*batch)
+    return [np.asarray(matrix.numpy()), np.asarray(embedding.numpy())]
+
+
+class KerasAdamOfSums(keras.optimizers.Adam):
+    """Keras's Adam on dense gradients, in which those of a row are added up."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
+
+
+ADAMS = [
+    {},
+    {"weight_decay": 0.1},
+    {"global_clipnorm": 0.01},
+    {"amsgrad": True},
+    {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3},
+]
+
+
+@pytest.mark.parametrize("knobs", ADAMS)
+def test_adam_makes_the_steps_of_keras(knobs):
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 30, 0.01)
+
+    ours = weights_after_steps(Adam(schedule, **knobs))
+
+    expected = weights_after_steps(keras.optimizers.Adam(schedule, **knobs))
+    for weight, other in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
+def test_adam_adds_up_the_gradients_of_a_row_that_a_batch_has_twice():
+    def twice(random, count):
+        return np.repeat(random.permutation(count)[:2], 2)
+
+    weights, expected = (
+        weights_after_steps(optimizer(0.1), choose_rows=twice)
+        for optimizer in (Adam, KerasAdamOfSums)
+    )
+
+    for weight, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
+def test_adam_of_two_replicas_makes_the_steps_of_keras():
+    def after(optimizer):
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            return weights_after_steps(optimizer(0.1), strategy)
+
+    for weight, other in zip(after(Adam), after(KerasAdamOfSums), strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
+def test_adam_updates_a_weight_by_one_operation():
+    weight = keras.Variable(np.ones((3, 2), "float32"))
+
+    def operations(optimizer):
+        optimizer.build([weight])
+        step = tf.function(lambda: optimizer.apply([tf.ones((3, 2))])).get_concrete_function()
+        return [operation.type for operation in step.graph.get_operations()]
+
+    assert operations(Adam(0.1)).count("ResourceApplyAdam") == 1
+    assert "Sqrt" not in operations(Adam(0.1))
+    assert "Sqrt" in operations(keras.optimizers.Adam(0.1))
 
 
 def steps_of_sgd(gradients, **clipping):
