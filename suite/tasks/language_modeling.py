@@ -43,6 +43,7 @@ from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Share, Weig
 from suite.metrics.tokens import TokenMean
 from suite.run import Run
 from suite.trainers.averages import weight_average_callbacks
+from suite.trainers.crossentropy import TokenCrossentropy, is_most_likely, nats
 from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 from suite.trainers.truncated import Recurrence, TruncatedBackpropagation
 
@@ -261,18 +262,13 @@ def compile_model(
         trained = TruncatedBackpropagation(model, recurrence, config.batch_size)
     trained.compile(
         optimizer=scheduled_optimizer(config, steps, matrices_of=model),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PADDING),
+        loss=TokenCrossentropy(),
         metrics=[
             TokenMean(nats, name="nats"),
-            TokenMean(keras.metrics.sparse_categorical_accuracy, name="accuracy"),
+            TokenMean(is_most_likely, name="accuracy"),
         ],
     )
     return trained
-
-
-def nats(y_true: Any, y_pred: Any) -> Any:
-    """The negative log-likelihood of every token, `(batch, time)`, from logits."""
-    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 
 callbacks = weight_average_callbacks

@@ -22,8 +22,8 @@ from suite.export.endpoints import Endpoint
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.layers.sequences.encoder_decoder import alignment, stepper
 from suite.metrics.tokens import TokenMean
-from suite.tasks.language_modeling import nats
 from suite.trainers.averages import weight_average_callbacks
+from suite.trainers.crossentropy import TokenCrossentropy, is_most_likely, nats
 from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 
 NEVER_WRITTEN = (PADDING, START, UNKNOWN)
@@ -95,46 +95,13 @@ def examples(source: tf.RaggedTensor, target: tf.RaggedTensor) -> Examples:
     return Examples(inputs, tf.concat([target, end], 1))
 
 
-@keras.saving.register_keras_serializable(package="suite")
-class TokenCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits, the mean over all tokens of a batch that are no padding.
-
-    Args:
-        label_smoothing: Share of the target probability that is spread over all tokens.
-
-    Reference:
-        Szegedy et al., 2015, Rethinking the Inception Architecture for Computer Vision (label
-        smoothing), https://arxiv.org/abs/1512.00567
-    """
-
-    def __init__(self, label_smoothing: float = 0.0, **loss: Any) -> None:
-        super().__init__(**loss)
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """One value for every sequence `(batch,)`, of which the mean is that over the tokens."""
-        y_true = ops.cast(y_true, "int32")
-        losses = nats(y_true, y_pred)
-        if self.label_smoothing:
-            even = ops.logsumexp(y_pred, axis=-1) - ops.mean(y_pred, axis=-1)
-            losses = losses + self.label_smoothing * (even - losses)
-        weights = ops.cast(ops.not_equal(y_true, PADDING), losses.dtype)
-        rows = ops.cast(ops.shape(y_true)[0], losses.dtype)
-        return ops.sum(losses * weights, axis=-1) * (rows / ops.maximum(ops.sum(weights), 1))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "label_smoothing": self.label_smoothing}
-
-
 def exact(y_true: Any, y_pred: Any) -> Any:
     """Whether all tokens of an answer are the most probable ones, `(batch,)`.
 
     These are the answers that greedy decoding gets right: as long as every token is right, the
     network reads the right beginning there, too.
     """
-    y_true = ops.cast(y_true, "int32")
-    right = ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), y_true)
-    return ops.all(ops.logical_or(right, ops.equal(y_true, PADDING)), axis=-1)
+    return ops.all(ops.logical_or(is_most_likely(y_true, y_pred), y_true == PADDING), axis=-1)
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
@@ -148,7 +115,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         loss=TokenCrossentropy(config.label_smoothing),
         metrics=[
             TokenMean(nats, name="nats"),
-            TokenMean(keras.metrics.sparse_categorical_accuracy, name="accuracy"),
+            TokenMean(is_most_likely, name="accuracy"),
             keras.metrics.MeanMetricWrapper(exact, name="exact"),
         ],
     )

@@ -1,8 +1,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from suite.trainers.crossentropy import SmoothCrossentropy, accuracy
+from suite.trainers.crossentropy import (
+    SmoothCrossentropy,
+    TokenCrossentropy,
+    accuracy,
+    is_most_likely,
+    nats,
+)
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
 LABELS = np.array([0, 3, 1, 2, 2, 0])
@@ -36,3 +43,65 @@ def test_the_larger_part_of_a_mixture_decides_whether_an_answer_is_right():
     np.testing.assert_array_equal(accuracy(keras.ops.array(answers), LOGITS), np.ones(6))
     np.testing.assert_array_equal(accuracy(keras.ops.array(mixture), LOGITS), np.ones(6))
     np.testing.assert_array_equal(accuracy(keras.ops.array((answers + 1) % 4), LOGITS), np.zeros(6))
+
+
+TOKENS = np.array([[4, 5, 2, 0], [2, 0, 0, 0]])
+
+
+def random_logits(rows=2, time=4):
+    return np.random.default_rng(rows).normal(size=(rows, time, 7)).astype("float32")
+
+
+def test_the_loss_is_the_mean_over_tokens_without_padding():
+    logits = random_logits()
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    by_hand = [
+        -np.log(probabilities[r, t, TOKENS[r, t]]) for r, t in [(0, 0), (0, 1), (0, 2), (1, 0)]
+    ]
+
+    loss = float(TokenCrossentropy()(TOKENS, logits))
+
+    assert loss == pytest.approx(np.mean(by_hand), rel=1e-5)
+    wider = np.concatenate([logits, random_logits(time=3)], axis=1)
+    padded = np.pad(TOKENS, [(0, 0), (0, 3)])
+    assert float(TokenCrossentropy()(padded, wider)) == pytest.approx(loss, rel=1e-6)
+
+
+def test_label_smoothing_is_that_of_keras():
+    logits = random_logits(rows=1, time=1)
+    target = np.eye(7)[[[4]]]
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+
+    loss = TokenCrossentropy(0.2)(np.array([[4]]), logits)
+
+    assert float(loss) == pytest.approx(float(expected(target, logits)), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_gradient_of_tokens_is_that_of_keras(smoothing):
+    logits = tf.constant(100 * random_logits().astype("float64"))
+    weights = tf.constant([[1.0, 2.0, -3.0, 0.5]], "float64")
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=smoothing, reduction=None, dtype="float64"
+    )
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        ours = tf.reduce_sum(weights * nats(TOKENS, logits, smoothing))
+        expected = tf.reduce_sum(weights * loss(np.eye(7)[TOKENS], logits))
+
+    np.testing.assert_allclose(ours, expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        tape.gradient(ours, logits), tape.gradient(expected, logits), atol=1e-10
+    )
+
+
+def test_a_token_is_most_likely_where_keras_counts_it_right():
+    logits = random_logits(rows=50)
+    tokens = np.random.default_rng(1).integers(0, 7, (50, 4))
+
+    right = is_most_likely(tokens, logits)
+
+    expected = keras.metrics.sparse_categorical_accuracy(tokens, logits)
+    assert 0 < np.mean(expected) < 1
+    np.testing.assert_array_equal(right, expected)
