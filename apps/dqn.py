@@ -67,6 +67,8 @@ class Config:
         num_envs: Number of copies of the environment, over all replicas.
         rollout_length: Steps of every copy in a step of `fit`.
         updates: Updates of the network in a step of `fit`.
+        xla: Whether XLA compiles the updates, which takes seconds at first and saves time in
+            trainings of minutes without pictures.
         steps_per_epoch: Steps of `fit` in an epoch.
         batch_size: Transitions of an update, over all replicas.
         replay_size: Steps that the replay holds, over all replicas; new ones replace the oldest.
@@ -105,6 +107,7 @@ class Config:
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 16
     rollout_length: Annotated[int, Field(ge=1, le=65_536)] = 4
     updates: Annotated[int, Field(ge=1, le=65_536)] = 32
+    xla: bool = False
     steps_per_epoch: Steps = 40
     batch_size: BatchSize = 128
     replay_size: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50_000
@@ -347,7 +350,7 @@ class DeepQ(OffPolicyPlayer):
             target_rate=config.target_rate,
             target_period=config.target_period,
             sampling=sampling(config, updates),
-            xla=len(model.inputs[0].shape) < 4,  # no pictures, so no convolutions
+            xla=config.xla,
         )
         self.config = config
         self.epsilon = PolynomialDecay(
@@ -544,6 +547,7 @@ app = App(
             "steps_per_epoch": 200,
             "n_step": 5,
             "exploration": 0.3,
+            "xla": True,
         },
         "lunar_lander": {
             "environment": "LunarLander-v3",
@@ -556,6 +560,7 @@ app = App(
             "scale_observations": False,
             "validation_episodes": 50,
             "units": (256, 128),
+            "xla": True,
         },
         "minatar_breakout": MINATAR | {"environment": "MinAtar/Breakout-v1"},
         "minatar_space_invaders": MINATAR | {"environment": "MinAtar/SpaceInvaders-v1"},

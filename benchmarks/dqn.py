@@ -97,8 +97,8 @@ PEERS = {  # copies of the environment, and threads
 }
 # Ours with the peer's batch and ratio, 128 updates for 256 steps.
 LIKE_THE_PEER = (
-    f"--no-double --n-step 1 --num-envs {COPIES} --rollout-length 16 --updates 128 --batch-size 64 "
-    "--steps-per-epoch 50 --epochs 5 --target-rate 1 --target-period 10 "
+    f"--xla --no-double --n-step 1 --num-envs {COPIES} --rollout-length 16 --updates 128 "
+    "--batch-size 64 --steps-per-epoch 50 --epochs 5 --target-rate 1 --target-period 10 "
     "--replay-size 100000"
 )
 

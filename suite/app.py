@@ -69,8 +69,14 @@ class Fitted:
             self._outputs[split] = self.model.predict(self.data.one_pass(split), verbose=0)
         return self._outputs[split]
 
-    def answering_with(self, model: "keras.Model") -> "Fitted":
-        """The same with another compiled model, whose outputs are not computed yet."""
+    def with_model(self, model: "keras.Model", **compilation: Any) -> "Fitted":
+        """A copy of this record with another model, whose outputs are computed anew.
+
+        Args:
+            model: The model, which is compiled here.
+            compilation: Arguments of its `compile`, such as `loss` and `metrics`.
+        """
+        model.compile(jit_compile=self.model.jit_compile, **compilation)
         return dataclasses.replace(self, model=model, _outputs={})
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:

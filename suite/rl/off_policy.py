@@ -94,8 +94,9 @@ class OffPolicyPlayer(Player):
         target_rate: Weight of the network in each update of the target network; 1 copies it.
         target_period: Number of updates of the network between two of the target network.
         sampling: Which transitions are sampled, and how many rewards each of them adds up.
-        xla: Whether XLA compiles the updates. It pays for small networks without convolutions,
-            most of whose time is spent between operations. Several replicas do without.
+        xla: Whether XLA compiles the updates of a step. It takes seconds at first, and pays for
+            small networks without convolutions, most of whose time is spent between operations.
+            Ignored with several replicas.
         seed: Decides the actions, and the samples of the replay.
 
     Raises:

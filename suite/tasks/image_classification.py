@@ -368,8 +368,9 @@ def with_views(fitted: Fitted) -> Fitted:
         return fitted
     [network] = fitted.networks.values()
     answering = average_views(to_logits(network), fitted.config.views)
-    answering.compile(loss=crossentropy(fitted.config), metrics=[accuracy_metric()])
-    return fitted.answering_with(answering)
+    return fitted.with_model(
+        answering, loss=crossentropy(fitted.config), metrics=[accuracy_metric()]
+    )
 
 
 def evaluate(fitted: Fitted) -> Metrics:

@@ -43,7 +43,7 @@ from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Share, Weig
 from suite.metrics.tokens import TokenMean
 from suite.run import Run
 from suite.trainers.averages import weight_average_callbacks
-from suite.trainers.crossentropy import TokenCrossentropy, is_most_likely, nats
+from suite.trainers.crossentropy import TokenCrossentropy, nats
 from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 from suite.trainers.truncated import Recurrence, TruncatedBackpropagation
 
@@ -265,7 +265,7 @@ def compile_model(
         loss=TokenCrossentropy(),
         metrics=[
             TokenMean(nats, name="nats"),
-            TokenMean(is_most_likely, name="accuracy"),
+            TokenMean(keras.metrics.sparse_categorical_accuracy, name="accuracy"),
         ],
     )
     return trained

@@ -496,10 +496,16 @@ def with_views(fitted: Fitted) -> Fitted:
     """The fitted network as it is exported, which answers after several views of a picture."""
     if fitted.config.views == "plain":
         return fitted
-    [network] = fitted.networks.values()
-    answering = average_pixel_views(network, fitted.config.views)
-    answering.compile(loss=loss_of(fitted.config), metrics=[mean_iou(network.output.shape[-1])])
-    return fitted.answering_with(answering)
+
+    def compute() -> Fitted:
+        [network] = fitted.networks.values()
+        return fitted.with_model(
+            average_pixel_views(network, fitted.config.views),
+            loss=loss_of(fitted.config),
+            metrics=[mean_iou(network.output.shape[-1])],
+        )
+
+    return fitted.once("views", compute)
 
 
 def answers(fitted: Fitted) -> np.ndarray:

@@ -87,7 +87,7 @@ class TokenCrossentropy(keras.losses.Loss):
 def nats(y_true: Any, y_pred: Any, label_smoothing: float = 0.0) -> Any:
     """The cross-entropy of every token, `(batch, time)`, in nats.
 
-    The gradient is written out: it uses the exponentials of the way forward again. Of thousands of
+    The gradient is written out: it uses the exponentials of the forward pass again. Of thousands of
     classes, the operations by which Keras computes the same take about three times as long.
 
     Args:
@@ -104,7 +104,7 @@ def nats(y_true: Any, y_pred: Any, label_smoothing: float = 0.0) -> Any:
         exponentials = ops.exp(logits - largest)
         total = ops.sum(exponentials, axis=-1, keepdims=True)
         losses = ops.squeeze(ops.log(total) + largest, axis=-1)
-        losses = losses - (1 - label_smoothing) * logits_of(labels, logits)
+        losses = losses - (1 - label_smoothing) * _of_tokens(logits, labels)
         if label_smoothing:
             losses = losses - label_smoothing * ops.mean(logits, axis=-1)
 
@@ -122,17 +122,6 @@ def nats(y_true: Any, y_pred: Any, label_smoothing: float = 0.0) -> Any:
     return crossentropy(ops.convert_to_tensor(y_pred))
 
 
-def is_most_likely(y_true: Any, y_pred: Any) -> Any:
-    """Whether the logits of the right tokens are the largest, `(batch, time)`.
-
-    Args:
-        y_true: Numbers of the right tokens, `(batch, time)`.
-        y_pred: Logits `(batch, time, tokens)`.
-    """
-    # Several times as fast as to look for the place of the largest one, on CPUs.
-    return logits_of(ops.cast(y_true, "int32"), y_pred) >= ops.max(y_pred, axis=-1)
-
-
-def logits_of(tokens: Any, logits: Any) -> Any:
-    """The logits of given tokens, `(batch, time)`, from those of all, `(batch, time, tokens)`."""
+def _of_tokens(logits: Any, tokens: Any) -> Any:
+    """The logits of the given tokens, `(batch, time)`, from those of all."""
     return ops.squeeze(ops.take_along_axis(logits, ops.expand_dims(tokens, -1), axis=-1), -1)

@@ -15,12 +15,13 @@ from suite.trainers.schedules import one_cycle
 HEADS = ["logits", "auxiliary"]  # words in the names of layers of logits
 
 
+@keras.saving.register_keras_serializable(package="suite")
 class Adam(keras.optimizers.Adam):
     """Keras's Adam, which in TensorFlow updates a weight by one operation.
 
-    Keras's own takes about twenty, and with small networks they take longer than the gradients. The
-    updates are the same but for rounding, with one exception: where a batch has a row of an
-    embedding twice, Keras's squares the two gradients one by one, and this one their sum.
+    Keras's Adam takes about twenty operations, and with small networks they take longer than the
+    gradients. The updates are the same but for rounding, with one exception: where a batch has a
+    row of an embedding twice, Keras's squares the two gradients one by one, and this one their sum.
 
     Args:
         learning_rate: A number or a schedule.
@@ -37,26 +38,28 @@ class Adam(keras.optimizers.Adam):
         super().__init__(learning_rate, **arguments)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        if self.amsgrad or not tf.is_tensor(gradient):  # of another backend
+        if self.amsgrad:  # for which there is no such operation
             super().update_step(gradient, variable, learning_rate)
             return
         number = self._get_variable_index(variable)
         dtype = variable.dtype
+        beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         steps = tf.cast(self.iterations.value + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[number].value.handle,
             v=self._velocities[number].value.handle,
-            beta1_power=tf.cast(self.beta_1, dtype) ** steps,
-            beta2_power=tf.cast(self.beta_2, dtype) ** steps,
+            beta1_power=beta_1**steps,
+            beta2_power=beta_2**steps,
             lr=tf.cast(learning_rate, dtype),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
-            epsilon=tf.cast(self.epsilon, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.constant(self.epsilon, dtype),
             grad=tf.cast(tf.convert_to_tensor(gradient), dtype),  # that of an embedding is sparse
         )
 
 
+@keras.saving.register_keras_serializable(package="suite")
 class Muon(keras.optimizers.Muon):
     """Muon for convolutional networks: kernels of convolutions are matrices, too.
 

@@ -51,7 +51,7 @@ def test_the_mean_is_float32_and_has_the_network_s_name(network, images):
 
 @pytest.fixture
 def pixel_network():
-    """A network whose answer at a pixel depends on its neighbours above and to the left."""
+    """A network whose answer at a pixel depends unevenly on its eight neighbours."""
     image = keras.Input((None, None, 1), name="image")
     x = layers.Conv2D(2, 3, padding="same", kernel_initializer="glorot_normal")(image)
     return keras.Model(image, x, name="pixels")

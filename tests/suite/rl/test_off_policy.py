@@ -169,6 +169,19 @@ def copy_state(player, other):
     return other
 
 
+def compiled_functions(player):
+    """The number of functions in the graph of a step that XLA must compile."""
+    graph = (
+        tf.function(player.train_step)
+        .get_concrete_function(next(iter(ticks(player.num_envs))))
+        .graph
+    )
+    return sum(
+        "_XlaMustCompile" in operation.node_def.attr and operation.get_attr("_XlaMustCompile")
+        for operation in graph.get_operations()
+    )
+
+
 @pytest.mark.parametrize("updates", [1, 3])
 @pytest.mark.parametrize("priority_exponent", [0, 0.6])
 def test_xla_makes_the_same_updates(priority_exponent, updates):
@@ -179,6 +192,8 @@ def test_xla_makes_the_same_updates(priority_exponent, updates):
     )
 
     losses = [fit(player, steps=5)["loss"] for player in (plain, compiled)]
+
+    assert [compiled_functions(player) for player in (plain, compiled)] == [0, 1]
 
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for network in ("model", "network"):

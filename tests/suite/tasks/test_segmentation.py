@@ -281,8 +281,8 @@ def test_exported_it_answers_arrays_and_files(fitted, tmp_path):
 @pytest.mark.parametrize("views", ["mirrored", "turned"])
 def test_the_test_and_the_export_answer_after_the_same_views(fitted, views):
     [network] = fitted.networks.values()
-    looking_up = keras.layers.Conv2D(2, 3, padding="same")
-    network = keras.Model(network.input, looking_up(network.output), name="unet")
+    convolution = keras.layers.Conv2D(2, 3, padding="same")
+    network = keras.Model(network.input, convolution(network.output), name="unet")
     config = dataclasses.replace(CONFIG, views=views)
     fitted = dataclasses.replace(fitted, model=network, networks={"unet": network}, config=config)
     test = fitted.data.splits["test"].in_memory()

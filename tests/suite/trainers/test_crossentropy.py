@@ -7,7 +7,6 @@ from suite.trainers.crossentropy import (
     SmoothCrossentropy,
     TokenCrossentropy,
     accuracy,
-    is_most_likely,
     nats,
 )
 
@@ -94,14 +93,3 @@ def test_the_gradient_of_tokens_is_that_of_keras(smoothing):
     np.testing.assert_allclose(
         tape.gradient(ours, logits), tape.gradient(expected, logits), atol=1e-10
     )
-
-
-def test_a_token_is_most_likely_where_keras_counts_it_right():
-    logits = random_logits(rows=50)
-    tokens = np.random.default_rng(1).integers(0, 7, (50, 4))
-
-    right = is_most_likely(tokens, logits)
-
-    expected = keras.metrics.sparse_categorical_accuracy(tokens, logits)
-    assert 0 < np.mean(expected) < 1
-    np.testing.assert_array_equal(right, expected)

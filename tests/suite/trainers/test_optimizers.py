@@ -41,12 +41,26 @@ def weights_after_steps(optimizer, strategy=None, choose_rows=np.random.Generato
         variables = [matrix.value, embedding.value]
         optimizer.apply(tape.gradient(loss, variables), [matrix, embedding])
 
-    for batch in batches:
-        if strategy:
-            strategy.run(step, batch)
-        else:
+    if strategy is None:
+        for batch in batches:
             step(*batch)
-    return [np.asarray(matrix.numpy()), np.asarray(embedding.numpy())]
+        return [weight.numpy() for weight in (matrix, embedding)]
+    for features, rows in batches:
+        # The second replica has a batch of its own.
+        strategy.run(
+            step,
+            [
+                strategy.experimental_distribute_values_from_function(
+                    lambda context, part=part: tf.constant(part[context.replica_id_in_sync_group])
+                )
+                for part in zip((features, rows), (2 * features[::-1], (rows + 1) % 6), strict=True)
+            ],
+        )
+    return [
+        replica.numpy()
+        for weight in (matrix, embedding)
+        for replica in strategy.experimental_local_results(weight.value)
+    ]
 
 
 class KerasAdamOfSums(keras.optimizers.Adam):
@@ -95,7 +109,10 @@ def test_adam_of_two_replicas_makes_the_steps_of_keras():
         with strategy.scope():
             return weights_after_steps(optimizer(0.1), strategy)
 
-    for weight, other in zip(after(Adam), after(KerasAdamOfSums), strict=True):
+    weights = after(Adam)
+
+    np.testing.assert_array_equal(weights[0], weights[1])
+    for weight, other in zip(weights, after(KerasAdamOfSums), strict=True):
         np.testing.assert_allclose(weight, other, atol=1e-4)
 
 
@@ -110,6 +127,24 @@ def test_adam_updates_a_weight_by_one_operation():
     assert operations(Adam(0.1)).count("ResourceApplyAdam") == 1
     assert "Sqrt" not in operations(Adam(0.1))
     assert "Sqrt" in operations(keras.optimizers.Adam(0.1))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_saved_model_remembers_its_optimizer(name, tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(make_optimizer(name, 0.1, 0.01), "mse")
+    model.fit(np.ones((2, 3)), np.ones((2, 2)), verbose=0)
+    model.save(tmp_path / "model.keras")
+
+    optimizer = keras.models.load_model(tmp_path / "model.keras").optimizer
+
+    assert type(optimizer) is type(model.optimizer)
+    assert optimizer.get_config() == model.optimizer.get_config()
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_no_decay_is_no_decay_of_zero(name):
+    assert make_optimizer(name, 0.1, 0.0).weight_decay is None
 
 
 def steps_of_sgd(gradients, **clipping):
