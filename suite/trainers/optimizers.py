@@ -23,9 +23,7 @@ class Adam(keras.optimizers.Adam):
     gradients. The updates are the same but for rounding, with one exception: where a batch has a
     row of an embedding twice, Keras's squares the two gradients one by one, and this one their sum.
 
-    Args:
-        learning_rate: A number or a schedule.
-        arguments: Those of Keras's Adam; with `weight_decay` it is AdamW.
+    It takes the arguments of Keras's Adam; with `weight_decay` it is AdamW.
 
     Reference:
         Kingma and Ba, 2015, Adam: A Method for Stochastic Optimization,
@@ -33,9 +31,6 @@ class Adam(keras.optimizers.Adam):
         Loshchilov and Hutter, 2019, Decoupled Weight Decay Regularization (AdamW),
         https://arxiv.org/abs/1711.05101
     """
-
-    def __init__(self, learning_rate: Any = 0.001, **arguments: Any) -> None:
-        super().__init__(learning_rate, **arguments)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if self.amsgrad:  # for which there is no such operation
