@@ -33,7 +33,8 @@ class Adam(keras.optimizers.Adam):
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        if self.amsgrad:  # for which there is no such operation
+        # There is no such operation with AMSGrad, nor on another backend of Keras.
+        if self.amsgrad or keras.config.backend() != "tensorflow":
             super().update_step(gradient, variable, learning_rate)
             return
         number = self._get_variable_index(variable)
