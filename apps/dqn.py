@@ -49,12 +49,14 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "none": (),
     "minatar": ((16, 3, 1),),
     "atari": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
+    "efficient": ((32, 5, 5), (64, 5, 5)),
 }
-SMALLEST_ATARI = 36  # smallest height and width for the convolutions for Atari
+# Smallest height and width of pictures.
+SMALLEST = {"minatar": 3, "atari": 36, "efficient": 25}
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Convolutions = Literal["auto", "none", "minatar", "atari"]
+Convolutions = Literal["auto", "none", "minatar", "atari", "efficient"]
 
 
 @settings
@@ -234,7 +236,8 @@ def build_model(
         units: Units of the dense hidden layers.
         activation: Keras's name of the activation of the hidden layers.
         convolutions: Convolutional layers for pictures: `atari` as in Mnih's network, for 84 x 84
-            pixels; `minatar` for about 10 x 10; `none`; `auto` decides by the shape.
+            pixels; `efficient` as in van Hasselt's smaller one for the same; `minatar` for about
+            10 x 10; `none`; `auto` takes `atari` or `minatar` by the shape.
         dueling: Whether the value of a state and the advantages of its actions are learnt
             separately, each with its own last hidden layer.
         noisy: Whether dense layers have noise on their weights, which explores.
@@ -258,12 +261,15 @@ def build_model(
         Fortunato et al., 2017, Noisy Networks for Exploration, https://arxiv.org/abs/1706.10295
         Bellemare et al., 2017, A Distributional Perspective on Reinforcement Learning,
         https://arxiv.org/abs/1707.06887
+        Van Hasselt, Hessel and Aslanides, 2019, When to use parametric models in reinforcement
+        learning? (`efficient`), https://arxiv.org/abs/1906.05243
     """
     is_picture = len(observation_shape) == 3
     if convolutions == "auto" and is_picture:
-        convolutions = "atari" if min(observation_shape[:2]) >= SMALLEST_ATARI else "minatar"
+        is_large = min(observation_shape[:2]) >= SMALLEST["atari"]
+        convolutions = "atari" if is_large else "minatar"
     stages = CONVOLUTIONS.get(convolutions, ())
-    smallest = SMALLEST_ATARI if convolutions == "atari" else 3
+    smallest = SMALLEST.get(convolutions, 0)
     if stages and not (is_picture and min(observation_shape[:2]) >= smallest):
         raise InputError(
             f"`convolutions` must be none, or observations pictures of at least {smallest} x "
@@ -494,11 +500,11 @@ MINATAR = {
     "warm_up": 5_000,
     "learning_rate": 3e-4,
     "target_rate": 1.0,
-    "target_period": 1_000,
+    "target_period": 250,
     "epsilon": 0.01,
     "exploration": 0.1,
-    "reward_scale": 1.0,
-    "validation_episodes": 20,
+    "reward_scale": 0.1,
+    "validation_episodes": 50,
     "max_episode_steps": 2_500,
     "units": (128,),
 }
@@ -543,10 +549,12 @@ app = App(
         "first": {"double": False, "n_step": 1, "target_rate": 1.0, "target_period": 100},
         "mountain_car": {
             "environment": "MountainCar-v0",
-            "epochs": 60,
+            "epochs": 40,
             "steps_per_epoch": 200,
             "n_step": 5,
+            "initial_epsilon": 0.1,
             "exploration": 0.3,
+            "reward_scale": 0.3,
             "xla": True,
         },
         "lunar_lander": {
@@ -573,8 +581,11 @@ app = App(
             "steps_per_epoch": 500,
             "replay_size": 100_000,
             "warm_up": 10_000,
+            "convolutions": "efficient",
+            "units": (256,),
+            "updates": 16,
             "learning_rate": 2e-4,
-            "target_period": 250,
+            "target_period": 500,
             "exploration": 0.4,
             "validation_episodes": 5,
         },

@@ -486,7 +486,13 @@ app = App(
             "num_envs": 256,
             "epsilon": 0.1,
         },
-        "blackjack": {"environment": "Blackjack-v1", "max_episode_steps": 25},
+        "blackjack": {
+            "environment": "Blackjack-v1",
+            "max_episode_steps": 25,
+            "timed": False,
+            "epochs": 40,
+            "learning_rate_decay": 0.85,
+        },
     },
     search={
         "learning_rate": "0.1..1.0",

@@ -31,10 +31,12 @@ METHODS = ("q_learning", "double_q_learning", "expected_sarsa", "sarsa", "monte_
 SEVERAL = cyclopts.Parameter(consume_multiple=True)
 NEAR = 1e-3
 PEER_STEPS = 100_000
-EXPLORATION_OF_SARSA: dict[str, dict[str, Any]] = {
+SARSA: dict[str, dict[str, Any]] = {
     "cliff": {"epsilon": 0.0},
     "taxi": {"epsilon": 0.0, "initial_value": 20.0},  # the largest reward
+    "frozen_lake_8x8": {"epsilon": 0.05, "learning_rate_decay": 0.5, "epochs": 30},
 }
+DOUBLE: dict[str, dict[str, Any]] = {"cliff": {"learning_rate_decay": 0.0, "epochs": 4}}
 PLANNED: dict[str, dict[str, Any]] = {
     "value_iteration": {"method": "value_iteration", "timed": True, "discount": 1.0},
     "policy_iteration": {"method": "policy_iteration", "timed": True, "discount": 1.0},
@@ -49,17 +51,20 @@ def recipe_of(task: str, **knobs: Any) -> Any:
 
 
 def knobs_of(task: str, method: str) -> dict[str, Any]:
-    """How a method explores where that is not the recipe's.
+    """What differs from the recipe for a method.
 
     Sarsa and Monte Carlo value what they do, so they must stop exploring in the end. Where nothing
     is by chance, Sarsa need not explore at all: of a table that begins above all values, every
-    action that was not yet taken seems the best.
+    action that was not yet taken seems the best. Double Q-learning moves one of two tables at a
+    time, so that it needs twice the epochs, and without chance no smaller steps towards the end.
     """
-    if method in ("q_learning", "double_q_learning"):
+    if method == "q_learning":
         return {}
+    if method == "double_q_learning":
+        return DOUBLE.get(task, {})
     if method == "monte_carlo":
         return {"final_epsilon": 0.0}
-    return EXPLORATION_OF_SARSA.get(task, {"epsilon": 0.05}) | {"final_epsilon": 0.0}
+    return SARSA.get(task, {"epsilon": 0.05}) | {"final_epsilon": 0.0}
 
 
 def measure(task: str, seed: int = 0, **knobs: Any) -> dict[str, Any]:

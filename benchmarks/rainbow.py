@@ -59,12 +59,14 @@ def main(*, seeds: int = 5, environment: str = CARTPOLE) -> None:
             rows.append({"variant": name, "seed": seed, **returns_of_epochs(seed, flags)})
             print(rows[-1], flush=True)
     rows.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
-    solved = {
-        name: sum(row["steps_to_solve"] is not None for row in rows if row["variant"] == name)
-        for name in VARIANTS
-    }
+    facts: dict[str, Any] = {}
+    for name in VARIANTS:
+        of_variant = [row for row in rows if row["variant"] == name]
+        returns = [row["return_mean_of_epochs"] for row in of_variant]
+        facts[f"solved by {name}"] = sum(row["steps_to_solve"] is not None for row in of_variant)
+        facts[f"return of {name}"] = statistics.mean(returns)
     name = "rainbow" if environment == CARTPOLE else f"rainbow_{environment}"
-    publish(name, rows, environment=environment, seeds=seeds, solved=solved)
+    publish(name, rows, environment=environment, seeds=seeds, **facts)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(*, seeds: int = 10) -> None:
                 name: np.array([row[f"gradient_variance_{name}"] for row in log])
                 for name in BASELINES
             }
-            unsolved = np.array([row["val_return"] < SOLVED_AT for row in log])
+            unsolved = np.cumsum([row["val_return"] >= SOLVED_AT for row in log]) == 0
             ratio = (variances[baseline] / variances["none"])[unsolved]
             rows.append(
                 {

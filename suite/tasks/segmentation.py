@@ -89,7 +89,8 @@ class Config:
         scale: Largest random change of the size of a training picture, as a share.
         shift: Largest random shift of a training picture along each axis, in pixels.
         flip: Whether half of the training pictures are mirrored: left to right (`horizontal`), and
-            half of them top to bottom as well (`both`).
+            half of them top to bottom as well (`both`), and half of them along the diagonal, so
+            that they are at all quarter turns (`turned`).
         elastic: How far training pictures are bent, in pixels: the standard deviation of the shifts
             of a grid of 3 x 3 points.
         brightness: Largest random change of the pixels of a training picture, as a share of their
@@ -125,7 +126,7 @@ class Config:
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: Rate = 0.0
     shift: Pixels = 0.0
-    flip: Literal["none", "horizontal", "both"] = "horizontal"
+    flip: Literal["none", "horizontal", "both", "turned"] = "horizontal"
     elastic: Pixels = 0.0
     brightness: Rate = 0.0
     contrast: Rate = 0.0
@@ -147,7 +148,7 @@ def load_data(config: Config, run: Run) -> Data:
 
     Raises:
         InputError: The pictures or masks cannot be found or read, or do not belong together; or
-            `crop` is larger than they are.
+            `crop` is larger than they are; or they are not square, and to be turned whole.
     """
     source = load_masks(
         run,
@@ -164,11 +165,20 @@ def load_data(config: Config, run: Run) -> Data:
         raise InputError(
             f"`crop` must be at most the {min(height, width)} pixels of the pictures", config.crop
         )
+    if config.flip == "turned" and not config.crop and height != width:
+        raise InputError(
+            "`crop` must be set to turn what is not square, or `flip` be another",
+            f"pictures of {height} x {width} pixels",
+        )
     augment = combined(
         joint_affine(rotation=config.rotation, scale=config.scale, shift=config.shift),
         joint_elastic(config.elastic),
         joint_crop(config.crop, config.crop) if config.crop else None,
-        joint_flip(horizontal=config.flip != "none", vertical=config.flip == "both"),
+        joint_flip(
+            horizontal=config.flip != "none",
+            vertical=config.flip in ("both", "turned"),
+            diagonal=config.flip == "turned",
+        ),
         lighting(config.brightness, config.contrast),
     )
     data = supervised(

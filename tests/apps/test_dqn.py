@@ -79,6 +79,14 @@ def test_the_network_for_atari_is_that_of_the_paper():
     )  # fmt: skip
 
 
+def test_the_smaller_network_for_atari_is_that_of_its_paper():
+    model = build_model((84, 84, 4), (1 / 255,), convolutions="efficient", units=(256,))
+
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.output.shape[1:] for layer in layers] == [(16, 16, 32), (3, 3, 64)]
+    assert model.get_layer("flatten").output.shape == (None, 576)
+
+
 def test_small_pictures_have_small_convolutions():
     model = build_model((10, 10, 6), num_actions=6, units=(128,))
 
@@ -103,6 +111,7 @@ def test_observations_are_scaled_by_the_model():
         ({"value_range": (1.0, 1.0)}, "a smaller and a larger number"),
         ({"convolutions": "minatar"}, "at least 3 x 3 pixels. Received: minatar, with"),
         ({"observation_shape": (20, 84, 1), "convolutions": "atari"}, "at least 36 x 36"),
+        ({"observation_shape": (24, 84, 1), "convolutions": "efficient"}, "at least 25 x 25"),
         ({"atoms": 1}, "`atoms` "),
     ],
 )

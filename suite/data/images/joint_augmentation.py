@@ -8,6 +8,7 @@ example are distorted in the same way; arrays of fewer axes are not changed.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -20,26 +21,41 @@ from suite.data.pipelines import Augmentation
 CLOSE_TO_ONE = 1 - 1e-6  # the largest draw that becomes a normally distributed number
 
 
-def joint_flip(*, horizontal: bool = True, vertical: bool = False) -> Augmentation | None:
+def joint_flip(
+    *, horizontal: bool = True, vertical: bool = False, diagonal: bool = False
+) -> Augmentation | None:
     """Mirrors along each chosen axis with a probability of one half.
+
+    All three together make mirror images and quarter turns, eight pictures of one. The augmentation
+    raises a `ValueError` while it is traced, if it mirrors along the diagonal and the pictures are
+    not square.
 
     Returns:
         The augmentation, or None if no axis is chosen.
     """
-    axes = [axis for axis, chosen in ((2, horizontal), (1, vertical)) if chosen]
-    if not axes:
+    mirrors: list[Callable[[tf.Tensor], tf.Tensor]] = []
+    if horizontal:
+        mirrors.append(partial(tf.reverse, axis=[2]))
+    if vertical:
+        mirrors.append(partial(tf.reverse, axis=[1]))
+    if diagonal:
+        mirrors.append(partial(tf.transpose, perm=(0, 2, 1, 3)))
+    if not mirrors:
         return None
 
     def distort(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
         def change(pictures: tf.Tensor, nearest: bool) -> tf.Tensor:
-            for draw, axis in zip(tf.unstack(draws), axes, strict=True):
+            _, height, width, _ = pictures.shape
+            if diagonal and height != width:
+                raise ValueError(f"pictures must be square. Received: {height} x {width}")
+            for draw, mirror in zip(tf.unstack(draws), mirrors, strict=True):
                 is_mirrored = draw[:, None, None, None] < 0
-                pictures = tf.where(is_mirrored, tf.reverse(pictures, [axis]), pictures)
+                pictures = tf.where(is_mirrored, mirror(pictures), pictures)
             return pictures
 
         return _changed(batch, change)
 
-    return Augmentation(distort, num_draws=len(axes))
+    return Augmentation(distort, num_draws=len(mirrors))
 
 
 def joint_crop(height: int, width: int) -> Augmentation:

@@ -192,6 +192,15 @@ def test_a_part_is_no_larger_than_the_picture():
         task.load_data(task.Config(crop=20), Run(arrays=source()))
 
 
+def test_only_a_square_is_turned():
+    inputs, masks = bright_squares(24)
+    wide = source(train=Examples(inputs[:, :12], masks[:, :12]))
+
+    with pytest.raises(InputError, match="turn what is not square.* Received: pictures of 12 x 16"):
+        task.load_data(task.Config(flip="turned"), Run(arrays=wide))
+    task.load_data(task.Config(flip="turned", crop=8), Run(arrays=wide))
+
+
 # --- pictures of any size -------------------------------------------------------------------------
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,7 +17,7 @@ from suite.data.images.joint_augmentation import (
 from suite.data.images.shapes import draw_shapes
 
 ALL = {
-    "flip": joint_flip(vertical=True),
+    "flip": joint_flip(vertical=True, diagonal=True),
     "affine": joint_affine(rotation=30, scale=0.2, shift=4),
     "elastic": joint_elastic(4),
 }
@@ -84,6 +86,25 @@ def test_flips_mirror_along_the_chosen_axes():
     np.testing.assert_array_equal(turned[1], pictures[1][:, ::-1])
     np.testing.assert_array_equal(turned[2], pictures[2][::-1])
     np.testing.assert_array_equal(turned[3], pictures[3][::-1, ::-1])
+
+
+def test_flips_along_all_axes_are_all_turns_of_a_square():
+    pictures, masks = pairs(1)
+    flip = joint_flip(vertical=True, diagonal=True)
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=3)), np.float32).T
+
+    flipped, _ = flip.distort((np.repeat(pictures, 8, 0), np.repeat(masks, 8, 0)), signs)
+
+    turns = [np.rot90(p, k) for p in (pictures[0], pictures[0].transpose(1, 0, 2)) for k in range(4)]
+    assert {picture.numpy().tobytes() for picture in flipped} == {t.tobytes() for t in turns}
+    assert len({turn.tobytes() for turn in turns}) == 8
+
+
+def test_what_is_not_square_has_no_diagonal():
+    flip = joint_flip(diagonal=True)
+
+    with pytest.raises(ValueError, match="must be square. Received: 8 x 6"):
+        flip.distort((np.zeros((1, 8, 6, 1), np.uint8),), draws(flip, 1))
 
 
 def test_what_lies_outside_is_mirrored():
