@@ -37,6 +37,7 @@ CONTESTANTS = {
     "a2c": ("a2c",),
 }
 DRAWN = ("a3c, 4 workers", "a2c")
+SEVERAL = cyclopts.Parameter(consume_multiple=True)
 NAMES = {
     "steps_per_second": "env_steps_per_second",
     "seconds_to_solve": "seconds_to_solve",
@@ -71,9 +72,7 @@ def drawn(curves: Mapping[str, Sequence[tuple[np.ndarray, float]]]) -> Figure:
 def main(
     *,
     seeds: int = 10,
-    contestants: Annotated[
-        tuple[str, ...], cyclopts.Parameter(consume_multiple=True)
-    ] = tuple(CONTESTANTS),
+    contestants: Annotated[tuple[str, ...], SEVERAL] = tuple(CONTESTANTS),
 ) -> None:
     """Measures who learns sooner.
 

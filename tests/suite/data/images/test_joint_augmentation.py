@@ -95,9 +95,9 @@ def test_flips_along_all_axes_are_all_turns_of_a_square():
 
     flipped, _ = flip.distort((np.repeat(pictures, 8, 0), np.repeat(masks, 8, 0)), signs)
 
-    turns = [np.rot90(p, k) for p in (pictures[0], pictures[0].transpose(1, 0, 2)) for k in range(4)]
-    assert {picture.numpy().tobytes() for picture in flipped} == {t.tobytes() for t in turns}
-    assert len({turn.tobytes() for turn in turns}) == 8
+    both = (pictures[0], pictures[0].transpose(1, 0, 2))
+    turns = {np.rot90(picture, turn).tobytes() for picture in both for turn in range(4)}
+    assert len(turns) == 8 and {picture.numpy().tobytes() for picture in flipped} == turns
 
 
 def test_what_is_not_square_has_no_diagonal():
