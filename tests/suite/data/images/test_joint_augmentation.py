@@ -103,7 +103,7 @@ def test_flips_along_all_axes_are_all_turns_of_a_square():
 def test_what_is_not_square_has_no_diagonal():
     flip = joint_flip(diagonal=True)
 
-    with pytest.raises(ValueError, match="must be square. Received: 8 x 6"):
+    with pytest.raises(ValueError, match=r"must be square. Received: 8 x 6"):
         flip.distort((np.zeros((1, 8, 6, 1), np.uint8),), draws(flip, 1))
 
 
