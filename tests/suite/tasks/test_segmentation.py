@@ -196,7 +196,7 @@ def test_only_a_square_is_turned():
     inputs, masks = bright_squares(24)
     wide = source(train=Examples(inputs[:, :12], masks[:, :12]))
 
-    with pytest.raises(InputError, match=r"turn what is not square.* Received: pictures of 12 x 16"):
+    with pytest.raises(InputError, match=r"turn what is not square.* Received: .* 12 x 16"):
         task.load_data(task.Config(flip="turned"), Run(arrays=wide))
     task.load_data(task.Config(flip="turned", crop=8), Run(arrays=wide))
 
