@@ -10,7 +10,8 @@ that reads and one that writes, 256 features, 8 heads, 2048 hidden units, learnt
 of 0.5 before the logits, RMSprop, batches of 64, sentences of up to 20 tokens, or as many as nearly
 all have, greedy decoding, where ours follow the beams of their recipe. All train on the same pairs
 with the same vocabularies for the same time, of `fit` with compilation, and are judged by the same
-BLEU on the same test split. Epochs are shortened so that the time suffices.
+BLEU on the same test split. Epochs are shortened so that the time suffices. With `--jobs` they
+train side by side, each on an equal share of the cores.
 
 `throughput`: tokens a second of `fit` of our Transformer, both languages counted, and of a loop
 with PyTorch's `nn.Transformer` of the same size in the same batches, eager and compiled with its
@@ -21,6 +22,7 @@ computes no metrics. Weights of the attention and hidden features are dropped on
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of, seconds_of_step, time_limit
+from benchmarks.turns import on_shares, open_app, output_of, seconds_of_step, time_limit
 from suite import Run
 from suite.metrics.bleu import available
 
@@ -272,6 +274,7 @@ def networks(
     minutes: float = 60.0,
     precision: str = "float32",
     seed: int = 0,
+    jobs: int = 1,
 ) -> None:
     """BLEU of the three networks and of the peer after equal time.
 
@@ -281,16 +284,26 @@ def networks(
         minutes: Minutes of `fit` for each.
         precision: Dtype policy of the layers.
         seed: Of weights and order.
+        jobs: Networks that are trained at a time, each on its share of the cores.
     """
     if not available():
         raise SystemExit("BLEU needs sacrebleu: pip install '.[text]'")
+    names = (*NETWORKS, "keras.io")
+    arguments = (str(data.resolve()), recipe, str(minutes), precision, str(seed))
+    command = ("benchmarks.translation", "contestant")
+    calls = [partial(output_of, *command, name, *arguments) for name in names]
     rows = []
-    for name in (*NETWORKS, "keras.io"):
-        arguments = (name, str(data.resolve()), recipe, str(minutes), precision, str(seed))
-        result = output_of("benchmarks.translation", "contestant", *arguments)
+    for name, result in zip(names, on_shares(calls, jobs), strict=True):
         rows.append({"network": name, **result})
         print(rows[-1], flush=True)
-    publish(f"translation_{recipe}", rows, minutes=minutes, precision=precision, data=data.name)
+    publish(
+        f"translation_{recipe}",
+        rows,
+        minutes=minutes,
+        precision=precision,
+        data=data.name,
+        jobs=jobs,
+    )
 
 
 @command_line.command

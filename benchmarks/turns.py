@@ -9,13 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from suite import App, Run
     from suite.app import Fitted, Recipe
+
+T = TypeVar("T")
 
 
 def output_of(module: str, *arguments: str) -> Any:
@@ -23,6 +26,27 @@ def output_of(module: str, *arguments: str) -> Any:
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(process.stdout.splitlines()[-1])
+
+
+def on_shares(calls: Iterable[Callable[[], T]], jobs: int) -> Iterator[T]:
+    """What functions return that start processes: several at a time, on separate cores.
+
+    Args:
+        calls: The functions; what they return comes in their order.
+        jobs: How many are called at a time; each gets an equal share of the cores.
+
+    Raises:
+        SystemExit: There are fewer cores than jobs.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= jobs <= len(cores):
+        raise SystemExit(f"--jobs must be 1 to {len(cores)}, the number of cores. Received: {jobs}")
+    shares = [cores[job::jobs] for job in range(jobs)]
+    # A process runs where the thread runs that starts it.
+    with ThreadPoolExecutor(
+        jobs, initializer=lambda: os.sched_setaffinity(0, shares.pop())
+    ) as threads:
+        yield from threads.map(lambda call: call(), calls)
 
 
 class Finished(NamedTuple):
