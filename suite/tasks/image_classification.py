@@ -366,11 +366,16 @@ def with_views(fitted: Fitted) -> Fitted:
     """The fitted network as it is exported, which answers after several views of a picture."""
     if fitted.config.views == "plain":
         return fitted
-    [network] = fitted.networks.values()
-    answering = average_views(to_logits(network), fitted.config.views)
-    return fitted.with_model(
-        answering, loss=crossentropy(fitted.config), metrics=[accuracy_metric()]
-    )
+
+    def compute() -> Fitted:
+        [network] = fitted.networks.values()
+        return fitted.with_model(
+            average_views(to_logits(network), fitted.config.views),
+            loss=crossentropy(fitted.config),
+            metrics=[accuracy_metric()],
+        )
+
+    return fitted.once("views", compute)
 
 
 def evaluate(fitted: Fitted) -> Metrics:

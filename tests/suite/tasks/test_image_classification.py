@@ -144,6 +144,7 @@ def test_the_test_and_the_export_answer_after_the_same_views(fitted):
     labels = fitted.data.splits["test"].targets
     assert metrics["test_accuracy"] == pytest.approx(np.mean(everything.argmax(axis=1) == labels))
     assert metrics["test_loss"] != task.evaluate(fitted)["test_loss"]
+    assert task.with_views(looking_twice) is task.with_views(looking_twice)  # one prediction
 
 
 def test_a_moving_average_is_one_of_the_callbacks_if_it_is_asked_for(fitted):
