@@ -173,15 +173,15 @@ PETS = {
 MEMBRANES = {
     "crop": 256,
     "depth": 4,
-    "filters": 16,
+    "filters": 32,
     "dropout": 0.3,
     "loss": "crossentropy",
     "border_weight": 2.0,
     "border_width": 2.0,
-    "rotation": 180.0,
-    "flip": "both",
+    "flip": "turned",
     "elastic": 6.0,
-    "epochs": 25,
+    "views": "turned",
+    "epochs": 18,
     "batch_size": 4,
 }
 
