@@ -385,7 +385,7 @@ def open_features(folder: str) -> keras.Model:
 
     Returns:
         A model of pictures `(batch, height, width, 3)`, values in 0..255, to a list of the outputs
-        of all convolutions, in their order. Its weights are not trained.
+        of all convolutions, in their order, float32. Its weights are not trained.
 
     Raises:
         InputError: There is no such export, or its network does not take pictures in colour, or has
@@ -400,7 +400,7 @@ def open_features(folder: str) -> keras.Model:
     if not convolutions:
         raise InputError("`features` must be an export of a network with convolutions", folder)
     [image] = network.inputs
-    fixed = keras.Model(image, [layer.output for layer in convolutions])
+    fixed = keras.Model(image, [ops.cast(layer.output, "float32") for layer in convolutions])
     resizable = keras.models.clone_model(fixed, input_tensors=keras.Input((None, None, 3)))
     resizable.set_weights(fixed.get_weights())
     resizable.trainable = False

@@ -241,18 +241,19 @@ def test_two_replicas_train_against_the_adversary_and_the_export_is_evaluated(ca
     assert f"{trained.report['metrics']['test_psnr']:.4f}" in now
 
 
-def classifier(channels=3):
+def classifier(channels=3, dtype="float32"):
     image = keras.Input((8, 8, channels), name="image")
-    x = layers.Conv2D(4, 3, padding="same", name="first")(layers.Rescaling(1 / 255)(image))
-    x = layers.Conv2D(6, 3, 2, padding="same", name="second")(layers.ReLU()(x))
+    scaled = layers.Rescaling(1 / 255)(image)
+    x = layers.Conv2D(4, 3, padding="same", dtype=dtype, name="first")(scaled)
+    x = layers.Conv2D(6, 3, 2, padding="same", dtype=dtype, name="second")(layers.ReLU()(x))
     logits = layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
     return keras.Model(image, logits, name="classifier")
 
 
-@pytest.fixture
-def exported(monkeypatch):
+@pytest.fixture(params=["float32", "mixed_bfloat16"])
+def exported(request, monkeypatch):
     """Stands for the export of a classifier, whatever its folder is called."""
-    network = classifier()
+    network = classifier(dtype=request.param)
     monkeypatch.setattr(
         super_resolution, "open_folder", lambda _: types.SimpleNamespace(built=lambda: network)
     )
@@ -268,6 +269,7 @@ def test_features_are_the_convolutions_of_an_export_for_pictures_of_any_size(exp
     for one, other in zip(
         features(pictures), keras.Model(exported.input, parts)(pictures), strict=True
     ):
+        assert one.dtype == "float32"
         np.testing.assert_allclose(array(one), array(other), rtol=1e-5, atol=1e-5)
     assert [tuple(part.shape) for part in features(some_pictures(1, 12, 20))] == [
         (1, 12, 20, 4),
