@@ -54,6 +54,8 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
 # Smallest height and width of pictures.
 SMALLEST = {"minatar": 3, "atari": 36, "efficient": 25}
 
+MEAN = "mean_return"  # the layer that takes the mean of a distribution
+
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Convolutions = Literal["auto", "none", "minatar", "atari", "efficient"]
@@ -315,7 +317,7 @@ def build_model(
     else:
         logits = scores(num_actions, "actions")
     if distributional:
-        mean = CategoricalMean(*value_range, atoms, dtype=keras.config.floatx(), name="mean")
+        mean = CategoricalMean(*value_range, atoms, dtype=keras.config.floatx(), name=MEAN)
         value = mean(logits)
         outputs = {"value": value, "action": most_likely(value), "logits": logits}
     else:
@@ -391,7 +393,7 @@ class DeepQ(OffPolicyPlayer):
         discount = tf.cast(batch["discount"], dtype)
         targets = {"action": batch["actions"]}
         if "logits" in following:
-            support = self.get_layer("mean").support
+            support = self.get_layer(MEAN).support
             probabilities = tf.nn.softmax(of_action(following["logits"], chosen["action"]))
             values = rewards[:, None] + discount[:, None] * tf.constant(support, dtype)
             targets["probabilities"] = project(probabilities, values, support)
@@ -470,7 +472,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     figures = {"episode": curves.lines({"value": outputs["value"]}, "step of an episode")}
     if "logits" in outputs:
         logits = outputs["logits"][np.arange(len(observations)), outputs["action"]]
-        support = fitted.model.get_layer("mean").support
+        support = fitted.model.get_layer(MEAN).support
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.subplots()
         steps = np.arange(len(observations))

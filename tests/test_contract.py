@@ -232,6 +232,16 @@ def test_builder_says_what_is_wrong_in_one_sentence(name):
             app.build(**{knob: object()})
 
 
+def test_every_recipe_builds_where_no_layer_has_a_name_yet(name):
+    """Keras numbers the names that it gives, and other tests have used the first ones up."""
+    app = load(name)
+
+    for recipe in [None, *app.recipes]:
+        keras.utils.clear_session()
+        with contextlib.suppress(InputError):  # the recipe is for larger examples than the default
+            app.build(**app.recipe(recipe).architecture)
+
+
 def test_every_knob_is_typed_documented_and_declared_once(name):
     app = load(name)
     recipe = {field.name for field in dataclasses.fields(app.config)}
