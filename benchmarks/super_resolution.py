@@ -42,7 +42,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     PEER: {"batch_size": 8 * 100**2 // PATCH**2},
 }
 STEPS_PER_EXECUTION = 20
-# SRResNet as two cores can train it; the smallest picture of `yang91` has 78 pixels along a side.
+# SRResNet and its adversary as two cores can train them; the smallest picture of `yang91` has 78
+# pixels along a side.
 SRRESNET = {
     "scale": 4,
     "patch_size": 18,
@@ -51,6 +52,7 @@ SRRESNET = {
     "network": "srresnet",
     "learning_rate": 5e-4,
 }
+ADVERSARY = {"discriminator_filters": (16, 32, 64, 128)}
 
 
 def linked(data: Path, folder: Path) -> None:
@@ -169,13 +171,21 @@ def judged(network: Any, data: Path, scale: int, judge: str | None = None) -> di
 
 
 def against_adversary(
-    name: str, data: Path, judge: str, features: str | None, epochs: int, seed: int
+    name: str,
+    data: Path,
+    judge: str,
+    features: str | None,
+    epochs: int,
+    adversarial_epochs: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Trains SRResNet, alone or then against the adversary, and judges it."""
     from apps.super_resolution import app, generator_of
     from suite import Run, train
 
-    knobs = {"adversarial_epochs": epochs, "features": features} if name == "srgan" else {}
+    knobs: dict[str, Any] = {}
+    if name == "srgan":
+        knobs = {**ADVERSARY, "adversarial_epochs": adversarial_epochs, "features": features}
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) / "pictures"
         pictures.mkdir()
@@ -200,7 +210,8 @@ def main(
     seed: int = 0,
     judge: str | None = None,
     features: str | None = None,
-    epochs: int = 5,
+    epochs: int = 3,
+    adversarial_epochs: int = 2,
     only: str | None = None,
 ) -> None:
     """Measures all, one after the other.
@@ -212,11 +223,16 @@ def main(
         seed: Seed of all contestants.
         judge: Measure SRGAN instead, by the features of this export.
         features: The export by whose features SRGAN learns.
-        epochs: Epochs of each phase of SRResNet and SRGAN.
+        epochs: Epochs in which SRResNet and SRGAN compare pixels.
+        adversarial_epochs: Epochs of SRGAN against its adversary after that.
         only: Measure this one only, and print its result as JSON.
     """
     if only and judge:
-        print(json.dumps(against_adversary(only, data, judge, features, epochs, seed)))
+        print(
+            json.dumps(
+                against_adversary(only, data, judge, features, epochs, adversarial_epochs, seed)
+            )
+        )
         return
     if only:
         print(json.dumps(contestant(only, data, seconds, seed, scale)))
@@ -228,7 +244,7 @@ def main(
         {"contestant": "bicubic", "seconds": None, "parameters": None, **plain}
     ]
     flags = {"data": data, "seconds": seconds, "scale": scale, "seed": seed, "epochs": epochs}
-    flags |= {"judge": judge, "features": features}
+    flags |= {"adversarial-epochs": adversarial_epochs, "judge": judge, "features": features}
     arguments = [
         argument
         for flag, value in flags.items()
@@ -245,6 +261,7 @@ def main(
         seed=seed,
         seconds=None if judge else seconds,
         epochs=epochs if judge else None,
+        adversarial_epochs=adversarial_epochs if judge else None,
     )
 
 
