@@ -14,7 +14,7 @@ has the returns of A3C's default and of A2C, by steps and by seconds.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import cyclopts
 import numpy as np
@@ -37,7 +37,6 @@ CONTESTANTS = {
     "a2c": ("a2c",),
 }
 DRAWN = ("a3c, 4 workers", "a2c")
-SEVERAL = cyclopts.Parameter(consume_multiple=True)
 NAMES = {
     "steps_per_second": "env_steps_per_second",
     "seconds_to_solve": "seconds_to_solve",
@@ -69,24 +68,16 @@ def drawn(curves: Mapping[str, Sequence[tuple[np.ndarray, float]]]) -> Figure:
     return figure
 
 
-def main(
-    *,
-    seeds: int = 10,
-    contestants: Annotated[tuple[str, ...], SEVERAL] = tuple(CONTESTANTS),
-) -> None:
-    """Measures who learns sooner.
+def main(*, seeds: int = 10) -> None:
+    """Measures all contestants.
 
     Args:
         seeds: Number of seeds, counted from 0.
-        contestants: Keys of `CONTESTANTS`; by default all.
     """
     rows: list[dict[str, Any]] = []
-    curves: dict[str, list[tuple[np.ndarray, float]]] = {
-        name: [] for name in DRAWN if name in contestants
-    }
+    curves: dict[str, list[tuple[np.ndarray, float]]] = {name: [] for name in DRAWN}
     for seed in range(seeds):
-        for contestant in contestants:
-            name, *flags = CONTESTANTS[contestant]
+        for contestant, (name, *flags) in CONTESTANTS.items():
             with run_app(name, *flags, seed=seed) as run:
                 metrics, log = run.report["metrics"], run.log
             values = {column: metrics.get(metric) for column, metric in NAMES.items()}
@@ -98,7 +89,7 @@ def main(
                 curve = np.stack([steps, returns])
                 curves[contestant].append((curve, metrics["env_steps_per_second"]))
     facts: dict[str, Any] = {}
-    for contestant in contestants:
+    for contestant in CONTESTANTS:
         column = [row["seconds_to_solve"] for row in rows if row["contestant"] == contestant]
         rates = [row["steps_per_second"] for row in rows if row["contestant"] == contestant]
         facts[f"solved by {contestant}"] = sum(value is not None for value in column)

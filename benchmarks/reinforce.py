@@ -49,7 +49,9 @@ def main(*, seeds: int = 10) -> None:
                     "seconds_to_solve": metrics.get("seconds_to_solve"),
                     "steps_to_solve": metrics.get("env_steps_to_solve"),
                     "return_at_the_end": metrics["eval_return_mean"],
-                    "ratio_of_variance": float(np.exp(np.log(ratio).mean())),
+                    "ratio_of_variance": float(np.exp(np.log(ratio).mean()))
+                    if ratio.size
+                    else None,
                 }
             )
             print(rows[-1], flush=True)
@@ -62,7 +64,7 @@ def main(*, seeds: int = 10) -> None:
             row["steps_to_solve"] is not None for row in of_baseline
         )
         facts[f"ratio of variance with {baseline}"] = statistics.median(
-            row["ratio_of_variance"] for row in of_baseline
+            row["ratio_of_variance"] for row in of_baseline if row["ratio_of_variance"] is not None
         )
     publish("reinforce", rows, seeds=seeds, **facts)
 

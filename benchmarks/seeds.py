@@ -103,6 +103,7 @@ def main(
         record += f"_{dataset}" if dataset else ""
         record += f"_{data.stem}" if data else ""
         record += f"_{epochs}_epochs" if epochs else ""
+        record += f"_{jobs}_jobs" if jobs > 1 else ""
         publish(
             record if processes == 1 else f"{record}_{processes}_workers",
             rows,

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from suite.cluster import shares_of_cores
+
 if TYPE_CHECKING:
     from suite import App, Run
     from suite.app import Fitted, Recipe
@@ -36,12 +38,12 @@ def on_shares(calls: Iterable[Callable[[], T]], jobs: int) -> Iterator[T]:
         jobs: How many are called at a time; each gets an equal share of the cores.
 
     Raises:
-        SystemExit: There are fewer cores than jobs.
+        SystemExit: The cores cannot be divided equally.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    if not 1 <= jobs <= len(cores):
-        raise SystemExit(f"--jobs must be 1 to {len(cores)}, the number of cores. Received: {jobs}")
-    shares = [cores[job::jobs] for job in range(jobs)]
+    cores = len(os.sched_getaffinity(0))
+    if jobs < 1 or cores % jobs:
+        raise SystemExit(f"--jobs must divide the {cores} cores. Received: {jobs}")
+    shares = shares_of_cores(jobs)
     # A process runs where the thread runs that starts it.
     with ThreadPoolExecutor(
         jobs, initializer=lambda: os.sched_setaffinity(0, shares.pop())

@@ -375,7 +375,7 @@ def with_views(fitted: Fitted) -> Fitted:
             metrics=[accuracy_metric()],
         )
 
-    return fitted.once("views", compute)
+    return fitted.once(f"views {fitted.config.views}", compute)
 
 
 def evaluate(fitted: Fitted) -> Metrics:

@@ -88,9 +88,9 @@ class Config:
         rotation: Largest random rotation of a training picture, in degrees.
         scale: Largest random change of the size of a training picture, as a share.
         shift: Largest random shift of a training picture along each axis, in pixels.
-        flip: Whether half of the training pictures are mirrored: left to right (`horizontal`), and
-            half of them top to bottom as well (`both`), and half of them along the diagonal, so
-            that they are at all quarter turns (`turned`).
+        flip: How training pictures are mirrored, each with a probability of one half: left to
+            right (`horizontal`); top to bottom as well (`both`); along the diagonal as well, which
+            makes all quarter turns, of squares or a `crop` (`turned`).
         elastic: How far training pictures are bent, in pixels: the standard deviation of the shifts
             of a grid of 3 x 3 points.
         brightness: Largest random change of the pixels of a training picture, as a share of their
@@ -515,7 +515,7 @@ def with_views(fitted: Fitted) -> Fitted:
             metrics=[mean_iou(network.output.shape[-1])],
         )
 
-    return fitted.once("views", compute)
+    return fitted.once(f"views {fitted.config.views}", compute)
 
 
 def answers(fitted: Fitted) -> np.ndarray:
