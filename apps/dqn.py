@@ -51,9 +51,6 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "atari": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
     "efficient": ((32, 5, 5), (64, 5, 5)),
 }
-# Smallest height and width of pictures.
-SMALLEST = {"minatar": 3, "atari": 36, "efficient": 25}
-
 MEAN = "mean_return"  # the layer that takes the mean of a distribution
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -268,10 +265,10 @@ def build_model(
     """
     is_picture = len(observation_shape) == 3
     if convolutions == "auto" and is_picture:
-        is_large = min(observation_shape[:2]) >= SMALLEST["atari"]
+        is_large = min(observation_shape[:2]) >= smallest_side("atari")
         convolutions = "atari" if is_large else "minatar"
     stages = CONVOLUTIONS.get(convolutions, ())
-    smallest = SMALLEST.get(convolutions, 0)
+    smallest = smallest_side(convolutions)
     if stages and not (is_picture and min(observation_shape[:2]) >= smallest):
         raise InputError(
             f"`convolutions` must be none, or observations pictures of at least {smallest} x "
@@ -324,6 +321,14 @@ def build_model(
         value = ops.squeeze(logits, axis=-1)
         outputs = {"value": value, "action": most_likely(value)}
     return keras.Model(observation, outputs, name="dqn")
+
+
+def smallest_side(convolutions: str) -> int:
+    """The smallest height and width of pictures of which convolutions leave a pixel."""
+    side = 1
+    for _, size, stride in reversed(CONVOLUTIONS.get(convolutions, ())):
+        side = (side - 1) * stride + size
+    return side
 
 
 class DeepQ(OffPolicyPlayer):
