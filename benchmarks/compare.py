@@ -18,10 +18,9 @@ from pathlib import Path
 
 import cyclopts
 
-from benchmarks.results import publish
+from benchmarks.results import ROOT, publish
 from benchmarks.turns import output_of
 
-ROOT = Path(__file__).parents[1]
 UNITS, ACTIVATIONS, SEEDS = ("64", "128", "256"), ("relu", "tanh", "sigmoid"), ("0", "1", "2")
 command_line = cyclopts.App(help=__doc__)
 

@@ -20,9 +20,8 @@ from typing import Literal
 
 import cyclopts
 
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import FOLDER, ROOT, publish
 
-ROOT = Path(__file__).parents[1]
 Kind = Literal["kills", "signals", "corruption", "exhaustion", "races", "same_bytes", "fuzz"]
 FAULTS: dict[Kind, str] = {
     "kills": "a training killed at a random moment, then resumed",

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from suite.training.record import package_versions
 
-FOLDER = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks" / "results"
+PICTURES = ROOT / "docs" / "pictures"
 PEERS = (
     "torch",
     "stable-baselines3",
@@ -64,7 +66,7 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
 
 def _commit() -> str | None:
     """The commit of the code that measured; None outside of a clone."""
-    command = ["git", "-C", str(FOLDER.parent), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

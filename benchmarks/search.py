@@ -24,11 +24,10 @@ import cyclopts
 import optuna
 import psutil
 
-from benchmarks.results import publish
+from benchmarks.results import ROOT, publish
 from suite.studies.shared_study import NAME, SamplerName, open_storage, open_study
 from suite.studies.spaces import Choices, Range, Space
 
-ROOT = Path(__file__).parents[1]
 JOURNAL = "search.journal"
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 # Of a small network on a table: the spaces of the problem that is made up.

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.results import FOLDER
+from benchmarks.results import FOLDER, ROOT
 
-ROOT = Path(__file__).parents[1]
 LINES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["line"]
 TOPICS = list(dict.fromkeys(line["topic"] for line in LINES))
 BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- measured end -->)", re.DOTALL)

@@ -1,10 +1,10 @@
 """Metrics of generated images, computed from the features of a network that never changes.
 
 For MNIST and the embedded digits the network is a classifier of digits whose weights are part of
-the suite (`fidelity.keras`, made by `python -m benchmarks.fidelity`). For all other images it is a
-convolutional network with fixed random weights. That network has no classes, so the metrics that
-need classes are None. The values can be compared between runs and machines. They cannot be compared
-with values from other networks, such as Inception.
+the suite (`fidelity.keras`, made by `python -m benchmarks.pictures.fidelity`). For all other images
+it is a convolutional network with fixed random weights. That network has no classes, so the metrics
+that need classes are None. The values can be compared between runs and machines. They cannot be
+compared with values from other networks, such as Inception.
 
 Reference:
     Naeem et al., 2020, Reliable Fidelity and Diversity Metrics for Generative Models,

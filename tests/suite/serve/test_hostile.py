@@ -1,6 +1,6 @@
 from urllib.parse import urlsplit
 
-from benchmarks.serve_attacks import LARGEST, MAKERS, attack_server
+from benchmarks.serving.serve_attacks import LARGEST, MAKERS, attack_server
 from tests.suite.serve.conftest import serve, stop
 
 

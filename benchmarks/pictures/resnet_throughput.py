@@ -1,0 +1,121 @@
+"""How many images a second does ResNet-20 train on, here and in PyTorch?
+
+    pip install '.[benchmark]'
+    python -m benchmarks.pictures.resnet_throughput
+
+The same network (three stages of three blocks, 16 to 64 filters, shortcuts padded with zeros), the
+same batches of shuffled CIFAR-10 images from memory, Adam with decoupled decay, no distortion.
+PyTorch keeps channels last, uses its fused optimizer, and is measured eager and compiled, in
+float32 and in bfloat16; the best of all counts, on either side. Each measurement is a process of
+its own; they take turns.
+"""
+
+import json
+
+import cyclopts
+
+from benchmarks.results import publish
+from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch, rates
+from suite import Run
+from suite.data.images.sources import load_pictures
+
+OURS = ("ours float32", "ours bfloat16")
+PEERS = (
+    "PyTorch float32 eager",
+    "PyTorch float32 compiled",
+    "PyTorch bfloat16 eager",
+    "PyTorch bfloat16 compiled",
+)
+BATCH, BLOCKS, FILTERS = 125, (3, 3, 3), 16
+WARM_UP, STEPS = 20, 100
+
+
+def ours(precision: str) -> float:
+    """Images a second of `fit`, called as the application calls it.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+    """
+    from apps.resnet import app
+
+    knobs = {"dataset": "cifar10", "batch_size": BATCH, "rotation": 0, "shift": 0, "zoom": 0}
+    run = Run(
+        precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True, data="tfds"
+    )
+    return rate_of_fit(open_app(app, app.recipe(**knobs), run), BATCH, WARM_UP, STEPS)
+
+
+def pytorch(precision: str, mode: str) -> float:
+    """Images a second of a plain training loop.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+        mode: `eager` or `compiled`.
+    """
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, channels: int, filters: int, stride: int) -> None:
+            super().__init__()
+            self.stride, self.missing = stride, filters - channels
+            self.convolutions = nn.Sequential(
+                nn.Conv2d(channels, filters, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(filters),
+                nn.ReLU(),
+                nn.Conv2d(filters, filters, 3, 1, 1, bias=False),
+                nn.BatchNorm2d(filters),
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shortcut = x
+            if self.missing or self.stride > 1:
+                shortcut = x[:, :, :: self.stride, :: self.stride]
+                shortcut = nn.functional.pad(shortcut, (0, 0, 0, 0, 0, self.missing))
+            return nn.functional.relu(self.convolutions(x) + shortcut)
+
+    stem = nn.Conv2d(3, FILTERS, 3, 1, 1, bias=False)
+    stages: list[nn.Module] = [stem, nn.BatchNorm2d(FILTERS), nn.ReLU()]
+    channels = FILTERS
+    for stage, count in enumerate(BLOCKS):
+        for number in range(count):
+            stages.append(Block(channels, FILTERS * 2**stage, 2 if stage and not number else 1))
+            channels = FILTERS * 2**stage
+    train = load_pictures(Run(data="tfds"), "cifar10").train.in_memory()
+    return rate_of_pytorch(
+        nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)),
+        train.inputs,
+        train.targets,
+        batch=BATCH,
+        warm_up=WARM_UP,
+        steps=STEPS,
+        precision=precision,
+        mode=mode,
+    )
+
+
+def main(*, repeats: int = 3, contestant: str | None = None) -> None:
+    """Measures all, in turns.
+
+    Args:
+        repeats: Measurements of each.
+        contestant: Measure this one once, and print its rate as JSON.
+    """
+    if contestant:
+        who, precision, *mode = contestant.split()
+        print(json.dumps(ours(precision) if who == "ours" else pytorch(precision, *mode)))
+        return
+    rows = rates("benchmarks.pictures.resnet_throughput", [*OURS, *PEERS], repeats)
+    medians = {row["contestant"]: row["images_per_second"] for row in rows}
+    publish(
+        "resnet_throughput",
+        rows,
+        batch_size=BATCH,
+        ratio_of_the_best=max(map(medians.get, OURS)) / max(map(medians.get, PEERS)),
+        ratio_float32=medians[OURS[0]] / max(medians[name] for name in PEERS[:2]),
+        ratio_bfloat16=medians[OURS[1]] / max(medians[name] for name in PEERS[2:]),
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,131 @@
+"""How many labels does a network save that has learnt on other pictures?
+
+    python -m benchmarks.pictures.transfer
+
+A residual network learns the first eight classes of CIFAR-10. The task that it is transferred to
+has twelve others: the last two of CIFAR-10, and the ten of Fashion-MNIST, framed to the same size.
+Four ways to train see 1, 5, 10 and 100 labels of each class, with five seeds. Draws
+`docs/pictures/transfer.png`.
+"""
+
+import tempfile
+from pathlib import Path
+
+import cyclopts
+import numpy as np
+
+from apps import resnet, transfer
+from benchmarks.results import PICTURES, publish
+from suite import Run, train
+from suite.figures.curves import write
+
+LABELS = (1, 5, 10, 100)
+EPOCHS, SEEDS = 20, 5
+# As many steps for any number of labels; and clothes on black are no drawings to be centred.
+KNOBS = {
+    "batch_size": 50,
+    "min_steps_per_epoch": 20,
+    "zoom": 0.0,
+    "rotation": 0.0,
+    "layout": "photo",
+}
+SOURCE_CLASSES = 8  # of CIFAR-10; the others are transferred to
+BACKBONE = {"blocks": (1, 1, 1), "filters": 16}
+TRAINING_PICTURES = 500  # of each class of the task, from which labels and validation are drawn
+PICTURE = PICTURES / "transfer.png"
+Arrays = dict[str, np.ndarray]
+
+
+def pictures_of(dataset: str) -> Arrays:
+    """All pictures of a dataset, as an `.npz` names them, and the names of its classes."""
+    data = resnet.app.data(resnet.app.config(dataset=dataset), Run(quiet=True))
+    splits = {name: split.in_memory() for name, split in data.splits.items()}
+    learnt = [splits["train"], splits["validation"]]
+    return {
+        "x_train": np.concatenate([split.inputs for split in learnt]),
+        "y_train": np.concatenate([split.targets for split in learnt]),
+        "x_test": splits["test"].inputs,
+        "y_test": splits["test"].targets,
+        "class_names": np.array(data.description.class_names),
+    }
+
+
+def with_classes(arrays: Arrays, first: int, last: int, most: int | None = None) -> Arrays:
+    """The pictures of the classes from `first` to before `last`, numbered anew.
+
+    Args:
+        arrays: As `pictures_of` returns them.
+        first: The first class.
+        last: The class after the last one.
+        most: Largest number of training pictures of each class.
+    """
+    chosen: Arrays = {"class_names": arrays["class_names"][first:last]}
+    for split in ("train", "test"):
+        labels = arrays[f"y_{split}"]
+        count = most if split == "train" else None
+        rows = [np.flatnonzero(labels == label)[:count] for label in range(first, last)]
+        chosen[f"x_{split}"] = arrays[f"x_{split}"][np.concatenate(rows)]
+        chosen[f"y_{split}"] = labels[np.concatenate(rows)] - first
+    return chosen
+
+
+def framed(images: np.ndarray) -> np.ndarray:
+    """Grey pictures of 28 x 28 in the middle of black colour pictures of 32 x 32."""
+    return np.repeat(np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]), 3, axis=-1)
+
+
+def joined(first: Arrays, second: Arrays) -> Arrays:
+    """The classes of both."""
+    count = len(first["class_names"])
+    return {
+        name: np.concatenate([first[name], second[name] + (count if name[0] == "y" else 0)])
+        if name != "class_names"
+        else np.concatenate([first[name], second[name]])
+        for name in first
+    }
+
+
+def main(*, source_epochs: int = 15, seeds: int = SEEDS) -> None:
+    """Trains the backbone, transfers it, and draws the accuracies.
+
+    Args:
+        source_epochs: Epochs of the backbone's training.
+        seeds: Trainings of every way with every number of labels.
+    """
+    cifar, fashion = pictures_of("cifar10"), pictures_of("fashion_mnist")
+    clothes = with_classes(fashion, 0, 10, TRAINING_PICTURES)
+    clothes |= {name: framed(clothes[name]) for name in ("x_train", "x_test")}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source.npz"), Path(folder, "target.npz")
+        np.savez(source, **with_classes(cifar, 0, SOURCE_CLASSES))
+        np.savez(
+            target, **joined(with_classes(cifar, SOURCE_CLASSES, 10, TRAINING_PICTURES), clothes)
+        )
+        recipe = resnet.app.recipe(
+            "cifar10", epochs=source_epochs, layout="photo", label_smoothing=0.0, **BACKBONE
+        )
+        exports = Path(folder, "exports")
+        run = Run(data=str(source), run_dir=Path(folder, "run"), export_dir=exports, figures=False)
+        trained = train(resnet.app, recipe, run)
+        knobs = {"backbone": str(exports / "resnet"), **KNOBS}
+        accuracies = transfer.accuracies_by_labels(
+            transfer.app, knobs, Run(data=str(target), quiet=True), LABELS, EPOCHS, seeds
+        )
+    write(transfer.draw_accuracies(accuracies, LABELS), PICTURE)
+    publish(
+        "transfer",
+        [
+            {"way": way, "labels": count, "accuracy": row.mean(), "std": row.std(ddof=1)}
+            for way, values in accuracies.items()
+            for count, row in zip(LABELS, values, strict=True)
+        ],
+        seeds=seeds,
+        epochs=EPOCHS,
+        backbone_accuracy=trained.metrics["test_accuracy"],
+        parameters=trained.report["parameters"],
+        data="cifar10, fashion_mnist",
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,1 @@
+"""The server beside others: its rate, bad requests, and replacement under load."""
