@@ -26,9 +26,9 @@ from suite.data import Augmentation, Data, Examples, supervised
 from suite.data.images.augmentation import combined
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
 from suite.data.images.files import read_encoded, tiled, writable_picture, write_picture
-from suite.data.images.joint_augmentation import joint_crop, joint_flip
-from suite.data.images.pairs import load_picture_pairs
 from suite.data.images.preparation import to_grey
+from suite.data.pairs.augmentation import joint_crop, joint_flip
+from suite.data.pairs.sources import load_picture_pairs
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.export.tiles import in_tiles

@@ -32,7 +32,7 @@ from suite.data.images.files import (
     writable_picture,
     write_picture,
 )
-from suite.data.images.patches import (
+from suite.data.pairs.patches import (
     load_whole_pictures,
     patch_pairs,
     pictures_of,

@@ -143,7 +143,7 @@ def judged(network: Any, data: Path, scale: int, judge: str | None = None) -> di
         judge: Folder of the export by whose features pictures are compared.
     """
     from apps.super_resolution import bicubic, enlarger, measure, open_features
-    from suite.data.images.patches import (
+    from suite.data.pairs.patches import (
         pictures_of,
         read_whole_pictures,
         unstacked,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from suite.data.images.joint_augmentation import mirrored
+from suite.data.pairs.augmentation import mirrored
 
 
 def in_tiles(

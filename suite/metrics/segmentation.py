@@ -1,6 +1,6 @@
 """Metrics of classes of pixels, all computed from one confusion matrix.
 
-Pixels of the class `suite.data.images.masks.VOID` are not counted.
+Pixels of the class `suite.data.pairs.masks.VOID` are not counted.
 """
 
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from suite.data.images.masks import VOID
+from suite.data.pairs.masks import VOID
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from suite.data.images.augmentation import (
     random_affine,
     random_crop,
 )
-from suite.data.images.joint_augmentation import joint_flip
+from suite.data.pairs.augmentation import joint_flip
 from suite.errors import InputError
 from suite.explanations import heat_maps
 from suite.export.endpoints import Endpoint, classifier, named_classes, to_logits

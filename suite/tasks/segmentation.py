@@ -26,14 +26,14 @@ from suite.data import Data, batches, supervised
 from suite.data.images.augmentation import combined, lighting
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
 from suite.data.images.files import read_encoded, writable_picture, write_picture
-from suite.data.images.joint_augmentation import (
+from suite.data.images.preparation import Preparation, to_grey
+from suite.data.pairs.augmentation import (
     joint_affine,
     joint_crop,
     joint_elastic,
     joint_flip,
 )
-from suite.data.images.masks import VOID, MaskPreparation, load_masks
-from suite.data.images.preparation import Preparation, to_grey
+from suite.data.pairs.masks import VOID, MaskPreparation, load_masks
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports

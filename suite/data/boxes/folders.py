@@ -15,7 +15,7 @@ from suite.data.boxes.yolo import read_names, read_yolo
 from suite.data.examples import SPLITS
 from suite.data.folders import files_in, split_named_in
 from suite.data.images.files import ENDINGS
-from suite.data.images.pairs import listed, lists_in
+from suite.data.pairs.sources import listed, lists_in
 from suite.errors import InputError
 
 log = logging.getLogger(__name__)

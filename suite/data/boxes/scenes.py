@@ -8,7 +8,7 @@ import PIL.Image
 
 from suite.data.boxes.annotations import Truths
 from suite.data.images.preparation import INK_THRESHOLD
-from suite.data.images.shapes import CONTRAST, surface
+from suite.data.pairs.shapes import CONTRAST, surface
 
 SIDES = (0.15, 0.4)  # range of the longer side of a digit, as a share of the scene's
 SMALLEST = 6  # pixels of the longer side of a digit, at least

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
-from suite.data.images.masks import VOID
+from suite.data.pairs.masks import VOID
 from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
 
 NAMES = ("ground", "disc", "square", "never")

@@ -10,7 +10,7 @@ from keras import layers
 from suite import InputError, Run
 from suite.app import Fitted
 from suite.data import Examples, Source, supervised
-from suite.data.images.masks import VOID, MaskPreparation
+from suite.data.pairs.masks import VOID, MaskPreparation
 from suite.export.endpoints import as_endpoint, call
 from suite.export.saved_model import write_saved_model
 from suite.figures.images import LARGEST_SIDE

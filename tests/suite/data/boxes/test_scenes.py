@@ -3,7 +3,7 @@ import pytest
 
 from suite.data.boxes.scenes import draw_scenes
 from suite.data.images.digits import embedded_digits
-from suite.data.images.shapes import surface
+from suite.data.pairs.shapes import surface
 from suite.metrics.detection import iou
 
 BLOCKS = np.full((3, 20, 14), 255, np.uint8)  # "digits" that fill their box

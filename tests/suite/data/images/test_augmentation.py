@@ -9,7 +9,7 @@ from suite.data.images.augmentation import (
     random_affine,
     random_crop,
 )
-from suite.data.images.joint_augmentation import joint_flip
+from suite.data.pairs.augmentation import joint_flip
 
 
 def images(count=64, size=28):

@@ -7,14 +7,14 @@ import tensorflow as tf
 from suite.data import Source, supervised
 from suite.data.examples import Examples
 from suite.data.images.augmentation import combined
-from suite.data.images.joint_augmentation import (
+from suite.data.pairs.augmentation import (
     joint_affine,
     joint_crop,
     joint_elastic,
     joint_flip,
     mirrored,
 )
-from suite.data.images.shapes import draw_shapes
+from suite.data.pairs.shapes import draw_shapes
 
 ALL = {
     "flip": joint_flip(vertical=True, diagonal=True),

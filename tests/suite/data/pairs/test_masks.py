@@ -9,8 +9,8 @@ import pytest
 
 from suite import InputError, Run
 from suite.data.examples import Examples, Source
-from suite.data.images.masks import VOID, MaskPreparation, load_masks
-from suite.data.images.shapes import CLASS_NAMES, draw_shapes
+from suite.data.pairs.masks import VOID, MaskPreparation, load_masks
+from suite.data.pairs.shapes import CLASS_NAMES, draw_shapes
 
 SHADES = np.array([40, 120, 220])  # of pictures by the class of their pixels
 

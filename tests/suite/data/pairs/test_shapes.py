@@ -1,6 +1,6 @@
 import numpy as np
 
-from suite.data.images.shapes import CLASS_NAMES, SURFACE_COLOURS, draw_shapes
+from suite.data.pairs.shapes import CLASS_NAMES, SURFACE_COLOURS, draw_shapes
 
 
 def test_pictures_are_a_function_of_the_seed():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from suite import InputError
-from suite.data.images.polygons import IGNORED, Outline, Outlines, rasterised, read_outlines
+from suite.data.pairs.polygons import IGNORED, Outline, Outlines, rasterised, read_outlines
 
 INDEX = {"cell": 1, "wall": 2, IGNORED: 255}
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from suite import InputError, Run
 from suite.data.examples import Examples, Source
 from suite.data.images.bicubic import shrink
-from suite.data.images.patches import (
+from suite.data.pairs.patches import (
     load_whole_pictures,
     patch_pairs,
     pictures_of,

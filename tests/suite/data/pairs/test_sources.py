@@ -9,8 +9,8 @@ import pytest
 
 from suite import InputError, Run
 from suite.data.examples import Examples, Source
-from suite.data.images.pairs import PicturePairPreparation, load_picture_pairs
-from suite.data.images.shapes import CLASS_COLOURS
+from suite.data.pairs.shapes import CLASS_COLOURS
+from suite.data.pairs.sources import PicturePairPreparation, load_picture_pairs
 
 
 def save(pixels, path):

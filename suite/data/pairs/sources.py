@@ -19,7 +19,7 @@ from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.files import ENDINGS, is_picture, prepare_in_graph, read_opaque
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation
-from suite.data.images.shapes import CLASS_COLOURS, SURFACE_COLOURS, draw_shapes
+from suite.data.pairs.shapes import CLASS_COLOURS, SURFACE_COLOURS, draw_shapes
 from suite.data.text.files import read_text
 from suite.errors import InputError
 

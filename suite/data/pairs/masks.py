@@ -17,7 +17,10 @@ from suite.data.folders import files_in
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.files import opened, prepare_in_graph, read_opaque
 from suite.data.images.layouts import InputOptions, sample_rows
-from suite.data.images.pairs import (
+from suite.data.images.preparation import Preparation
+from suite.data.pairs.polygons import BACKGROUND, IGNORED, Outlines, rasterised, read_outlines
+from suite.data.pairs.shapes import CLASS_NAMES, draw_shapes
+from suite.data.pairs.sources import (
     EMBEDDED_COUNT,
     EMBEDDED_SIZE,
     Pair,
@@ -27,9 +30,6 @@ from suite.data.images.pairs import (
     in_parallel,
     load_pairs_of_any_kind,
 )
-from suite.data.images.polygons import BACKGROUND, IGNORED, Outlines, rasterised, read_outlines
-from suite.data.images.preparation import Preparation
-from suite.data.images.shapes import CLASS_NAMES, draw_shapes
 from suite.data.text.files import read_text
 from suite.errors import InputError
 
@@ -107,7 +107,7 @@ def load_masks(
     image_size: int | None = None,
     channels: int | None = None,
 ) -> Source:
-    """Loads pictures and their masks; by default shapes, as `suite.data.images.shapes` draws them.
+    """Loads pictures and their masks; by default shapes, as `suite.data.pairs.shapes` draws them.
 
     Args:
         run: The run, for its `data`, `arrays` and `preparation`. `data` is a folder of pictures
