@@ -1,14 +1,16 @@
-"""Clients that send a server the same request again and again, as soon as they have an answer.
+"""Clients that send a server requests again and again, as soon as they have an answer.
 
 python -m benchmarks.serving.load http://127.0.0.1:8501/v1/models/mnist_cnn:predict body.json
 
-The benchmark of the server calls it.
+The benchmarks of the server call it.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +25,7 @@ class Client(asyncio.Protocol):
     """A client that sends requests over one connection, which stays open.
 
     Args:
-        request: The bytes of the request.
+        requests: The bytes of one request after the other.
         end: When to stop, by `time.perf_counter`.
         answers: Gets the time of every answer, the seconds it took, and its status, which is 0 for
             a lost connection.
@@ -32,12 +34,12 @@ class Client(asyncio.Protocol):
 
     def __init__(
         self,
-        request: bytes,
+        requests: Iterator[bytes],
         end: float,
         answers: list[tuple[float, float, int]],
         over: asyncio.Future[None],
     ) -> None:
-        self.request, self.end, self.answers, self.over = request, end, answers, over
+        self.requests, self.end, self.answers, self.over = requests, end, answers, over
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -64,21 +66,24 @@ class Client(asyncio.Protocol):
     def _send(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.started = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(next(self.requests))
 
 
 async def _clients(
-    url: str, body: bytes, clients: int, seconds: float, warm_up: float
+    url: str, bodies: Sequence[bytes], clients: int, seconds: float, warm_up: float
 ) -> dict[str, float]:
     parts = urlsplit(url)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    request, answers = head.encode() + body, []
+    head += "Content-Type: application/json\r\nContent-Length: "
+    requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+    answers: list[tuple[float, float, int]] = []
     loop, begin = asyncio.get_running_loop(), time.perf_counter() + warm_up
     overs = [loop.create_future() for _ in range(clients)]
-    for over in overs:
+    for number, over in enumerate(overs):
+        first = number % len(requests)
+        turns = itertools.cycle(requests[first:] + requests[:first])
         await loop.create_connection(
-            lambda over=over: Client(request, begin + seconds, answers, over),
+            lambda turns=turns, over=over: Client(turns, begin + seconds, answers, over),
             parts.hostname,
             parts.port,
         )
@@ -94,18 +99,21 @@ async def _clients(
 
 
 def main(
-    url: str, body: Path, *, clients: int = 64, seconds: float = 20.0, warm_up: float = 3.0
+    url: str, *bodies: Path, clients: int = 64, seconds: float = 20.0, warm_up: float = 3.0
 ) -> None:
     """Prints requests a second, percentiles of the latency and failures, as JSON.
 
     Args:
         url: Where the requests go.
-        body: A file with the content of every request.
+        bodies: Files with the contents of requests; every client sends one after the other, the
+            first its first, the second its second, and so on.
         clients: Number of clients that ask at the same time.
         seconds: How long answers are counted.
         warm_up: Seconds before that, whose answers are not counted.
     """
-    result = uvloop.run(_clients(url, body.read_bytes(), clients, seconds, warm_up))
+    result = uvloop.run(
+        _clients(url, [body.read_bytes() for body in bodies], clients, seconds, warm_up)
+    )
     json.dump(result, sys.stdout)
 
 

@@ -105,9 +105,9 @@ def running(command: Sequence[str], url: str, body: bytes) -> Iterator[None]:
         process.wait()
 
 
-def load_server(url: str, body: Path, clients: int, seconds: float) -> dict[str, float]:
+def load_server(url: str, *bodies: Path, clients: int, seconds: float) -> dict[str, float]:
     """Has so many clients ask a server, and returns what `benchmarks.serving.load` measures."""
-    arguments = [url, str(body), "--clients", str(clients), "--seconds", str(seconds)]
+    arguments = [url, *map(str, bodies), "--clients", str(clients), "--seconds", str(seconds)]
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.serving.load", *arguments],
         check=True,
@@ -189,7 +189,7 @@ def main(*, seconds: float = 20.0, clients: tuple[int, ...] = (1, 8, 64)) -> Non
             url = f"http://127.0.0.1:{PORT}{path}"
             with running(command, url, body.read_bytes()):
                 for count in clients:
-                    result = load_server(url, body, count, seconds)
+                    result = load_server(url, body, clients=count, seconds=seconds)
                     rows.append({"server": who, "clients": count, **result})
                     print(rows[-1], flush=True)
                 if who == "ours":

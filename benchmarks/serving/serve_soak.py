@@ -46,7 +46,9 @@ def main(*, minutes: float = 10.0, seconds_between_exports: float = 30.0) -> Non
         answers, memory, exports = {}, [], 1
         with running(command, url, body.read_bytes()):
             load = threading.Thread(
-                target=lambda: answers.update(load_server(url, body, 64, 60 * minutes))
+                target=lambda: answers.update(
+                    load_server(url, body, clients=64, seconds=60 * minutes)
+                )
             )
             load.start()
             began = time.monotonic()
