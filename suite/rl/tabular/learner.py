@@ -251,10 +251,8 @@ class TabularLearner(Player):
             case "expected_sarsa":
                 values = [policy.mean(by_action[0])]
             case "sarsa":
-                after = tf.gather(by_action[0], states)
-                chosen = policy.choose(after, draws.explores, draws.actions)
-                expected = of_chosen(after, chosen)
-                return [one_step_earlier(expected) if self.learning.timed else expected]
+                value = policy.value_of_choice(by_action[0], states, draws.explores, draws.actions)
+                return [one_step_earlier(value) if self.learning.timed else value]
         if self.learning.timed:
             values = [one_step_earlier(value) for value in values]
         return [tf.gather(value, states) for value in values]

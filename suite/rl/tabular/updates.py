@@ -45,6 +45,28 @@ class Policy(NamedTuple):
         explores = tf.reshape(explores, [-1, *further]) < tf.cast(self.rate, explores.dtype)
         return tf.where(explores, random, best)
 
+    def value_of_choice(
+        self, values: tf.Tensor, states: tf.Tensor, explores: tf.Tensor, preferences: tf.Tensor
+    ) -> tf.Tensor:
+        """The values `(agents, ...)` of the actions that `choose` takes.
+
+        The best value of a state is computed once for all agents that are in it.
+
+        Args:
+            values: Values of actions in all states, `(states, actions, ...)`.
+            states: The state of every agent, `(agents,)`.
+            explores: As in `choose`.
+            preferences: As in `choose`.
+        """
+        if self.exploration == "softmax":
+            values = tf.gather(values, states)
+            return of_chosen(values, self.choose(values, explores, preferences))
+        best = tf.gather(tf.reduce_max(values, axis=1), states)
+        random = tf.argmax(preferences, axis=1, output_type=states.dtype)
+        others = tf.gather_nd(values, tf.stack([states, random], axis=1))
+        is_random = explores < tf.cast(self.rate, explores.dtype)
+        return tf.where(tf.reshape(is_random, [-1] + [1] * (best.shape.rank - 1)), others, best)
+
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """The expected value `(states, ...)` of the policy's actions.
 

@@ -59,6 +59,23 @@ def test_an_agent_explores_alike_at_all_horizons():
     assert of_chosen(values, actions).numpy().tolist() == [[1, 1], [0, 1]]
 
 
+@pytest.mark.parametrize("exploration", ["epsilon_greedy", "softmax"])
+def test_the_value_of_a_choice_is_that_of_the_chosen_action(exploration):
+    random = np.random.default_rng(0)
+    policy = Policy(exploration, tf.constant(0.5))
+    values = tf.constant(random.random((5, 3, 4)), tf.float32)  # states, actions, horizons
+    states = tf.constant(random.integers(0, 5, 200), tf.int32)
+    explores = tf.constant(random.random(200), tf.float32)
+    preferences = tf.constant(random.random((200, 3)), tf.float32)
+
+    after = tf.gather(values, states)
+    chosen = of_chosen(after, policy.choose(after, explores, preferences))
+
+    choice = policy.value_of_choice(values, states, explores, preferences)
+    np.testing.assert_array_equal(choice, chosen)
+    assert not np.array_equal(choice, tf.reduce_max(after, axis=1))
+
+
 def test_nothing_is_left_at_the_first_horizon():
     assert one_step_earlier(tf.constant([[1.0, 2.0, 3.0]])).numpy().tolist() == [[0, 1, 2]]
 
