@@ -11,6 +11,7 @@ import keras
 from suite import App, Run
 from suite.cli import main
 from suite.data import Data
+from suite.rl.episodes import DATA_LAYOUTS
 from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.tasks import control
 
@@ -66,7 +67,7 @@ app = App(
     objective="val_return",
     objective_mode="max",
     keep_best=True,
-    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts=DATA_LAYOUTS,
     tiny={"epochs": 1, "num_envs": 4, "steps_per_epoch": 10, "units": (8,)},
 )
 

@@ -27,6 +27,7 @@ from suite.cli import main
 from suite.data import Data
 from suite.knobs import LearningRate
 from suite.rl.environments import Environments
+from suite.rl.episodes import DATA_LAYOUTS
 from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.tasks import control
 
@@ -337,7 +338,7 @@ app = App(
     objective="val_return",
     objective_mode="max",
     keep_best=True,
-    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts=DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "num_envs": 4,

@@ -16,7 +16,7 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from suite import App, InputError, Run, checked, settings, train
+from suite import App, InputError, Run, checked, settings, train_aside
 from suite.app import Fitted, Metrics, evaluate_on_test
 from suite.cli import main, show_messages
 from suite.data import Data, sums
@@ -274,7 +274,7 @@ def compare_cells(app: App, *, output: Path = Path("cells.png"), seed: Seed = 0)
     histories = {}
     for cell in CELLS:
         recipe = app.recipe(cell=cell, epochs=CURVE_EPOCHS, bound_weight=0.0)
-        histories[cell] = train(app, recipe, Run(seed=seed), until="fit").history
+        histories[cell] = train_aside(app, recipe, Run(seed=seed)).history
     panels = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, name in zip(panels.subplots(1, 2), ("loss", "exact"), strict=True):
         for cell, history in histories.items():

@@ -30,7 +30,13 @@ from suite.knobs import Activation, BatchSize, Epochs, LearningRate, Units
 from suite.layers.categorical import CategoricalMean, project
 from suite.layers.noisy import NoisyDense
 from suite.rl.environments import Environments, Vectorization
-from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
+from suite.rl.episodes import (
+    DATA_LAYOUTS,
+    EPISODES,
+    TEST_SEED,
+    VALIDATION_SEED,
+    load_episodes,
+)
 from suite.rl.evaluation import (
     COMMANDS,
     GreedyReturns,
@@ -64,7 +70,7 @@ class Config:
 
     Args:
         epochs: Number of epochs; after every epoch the greedy policy is evaluated.
-        environment: Name of a Gymnasium environment.
+        environment: Name of a Gymnasium environment, or `module:Class` of your own.
         num_envs: Number of copies of the environment, over all replicas.
         rollout_length: Steps of every copy in a step of `fit`.
         updates: Updates of the network in a step of `fit`.
@@ -600,14 +606,14 @@ app = App(
     objective="val_return",
     objective_mode="max",
     keep_best=True,
-    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts=DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "num_envs": 4,
         "steps_per_epoch": 10,
         "updates": 2,
         "batch_size": 16,
-        "replay_size": 400,
+        "replay_size": 160,
         "warm_up": 40,
         "prioritized": True,
         "units": (8,),

@@ -16,21 +16,33 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, settings, train
+from suite import App, InputError, Run, checked, settings, train_aside
 from suite.app import Fitted, Metrics, Phase, one_phase
 from suite.cli import main, show_messages
 from suite.data import Data
-from suite.data.images.files import writable_picture, write_picture
+from suite.data.images.files import writable_picture
 from suite.export.endpoints import most_likely
 from suite.export.exported import Exports
 from suite.figures import curves
 from suite.figures.maps import Map, maps
 from suite.knobs import Epochs, Seed
 from suite.rl.environments import Environments
-from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
-from suite.rl.evaluation import MILLISECONDS_PER_FRAME, Policy, render_episode, returns_of
+from suite.rl.episodes import (
+    DATA_LAYOUTS,
+    EPISODES,
+    TEST_SEED,
+    VALIDATION_SEED,
+    load_episodes,
+)
+from suite.rl.evaluation import (
+    MILLISECONDS_PER_FRAME,
+    Policy,
+    returns_of,
+    solved_metric,
+    write_episode,
+)
 from suite.rl.tabular import planning
-from suite.rl.tabular.dynamics import Dynamics, Task, directions, open_task, reachable, way
+from suite.rl.tabular.dynamics import Task, directions, open_task, reachable, way
 from suite.rl.tabular.learner import Learning, Method, TabularLearner, set_values, values_of
 from suite.rl.tabular.updates import Exploration, Rate
 
@@ -48,7 +60,8 @@ class Config:
     Args:
         method: `policy_iteration` and `value_iteration` compute the best policy from the known
             model of the environment; the others learn from steps.
-        environment: Name of a Gymnasium environment with discrete observations and actions.
+        environment: Name of a Gymnasium environment with discrete observations and actions, or
+            `module:Class` of your own.
         max_episode_steps: Largest number of steps in an episode; by default the environment's, or
             1,000 if it has none.
         timed: Whether values and actions also depend on the number of steps left.
@@ -91,7 +104,7 @@ def load_data(config: Config, run: Run) -> Data:
         InputError: The environment cannot be used, or not with this method.
     """
     task = task_of(config)
-    if config.method in get_args(Planning):
+    if is_planned(config):
         if task.dynamics is None:
             raise InputError(
                 "`method` must be one that learns from steps, since the model of "
@@ -129,6 +142,11 @@ def load_data(config: Config, run: Run) -> Data:
 def task_of(config: Config) -> Task:
     """The environment of a training."""
     return open_task(config.environment, config.max_episode_steps)
+
+
+def is_planned(config: Config) -> bool:
+    """Whether the policy is computed from the known model of the environment, not learnt."""
+    return config.method in get_args(Planning)
 
 
 def horizons_of(config: Config, task: Task) -> int:
@@ -190,7 +208,7 @@ def build_model(
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Wraps the table as a `TabularLearner`; planning needs none."""
-    if config.method in get_args(Planning):
+    if is_planned(config):
         return model
     rates = {
         "epsilon_greedy": (config.epsilon, config.final_epsilon),
@@ -214,7 +232,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 
 def phases(config: Config) -> list[Phase]:
     """One phase; it has no epochs if the policy is planned."""
-    if config.method in get_args(Planning):
+    if is_planned(config):
         return [Phase(name="plan", begin=plan)]
     return list(one_phase(config))
 
@@ -223,7 +241,9 @@ def plan(fitted: Fitted) -> None:
     """Computes the best values, and sets the table."""
     config = fitted.config
     task = task_of(config)
-    dynamics = known(task)
+    dynamics = task.dynamics
+    if dynamics is None:
+        raise TypeError(f"{task.name} cannot be planned: its model is not known")
     by_policies = config.method == "policy_iteration"
     if config.timed:
         values = (
@@ -242,16 +262,14 @@ def plan(fitted: Fitted) -> None:
     set_values(network, planning.of_observations(dynamics, values, task.num_states))
 
 
-def known(task: Task) -> Dynamics:
-    """The dynamics of a task whose model is known."""
-    if task.dynamics is None:
-        raise InputError("`environment` must be one whose model is known", task.name)
-    return task.dynamics
+def table_of(network: keras.Model, config: Config, task: Task) -> np.ndarray:
+    """The values `(horizons, states, actions)` of a network."""
+    return values_of(network, task, horizons_of(config, task))
 
 
 def greedy_actions(network: keras.Model, config: Config, task: Task) -> np.ndarray:
     """The best actions `(horizons, states)` by the table; the first of several."""
-    return values_of(network, task, horizons_of(config, task)).argmax(axis=-1)
+    return table_of(network, config, task).argmax(axis=-1)
 
 
 def greedy_policy(task: Task, actions: np.ndarray) -> Policy:
@@ -327,7 +345,8 @@ def evaluate(fitted: Fitted) -> Metrics:
 
     Returns:
         `eval_return`, exact where the model of the environment is known, else a mean over episodes
-        with the deviation `eval_return_std`; `best_return` of any policy within the limit of steps,
+        with the deviation `eval_return_std`; `solved`, 1 or 0, where Gymnasium says which return
+        counts as a solution; `best_return` of any policy within the limit of steps,
         and the difference from it, `eval_gap`; `best_return_without_limit`, None where it is
         unbounded. None also stands for unknown values.
     """
@@ -339,6 +358,7 @@ def evaluate(fitted: Fitted) -> Metrics:
         return {
             "eval_return": float(returns.mean()),
             "eval_return_std": float(returns.std()),
+            **solved_metric(returns.mean(), task.solved_at),
             "best_return": None,
             "eval_gap": None,
             "best_return_without_limit": None,
@@ -350,6 +370,7 @@ def evaluate(fitted: Fitted) -> Metrics:
     return {
         "eval_return": value,
         "eval_return_std": None,
+        **solved_metric(value, task.solved_at),
         "best_return": float(start @ best),
         "eval_gap": float(start @ best) - value,
         "best_return_without_limit": (
@@ -362,7 +383,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     """Draws values and actions on the map of the environment."""
     [network] = fitted.networks.values()
     config, task = fitted.config, task_of(fitted.config)
-    values = values_of(network, task, horizons_of(config, task))
+    values = table_of(network, config, task)
     actions = values.argmax(axis=-1)
     ways = {}
     if task.dynamics is not None and task.dynamics.is_deterministic:
@@ -416,9 +437,7 @@ def show_episode(
     config = app.recorded(exported.metadata()["config"])
     task = task_of(config)
     policy = greedy_policy(task, greedy_actions(exported.built(), config, task))
-    frames, total = render_episode(task.name, policy, seed, task.limit)
-    write_picture(frames, output, duration=4 * MILLISECONDS_PER_FRAME, loop=0)
-    print(f"{output}: {len(frames) - 1} steps of {task.name}, return {total:g}")
+    write_episode(output, task.name, policy, seed, task.limit, 4 * MILLISECONDS_PER_FRAME)
 
 
 def compare_ways(
@@ -428,7 +447,7 @@ def compare_ways(
     output: Path = Path("ways.png"),
     seed: Seed = 0,
 ) -> None:
-    """Train Sarsa and Q-learning, and draw the paths that they have learnt on one map.
+    """Train Sarsa and Q-learning, and draw their paths on a map of Q-learning's values.
 
     Args:
         environment: Name of a deterministic Gymnasium environment.
@@ -443,9 +462,9 @@ def compare_ways(
     ways: dict[str, np.ndarray] = {}
     for method in ("sarsa", "q_learning"):
         chosen = app.recipe("cliff", environment=environment, method=method)
-        trained = train(app, chosen, Run(seed=seed), until="fit")
+        trained = train_aside(app, chosen, Run(seed=seed))
         [network] = trained.networks.values()
-        values = values_of(network, task, horizons_of(chosen.config, task))
+        values = table_of(network, chosen.config, task)
         ways[method] = way(task, values.argmax(axis=-1))
         explored = trained.history["episode_return"][-1]
         print(f"{method}: {len(ways[method]) - 1} steps; return while exploring {explored:.1f}")
@@ -501,7 +520,7 @@ app = App(
     },
     objective="val_return",
     objective_mode="max",
-    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts=DATA_LAYOUTS,
     tiny={"epochs": 1, "num_envs": 32, "steps_per_epoch": 4},
 )
 

@@ -8,7 +8,6 @@ The metrics compare what is made from held-out pictures with the true ones.
 import dataclasses
 import functools
 import math
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, settings, train
+from suite import App, InputError, Run, checked, settings, train_aside
 from suite.app import Fitted, Metrics
 from suite.cli import main, show_messages
 from suite.data import Augmentation, Data, Examples, supervised
@@ -661,10 +660,8 @@ def compare_losses(
     for skips in (True, False):
         for name, weights in ABLATION.items():
             label = name if skips else f"{name}, no skips"
-            with tempfile.TemporaryDirectory() as folder:
-                run = Run(data=data, seed=seed, quiet=True, run_dir=Path(folder) / "run")
-                recipe = app.recipe(**{**knobs, **weights, "skips": skips})
-                trained = train(app, recipe, run, until="fit")
+            recipe = app.recipe(**{**knobs, **weights, "skips": skips})
+            trained = train_aside(app, recipe, Run(data=data, seed=seed, quiet=True))
             pairs, others = (
                 trained.data.splits[split].in_memory() for split in ("validation", "train")
             )

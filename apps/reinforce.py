@@ -23,6 +23,7 @@ from suite.data import Data
 from suite.knobs import Epochs, LearningRate
 from suite.rl.checks import LONGEST_EPISODE
 from suite.rl.environments import Environments
+from suite.rl.episodes import DATA_LAYOUTS
 from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.rl.on_policy import flat
 from suite.rl.policies import distribution
@@ -361,7 +362,7 @@ app = App(
     objective="val_return",
     objective_mode="max",
     keep_best=True,
-    data_layouts="the name of any Gymnasium environment is given by `--environment`.",
+    data_layouts=DATA_LAYOUTS,
     tiny={
         "epochs": 1,
         "num_envs": 4,

@@ -9,7 +9,6 @@ import dataclasses
 import inspect
 import logging
 import socket
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, settings, train
+from suite import App, InputError, Run, checked, settings, train_aside
 from suite.app import Phase
 from suite.cli import main, show_messages
 from suite.data import Data
@@ -481,9 +480,7 @@ def accuracy_of_best_rate(app: App, knobs: Mapping[str, Any], run: Run) -> float
     """Trains at all `RATES`; the test accuracy of the one that is best on the validation split."""
 
     def trained(rates: Mapping[str, Any]) -> Any:
-        with tempfile.TemporaryDirectory() as folder:
-            here = dataclasses.replace(run, run_dir=Path(folder) / "run")
-            return train(app, app.recipe(**knobs, **rates), here, until="fit")
+        return train_aside(app, app.recipe(**knobs, **rates), run)
 
     best = max(map(trained, RATES), key=lambda one: one.history["val_accuracy"][-1])
     return float(best.model.evaluate(best.data.test, verbose=0, return_dict=True)["accuracy"])

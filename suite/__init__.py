@@ -17,6 +17,7 @@ __all__ = [
     "checked",
     "settings",
     "train",
+    "train_aside",
 ]
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from suite.errors import Diverged, InputError, Interrupted, WorkerLost
     from suite.knobs import checked, settings
     from suite.run import Run
-    from suite.training.stages import Trained, train
+    from suite.training.stages import Trained, train, train_aside
 else:
     # Imported on first use: `suite.cluster` needs no TensorFlow.
     MODULES = {
@@ -38,6 +39,7 @@ else:
         "checked": "suite.knobs",
         "settings": "suite.knobs",
         "train": "suite.training.stages",
+        "train_aside": "suite.training.stages",
     }
 
     def __getattr__(name: str) -> Any:

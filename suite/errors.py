@@ -33,6 +33,10 @@ class InputError(ValueError):
         return f"{requirement}. Received: {self.received}"
 
 
+class InputFailed(InputError):
+    """Input that was good before a training, and fails in it, as an environment or a file may."""
+
+
 class Diverged(RuntimeError):
     """A training cannot succeed: a loss is not finite, or one of two opposed networks has won."""
 

@@ -34,7 +34,7 @@ from suite.data.examples import (
     take_rows,
 )
 from suite.data.pipelines import untuned
-from suite.errors import InputError
+from suite.errors import InputError, InputFailed
 from suite.knobs import InMemory
 
 if TYPE_CHECKING:
@@ -406,8 +406,8 @@ def _size(values: Any) -> int:
     return values.nbytes + (sum(map(sys.getsizeof, values.flat)) if values.dtype.hasobject else 0)
 
 
-def damage_error(error: tf.errors.InvalidArgumentError) -> InputError | None:
-    """The `InputError` about damaged examples whose text a TensorFlow error contains; else None.
+def damage_error(error: tf.errors.InvalidArgumentError) -> InputFailed | None:
+    """The `InputFailed` about damaged examples whose text a TensorFlow error contains; else None.
 
     TensorFlow keeps only the text of errors that are raised in a graph, or by Python code that the
     graph calls.
@@ -417,8 +417,8 @@ def damage_error(error: tf.errors.InvalidArgumentError) -> InputError | None:
     return _damaged(match[1]) if match else None
 
 
-def _damaged(names: str) -> InputError:
-    return InputError("every example must be readable", f"{names}, damaged or gone")
+def _damaged(names: str) -> InputFailed:
+    return InputFailed("every example must be readable", f"{names}, damaged or gone")
 
 
 # The text of that error before and after the names, to compose it in a graph and to find it again.

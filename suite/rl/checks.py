@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_reset_seed_determinism
 
-from suite.errors import InputError
+from suite.errors import InputError, InputFailed
 from suite.rl.wrappers import make, register, step_limit
 
 log = logging.getLogger(__name__)
@@ -56,14 +56,14 @@ def check_environment(name: str, max_episode_steps: int | None = None) -> None:
         log.warning("Gymnasium warns of %s: %s", name, text)
 
 
-def endless_error(name: str, steps: int) -> InputError:
+def endless_error(name: str, steps: int) -> InputFailed:
     """The error for an environment that does not end its episodes.
 
     Args:
         name: The name of the environment.
         steps: Steps after which an episode should have ended.
     """
-    return InputError(
+    return InputFailed(
         f"`environment` must end its episodes within {steps:,} steps, or be given "
         "`max_episode_steps`",
         f"{name}, which does not",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
-from suite.errors import InputError
+from suite.errors import InputFailed
 from suite.rl.snapshot import Opaque, restore_into, snapshot
 from suite.rl.spaces import (
     as_arrays,
@@ -207,14 +207,14 @@ def naming_errors(played: Sequence[Environments]) -> Iterator[None]:
         played: The environments. More may come while they are played.
 
     Raises:
-        InputError: One of them has failed; it is named, and what it raised.
+        InputFailed: One of them has failed; it is named, and what it raised.
     """
     try:
         yield
     except Exception:
         for environments in played:
             if environments.error:
-                raise InputError(
+                raise InputFailed(
                     "`environment` must not fail", f"{environments.name}: {environments.error}"
                 ) from None
         raise

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DATA_LAYOUTS = (
+    "`--environment` names what is played: any environment of Gymnasium's, `module:Name` of one "
+    "that a module registers, or `module:Class` of your own."
+)
 EPISODES = 100  # of an evaluation
 # How the episodes of the test and of the validation begin; no run is likely to have these seeds.
 TEST_SEED, VALIDATION_SEED = 1_000_003, 2_000_003

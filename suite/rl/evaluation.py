@@ -68,8 +68,14 @@ def metrics_of(act: Policy, environments: Environments, model: keras.Model) -> M
         "eval_return_mean": float(returns.mean()),
         "eval_return_std": float(returns.std()),
         "eval_return_min": float(returns.min()),
+        **solved_metric(returns.mean(), environments.solved_at),
         **(model.cost.metrics() if isinstance(model, Player) else {}),
     }
+
+
+def solved_metric(mean: float, solved_at: float | None) -> Metrics:
+    """`solved`: 1 if a mean return counts as a solution, else 0; nothing if none is defined."""
+    return {} if solved_at is None else {"solved": float(mean >= solved_at)}
 
 
 def unit_observations(fitted: Fitted) -> np.ndarray:
@@ -215,6 +221,31 @@ def _as_pictures(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
 
 
+def write_episode(
+    output: Path,
+    name: str,
+    act: Policy,
+    seed: int,
+    max_episode_steps: int | None,
+    milliseconds: int = MILLISECONDS_PER_FRAME,
+    **options: Any,
+) -> None:
+    """Plays one episode, writes it as an animation, and prints its length and its return.
+
+    Args:
+        output: Image file that gets the animation.
+        name: As for `render_episode`, like the following and `options`.
+        act: The policy.
+        seed: Decides how the episode begins.
+        max_episode_steps: Steps after which the episode is cut off.
+        milliseconds: How long a frame is shown.
+        options: More arguments of `render_episode`.
+    """
+    frames, total = render_episode(name, act, seed, max_episode_steps, **options)
+    write_picture(frames, output, duration=milliseconds, loop=0)
+    print(f"{output}: {len(frames) - 1} steps of {name}, return {total:g}")
+
+
 def show_episode(
     app: App,
     *,
@@ -234,7 +265,8 @@ def show_episode(
     name, limit = config["environment"], config.get("max_episode_steps")
     serve = exported.signature()
     [observation] = serve.structured_input_signature[1].values()
-    frames, total = render_episode(
+    write_episode(
+        output,
         name,
         lambda observations: call(serve, observations)["action"],
         seed,
@@ -242,8 +274,6 @@ def show_episode(
         flatten=observation.shape.rank == 2,
         frame_stack=config.get("frame_stack", 1),
     )
-    write_picture(frames, output, duration=MILLISECONDS_PER_FRAME, loop=0)
-    print(f"{output}: {len(frames) - 1} steps of {name}, return {total:g}")
 
 
 COMMANDS = {"play": show_episode}

@@ -32,7 +32,7 @@ ATARI_SCREEN = 84  # pixels in each direction
 
 
 def register(name: str) -> str:
-    """Imports the module that registers an environment, and returns the name without the module.
+    """Imports the module of an environment, and returns the name by which Gymnasium knows it.
 
     Args:
         name: The name of the environment.
@@ -49,8 +49,10 @@ def register(name: str) -> str:
                 "`environment` must be one that can be made", f"{name}: {error}"
             ) from error
         made = getattr(owner, plain, None)
-        if isinstance(made, type) and plain not in gymnasium.registry:
-            gymnasium.register(plain, made)
+        if isinstance(made, type):
+            plain = name.replace(":", ".")  # a name that no other environment has
+            if plain not in gymnasium.registry:
+                gymnasium.register(plain, made)
     for prefix, (package, command) in PACKAGES.items():
         if plain.startswith(prefix) and plain not in gymnasium.registry:
             _register_package(package, name, command)
@@ -100,7 +102,7 @@ def make(name: str, max_episode_steps: int | None = None, **options: Any) -> gym
         Open Problems for General Agents, https://arxiv.org/abs/1709.06009
     """
     plain = register(name)
-    environment = gymnasium.make(name, **_arguments(plain, max_episode_steps), **options)
+    environment = gymnasium.make(plain, **_arguments(plain, max_episode_steps), **options)
     for wrapper in _wrappers(plain):
         environment = wrapper(environment)
     return environment
@@ -128,12 +130,12 @@ def make_vector(
     plain = register(name)
     try:
         if vectorization == "auto" and not render_mode:
-            vector = _native_vector_env(name, plain, num_envs, max_episode_steps)
+            vector = _native_vector_env(plain, num_envs, max_episode_steps)
             if vector is not None:
                 return vector
         # Without Gymnasium's checker, whose warnings `suite.rl.checks` has logged.
         return gymnasium.make_vec(
-            name,
+            plain,
             num_envs,
             vectorization_mode="async" if vectorization == "async" else "sync",
             wrappers=[*_wrappers(plain), functools.partial(TransformReward, func=_number)],
@@ -149,20 +151,20 @@ def make_vector(
 
 
 def _native_vector_env(
-    name: str, plain: str, num_envs: int, max_episode_steps: int | None
+    plain: str, num_envs: int, max_episode_steps: int | None
 ) -> VectorEnv | None:
     """The vectorised version of an environment; None if it has none, or resets at another time."""
     if not gymnasium.spec(plain).vector_entry_point:
         return None
     if not is_atari(plain):
         limit = {"max_episode_steps": max_episode_steps} if max_episode_steps else {}
-        vector = gymnasium.make_vec(name, num_envs, **limit)
+        vector = gymnasium.make_vec(plain, num_envs, **limit)
         if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
             return vector
         vector.close()
         return None
     vector = gymnasium.make_vec(
-        name,
+        plain,
         num_envs,
         frameskip=ATARI_FRAMES,
         stack_num=1,

@@ -40,7 +40,7 @@ class Config:
 
     Args:
         epochs: Number of epochs; after every epoch the greedy policy is evaluated.
-        environment: Name of a Gymnasium environment.
+        environment: Name of a Gymnasium environment, or `module:Class` of your own.
         num_envs: Number of copies of the environment, over all replicas.
         steps_per_epoch: Updates in an epoch.
         learning_rate: Initial learning rate; it falls linearly to zero.

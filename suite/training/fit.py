@@ -13,7 +13,7 @@ import tensorflow as tf
 from suite.app import Built, Fitted, Phase
 from suite.data.pipelines import Data, steps_per_execution
 from suite.data.stored import damage_error
-from suite.errors import InputError, Interrupted
+from suite.errors import InputError, InputFailed, Interrupted
 from suite.placement.keras_3_15 import fit_on_replicas
 from suite.placement.replicas import (
     distribute,
@@ -49,6 +49,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
 
     Raises:
         InputError: The saved state is damaged, or of another model.
+        InputFailed: An example cannot be read any more, or an environment fails.
         Interrupted: A signal came; the state is saved.
     """
     phases, placement, folder = session.phases, session.placement, session.folder
@@ -77,8 +78,12 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
             for number in range(min(start.phase, len(phases) - 1), len(phases)):
                 fitting.run(number)
                 state.stop_at_signal()
-    except tf.errors.InvalidArgumentError as error:
-        raise damage_error(error) or error from None
+    except (InputFailed, tf.errors.InvalidArgumentError) as error:
+        failed = error if isinstance(error, InputFailed) else damage_error(error)
+        if failed is None or state.progress == Progress():
+            raise failed or error from None
+        saved = f"the state before that is saved: {session.resume_advice}"
+        raise InputFailed(failed.requirement, f"{failed.received}; {saved}") from None
     except Interrupted as interrupted:
         stopped = state.progress
         where = f"in epoch {len(stopped.rows) + 1} after {stopped.step} steps"

@@ -150,6 +150,21 @@ def train(
             return _publish(session, fitted, history, examples_per_second, judgement)
 
 
+def train_aside(app: App, recipe: Recipe, run: Run) -> Trained:
+    """Trains up to `fit` in a folder that is removed afterwards: for commands that compare.
+
+    So a later `--resume` finds the newest run of the user, not one of a comparison.
+
+    Args:
+        app: The application.
+        recipe: The knobs.
+        run: How the training runs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        aside = dataclasses.replace(run, run_dir=Path(folder) / "run")
+        return train(app, recipe, aside, until="fit")
+
+
 def _check_types(
     app: Any, recipe: Any, run: Any, until: Any, callbacks: Any, optimizer: Any
 ) -> None:

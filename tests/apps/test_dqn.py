@@ -21,6 +21,8 @@ SMALL = {
 EVERY_KNOB = [
     {"double": False, "n_step": 1},
     {"double": True},
+    {"target_rate": 1.0, "target_period": 1},  # without a target network
+    {"replay_size": 128},  # the smallest: little but what is fresh
     {"dueling": True},
     {"prioritized": True},
     {"noisy": True},
@@ -338,6 +340,51 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(knobs, tmp_
         np.testing.assert_array_equal(one, two)
     assert uninterrupted.history["val_return"] == resumed.history["val_return"]
     assert uninterrupted.report["metrics"]["env_steps"] == resumed.report["metrics"]["env_steps"]
+
+
+class Fragile(gymnasium.Env):
+    """Breaks after so many steps of one copy, or shows a number that is none."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+    lasts, fault = 10**9, "raises"
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        Fragile.lasts -= 1
+        if Fragile.lasts < 0 and Fragile.fault == "raises":
+            raise ValueError("it broke")
+        seen = np.full(2, np.nan if Fragile.lasts < 0 else 0.5, np.float32)
+        return seen, 1.0, False, False, {}
+
+
+@pytest.mark.parametrize(("fault", "message"), [("raises", "it broke"), ("nan", "NaN or infinite")])
+def test_an_environment_that_fails_leaves_a_saved_state(
+    fault, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(
+        gymnasium.registry, "Fragile-v0",
+        gymnasium.envs.registration.EnvSpec("Fragile-v0", Fragile, max_episode_steps=8),
+    )  # fmt: skip
+    knobs = {"num-envs": 4, "rollout-length": 4, "steps-per-epoch": 4, "updates": 1, "epochs": 3,
+             "batch-size": 8, "warm-up": 20, "validation-episodes": 5, "units": 8}  # fmt: skip
+    words = [word for name, value in knobs.items() for word in (f"--{name}", str(value))]
+    folder = ["--run-dir", str(tmp_path / "run"), "--quiet", "--no-figures"]
+    # Enough for the check, the first epoch and its evaluation.
+    monkeypatch.setattr(Fragile, "lasts", 8 + 20 + 4 * 16 + 5 * 8 + 30)
+    monkeypatch.setattr(Fragile, "fault", fault)
+
+    code = cli.run(app, ["--environment", "Fragile-v0", *words, *folder])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error and "--resume" in error and error.count("\n") == 1
+    monkeypatch.setattr(Fragile, "lasts", 10**9)
+    assert cli.run(app, [*folder, "--resume"]) == 0
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1 + 3
 
 
 # --- the export, and bad input --------------------------------------------------------------

@@ -19,6 +19,7 @@ from gymnasium.envs.toy_text.blackjack import BlackjackEnv
 
 from suite.errors import InputError
 from suite.rl.environments import Environments
+from suite.rl.wrappers import register
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Task:
         limit: Steps after which an episode is cut off.
         layout: The shape of all observations as an array, rows and columns of a map first.
         dynamics: What actions lead to; None if the environment can only be played.
+        solved_at: The mean return at which Gymnasium counts the task as solved; None if it names
+            none.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Task:
     limit: int
     layout: tuple[int, ...]
     dynamics: Dynamics | None
+    solved_at: float | None = None
 
     @property
     def num_states(self) -> int:
@@ -121,7 +125,7 @@ def open_task(name: str, max_episode_steps: int | None = None) -> Task:
             f"{name}, with several choices or numbers",
         )
     num_actions, count = environments.spaces.num_actions, math.prod(sizes)
-    with gymnasium.make(name, disable_env_checker=True) as environment:
+    with gymnasium.make(register(name), disable_env_checker=True) as environment:
         inner = environment.unwrapped
         task = Task(
             name=name,
@@ -130,6 +134,7 @@ def open_task(name: str, max_episode_steps: int | None = None) -> Task:
             limit=environments.max_episode_steps or LIMIT,
             layout=_layout(inner, sizes, count),
             dynamics=None,
+            solved_at=environments.solved_at,
         )
         try:
             dynamics = _dynamics(inner, sizes, num_actions)

@@ -3,7 +3,8 @@ import pytest
 
 from suite import InputError
 from suite.rl.environments import Environments
-from suite.rl.evaluation import GreedyReturns, render_episode, returns_of
+from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED
+from suite.rl.evaluation import GreedyReturns, metrics_of, render_episode, returns_of
 from tests.suite.rl.walkers import ticks, walker
 
 pytestmark = pytest.mark.usefixtures("blinkers", "corridors", "rings")
@@ -29,6 +30,22 @@ def test_what_it_took_is_counted(solved_at):
 
 def test_nothing_is_reported_of_what_was_not_trained():
     assert walker().cost.metrics() == {}
+
+
+@pytest.mark.parametrize(("solved_at", "solved"), [(5, 1), (7, 0), (None, None)])
+def test_whether_the_test_episodes_solve_the_task_is_reported(solved_at, solved):
+    environments = Environments("Corridor-v0", 3)
+    environments.solved_at = solved_at
+
+    metrics = metrics_of(lambda observations: np.zeros((3, 2)), environments, walker())
+
+    assert metrics.get("solved") == solved
+    assert metrics["eval_return_mean"] == 6
+
+
+def test_a_hundred_episodes_are_not_those_of_the_validation():
+    assert EPISODES == 100
+    assert TEST_SEED != VALIDATION_SEED
 
 
 def test_each_environment_plays_one_episode():

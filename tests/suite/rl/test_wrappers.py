@@ -21,15 +21,18 @@ def island(monkeypatch):
     """A module with the class of an environment that is not registered."""
     module = types.ModuleType("island")
     module.Lighthouse = type("Lighthouse", (Blinker,), {})
+    module.CartPole = type("CartPole", (Blinker,), {})  # as one of Gymnasium's
     monkeypatch.setitem(sys.modules, "island", module)
     yield
-    gymnasium.registry.pop("Lighthouse", None)
+    for name in ("Lighthouse", "CartPole"):
+        gymnasium.registry.pop(f"island.{name}", None)
 
 
 @pytest.mark.usefixtures("island")
-def test_a_class_of_a_module_is_an_environment():
-    check_environment("island:Lighthouse", max_episode_steps=5)
-    environments = Environments("island:Lighthouse", 2, max_episode_steps=5, flatten=False)
+@pytest.mark.parametrize("name", ["island:Lighthouse", "island:CartPole"])
+def test_a_class_of_a_module_is_an_environment(name):
+    check_environment(name, max_episode_steps=5)
+    environments = Environments(name, 2, max_episode_steps=5, flatten=False)
 
     assert environments.reset(0).shape == (2, 4, 4, 1)
     assert environments.max_episode_steps == 5
