@@ -24,7 +24,8 @@ from suite.knobs import NumClasses
 from suite.tasks import tables as task
 from suite.trainers.schedules import one_cycle
 
-log = logging.getLogger(__name__)
+# Under `suite`, whose messages a training shows.
+log = logging.getLogger("suite.logistic_regression")
 
 MOST_ITERATIONS = 5000  # of L-BFGS
 STEEP = 1e-5  # a slope of the loss that is no minimum

@@ -27,7 +27,13 @@ from suite.data import Data, Source, supervised
 from suite.data.images.files import writable_picture
 from suite.data.pipelines import MIN_STEPS
 from suite.data.text.pairs import Sides, load_pairs
-from suite.data.text.tokenizers import Tokenizer, Tokens, fit_tokenizer, restore_tokenizer
+from suite.data.text.tokenizers import (
+    Tokenizer,
+    Tokens,
+    fit_tokenizer,
+    refuse_other_vocabulary,
+    restore_tokenizer,
+)
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import curves
@@ -39,7 +45,8 @@ from suite.metrics import bleu
 from suite.metrics.bleu import Tokenize
 from suite.tasks import text_to_text as task
 
-log = logging.getLogger(__name__)
+# Under `suite`, whose messages a training shows.
+log = logging.getLogger("suite.translation")
 
 TEST_SHARE = 0.05  # of pairs without splits
 MOST_FLOATS = 2**25  # of the logits of a batch, or of its attention, when a model is judged
@@ -144,6 +151,8 @@ def load_data(config: Config, run: Run) -> Data:
         )
     else:
         languages = PairPreparation(**run.preparation).languages()
+        for language, side in zip(languages, texts["test"], strict=True):
+            refuse_other_vocabulary(language.encode(tf.constant(side)).values.numpy())
     ids = {
         name: tuple(
             language.encode(tf.constant(side))
@@ -449,6 +458,8 @@ def translate(
     if attention is not None:
         writable_picture(attention)
     exported = exports.open(app.name)
+    if attention is not None:
+        exported.signature("align")  # which a network without attention has not
     outputs = {name: values[0] for name, values in exported.call(np.array([sentence])).items()}
     longest, read = exported.metadata()["config"]["longest"], int(outputs["tokens_read"])
     if outputs["truncated"]:

@@ -1,5 +1,6 @@
 """An exported model with the examples of a data source, as the hooks of its app receive them."""
 
+import dataclasses
 from pathlib import Path
 
 from suite.app import App, Fitted, networks_of
@@ -18,7 +19,8 @@ def reopen(
     Args:
         app: The app of the export.
         exported: The export.
-        data: Where examples come from, as in training; None for where the export's did.
+        data: Where examples come from, as in training; None for where the export's did. With it,
+            knobs that are paths, such as the file of `translations`, have their defaults.
         data_dir: TFDS folder; None for `TFDS_DATA_DIR`, then for TFDS's own.
 
     Raises:
@@ -33,6 +35,14 @@ def reopen(
             f"an exported model must be one of this version of {app.name}",
             f"{exported.folder}: {one_line_message(error)}",
         ) from None
+    if data is not None:
+        # Paths among the knobs lead to parts of the examples that the export was trained on.
+        paths = {
+            field.name: field.default
+            for field in dataclasses.fields(config)
+            if isinstance(getattr(config, field.name), Path)
+        }
+        config = dataclasses.replace(config, **paths)
     run = Run(
         data=data or data_knob_of(metadata["source"]),
         data_dir=data_dir,

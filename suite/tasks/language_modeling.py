@@ -30,6 +30,7 @@ from suite.data.text.tokenizers import (
     Tokenizer,
     Tokens,
     fit_tokenizer,
+    refuse_other_vocabulary,
     restore_tokenizer,
 )
 from suite.data.text.windows import consecutive_windows, shuffled_windows, windows
@@ -145,6 +146,8 @@ def load_data(config: Config, run: Run) -> Data:
     else:
         tokenizer = TextPreparation(**run.preparation).tokenizer()
     ids = {name: encoded(tokenizer, text) for name, text in texts.items()}
+    if run.preparation is not None:
+        refuse_other_vocabulary(ids["test"])
     for name, part in ids.items():
         if len(part) < 2:
             raise InputError(f"`data` must have two tokens or more to {name} on", len(part))
@@ -327,14 +330,15 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
 
     `serve`: `text` to the most probable `next` tokens and their `probabilities`, `(batch, 10)` or
     fewer; `tokens_read`, `(batch,)`, which are the last ones of a text that is longer than what
-    the network can look back on; and `unknown_tokens`, `(batch,)`, those that it does not know.
+    the network can look back on, and whether it is (`truncated`); and `unknown_tokens`, `(batch,)`,
+    those that it does not know.
 
     `score`: `text` of at most 10,000 tokens to its `log_likelihood`, in nats, the number of
     `tokens` and of `unknown_tokens`, and `perplexity`, all `(batch,)`.
 
     `generate`: `text`, `length` in tokens, `temperature`, `top_k`, `top_p` and `seed`, all
-    `(batch,)`, to the `text` with its continuation, the `continuation` alone, `tokens_read` and
-    `unknown_tokens`.
+    `(batch,)`, to the `text` with its continuation, the `continuation` alone, `tokens_read`,
+    `truncated` and `unknown_tokens`.
 
     Args:
         fitted: The network and its data.
@@ -356,6 +360,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         read_ids = ids[:, 1:][:, -most_read:]
         return {
             "tokens_read": tf.cast(read_ids.row_lengths(), tf.int32),
+            "truncated": ids.row_lengths() - 1 > most_read,
             "unknown_tokens": tf.reduce_sum(tf.cast(read_ids == UNKNOWN, tf.int32), axis=1),
         }
 
@@ -556,6 +561,8 @@ def generate(
     read, unknown = int(outputs["tokens_read"][0]), int(outputs["unknown_tokens"][0])
     if text and unknown >= read:
         raise InputError("the text must have tokens of the model's vocabulary", repr(text))
+    if outputs["truncated"][0]:
+        log.warning("The text is longer than what the network looks back on: its end is read.")
     if unknown:
         log.warning("%d of the text's tokens are not in the model's vocabulary.", unknown)
     print(outputs["text"][0].decode())

@@ -219,16 +219,33 @@ def test_it_learns_a_verse_of_a_file_and_says_it(tokens, network, tmp_path, monk
     path.write_text(VERSE * 200)
     words = f"--data {path} --tokens {tokens} --vocabulary-size 30 --network {network} --units 32"
     words += " --num-layers 1 --num-heads 2 --epochs 1 --steps-per-epoch 100 --context 24"
-    words += " --batch-size 8 --learning-rate 0.02 --no-figures"
+    words += " --batch-size 8 --learning-rate 0.02"
     carry = ["--carry"] if network != "transformer" else []
     assert run(app, words.split() + carry) == 0
     [report] = tmp_path.glob("runs/language_model/*/report.json")
+    for figure in ("perplexity_by_position", "embeddings"):
+        assert (report.parent / "figures" / f"{figure}.png").exists()
     metrics = json.loads(report.read_text())["metrics"]
     assert metrics["test_bits_per_character"] < 1  # it would be 3.4 if all were equally probable
     assert run(app, ["generate", "the cat", "--temperature", "0.1", "--length", "40"]) == 0
     assert " on the " in capsys.readouterr().out.partition("the cat")[2]
     assert run(app, ["evaluate", "--data", str(path)]) == 0
     assert "test_nats" in capsys.readouterr().out
+    path.write_text("猫はマットの上に座った\n" * 200)
+    assert run(app, ["evaluate", "--data", str(path)]) == 2
+    assert "a test split of which it does not know" in capsys.readouterr().err
+
+
+def test_the_vocabulary_is_that_of_the_training_text(tmp_path):
+    for split, text in {
+        "train": "abc\n" * 200,
+        "valid": "abc\n" * 20,
+        "test": "abz\n" * 20,
+    }.items():
+        (tmp_path / f"{split}.txt").write_text(text)
+    fitted = opened(app.recipe(**app.tiny), data=str(tmp_path))
+    assert "z" not in task.tokenizer_of(fitted).pieces()
+    assert fitted.data.source.notes["unknown_tokens"]["test"] == 20
 
 
 def test_metrics_are_of_every_token(tmp_path):
@@ -280,22 +297,23 @@ def test_bad_input_is_told_in_one_sentence(content, words, message, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "message"),
     [
-        ["generate", "a", "--temperature", "0"],
-        ["generate", "a", "--temperature", "-1"],
-        ["generate", "a", "--top-k", "0"],
-        ["generate", "a", "--top-p", "1.5"],
-        ["generate", "a", "--length", "0"],
-        ["generate", "a", "--seed", "-1"],
-        ["generate", "\udcff"],
-        ["generate", "a"],
+        (["generate", "a", "--temperature", "0"], "--temperature "),
+        (["generate", "a", "--temperature", "-1"], "--temperature "),
+        (["generate", "a", "--top-k", "0"], "--top-k "),
+        (["generate", "a", "--top-p", "1.5"], "--top-p "),
+        (["generate", "a", "--length", "0"], "--length "),
+        (["generate", "a", "--seed", "-1"], "--seed "),
+        (["generate", "\udcff"], "the text must be UTF-8"),
+        (["generate", "a"], "an exported model is needed"),
     ],
 )
-def test_bad_requests_are_told_in_one_sentence(words, tmp_path, monkeypatch, capsys):
+def test_bad_requests_are_told_in_one_sentence(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(app, words) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(message)
 
 
 def test_text_that_the_model_does_not_know(tmp_path, monkeypatch, capsys, caplog):
@@ -305,6 +323,9 @@ def test_text_that_the_model_does_not_know(tmp_path, monkeypatch, capsys, caplog
     assert "must have tokens of the model's vocabulary" in capsys.readouterr().err
     assert run(app, ["generate", "雨 rain", "--length", "3"]) == 0
     assert "1 of the text's tokens are not in the model's vocabulary" in caplog.text
+    assert "its end is read" not in caplog.text
+    assert run(app, ["generate", "rain " * 20_000, "--length", "3"]) == 0
+    assert "its end is read" in caplog.text
 
 
 def test_recurrence_and_reading_agree():

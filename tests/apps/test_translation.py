@@ -111,6 +111,42 @@ def test_unknown_words_are_told(trained, capsys, caplog):
     assert "1 of the text's 2 tokens are not in" in caplog.text + capsys.readouterr().err
 
 
+def test_other_pairs_are_evaluated_where_they_are(tmp_path, monkeypatch, capsys):
+    """Of an export whose pairs were two files."""
+    monkeypatch.chdir(tmp_path)
+    for name, side in (("all.a", PAIRS.train.inputs), ("all.x", PAIRS.train.targets)):
+        (tmp_path / name).write_text("\n".join(side) + "\n")
+    rows = zip(*(getattr(PAIRS.test, side) for side in ("inputs", "targets")), strict=True)
+    (tmp_path / "other.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in rows))
+    (tmp_path / "foreign.tsv").write_text("p q\tr s\n" * 50)
+    words = "--encoder-layers 1 --decoder-layers 1 --units 16 --num-heads 2 --epochs 1"
+    words += " --tokens pieces --vocabulary-size 20 --steps-per-epoch 5 --beams 2 --longest 12"
+
+    pairs = ["--data", "all.a", "--translations", "all.x"]
+    assert run(app, [*words.split(), *pairs, "--network", "seq2seq", "--quiet"]) == 0
+
+    assert run(app, ["evaluate"]) == 0
+    assert run(app, ["evaluate", "--data", "other.tsv"]) == 0
+    assert "test examples" in capsys.readouterr().out
+    assert run(app, ["evaluate", "--data", "foreign.tsv"]) == 2
+    assert "does not know" in capsys.readouterr().err
+    assert run(app, ["translate", "a b", "--attention", "drawn.png"]) == 2
+    output = capsys.readouterr()
+    assert not output.out and "must be one of" in output.err
+
+
+@pytest.mark.parametrize("tokens", ["words", "characters", "pieces"])
+def test_vocabularies_are_those_of_the_training_pairs(tokens):
+    test = Examples(np.array(["a q"] * 10, object), np.array(["r x"] * 10, object))
+    source = Source(name="arrays", train=PAIRS.train, validation=PAIRS.validation, test=test)
+
+    data = load_data(app.config(tokens=tokens, vocabulary_size=20), Run(arrays=source, quiet=True))
+
+    languages = data.source.preparation.languages()
+    assert not [piece for piece in languages.source.pieces()[4:] if "q" in piece]
+    assert not [piece for piece in languages.target.pieces()[4:] if "r" in piece]
+
+
 def test_the_export_aligns_pieces(trained):
     align = tf.saved_model.load(str(trained.saved_model)).signatures["align"]
 

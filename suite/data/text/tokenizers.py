@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from suite.errors import InputError
@@ -23,9 +24,29 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # the character that stands for one o
 SPACES = r"[ \t\r\f\v]+"
 WORD = re.compile(r"\n|[^ \t\r\n\f\v]+")
 LONGEST_LINE = 2**20  # bytes; SentencePiece would leave longer lines out of its training
+# Of the tokens that an export reads: of foreign text, a known space and the known end of a line may
+# stand beside every unknown piece.
+MOST_UNKNOWN = 0.3
 THREADS = 2  # a constant, since sums of floats depend on it
 
 Tokens = Literal["characters", "words", "pieces"]
+
+
+def refuse_other_vocabulary(ids: np.ndarray) -> None:
+    """Refuses text for an export whose vocabulary was made of other text, in another language.
+
+    Args:
+        ids: Those of all tokens of a split, `(tokens,)`.
+
+    Raises:
+        InputError: More than `MOST_UNKNOWN` of them are `UNKNOWN`.
+    """
+    share = float(np.mean(ids == UNKNOWN))
+    if share > MOST_UNKNOWN:
+        raise InputError(
+            "`data` must have text in the tokens of the export's vocabulary",
+            f"a test split of which it does not know {share:.0%}",
+        )
 
 
 class Tokenizer(Protocol):

@@ -3,6 +3,8 @@ import { DEFAULT, predictInputs } from "./api.js";
 
 const NUMBER = /^(u?int\d+|float|double|half|bfloat16)$/;
 const INTEGER = /^u?int/;
+// Where a number of a text generator begins; others begin with 1.
+const BEGINNING = { length: 100, top_k: 40 };
 
 const isText = ({ name, type }) => type === "string" && name !== "picture";
 const hasOneValue = ({ shape }) => shape && String(shape) === (shape.length ? "-1" : "");
@@ -64,7 +66,7 @@ function field(input) {
     : Object.assign(document.createElement("input"), {
         type: "number",
         step: INTEGER.test(input.type) ? 1 : "any",
-        value: 1,
+        value: BEGINNING[input.name] ?? 1,
         required: true,
       });
   label.append(control);
