@@ -25,7 +25,6 @@ from suite.data.pipelines import generated_batches, stream_seeds
 from suite.data.text.tokenizers import PADDING, Characters, Tokenizer
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
-from suite.figures.text import attention_map
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, Units
 from suite.layers.sequences import encoder_decoder as networks
 from suite.layers.sequences.recurrent import Cell
@@ -135,6 +134,11 @@ def load_data(config: Config, run: Run) -> Data:
     """
     if run.data not in ("auto", "embedded", "synthetic"):
         raise InputError("`data` must be auto: the sums are made by the program", run.data)
+    if config.short_share + config.carry_share > 1:
+        raise InputError(
+            "`short_share` and `carry_share` must add up to at most 1",
+            f"{config.short_share} and {config.carry_share}",
+        )
     first, second = addends(config)
     rows_of = split_rows(config)
     if not all(map(len, rows_of.values())):
@@ -185,9 +189,9 @@ def training_groups(config: Config, rows: np.ndarray) -> tuple[list[np.ndarray],
     lengths = number_of_digits(first) * 10 + number_of_digits(second)
     by_length = [rows[lengths == length] for length in np.unique(lengths)]
     chains = rows[carries_passed_on(first, second, config.digits)]
-    groups = [(rows, max(0.0, 1 - config.short_share - config.carry_share))]
+    carry_share = config.carry_share if len(chains) else 0.0
+    groups = [(rows, 1 - config.short_share - carry_share), (chains, carry_share)]
     groups += [(group, config.short_share / len(by_length)) for group in by_length]
-    groups += [(chains, config.carry_share)] if len(chains) else []
     return [group for group, _ in groups], [share for _, share in groups]
 
 
@@ -368,10 +372,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     number = "7" * fitted.config.digits
     endpoint = task.aligning(model, languages(fitted.config), search_of(fitted.config))
     outputs = endpoint.function(tf.constant([f"{number}+{number}"]))
-    read, written = (
-        [piece.decode() for piece in outputs[name][0].numpy()] for name in ("read", "written")
-    )
-    return {"attention": attention_map(outputs["weights"][0].numpy(), written, read)}
+    return {"attention": task.draw_alignment({n: v.numpy() for n, v in outputs.items()})}
 
 
 def add(app: App, *sums: str, exports: Exports = Exports()) -> None:

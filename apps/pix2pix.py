@@ -23,7 +23,7 @@ from suite.app import Fitted, Metrics
 from suite.cli import main, show_messages
 from suite.data import Augmentation, Data, Examples, supervised
 from suite.data.images.augmentation import combined
-from suite.data.images.decoding import decode_picture, to_opaque_rgb
+from suite.data.images.decoding import scale_to_bytes
 from suite.data.images.files import read_encoded, tiled, writable_picture, write_picture
 from suite.data.images.preparation import to_grey
 from suite.data.pairs.augmentation import joint_crop, joint_flip
@@ -543,14 +543,9 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     return offered
 
 
-def in_bytes(made: tf.Tensor) -> tf.Tensor:
-    """Pixels of any float type in 0..255, rounded to uint8."""
-    return tf.saturate_cast(tf.round(made), tf.uint8)
-
-
 def as_png(made: tf.Tensor) -> tf.Tensor:
     """Encodes an image `(height, width, channels)`, values in 0..255, as a PNG file."""
-    return tf.io.encode_png(in_bytes(made))
+    return tf.io.encode_png(scale_to_bytes(made, 255))
 
 
 def tiles_endpoint(generator: keras.Model) -> Endpoint:
@@ -568,19 +563,16 @@ def tiles_endpoint(generator: keras.Model) -> Endpoint:
     def apply(tile: tf.Tensor) -> tf.Tensor:
         return generator(tile, training=False)["image"]
 
-    def answer(content: tf.Tensor) -> tf.Tensor:
-        colours = to_opaque_rgb(decode_picture(content))
-        pixels = to_grey(colours) if channels == 1 else colours
-        pixels = tf.ensure_shape(pixels, (None, None, channels))
-        made = in_tiles(apply, pixels, tile=side, overlap=side // 2, finish=in_bytes)
-        return tf.io.encode_png(made)
+    def redraw(colours: tf.Tensor) -> tf.Tensor:
+        return in_tiles(
+            apply,
+            to_grey(colours) if channels == 1 else colours,
+            tile=side,
+            overlap=side // 2,
+            finish=lambda rows: scale_to_bytes(rows, 255),
+        )
 
-    def tiles(picture: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"image_bytes": tf.map_fn(answer, picture, fn_output_signature=tf.string)}
-
-    inputs = [tf.TensorSpec((None,), tf.string, "picture")]
-    # One graph, which is not made anew for every picture.
-    return Endpoint(tf.function(tiles, input_signature=inputs, autograph=False), inputs)
+    return pictures.redrawing(redraw, "image_bytes")
 
 
 def evaluate(fitted: Fitted) -> Metrics:

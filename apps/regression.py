@@ -7,6 +7,7 @@ many unseen rows as they say.
 
 import dataclasses
 import itertools
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,9 @@ from suite.figures import numbers
 from suite.knobs import Activation, Epochs, Rate, Share, Units, WeightDecay
 from suite.tasks import tables as task
 from suite.trainers.schedules import one_cycle
+
+# Under `suite`, whose messages a training shows.
+log = logging.getLogger("suite.regression")
 
 # Polynomials of one variable with noise, by the name of the dataset: coefficients from the constant
 # up, and the standard deviation of the noise.
@@ -361,10 +365,18 @@ def quantile_of_errors(errors: np.ndarray, config: Config) -> float:
     """The scale by which the interval holds its share of errors, of one more than there are.
 
     Args:
-        errors: Absolute errors, `(n,)`.
+        errors: Absolute errors of n rows, `(n,)`. Of too few for the interval, the largest counts,
+            which is logged.
         config: Says which distribution, and which interval.
     """
-    rank = min(math.ceil((len(errors) + 1) * config.interval), len(errors))
+    rank = math.ceil((len(errors) + 1) * config.interval)
+    if rank > len(errors):
+        rank = len(errors)
+        log.warning(
+            "An interval of %.0f%% needs more than %d validation rows: it may hold fewer.",
+            100 * config.interval,
+            rank,
+        )
     upper = interval_of(config, tf.constant([[0.0, 1.0]], tf.float64))["upper"]
     return float(np.sort(errors)[rank - 1] / upper.numpy().item())
 

@@ -25,18 +25,18 @@ from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.images.bicubic import resize, to_bytes
-from suite.data.images.decoding import decode_picture, to_opaque_rgb
+from suite.data.images.decoding import scale_to_bytes
 from suite.data.images.files import (
     read_encoded,
     read_opaque,
     writable_picture,
     write_picture,
 )
+from suite.data.pairs.augmentation import joint_flip
 from suite.data.pairs.patches import (
     load_whole_pictures,
     patch_pairs,
     pictures_of,
-    random_symmetry,
     refuse_small_pictures,
     unstacked,
     whole_pairs,
@@ -49,6 +49,7 @@ from suite.knobs import Activation, BatchSize, Epochs, Filters, LearningRate, Ra
 from suite.layers.colours import to_rgb, to_ycbcr
 from suite.layers.enlargement import enlarge
 from suite.metrics.pictures import feature_distance, luma_psnr, luma_ssim
+from suite.tasks.pictures import redrawing
 from suite.trainers.gan import PairedAdversarialNetwork
 from suite.trainers.schedules import one_cycle
 
@@ -137,7 +138,7 @@ def load_data(config: Config, run: Run) -> Data:
             "scale": config.scale,
             "adversary": bool(config.adversarial_epochs),
         },
-        augment=random_symmetry() if config.symmetries else None,
+        augment=joint_flip(vertical=True, diagonal=True) if config.symmetries else None,
     )
     return dataclasses.replace(data, source=source, evaluation_batch_size=EVALUATED_AT_ONCE)
 
@@ -447,7 +448,7 @@ def enlarger(network: keras.Model, scale: int) -> Callable[[tf.Tensor], tf.Tenso
             tile=tile,
             overlap=overlap,
             factor=scale,
-            finish=lambda rows: tf.cast(tf.clip_by_value(tf.round(rows), 0, 255), tf.uint8),
+            finish=lambda rows: scale_to_bytes(rows, 255),
         )
 
     return tf.function(
@@ -473,19 +474,8 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
         network.input, {"enlarged": ops.clip(network.output, 0.0, 255.0)}, name=network.name
     )
     enlarge_one = enlarger(network, fitted.config.scale)
-
-    def enlarge_encoded(encoded: tf.Tensor) -> tf.Tensor:
-        picture = tf.cast(to_opaque_rgb(decode_picture(encoded)), tf.uint8)
-        return tf.io.encode_png(enlarge_one(tf.ensure_shape(picture, (None, None, 3))))
-
-    def picture(contents: tf.Tensor) -> dict[str, tf.Tensor]:
-        spec = tf.TensorSpec((), tf.string)
-        return {"enlarged": tf.map_fn(enlarge_encoded, contents, fn_output_signature=spec)}
-
-    return {
-        "serve": serve,
-        "picture": Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")]),
-    }
+    picture = redrawing(lambda colours: enlarge_one(tf.cast(colours, tf.uint8)), "enlarged")
+    return {"serve": serve, "picture": picture}
 
 
 def example(fitted: Fitted) -> np.ndarray:
@@ -582,23 +572,21 @@ def place_of_contrast(picture: np.ndarray, side: int) -> tuple[int, int]:
 
 def enlarge_file(
     app: App,
-    *files: Path,
+    file: Path,
+    *,
     output: Path = Path("enlarged.png"),
     exports: Exports = Exports(),
 ) -> None:
     """Enlarge a picture of any size.
 
     Args:
-        files: One image file, without transparent parts.
+        file: Image file, without transparent parts.
         output: Image file for the result.
     """
-    if len(files) != 1:
-        raise InputError("enlarge needs one image file", " ".join(map(str, files)) or "none")
-    [path] = files
     writable_picture(output)
-    height, width, _ = read_opaque(path).shape
+    height, width, _ = read_opaque(file).shape
     exported = exports.open(app.name)
-    [encoded] = exported.call([read_encoded(path)], "picture")["enlarged"]
+    [encoded] = exported.call([read_encoded(file)], "picture")["enlarged"]
     enlarged = tf.io.decode_png(encoded).numpy()
     write_picture(enlarged, output)
     print(f"{output}: {enlarged.shape[1]} x {enlarged.shape[0]} pixels, from {width} x {height}")

@@ -28,6 +28,7 @@ from suite.data.images.files import writable_picture
 from suite.errors import one_line_message
 from suite.export.exported import open_folder
 from suite.figures import curves
+from suite.figures.comparisons import deviation
 from suite.knobs import LearningRate, NumClasses, Rate
 from suite.tasks import image_classification as task
 
@@ -351,6 +352,7 @@ def backbone_of(networks: Mapping[str, keras.Model]) -> keras.Model:
 
 def compile_head(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Compiles the head alone, from features to logits; it shares its layers with the model."""
+    task.refuse_what_does_not_go_together(config)  # before the epochs of the head
     head = keras.Model(model.get_layer(HEAD_DROPOUT).input, model.output, name="head")
     # Attacks are on pictures, which the head does not see.
     unattacked = dataclasses.replace(config, attack_epsilon=0.0, virtual_epsilon=0.0)
@@ -430,13 +432,15 @@ def compare_labels(
     """
     show_messages(quiet=False)
     writable_picture(output)
-    knobs = {
+    knobs: dict[str, Any] = {
         "backbone": backbone,
         "dataset": dataset,
         "image_size": image_size,
         "channels": channels,
     }
     run = Run(data=data, data_dir=data_dir, quiet=True)
+    # Before any training: are there as many labels?
+    app.data(app.recipe(**knobs, labels_per_class=max(labels)).config, run)
     accuracies = accuracies_by_labels(app, knobs, run, labels, epochs, seeds)
     curves.write(draw_accuracies(accuracies, labels), output)
     print(f"{output}: {', '.join(accuracies)}")
@@ -472,7 +476,7 @@ def accuracies_by_labels(
                 seeded = dataclasses.replace(run, seed=seed)
                 accuracies[way][row, seed] = accuracy_of_best_rate(app, chosen, seeded)
             values = accuracies[way][row]
-            print(f"{way}, {count} a class: {values.mean():.1%}, spread {values.std():.1%}")
+            print(f"{way}, {count} a class: {values.mean():.1%}, spread {deviation(values):.1%}")
     return accuracies
 
 
@@ -496,9 +500,9 @@ def draw_accuracies(accuracies: Mapping[str, np.ndarray], labels: Sequence[int])
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in accuracies.items():
-        mean, deviation = values.mean(axis=1), values.std(axis=1)
+        mean, spread = values.mean(axis=1), deviation(values.T)
         axes.plot(labels, mean, marker="o", markersize=3, label=name)
-        axes.fill_between(labels, mean - deviation, mean + deviation, alpha=0.2)
+        axes.fill_between(labels, mean - spread, mean + spread, alpha=0.2)
     axes.set(xscale="log", xlabel="labels of each class", ylabel="test accuracy")
     axes.set_xticks(labels, list(map(str, labels)))
     axes.minorticks_off()

@@ -37,7 +37,7 @@ from suite.data.text.tokenizers import (
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import curves
-from suite.figures.text import attention_map, by_length, embedding_plane
+from suite.figures.text import by_length, embedding_plane
 from suite.knobs import LearningRate, Rate, Share, Units
 from suite.layers.sequences import encoder_decoder as networks
 from suite.layers.sequences.recurrent import Cell
@@ -419,21 +419,13 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     if align := endpoints(fitted).get("align"):
         longest = max(source.texts["test"].source[:SHOWN], key=len)
         shown = align.function(tf.constant([longest]))
-        drawings["attention"] = drawn_alignment({n: v.numpy() for n, v in shown.items()})
+        drawings["attention"] = task.draw_alignment({n: v.numpy() for n, v in shown.items()})
     language: Tokenizer = source.preparation.languages().target
     vectors = ops.convert_to_numpy(model.get_layer("target_tokens").embeddings)
     drawings["embeddings"] = embedding_plane(
         vectors[4 : 4 + MOST_NAMES], language.pieces()[4 : 4 + MOST_NAMES]
     )
     return drawings
-
-
-def drawn_alignment(outputs: dict[str, np.ndarray]) -> Figure:
-    """The attention map of the first sentence among the outputs of `align`."""
-    read, written = (
-        [piece.decode() for piece in outputs[name][0] if piece] for name in ("read", "written")
-    )
-    return attention_map(outputs["weights"][0, : len(written), : len(read)], written, read)
 
 
 def translate(
@@ -478,7 +470,7 @@ def translate(
         log.warning("The translation has no end after %d tokens: it is cut.", longest)
     print(outputs["translation"].decode())
     if attention is not None:
-        curves.write(drawn_alignment(exported.call(np.array([sentence]), "align")), attention)
+        curves.write(task.draw_alignment(exported.call(np.array([sentence]), "align")), attention)
         print(attention)
 
 

@@ -40,7 +40,7 @@ def learning_curves(
         for (label, trials), color in zip(histories.items(), colors, strict=False):
             values = _by_epoch(trials, name)
             epochs = np.arange(1, values.shape[1] + 1)
-            mean, deviation = values.mean(axis=0), _deviation(values)
+            mean, spread = values.mean(axis=0), deviation(values)
             axes.plot(
                 epochs,
                 mean,
@@ -51,7 +51,7 @@ def learning_curves(
             )
             if len(values) > 1:
                 axes.fill_between(
-                    epochs, mean - deviation, mean + deviation, color=color, alpha=0.15, linewidth=0
+                    epochs, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0
                 )
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -72,7 +72,7 @@ def _bars(
         values = _by_epoch(trials, objective)
         if values.size:
             color = "tab:orange" if label == best else "tab:blue"
-            bars = axes.barh(label, values.mean(), xerr=_deviation(values), color=color)
+            bars = axes.barh(label, values.mean(), xerr=deviation(values), color=color)
             axes.bar_label(bars, fmt="%.4g", padding=3)
     axes.margins(x=0.12)  # for the numbers
     axes.invert_yaxis()
@@ -80,8 +80,8 @@ def _bars(
     return figure
 
 
-def _deviation(values: np.ma.MaskedArray) -> np.ma.MaskedArray:
-    """The standard deviation of trials `(trials, epochs)` by epoch; 0 of a single one."""
+def deviation(values: np.ndarray) -> np.ndarray:
+    """The standard deviation of trials, the first axis; 0 of a single one."""
     return values.std(axis=0, ddof=min(1, len(values) - 1))
 
 

@@ -262,14 +262,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
             clipped in two ways; or the training is to end early with an average, which is not what
             the best weights are.
     """
-    if config.weight_average and config.patience is not None:
-        raise InputError("`patience` must be left out with `weight_average`", config.patience)
-    if config.attack_epsilon and config.mixup:
-        raise InputError("`mixup` must be left out with `attack_epsilon`", config.mixup)
-    if config.attack_epsilon and config.virtual_epsilon:
-        raise InputError(
-            "`virtual_epsilon` must be 0 with `attack_epsilon`", config.virtual_epsilon
-        )
+    refuse_what_does_not_go_together(config)
     trained = model
     if isinstance(model.output, Mapping):
         for knob in ("attack_epsilon", "virtual_epsilon"):
@@ -292,6 +285,22 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         metrics=[accuracy_metric()],
     )
     return trained
+
+
+def refuse_what_does_not_go_together(config: Config) -> None:
+    """Refuses settings that exclude each other, whatever the network.
+
+    Raises:
+        InputError: See `compile_model`.
+    """
+    if config.weight_average and config.patience is not None:
+        raise InputError("`patience` must be left out with `weight_average`", config.patience)
+    if config.attack_epsilon and config.mixup:
+        raise InputError("`mixup` must be left out with `attack_epsilon`", config.mixup)
+    if config.attack_epsilon and config.virtual_epsilon:
+        raise InputError(
+            "`virtual_epsilon` must be 0 with `attack_epsilon`", config.virtual_epsilon
+        )
 
 
 def crossentropy(config: Config) -> keras.losses.Loss:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
+from suite.data.images.decoding import decode_picture, to_opaque_rgb
 from suite.data.images.files import (
     read_encoded,
     read_picture,
@@ -68,6 +69,35 @@ class Config:
     layout: Layout | Literal["auto"] = "auto"
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
     channels: Channels | None = None
+
+
+def redrawing(redraw: Callable[[tf.Tensor], tf.Tensor], output: str) -> Endpoint:
+    """Makes an endpoint from image files of any size to PNG files, one file after the other.
+
+    Args:
+        redraw: Maps a picture `(height, width, 3)`, float32, values in 0..255, to the pixels of
+            another, uint8, of any size. It is traced once.
+        output: Name of the output.
+
+    Returns:
+        An endpoint of `picture` `(batch,)`, the bytes of files, to those of PNG files `(batch,)`.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def answer(content: tf.Tensor) -> tf.Tensor:
+        colours = to_opaque_rgb(decode_picture(content))
+        return tf.io.encode_png(redraw(tf.ensure_shape(colours, (None, None, 3))))
+
+    def picture(contents: tf.Tensor) -> dict[str, tf.Tensor]:
+        files = tf.map_fn(
+            answer,
+            contents,
+            fn_output_signature=tf.TensorSpec((), tf.string),
+            parallel_iterations=1,  # so that one picture at a time is in memory
+        )
+        return {output: files}
+
+    return Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")])
 
 
 def load_data(

@@ -5,13 +5,14 @@ tokenizer for what is read and one for what is written. In training the network 
 beginning of every answer (teacher forcing); the export writes its answers alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from matplotlib.figure import Figure
 from pydantic import Field
 
 from suite.data import Examples
@@ -19,6 +20,7 @@ from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN, Tokenizer
 from suite.decoding.search import beam, greedy
 from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
+from suite.figures.text import attention_map
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
 from suite.layers.sequences.encoder_decoder import alignment, stepper
 from suite.metrics.tokens import TokenMean
@@ -233,6 +235,14 @@ def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endp
 
     resources = [*languages.source.resources, *languages.target.resources]
     return Endpoint(align, [tf.TensorSpec((None,), tf.string, "text")], resources)
+
+
+def draw_alignment(outputs: Mapping[str, np.ndarray]) -> Figure:
+    """Draws the attention map of the first text among the outputs of `aligning`."""
+    read, written = (
+        [piece.decode() for piece in outputs[name][0] if piece] for name in ("read", "written")
+    )
+    return attention_map(outputs["weights"][0, : len(written), : len(read)], written, read)
 
 
 def answers(endpoint: Endpoint, texts: Sequence[str], at_once: int = 64) -> dict[str, np.ndarray]:

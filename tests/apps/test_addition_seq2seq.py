@@ -155,6 +155,10 @@ def test_every_network_has_logits_of_all_characters(network):
         ("--digits 1 --test-share 0.00001", "--test-share must leave sums"),
         ("--units 30", "--units must be a multiple of twice"),
         ("--data tfds", "--data must be auto"),
+        (
+            "--short-share 0.9 --carry-share 0.2",
+            "--short-share and --carry-share must add up to at",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(words, message, capsys, tmp_path):

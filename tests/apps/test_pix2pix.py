@@ -253,11 +253,11 @@ def test_losses_are_compared_in_one_picture(capsys, monkeypatch):
     data = app.data(Config(image_size=32), EMBEDDED)
     trained = []
 
-    def tiny(app, recipe, run, until):
+    def tiny(app, recipe, run):
         trained.append((recipe.config, recipe.architecture["skips"]))
         return types.SimpleNamespace(data=data, networks=build_model((32, 32, 3), **SMALL))
 
-    monkeypatch.setattr(pix2pix, "train", tiny)
+    monkeypatch.setattr(pix2pix, "train_aside", tiny)
 
     assert cli.run(app, ["losses", "--epochs", "2", "--output", "six.png"]) == 0
 

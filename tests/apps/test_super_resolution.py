@@ -319,7 +319,7 @@ def test_the_generator_is_found_in_any_order():
         (["--data", "nowhere"], "--data "),
         (["--data", "glass"], "must be opaque"),
         (["--data", "few"], "at least 3 examples"),
-        (["enlarge"], "one image file"),
+        (["enlarge"], "requires an argument"),
         (["enlarge", "missing.png"], "missing.png"),
         (["enlarge", "glass/glass.png"], "must be opaque"),
         (["enlarge", "few/one.png"], "an exported model is needed"),

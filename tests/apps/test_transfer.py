@@ -277,14 +277,14 @@ def test_the_seed_draws_the_labels():
 
 
 def test_the_best_rate_on_the_validation_split_is_tested(monkeypatch):
-    def trained(app, recipe, run, until):
+    def trained(app, recipe, run):
         rate = recipe.config.fine_tuning_rate
         logs = {"accuracy": 1 - rate}  # on the test split the other one is better
         model = types.SimpleNamespace(evaluate=lambda *_, **__: logs)
         history, data = {"val_accuracy": [0.9, rate]}, types.SimpleNamespace(test=None)
         return types.SimpleNamespace(history=history, model=model, data=data)
 
-    monkeypatch.setattr(transfer, "train", trained)
+    monkeypatch.setattr(transfer, "train_aside", trained)
     rates = [rates["fine_tuning_rate"] for rates in transfer.RATES]
 
     assert transfer.accuracy_of_best_rate(app, {}, EMBEDDED) == 1 - max(rates)
@@ -300,11 +300,12 @@ def test_four_ways_are_compared_and_drawn(monkeypatch, capsys):
 
     monkeypatch.setattr(transfer, "accuracy_of_best_rate", accuracy)
     words = "labels --labels 1 5 --seeds 2 --backbone mobilenet --output drawn.png --epochs 5"
+    words += " --dataset mnist --data embedded"
 
     assert run(app, words.split()) == 0
 
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "scratch, 1 a class: 55.0%, spread 5.0%"
+    assert printed[0] == "scratch, 1 a class: 55.0%, spread 7.1%"
     assert printed[-1] == "drawn.png: scratch, probe, fine-tuned, probe, then fine-tuned"
     assert len(knobs) == 4 * 2 * 2
     assert all(chosen["epochs"] + chosen["fine_tuning_epochs"] == 5 for chosen in knobs)
@@ -335,6 +336,12 @@ def test_a_way_is_trained_and_tested(monkeypatch, export):
         ("--labels-per-class 1000", "--labels-per-class must be at most the .* Received: 1000"),
         ("--unfrozen 2", "--unfrozen should be less than or equal to 1"),
         ("labels --output labels.txt", "must end in one of"),
+        (
+            "labels --labels 1 1000 --backbone mobilenet --dataset mnist --data embedded",
+            "--labels-per-class must be at most the .* Received: 1000",
+        ),
+        ("--attack-epsilon 0.03 --mixup", "--mixup must be left out with --attack-epsilon"),
+        ("--attack-epsilon 0.03 --virtual-epsilon 1", "--virtual-epsilon must be 0 with --attack"),
     ],
 )
 def test_bad_input_is_one_sentence(words, message, capsys, tmp_path):

@@ -13,7 +13,6 @@ from suite.data.examples import SPLITS, Examples, Source, Split
 from suite.data.folders import files_in, split_folders
 from suite.data.images.bicubic import shrink
 from suite.data.images.files import is_picture, read_opaque
-from suite.data.pipelines import Augmentation
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,25 +177,6 @@ def refuse_small_pictures(splits: dict[str, list[np.ndarray]], smallest: int, na
                     "`patch_size` times `scale`",
                     f"{height} x {width}, picture {number} of {split}",
                 )
-
-
-def random_symmetry() -> Augmentation:
-    """Mirrors and turns an input and its target alike, in one of the eight ways of a square."""
-    return Augmentation(_turn, num_draws=3)
-
-
-def _turn(batch: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
-    changes = (
-        lambda patches: patches[:, ::-1],
-        lambda patches: patches[:, :, ::-1],
-        lambda patches: tf.transpose(patches, (0, 2, 1, 3)),
-    )
-    turned = []
-    for patches in batch:
-        for draw, change in zip(tf.unstack(draws), changes, strict=True):
-            patches = tf.where(draw[:, None, None, None] > 0, change(patches), patches)
-        turned.append(patches)
-    return tuple(turned)
 
 
 def _checked(source: Source) -> Source:

@@ -12,7 +12,6 @@ from suite.data.pairs.patches import (
     load_whole_pictures,
     patch_pairs,
     pictures_of,
-    random_symmetry,
     refuse_small_pictures,
     stacked,
     unstacked,
@@ -151,18 +150,3 @@ def test_small_pictures_are_named():
     refuse_small_pictures(splits, 8, "own")
     with pytest.raises(InputError, match="Received: 8 x 30, picture 2 of test"):
         refuse_small_pictures(splits, 9, "own")
-
-
-def test_an_input_and_its_target_are_turned_alike():
-    inputs = np.stack([some_picture(4, 4, seed) for seed in range(8)])
-    signs = np.array([[(n >> bit) % 2 * 2 - 1 for n in range(8)] for bit in range(3)], np.float32)
-
-    turned, targets = random_symmetry().distort(
-        (tf.constant(inputs), tf.constant(inputs.repeat(2, 1).repeat(2, 2))), tf.constant(signs)
-    )
-
-    np.testing.assert_array_equal(targets[:, ::2, ::2], turned)
-    np.testing.assert_array_equal(turned[0], inputs[0])
-    np.testing.assert_array_equal(turned[1], inputs[1][::-1])
-    np.testing.assert_array_equal(turned[2], inputs[2][:, ::-1])
-    np.testing.assert_array_equal(turned[4], inputs[4].transpose(1, 0, 2))
