@@ -22,6 +22,7 @@ from suite.cli import main
 from suite.data import Data, Description, Examples
 from suite.data.examples import fingerprint
 from suite.data.pipelines import generated_batches, stream_seeds
+from suite.data.sources import MADE_HERE
 from suite.data.text.tokenizers import PADDING, Characters, Tokenizer
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
@@ -132,7 +133,7 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: `run.data` names a source, or a split is left without sums.
     """
-    if run.data not in ("auto", "embedded", "synthetic"):
+    if run.data not in MADE_HERE:
         raise InputError("`data` must be auto: the sums are made by the program", run.data)
     if config.short_share + config.carry_share > 1:
         raise InputError(

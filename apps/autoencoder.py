@@ -23,6 +23,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data, Examples, Source, supervised
+from suite.data.sources import MADE_HERE
 from suite.export.endpoints import Endpoint, most_likely, named_classes, of_model
 from suite.export.exported import Exports
 from suite.figures import classes
@@ -128,8 +129,10 @@ def load_data(config: Config, run: Run) -> Data:
     def arguments(train: Any) -> dict[str, Any]:
         return {"units": config.units}
 
-    made_here = config.dataset in PLANES and run.data in ("auto", "embedded", "synthetic")
-    if not made_here or run.arrays is not None:
+    source = run.arrays
+    if source is None and config.dataset in PLANES and run.data in MADE_HERE:
+        source = points_around(config)
+    if source is None or not has_points(source):
         return pictures.load_data(
             config, run, labelled=config.classifier_epochs > 0, model_arguments=arguments
         )
@@ -138,17 +141,27 @@ def load_data(config: Config, run: Run) -> Data:
             "`classifier_epochs` must be 0 for points of a plane, which have no classes",
             config.classifier_epochs,
         )
-    random = np.random.default_rng(0)
-    curve = PLANES[config.dataset](random.uniform(size=config.points))
-    points = curve + random.normal(scale=THICKNESS, size=curve.shape)
     return supervised(
-        Source(name=f"synthetic:{config.dataset}", train=Examples(points.astype(np.float32))),
+        source,
         batch_size=config.batch_size,
         validation_split=config.validation_split,
         seed=run.seed,
         min_steps=config.min_steps_per_epoch,
         model_arguments=lambda train: {"input_shape": (2,), **arguments(train)},
     )
+
+
+def points_around(config: Config) -> Source:
+    """Points `(n, 2)` around a curve of `PLANES`, always the same ones."""
+    random = np.random.default_rng(0)
+    curve = PLANES[config.dataset](random.uniform(size=config.points))
+    points = curve + random.normal(scale=THICKNESS, size=curve.shape)
+    return Source(name=f"synthetic:{config.dataset}", train=Examples(points.astype(np.float32)))
+
+
+def has_points(source: Source) -> bool:
+    """Whether the examples of a source are points `(n, 2)`, and not pictures."""
+    return isinstance(source.train, Examples) and np.shape(source.train.inputs)[1:] == (2,)
 
 
 @checked
@@ -427,7 +440,7 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
 
     spec = tf.TensorSpec((None, code.shape[-1]), tf.float32, "code")
     offered = {"serve": serve, "decode": Endpoint(decode, [spec])}
-    if network.input.name == "image":
+    if not are_points(fitted):
         offered["nearest"] = neighbours.of_pictures(serve, "code", fitted)
     source = fitted.data.source
     if source is not None and source.preparation is not None:
@@ -491,13 +504,16 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 def are_points(fitted: Fitted) -> bool:
     """Whether the examples are points of a plane, and not pictures."""
-    return fitted.data.description.source.startswith("synthetic:")
+    [network] = fitted.networks.values()
+    return network.input.name == "point"
 
 
 def has_known_score(fitted: Fitted) -> bool:
     """Whether the gradient of the log density of the noisy examples is known."""
     config: Config = fitted.config
-    return are_points(fitted) and config.noise == "gaussian" and config.noise_level > 0
+    made = f"synthetic:{config.dataset}"
+    is_made = config.dataset in PLANES and fitted.data.description.source.startswith(made)
+    return is_made and config.noise == "gaussian" and config.noise_level > 0
 
 
 def steps_to_reconstruction(fitted: Fitted, points: np.ndarray) -> np.ndarray:
@@ -605,8 +621,9 @@ def for_pictures(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def of_pictures(app: App, *files: Path, exports: Exports = Exports(), **options: Any) -> None:
-        source = exports.open(app.name).metadata()["source"]
-        if source.startswith("synthetic:"):
+        exported = exports.open(app.name)
+        if "point" in exported.signature().structured_input_signature[1]:
+            source = exported.metadata()["source"]
             raise InputError("the export must have been trained on pictures", source)
         command(app, *files, exports=exports, **options)
 

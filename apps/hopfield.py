@@ -25,6 +25,7 @@ from suite.cli import main
 from suite.data import Data, Examples, Source, supervised
 from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.data.images.sources import load_pictures
+from suite.data.sources import MADE_HERE
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import images as figures
@@ -83,7 +84,7 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: There are fewer pictures than patterns.
     """
-    made_here = config.dataset == RANDOM and run.data in ("auto", "embedded", "synthetic")
+    made_here = config.dataset == RANDOM and run.data in MADE_HERE
     if made_here and run.arrays is None:
         patterns = random_patterns(config.patterns, config.num_units)
         source = Source(name="synthetic:patterns", train=numbered(patterns))

@@ -22,6 +22,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Phase, one_phase
 from suite.cli import main
 from suite.data import Data, Examples, Source, supervised
+from suite.data.sources import MADE_HERE
 from suite.export.exported import Exports
 from suite.figures.classes import moving_regions
 from suite.files import write_whole
@@ -63,7 +64,7 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: `run.data` names another source.
     """
-    if run.arrays is not None or run.data not in ("auto", "embedded", "synthetic"):
+    if run.arrays is not None or run.data not in MADE_HERE:
         received = run.data if run.arrays is None else "arrays"
         raise InputError("`data` must be auto: the table is made by the program", received)
     rows = table(config.gate, config.bits)

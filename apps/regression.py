@@ -25,6 +25,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase, evaluate_on_test
 from suite.cli import main
 from suite.data import Data, Examples, Source
+from suite.data.sources import MADE_HERE
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import numbers
@@ -80,7 +81,7 @@ class Config(task.Config):
 
 def load_data(config: Config, run: Run) -> Data:
     """Rows `(features,)` and numbers `()`, float32."""
-    made_here = config.dataset in CURVES and run.data in ("auto", "embedded", "synthetic")
+    made_here = config.dataset in CURVES and run.data in MADE_HERE
     if made_here and run.arrays is None:
         run = dataclasses.replace(run, data="arrays", arrays=make_curve(config))
     return task.load_data(config, run, arguments=arguments_of, numeric=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from suite.data.examples import Examples, Source
+from suite.data.sources import MADE_HERE
 from suite.data.tables.cells import number_in
 from suite.errors import InputError
 
@@ -132,7 +133,7 @@ def load_series(
                 "`data` must be a series of numbers, one in a row", f"{given.dtype} {given.shape}"
             )
         series = given.astype(np.float64).ravel()
-    elif run.data in ("auto", "embedded", "synthetic"):
+    elif run.data in MADE_HERE:
         name, series = f"synthetic:{formula}", generate(formula, length, delay)
     # Not with methods of Path, which raise for long names.
     elif run.data == "tfds" or not os.path.isfile(run.data):  # noqa: PTH113

@@ -29,6 +29,8 @@ SECONDS_TO_ANSWER = 2.5
 
 # The sources that are no paths: values of `data`, with which the names of sources begin.
 BUILT_IN = ("tfds", "embedded", "synthetic", "gymnasium")
+# The values of `data` with which an application makes its examples itself, if it can.
+MADE_HERE = ("auto", "embedded", "synthetic")
 
 
 def load(

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from suite.data.examples import Description, Examples, fingerprint
 from suite.data.pipelines import Data, generated_batches, stream_seeds
+from suite.data.sources import MADE_HERE
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     Raises:
         InputError: `run.data` names another source.
     """
-    if run.data not in ("auto", "embedded", "synthetic"):
+    if run.data not in MADE_HERE:
         raise InputError("`data` must be auto: the pairs are made by the program", run.data)
     (seed,) = stream_seeds(run.seed, 1)
     validation = encode_pairs(random_pairs(1000, VALIDATION_BITS), VALIDATION_BITS)

@@ -23,6 +23,7 @@ from suite.data.examples import Split
 from suite.data.faces import generate_faces
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
+from suite.data.sources import MADE_HERE
 from suite.data.tables.preparation import TablePreparation
 from suite.data.tables.sources import CLASSES, Missing, load_table
 from suite.errors import InputError
@@ -141,7 +142,7 @@ def load_pictures_or_faces(
         image_size: Height and width of the inputs in pixels, as `load_pictures` takes it.
         channels: 1 or 3; by default 3 if the pictures are in colour.
     """
-    if dataset == FACES and run.arrays is None and run.data in ("auto", "embedded", "synthetic"):
+    if dataset == FACES and run.arrays is None and run.data in MADE_HERE:
         source = generate_faces()
     else:
         source = load_pictures(run, dataset, layout, image_size, channels)

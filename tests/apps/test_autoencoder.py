@@ -24,6 +24,8 @@ from apps.autoencoder import (
     true_steps,
 )
 from suite import InputError, Run, cli, train
+from suite.data import Examples, Source
+from suite.studies.cross_validation import cross_validate
 from suite.studies.gradient_check import TOLERANCE, check_gradients
 from tests.suite.training.test_fit import assert_same, train_twice
 
@@ -178,6 +180,25 @@ def test_gradients_of_penalties_and_variants(knobs):
 
 
 # --- points of a plane ------------------------------------------------------------------------
+
+
+def test_points_of_the_plane_are_cross_validated():
+    recipe = app.recipe("plane", epochs=1, units=(8,), points=200)
+
+    results = cross_validate(app, recipe, EMBEDDED, folds=2)
+
+    assert results["cv_squared_error_mean"] < 1
+
+
+def test_the_callers_points_are_points_whatever_their_name():
+    random = np.random.default_rng(0)
+    source = Source(name="stars", train=Examples(random.normal(size=(200, 2)).astype("float32")))
+    recipe = app.recipe("plane", epochs=1, units=(8,), dataset="mnist")
+
+    trained = train(app, recipe, Run(quiet=True), data=source)
+
+    assert "test_score_cosine" not in trained.metrics  # their density is not known
+    assert (trained.folder / "figures" / "field.png").exists()
 
 
 @pytest.mark.parametrize("name", PLANES)
