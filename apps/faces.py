@@ -277,6 +277,7 @@ app = App(
     findings=findings,
     figures=draw,
     commands=image_classification.COMMANDS,
+    studies=("explain", "attack"),
     recipes={
         "eigenfaces": {"method": "eigenfaces", "components": 50, "similarity": "euclidean"},
         "subspaces": {"method": "subspaces", "similarity": "euclidean"},

@@ -4,6 +4,7 @@ import pytest
 
 from apps.mnist_cnn import app, build_model
 from suite import InputError, Run, train
+from suite.trainers.adversarial import AdversarialClassifier
 
 
 def test_a_stage_of_several_convolutions_halves_the_image_once():
@@ -63,6 +64,14 @@ def test_logits_stay_float32_under_mixed_precision(precision):
     model = build_model(filters=(4,))
 
     assert model.output.dtype == "float32"
+
+
+def test_the_robust_recipe_trains_on_attacked_pictures():
+    recipe = app.recipe("robust")
+
+    trained = app.compile(build_model(**recipe.architecture), recipe.config, 10)
+
+    assert isinstance(trained, AdversarialClassifier) and trained.epsilon == 0.3
 
 
 def test_it_learns_the_embedded_digits():

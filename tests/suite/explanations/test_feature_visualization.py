@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
+from suite.explanations import feature_visualization
 from suite.explanations.feature_visualization import convolutions, excitement_of, exciting_inputs
 
 
@@ -44,6 +46,20 @@ def test_an_input_is_what_its_filter_looks_for(network):
     assert bright.mean() > 250 and dark.mean() < 5
     differences = np.abs(np.diff(striped[..., 0], axis=1)).mean()
     assert differences > 2 * np.abs(np.diff(striped[..., 0], axis=0)).mean()
+
+
+def test_shifts_and_blur_leave_less_that_changes_from_pixel_to_pixel(network, monkeypatch):
+    smooth = exciting_inputs(network, "second", (0, 1, 2), (16, 16, 1))
+    monkeypatch.setattr(feature_visualization, "BLUR", tf.constant([[0.0] * 3, [0, 1, 0], [0] * 3]))
+    sharper = exciting_inputs(network, "second", (0, 1, 2), (16, 16, 1))
+    monkeypatch.setattr(feature_visualization, "JITTER", 0.25)
+    shifted = exciting_inputs(network, "second", (0, 1, 2), (16, 16, 1))
+
+    def changes(pictures):
+        return np.mean(np.diff(pictures, axis=1) ** 2) + np.mean(np.diff(pictures, axis=2) ** 2)
+
+    assert changes(smooth) < 0.9 * changes(sharper)
+    assert not np.array_equal(sharper, shifted)
 
 
 def test_made_inputs_excite_more_than_pictures_at_random(network):

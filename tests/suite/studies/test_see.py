@@ -7,6 +7,10 @@ import pytest
 from apps.mnist_cnn import app
 from suite import Run, train
 from suite.cli import run
+from suite.explanations.feature_visualization import excitement_of
+from suite.export.exported import Exports
+from suite.export.reopened import reopen
+from suite.studies import see as study
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,29 @@ def test_each_convolution_has_a_figure(exports, capsys):
     with PIL.Image.open(printed[0]) as small, PIL.Image.open(printed[1]) as large:
         assert small.size[1] < large.size[1]  # 4 filters against 6
         assert np.asarray(small.convert("L")).std() > 20
+
+
+def test_the_pictures_are_the_most_exciting_of_the_test_split(exports, monkeypatch):
+    shown = {}
+
+    def record(filters, made, pictures, title):
+        shown[title.partition(":")[0]] = (list(filters), pictures)
+        return drawn(filters, made, pictures, title)
+
+    drawn = study.filter_inputs
+    monkeypatch.setattr(study, "filter_inputs", record)
+
+    assert see(exports, "--filters 3") == 0
+
+    fitted = reopen(app, Exports(export_dir=exports).open(app.name))
+    [network] = fitted.networks.values()
+    test = fitted.data.splits["test"].in_memory().inputs
+    excitement = excitement_of(network, list(shown)).predict(test, verbose=0)
+    for name, (filters, pictures) in shown.items():
+        for index, rows in zip(filters, pictures, strict=True):
+            strongest = np.sort(excitement[name][:, index])[::-1][: len(rows)]
+            again = excitement_of(network, [name]).predict(rows, verbose=0)[name][:, index]
+            np.testing.assert_allclose(again, strongest, rtol=1e-3)
 
 
 def test_one_layer_alone(exports, capsys):

@@ -13,6 +13,8 @@ from suite.app import Fitted
 from suite.export.endpoints import as_endpoint, call
 from suite.export.saved_model import write_saved_model
 from suite.tasks import image_classification as task
+from suite.trainers.adversarial import AdversarialClassifier
+from suite.trainers.crossentropy import SmoothCrossentropy
 from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 CONFIG = task.Config(batch_size=8)
@@ -281,6 +283,67 @@ def test_a_training_without_progress_ends_with_its_best_weights(fitted):
 def test_an_early_end_and_an_average_are_refused_together():
     with pytest.raises(InputError, match="`patience` must be left out with `weight_average`"):
         task.compile_model(build(), task.Config(patience=3, weight_average=0.9), 10)
+
+
+def first_batch(**knobs):
+    """The images, as pixels from 0 to 255, and the targets of the first training batch."""
+    still = {"rotation": 0, "shift": 0, "zoom": 0}
+    data = task.load_data(task.Config(batch_size=16, **still | knobs), Run(data="embedded"))
+    return (part.numpy() for part in next(iter(data.train(0)))[:2])
+
+
+def test_a_flip_mirrors_some_pictures():
+    plain, _ = first_batch()
+    flipped, _ = first_batch(flip=True)
+
+    is_mirrored = (flipped == plain[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert 0 < is_mirrored.sum() < 16
+    np.testing.assert_array_equal(flipped[~is_mirrored], plain[~is_mirrored])
+
+
+def test_a_crop_shifts_pictures():
+    plain, _ = first_batch()
+    cropped, _ = first_batch(crop=3)
+
+    assert (cropped != plain).any(axis=(1, 2, 3)).sum() > 12
+    inner, pixels = cropped[0, 10:18, 10:18, 0], plain[0, :, :, 0]
+    places = [(y, x) for y in range(7, 14) for x in range(7, 14)]
+    assert any((pixels[y : y + 8, x : x + 8] == inner).all() for y, x in places)
+
+
+def test_a_cutout_blanks_a_square():
+    plain, _ = first_batch()
+    cut, _ = first_batch(cutout=12)
+
+    changed = cut != plain
+    assert changed.any() and (cut[changed] == 0).all()
+    rows, columns = np.flatnonzero(changed[0].any((1, 2))), np.flatnonzero(changed[0].any((0, 2)))
+    assert np.ptp(rows) < 12 and np.ptp(columns) < 12
+
+
+def test_mixtures_have_two_labels_and_a_loss_for_them():
+    _, labels = first_batch()
+    _, targets = first_batch(mixup=True)
+
+    assert labels.shape == (16,) and targets.shape == (16, 3)
+    smoothed, mixed, plain = (
+        task.compile_model(build(), task.Config(**knobs), 10).loss
+        for knobs in ({"label_smoothing": 0.1}, {"mixup": True}, {})
+    )
+    assert isinstance(smoothed, SmoothCrossentropy) and isinstance(mixed, SmoothCrossentropy)
+    assert not isinstance(plain, SmoothCrossentropy)
+
+
+def test_an_attack_is_that_of_the_settings():
+    knobs = {"attack_steps": 7, "attack_share": 0.5, "attack_step_size": 0.06}
+
+    compiled = task.compile_model(build(), task.Config(attack_epsilon=0.3, **knobs), 10)
+
+    assert isinstance(compiled, AdversarialClassifier)
+    assert (compiled.epsilon, compiled.steps, compiled.share) == (0.3, 7, 0.5)
+    assert compiled.step_size == 0.06
+    with pytest.raises(InputError, match="`mixup` must be left out with `attack_epsilon`"):
+        task.compile_model(build(), task.Config(attack_epsilon=0.3, mixup=True), 10)
 
 
 def test_pictures_are_attacked_in_one_way():
