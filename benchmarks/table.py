@@ -112,10 +112,41 @@ def scaling() -> str:
     return _table([["A step on one GPU", *(f"N = {int(count):,}" for count in counts)], *rows])
 
 
+def rainbow() -> str:
+    """The table of the extensions of deep Q-learning, alone and all together."""
+    statistics_of = fields("rainbow")
+    rows: list[Sequence[str]] = [
+        (
+            "Extension",
+            "Solved",
+            "Return, mean of all epochs",
+            "Lowest return of the last half of the epochs",
+            "Steps until solved",
+            "Steps a second",
+        )
+    ]
+    for name, mean in statistics_of["mean"].items():
+        deviation, median = statistics_of["std"][name], statistics_of["median"][name]
+        rows.append(
+            (
+                name,
+                str(statistics_of[f"solved by {name}"]),
+                f"{mean['return_mean_of_epochs']:.0f} ± {deviation['return_mean_of_epochs']:.0f}",
+                f"{median['lowest_of_the_last_half']:.0f}",
+                f"{median['steps_to_solve']:,.0f}",
+                f"{median['steps_per_second']:,.0f}",
+            )
+        )
+    return _table(rows)
+
+
+TABLES = {"scaling": scaling, "rainbow": rainbow}
+
+
 def block(name: str, language: Language) -> str:
-    """The table called `name`: of a topic, the `headlines` of all topics, or `scaling`."""
-    if name == "scaling":
-        return scaling()
+    """The table called `name`: one of `TABLES`, of a topic, or the `headlines` of all topics."""
+    if name in TABLES:
+        return TABLES[name]()
     headlines = [line for line in LINES if line.get("headline")]
     of_topic = [line for line in LINES if line["topic"] == name]
     return table_of(headlines if name == "headlines" else of_topic, language)
