@@ -26,6 +26,7 @@ from suite.cli import main, show_messages
 from suite.data import Data
 from suite.data.images.files import writable_picture
 from suite.errors import one_line_message
+from suite.export.endpoints import to_logits
 from suite.export.exported import open_folder
 from suite.figures import curves
 from suite.figures.comparisons import deviation
@@ -217,7 +218,7 @@ def of_keras_network(image: keras.KerasTensor, name: str, pretrained: bool) -> k
             Keras's folder, or else random.
 
     Raises:
-        InputError: The pictures are too small, or the weights cannot be downloaded.
+        InputError: The pictures are too small, or the weights cannot be downloaded or do not fit.
     """
     network = KERAS_NETWORKS[spelt(name)]
     log.info(
@@ -229,20 +230,31 @@ def of_keras_network(image: keras.KerasTensor, name: str, pretrained: bool) -> k
     x = preprocess(in_channels(image, 3))
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS_TO_ANSWER)
-    try:
+
+    def built(weights: str | None) -> keras.KerasTensor:
         with warnings.catch_warnings():
             # That the weights were trained on pictures of another size.
             warnings.simplefilter("ignore", UserWarning)
-            built = network(
+            return network(
                 include_top=False,
-                weights="imagenet" if pretrained else None,
+                weights=weights,
                 input_tensor=x,
                 input_shape=tuple(x.shape[1:]),
                 pooling="avg",
-            )
+            ).output
+
+    try:
+        features = built(None)
     except ValueError as error:
         raise InputError(
             f"`image_size` must be one that {network.__name__} takes", one_line_message(error)
+        ) from error
+    try:
+        return built("imagenet") if pretrained else features
+    except ValueError as error:
+        raise InputError(
+            f"`weights` imagenet must fit {network.__name__}: remove its file from Keras's folder",
+            one_line_message(error),
         ) from error
     except Exception as error:
         # A failed download is an `Exception` of Keras, of no class of its own, or an `OSError`.
@@ -255,7 +267,6 @@ def of_keras_network(image: keras.KerasTensor, name: str, pretrained: bool) -> k
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
-    return built.output
 
 
 def of_export(image: keras.KerasTensor, folder: Path, pretrained: bool) -> keras.KerasTensor:
@@ -274,6 +285,9 @@ def of_export(image: keras.KerasTensor, folder: Path, pretrained: bool) -> keras
     network = exported.built()
     if not isinstance(network, keras.Model) or [len(x.shape) for x in network.inputs] != [4]:
         raise InputError("`backbone` must be an export with one network of pictures", folder)
+    if len(network.outputs) > 1 and "logits" not in network.output:
+        raise InputError("`backbone` must be an export of a classifier of pictures", folder)
+    network = to_logits(network)  # without auxiliary classifiers
     log.info(
         "The backbone is %s with %s weights.", exported.folder, "its" if pretrained else "random"
     )

@@ -9,7 +9,8 @@ fewer updates, and with as many updates of as many steps as four workers make. W
 there are more updates, of fewer steps. Solved is a mean return of 475 over the 100 episodes after
 an epoch; the clock stands still while they are played, and starts with the first step of an
 environment. Each training is a process of its own; all take turns, seed by seed. `results/a3c.png`
-has the returns of A3C's default and of A2C, by steps and by seconds.
+has the returns of A3C's default and of A2C, by steps and by seconds, and the steps a second and the
+staleness of all.
 """
 
 import statistics
@@ -48,15 +49,23 @@ NAMES = {
 }
 
 
-def drawn(curves: Mapping[str, Sequence[tuple[np.ndarray, float]]]) -> Figure:
-    """Plots returns by steps and by seconds.
+def drawn(
+    curves: Mapping[str, Sequence[tuple[np.ndarray, float]]],
+    rates: Mapping[str, float],
+    staleness: Mapping[str, float],
+) -> Figure:
+    """Plots returns by steps and by seconds, and bars of all contestants.
 
     Args:
         curves: For each contestant and seed the returns after every epoch, at equal numbers of
             steps, and steps a second; the first row of the array are the steps.
+        rates: Steps a second by contestant.
+        staleness: How many updates came between the weights of a gradient and its own, by
+            contestant.
     """
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    panels, bars = figure.subplots(2, 2)
+    panels[1].sharey(panels[0])
     for number, (name, seeds) in enumerate(curves.items()):
         for seed, ((steps, returns), rate) in enumerate(seeds):
             style = {"color": f"C{number}", "alpha": 0.6, "label": None if seed else name}
@@ -65,6 +74,12 @@ def drawn(curves: Mapping[str, Sequence[tuple[np.ndarray, float]]]) -> Figure:
     panels[0].set(xlabel="environment steps", ylabel="return of 100 episodes")
     panels[1].set(xlabel="seconds of training")
     panels[0].legend(frameon=False)
+    titles = ("environment steps a second", "updates between a gradient's weights and its own")
+    for axes, title, values in zip(bars, titles, (rates, staleness), strict=True):
+        axes.bar_label(axes.barh(list(values), list(values.values())), fmt="%.3g", padding=3)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set(title=title)
     return figure
 
 
@@ -89,13 +104,19 @@ def main(*, seeds: int = 10) -> None:
                 curve = np.stack([steps, returns])
                 curves[contestant].append((curve, metrics["env_steps_per_second"]))
     facts: dict[str, Any] = {}
+    rates, staleness = {}, {}
     for contestant in CONTESTANTS:
-        column = [row["seconds_to_solve"] for row in rows if row["contestant"] == contestant]
-        rates = [row["steps_per_second"] for row in rows if row["contestant"] == contestant]
-        facts[f"solved by {contestant}"] = sum(value is not None for value in column)
-        facts[f"steps a second of {contestant}"] = statistics.median(rates)
+        of_contestant = [row for row in rows if row["contestant"] == contestant]
+        solved = sum(row["seconds_to_solve"] is not None for row in of_contestant)
+        rates[contestant] = statistics.median(row["steps_per_second"] for row in of_contestant)
+        means = [row["staleness_mean"] for row in of_contestant]
+        if None not in means:
+            staleness[contestant] = statistics.median(means)
+            facts[f"staleness of {contestant}"] = staleness[contestant]
+        facts[f"solved by {contestant}"] = solved
+        facts[f"steps a second of {contestant}"] = rates[contestant]
     FOLDER.mkdir(exist_ok=True)
-    drawn(curves).savefig(FOLDER / "a3c.png", dpi=120)
+    drawn(curves, rates, staleness).savefig(FOLDER / "a3c.png", dpi=120)
     publish("a3c", rows, seeds=seeds, **facts)
 
 

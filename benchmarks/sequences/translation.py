@@ -11,7 +11,8 @@ of 0.5 before the logits, RMSprop, batches of 64, sentences of up to 20 tokens, 
 all have, greedy decoding, where ours follow the beams of their recipe. All train on the same pairs
 with the same vocabularies for the same time, of `fit` with compilation, and are judged by the same
 BLEU on the same test split. Epochs are shortened so that the time suffices. With `--jobs` they
-train side by side, each on an equal share of the cores.
+train side by side, each on an equal share of the cores. `results/translation_<recipe>.png` has
+their BLEU by the length of the sentence: a single vector should fail long ones.
 
 `throughput`: tokens a second of `fit` of our Transformer, both languages counted, and of a loop
 with PyTorch's `nn.Transformer` of the same size in the same batches, eager and compiled with its
@@ -22,14 +23,16 @@ computes no metrics. Weights of the attention and hidden features are dropped on
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cyclopts
 import numpy as np
+from matplotlib.figure import Figure
 
-from benchmarks.results import publish
+from benchmarks.results import FOLDER, publish
 from benchmarks.turns import on_shares, open_app, output_of, seconds_of_step, time_limit
 from suite import Run
 from suite.metrics.bleu import available
@@ -42,14 +45,46 @@ WARM_UP, TIMED = 10, 40  # steps by which the rate is measured
 LEAST_LONGEST, NOT_CUT = 20, 0.999
 # The Transformer whose rate is measured: features, heads, hidden units, layers, ids, pairs, tokens.
 UNITS, HEADS, HIDDEN, LAYERS, IDS, PAIRS, TOKENS = 256, 4, 1024, 3, 8000, 64, 24
+GROUPS = 5  # of test sentences by length, about as many in each
 command_line = cyclopts.App(help=__doc__)
+
+
+def bleu_by_length(
+    sentences: Sequence[str], translations: Sequence[str], references: Sequence[str], tokenize: Any
+) -> list[dict[str, float]]:
+    """BLEU of groups of sentences of similar length, the short ones first.
+
+    Returns:
+        For each group the `mean_length`, in words, and `bleu`, of the group as a corpus.
+    """
+    from suite.metrics.bleu import corpus_bleu
+
+    lengths = np.array([len(sentence.split()) for sentence in sentences])
+    groups = []
+    for rows in np.array_split(np.argsort(lengths, kind="stable"), GROUPS):
+        answers, right = ([side[row] for row in rows] for side in (translations, references))
+        score = corpus_bleu(answers, right, tokenize).score
+        groups.append({"mean_length": float(lengths[rows].mean()), "bleu": score})
+    return groups
+
+
+def drawn(groups: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Plots BLEU by length, a line for each network."""
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, points in groups.items():
+        lengths, scores = ([point[key] for point in points] for key in ("mean_length", "bleu"))
+        axes.plot(lengths, scores, marker="o", markersize=4, label=name)
+    axes.set(xlabel="words of the sentence, mean of a fifth of the test", ylabel="BLEU")
+    axes.legend(frameon=False)
+    return figure
 
 
 def ours(
     network: str, data: str, recipe: str, minutes: float, precision: str, seed: int
 ) -> dict[str, Any]:
     """Trains a network of the application for some minutes."""
-    from apps.translation import app
+    from apps.translation import app, pairs_of, texts_of, translated
 
     run = Run(data=data, precision=precision, seed=seed, quiet=True)
     knobs: dict[str, Any] = {"network": network, "epochs": EPOCHS}
@@ -71,7 +106,9 @@ def ours(
     )
     seconds = time.perf_counter() - started
     metrics, signature = app.evaluate(fitted), app.findings(fitted)["bleu_signature"]
+    test, translations = pairs_of(fitted).texts["test"], texts_of(translated(fitted))
     return {
+        "by_length": bleu_by_length(test.source, translations, test.target, fitted.config.bleu),
         "seconds": seconds,
         "parameters": fitted.model.count_params(),
         "validation_nats": float(history.history["val_nats"][-1]),
@@ -162,6 +199,7 @@ def keras_io(data: str, recipe: str, minutes: float, precision: str, seed: int) 
         answers = languages.target.decode(tf.constant(written[:, 1:])).numpy()
         translations += [answer.decode() for answer in answers]
     return {
+        "by_length": bleu_by_length(test.source, translations, test.target, config.bleu),
         "seconds": seconds,
         "parameters": model.count_params(),
         "validation_nats": None,
@@ -292,10 +330,13 @@ def networks(
     arguments = (str(data.resolve()), recipe, str(minutes), precision, str(seed))
     command = ("benchmarks.sequences.translation", "contestant")
     calls = [partial(output_of, *command, name, *arguments) for name in names]
-    rows = []
+    rows, groups = [], {}
     for name, result in zip(names, on_shares(calls, jobs), strict=True):
+        groups[name] = result.pop("by_length")
         rows.append({"network": name, **result})
         print(rows[-1], flush=True)
+    FOLDER.mkdir(exist_ok=True)
+    drawn(groups).savefig(FOLDER / f"translation_{recipe}.png", dpi=120)
     publish(
         f"translation_{recipe}",
         rows,
@@ -303,6 +344,7 @@ def networks(
         precision=precision,
         data=data.name,
         jobs=jobs,
+        bleu_by_length=groups,
     )
 
 

@@ -20,7 +20,9 @@ from apps.transfer import (
     rows_per_class,
 )
 from suite import InputError, Run, train
+from suite.app import load_app
 from suite.cli import run
+from suite.export.endpoints import to_logits
 from suite.export.exported import ExportedModel
 from tests.suite.training.test_fit import assert_same, train_twice
 
@@ -363,6 +365,33 @@ def test_a_download_that_is_not_possible_is_one_sentence(monkeypatch):
 
     with pytest.raises(InputError, match=r"^`weights` imagenet must .* no network"):
         build_model((32, 32, 3), backbone="mobilenet")
+
+
+def test_weights_that_do_not_fit_are_one_sentence(monkeypatch):
+    def load_weights(*_, **__):
+        raise ValueError("Layer count mismatch when loading weights from file.")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: "some.h5")
+    monkeypatch.setattr(keras.Model, "load_weights", load_weights)
+
+    with pytest.raises(InputError, match=r"^`weights` imagenet must fit MobileNet: .* Layer count"):
+        build_model((32, 32, 3), backbone="mobilenet")
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg", "inception", "highway", "mnist_cnn"])
+def test_the_features_of_every_classifier_are_a_backbone(name, monkeypatch):
+    other = load_app(name)
+    network = other.build((28, 28, 1), 10, **other.recipe(**other.tiny).architecture)
+    export = types.SimpleNamespace(built=lambda: network, folder=name)
+    monkeypatch.setattr(transfer, "open_folder", lambda folder: export)
+    classifier, pictures = to_logits(network), images(4, (28, 28, 1))
+    dense = [layer for layer in classifier.layers if isinstance(layer, layers.Dense)][-1]
+
+    model = build_model((28, 28, 1), 3, backbone=f"saved_models/{name}")
+
+    features = keras.Model(classifier.input, dense.input)(pictures)
+    ours = backbone_of({"transfer": model})(pictures)
+    np.testing.assert_allclose(ours, features, rtol=1e-4, atol=1e-4)
 
 
 def test_colour_pictures_for_a_grey_backbone_are_refused(export):
