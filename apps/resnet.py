@@ -6,7 +6,8 @@ layers).
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
@@ -15,15 +16,20 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, checked
+from suite import App, InputError, Run, checked, train_aside
 from suite.app import Fitted, Phase
-from suite.cli import main
-from suite.knobs import Filters, NumClasses
+from suite.cli import main, show_messages
+from suite.data import Data, Examples
+from suite.data.images.files import writable_picture
+from suite.figures import curves
+from suite.knobs import Epochs, Filters, NumClasses, Seed
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.layers.residual import block, match_shape
 from suite.layers.whitening import fit_whitening, has_whitening, whiten
 from suite.tasks import image_classification as task
+
+Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 MOST_PICTURES = 1000  # of the test split, on which networks without some of their blocks are tried
 NUM_SHUFFLES = 5
@@ -37,7 +43,7 @@ def build_model(
     include_top: bool = True,
     pooling: task.Pooling = "avg",
     *,
-    blocks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (3, 3, 3),
+    blocks: Blocks = (3, 3, 3),
     filters: Filters = 16,
     bottleneck: bool = False,
     stem: Literal["small", "large", "whitening"] = "small",
@@ -122,19 +128,24 @@ def phases(config: task.Config) -> list[Phase]:
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
-    """Draws what every classifier does, and the error without single blocks, or with others' order.
+    """Draws what every classifier does, and the errors without single blocks or with others' order.
 
     Reference:
         Veit, Wilber and Belongie, 2016, Residual Networks Behave Like Ensembles of Relatively
         Shallow Networks, https://arxiv.org/abs/1605.06431
     """
     [model] = fitted.networks.values()
-    test = fitted.data.splits["test"]
-    some = test.rows(np.arange(min(MOST_PICTURES, test.num_examples))).in_memory()
+    some = some_pictures(fitted.data)
     errors = block_errors(model, some.inputs, some.targets)
     if not errors["left_out"]:
         return task.draw(fitted)
-    return {**task.draw(fitted), "blocks": draw_errors(errors, some.num_examples)}
+    return {**task.draw(fitted), "blocks": draw_errors({"network": errors}, some.num_examples)}
+
+
+def some_pictures(data: Data) -> Examples:
+    """The test pictures on which networks are taken apart."""
+    test = data.splits["test"]
+    return test.rows(np.arange(min(MOST_PICTURES, test.num_examples))).in_memory()
 
 
 def block_errors(
@@ -180,21 +191,72 @@ def block_errors(
     return {"whole": {"": error(everything)}, "left_out": left_out, "shuffled": shuffled}
 
 
-def draw_errors(errors: dict[str, dict[str, float]], num_pictures: int) -> Figure:
-    """Draws what `block_errors` returns, for a title with the number of pictures."""
-    figure = Figure(figsize=(6, 3), layout="constrained")
+def draw_errors(networks: Mapping[str, dict[str, dict[str, float]]], num_pictures: int) -> Figure:
+    """Draws what `block_errors` returns.
+
+    Args:
+        networks: The errors of networks with the same blocks, by the name of the network.
+        num_pictures: Number of pictures, for the title.
+    """
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
-    left_out = errors["left_out"]
-    axes.bar(range(len(left_out)), list(left_out.values()), color="tab:blue", label="without it")
-    axes.axhline(errors["whole"][""], color="black", linewidth=1, label="whole network")
-    if shuffled := list(errors["shuffled"].values()):
-        mean = float(np.mean(shuffled))
-        axes.axhline(mean, color="tab:red", linestyle="--", label="blocks shuffled")
-    labels = [name.removeprefix("block_").replace("_", ".") for name in left_out]
-    axes.set_xticks(range(len(left_out)), labels)
+    width = 0.8 / len(networks)
+    for number, (name, errors) in enumerate(networks.items()):
+        color, left_out = f"C{number}", errors["left_out"]
+        places = np.arange(len(left_out)) + width * (number - (len(networks) - 1) / 2)
+        axes.bar(places, list(left_out.values()), width, color=color, label=f"{name}, without it")
+        axes.axhline(errors["whole"][""], color=color, linewidth=1, label=f"{name}, whole")
+        if shuffled := list(errors["shuffled"].values()):
+            mean = float(np.mean(shuffled))
+            axes.axhline(mean, color=color, linestyle="--", label=f"{name}, blocks shuffled")
+    labels = [block.removeprefix("block_").replace("_", ".") for block in left_out]
+    axes.set_xticks(range(len(labels)), labels)
     axes.set(xlabel="stage and block", ylabel=f"error on {num_pictures} test pictures", ylim=(0, 1))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def compare_blocks(
+    app: App,
+    *,
+    dataset: str = "cifar10",
+    data: str = "auto",
+    data_dir: Path | None = None,
+    blocks: Blocks = (3, 3, 3),
+    epochs: Epochs = 10,
+    output: Path = Path("blocks.png"),
+    seed: Seed = 0,
+) -> None:
+    """Train a residual and a plain network, and draw the errors of both without single blocks.
+
+    Both have the knobs of the recipe `cifar10`.
+
+    Args:
+        dataset: As in training.
+        data: Where examples come from, as in training.
+        data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
+        blocks: Numbers of blocks of both, one for each stage; a stage needs two or more.
+        epochs: Epochs of both trainings.
+        output: Image file for the figure.
+        seed: Seed of weights and order.
+    """
+    show_messages(quiet=False)
+    writable_picture(output)
+    if max(blocks) < 2:
+        raise InputError("`blocks` must have a stage of two or more", blocks)
+    networks: dict[str, dict[str, dict[str, float]]] = {}
+    for name, residual in (("residual", True), ("plain", False)):
+        chosen = app.recipe(
+            "cifar10", dataset=dataset, blocks=blocks, epochs=epochs, residual=residual
+        )
+        trained = train_aside(app, chosen, Run(data=data, data_dir=data_dir, seed=seed))
+        [model] = trained.networks.values()
+        some = some_pictures(trained.data)
+        errors = networks[name] = block_errors(model, some.inputs, some.targets)
+        without = float(np.mean(list(errors["left_out"].values())))
+        print(f"{name}: error {errors['whole']['']:.1%}, without a block {without:.1%} on average")
+    curves.write(draw_errors(networks, some.num_examples), output)
+    print(output)
 
 
 FAST = {
@@ -232,7 +294,7 @@ app = App(
     endpoints=task.endpoints,
     evaluate=task.evaluate,
     figures=draw,
-    commands=task.COMMANDS,
+    commands={**task.COMMANDS, "blocks": compare_blocks},
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10 | {"epochs": 30},

@@ -1,9 +1,13 @@
+import types
+
 import keras
 import numpy as np
 import pytest
 
-from apps.resnet import app, block_errors, build_model
+from apps import resnet
+from apps.resnet import app, block_errors, build_model, draw_errors
 from suite import InputError, Run, train
+from suite.cli import run
 
 IMAGENET = ((224, 224, 3), 1000)
 
@@ -101,6 +105,45 @@ def test_a_residual_network_does_without_a_block_of_zero_weights():
     assert errors["whole"] == {"": 0.0}
     assert errors["left_out"] == {"block_1_2": 0.0, "block_1_3": 0.0, "block_2_2": 0.0}
     assert set(errors["shuffled"].values()) == {0.0}
+
+
+def test_a_residual_and_a_plain_network_stand_in_one_picture():
+    plain = {"whole": {"": 0.2}, "left_out": {"block_1_2": 0.9, "block_2_2": 0.8}, "shuffled": {}}
+    residual = {
+        "whole": {"": 0.1},
+        "left_out": {"block_1_2": 0.12, "block_2_2": 0.11},
+        "shuffled": {"0": 0.3, "1": 0.5},
+    }
+
+    [axes] = draw_errors({"residual": residual, "plain": plain}, 7).axes
+
+    assert [round(bar.get_height(), 2) for bar in axes.patches] == [0.12, 0.11, 0.9, 0.8]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1.2", "2.2"]
+    heights = {line.get_label(): line.get_ydata()[0] for line in axes.lines}
+    assert heights["residual, blocks shuffled"] == pytest.approx(0.4)
+    assert heights["plain, whole"] == 0.2 and "plain, blocks shuffled" not in heights
+
+
+def test_both_networks_are_trained_and_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = app.data(app.recipe().config, Run(data="embedded"))
+    knobs = []
+
+    def untrained(app, recipe, run):
+        knobs.append(recipe.architecture)
+        network = build_model((28, 28, 1), **{**recipe.architecture, "filters": 2})
+        return types.SimpleNamespace(networks={"resnet": network}, data=data)
+
+    monkeypatch.setattr(resnet, "train_aside", untrained)
+
+    assert run(app, ["blocks", "--dataset", "mnist", "--blocks", "1", "2", "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "residual: error " in printed and "plain: error " in printed
+    assert [chosen["residual"] for chosen in knobs] == [True, False]
+    assert {chosen["blocks"] for chosen in knobs} == {(1, 2)}
+    assert (tmp_path / "blocks.png").exists()
+    assert run(app, ["blocks", "--blocks", "1", "1"]) == 2
+    assert "--blocks must have a stage of two or more" in capsys.readouterr().err
 
 
 def test_a_plain_network_misses_every_block():
