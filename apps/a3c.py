@@ -25,7 +25,7 @@ from suite import App, InputError, Run, settings
 from suite.app import Fitted, Metrics
 from suite.cli import main
 from suite.data import Data
-from suite.knobs import LearningRate
+from suite.knobs import Fraction, LearningRate, Steps
 from suite.rl.environments import Environments
 from suite.rl.episodes import DATA_LAYOUTS
 from suite.rl.evaluation import COMMANDS, unit_observations
@@ -50,11 +50,11 @@ class Config(control.ActorCriticConfig):
 
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 64
     num_workers: Annotated[int, Field(ge=1, le=256)] = 4
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    steps_per_epoch: Steps = 1
     round_length: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     learning_rate: LearningRate = 1e-3
     rollout_length: Annotated[int, Field(ge=1, le=65_536)] = 32
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.99
+    gae_lambda: Fraction = 0.99
     in_turn: bool = False
 
 

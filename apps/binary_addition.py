@@ -23,7 +23,7 @@ from suite.data import Data, sums
 from suite.data.images.files import writable_picture
 from suite.export.exported import Exports
 from suite.figures import curves, sequences
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Units
+from suite.knobs import BatchSize, Epochs, Fraction, LearningRate, Rate, Seed, Units
 from suite.metrics.certificates.automata import (
     Automaton,
     Network,
@@ -77,7 +77,7 @@ class Config:
     learning_rate: LearningRate = 0.01
     clipnorm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     training_bits: Annotated[int, Field(gt=sums.TEST_BITS, le=sums.LONGEST_TRAINING_BITS)] = 16
-    carry_chains: Annotated[float, Field(ge=0, le=1)] = 0.5
+    carry_chains: Fraction = 0.5
     bound_weight: Annotated[float, Field(ge=0, le=1000)] = 1.0
     bound_rounds: Annotated[int, Field(ge=0, le=100)] = 5
 

@@ -25,7 +25,7 @@ from suite.cli import main
 from suite.data import Data
 from suite.export.endpoints import Endpoint, of_model
 from suite.figures import images as figures
-from suite.knobs import Epochs, LearningRate, Rate, Units, WeightDecay
+from suite.knobs import Epochs, LearningRate, Rate, Steps, Units, WeightDecay
 from suite.memories.boltzmann import (
     EVALUATION_SEED,
     ContrastiveDivergence,
@@ -80,7 +80,7 @@ class Config(pictures.Config):
     persistent: bool = True
     chains: Annotated[int, Field(ge=1, le=100_000)] = 100
     sample_steps: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    ais_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    ais_steps: Steps = 1000
     ais_chains: Annotated[int, Field(ge=2, le=10_000)] = 100
 
 

@@ -26,7 +26,7 @@ from suite.cli import main
 from suite.data import Data
 from suite.export.endpoints import most_likely
 from suite.figures import curves
-from suite.knobs import Activation, BatchSize, Epochs, LearningRate, Units
+from suite.knobs import Activation, BatchSize, Epochs, Fraction, LearningRate, Steps, Units
 from suite.layers.categorical import CategoricalMean, project
 from suite.layers.noisy import NoisyDense
 from suite.rl.environments import Environments, Vectorization
@@ -59,8 +59,6 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 MEAN = "mean_return"  # the layer that takes the mean of a distribution
 
-Steps = Annotated[int, Field(ge=1, le=1_000_000)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Convolutions = Literal["auto", "none", "minatar", "atari", "efficient"]
 
 
@@ -120,16 +118,16 @@ class Config:
     replay_size: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50_000
     warm_up: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
     learning_rate: LearningRate = 1e-3
-    discount: Probability = 0.99
+    discount: Fraction = 0.99
     n_step: Annotated[int, Field(ge=1, le=1_000)] = 3
     double: bool = True
     prioritized: bool = False
-    priority_exponent: Probability = 0.5
-    importance_exponent: Probability = 0.4
+    priority_exponent: Fraction = 0.5
+    importance_exponent: Fraction = 0.4
     target_rate: Annotated[float, Field(gt=0, le=1)] = 0.01
     target_period: Steps = 1
-    initial_epsilon: Probability = 1.0
-    epsilon: Probability = 0.02
+    initial_epsilon: Fraction = 1.0
+    epsilon: Fraction = 0.02
     exploration: Annotated[float, Field(gt=0, le=1)] = 0.15
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] = 10.0
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 0.1

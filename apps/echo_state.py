@@ -22,7 +22,7 @@ from suite.data import Data, Examples, supervised
 from suite.data.series import Formula, Windows, load_series, read_series
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
-from suite.knobs import BatchSize, Units
+from suite.knobs import BatchSize, Steps, Units
 from suite.memories.reservoirs import (
     EchoStateCell,
     Readout,
@@ -34,7 +34,6 @@ from suite.memories.reservoirs import (
 # Under `suite`, whose messages a training shows.
 log = logging.getLogger("suite.echo_state")
 
-Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 # Penalties that are tried on the validation windows, if none is given.
 RIDGES = tuple(float(f"1e{power}") for power in range(-20, -2, 2))
 FAR_OFF = 0.4  # standard deviations of the series: a forecast that is farther off is of no use

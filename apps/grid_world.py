@@ -25,7 +25,7 @@ from suite.export.endpoints import most_likely
 from suite.export.exported import Exports
 from suite.figures import curves
 from suite.figures.maps import Map, maps
-from suite.knobs import Epochs, Seed
+from suite.knobs import Epochs, Fraction, Seed, Steps
 from suite.rl.environments import Environments
 from suite.rl.episodes import (
     DATA_LAYOUTS,
@@ -47,7 +47,6 @@ from suite.rl.tabular.learner import Learning, Method, TabularLearner, set_value
 from suite.rl.tabular.updates import Exploration, Rate
 
 Planning = Literal["policy_iteration", "value_iteration"]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(ge=0, le=1e6)]
 MOST_VALUES = 50_000_000  # of a table
 MOST_MAPS = 8  # of a figure
@@ -82,17 +81,17 @@ class Config:
 
     method: Literal[Method, Planning] = "q_learning"
     environment: str = "FrozenLake-v1"
-    max_episode_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_episode_steps: Steps | None = None
     timed: bool = True
-    discount: Probability = 1.0
+    discount: Fraction = 1.0
     epochs: Epochs = 10
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    steps_per_epoch: Steps = 20
     num_envs: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    learning_rate_decay: Probability = 0.65
+    learning_rate_decay: Fraction = 0.65
     exploration: Exploration = "epsilon_greedy"
-    epsilon: Probability = 1.0
-    final_epsilon: Probability = 0.1
+    epsilon: Fraction = 1.0
+    final_epsilon: Fraction = 0.1
     temperature: Temperature = 1.0
     final_temperature: Temperature = 0.01
 

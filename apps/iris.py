@@ -5,17 +5,24 @@ is added after it, about as large as the differences within a species, so that t
 memorise the hundred rows. Works for any small table.
 """
 
-from typing import Annotated
-
 import keras
 import numpy as np
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from suite import App, Run, checked, settings
 from suite.cli import main
 from suite.data import Data, Examples
-from suite.knobs import Activation, BatchSize, Epochs, LearningRate, NumClasses, Units, WeightDecay
+from suite.knobs import (
+    Activation,
+    BatchSize,
+    Epochs,
+    Fraction,
+    LearningRate,
+    NumClasses,
+    Units,
+    WeightDecay,
+)
 from suite.tasks import tables as task
 from suite.trainers.schedules import one_cycle
 
@@ -70,7 +77,7 @@ def build_model(
     *,
     units: Units = 64,
     activation: Activation = "tanh",
-    noise: Annotated[float, Field(ge=0, le=1)] = 1.0,
+    noise: Fraction = 1.0,
 ) -> keras.Model:
     """Builds the network: from measurements to logits.
 

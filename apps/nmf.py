@@ -18,7 +18,7 @@ from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data
 from suite.figures import images as figures
-from suite.knobs import Epochs, Units
+from suite.knobs import Epochs, Steps, Units
 from suite.linear.factors import (
     NAME,
     Divergence,
@@ -50,7 +50,7 @@ class Config(task.Config):
     repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     start: Literal["svd", "random"] = "svd"
     epochs: Epochs = 10
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    steps_per_epoch: Steps = 20
 
 
 def load_data(config: Config, run: Run) -> Data:

@@ -32,7 +32,7 @@ from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.export.tiles import in_tiles
 from suite.figures import curves, images
-from suite.knobs import BatchSize, Epochs, Filters, LearningRate, Rate, Seed, Share, Stages
+from suite.knobs import BatchSize, Epochs, Filters, LearningRate, Rate, Seed, Share, Stages, Steps
 from suite.layers.normalization import Normalization, normalize
 from suite.layers.unet import contract_and_expand, refuse_too_deep
 from suite.metrics import fidelity
@@ -91,7 +91,7 @@ class Config:
     epochs: Epochs = 20
     batch_size: BatchSize = 4
     validation_split: Share = 0.1
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    min_steps_per_epoch: Steps = 1
     targets: Path | None = None
     swap: bool = False
     train_list: Path | None = None

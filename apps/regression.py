@@ -29,7 +29,7 @@ from suite.data.sources import MADE_HERE
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import numbers
-from suite.knobs import Activation, Epochs, Rate, Share, Units, WeightDecay
+from suite.knobs import Activation, Epochs, Fraction, Rate, Share, Units, WeightDecay
 from suite.tasks import tables as task
 from suite.trainers.schedules import one_cycle
 
@@ -73,7 +73,7 @@ class Config(task.Config):
     distribution: Literal["normal", "student_t"] = "normal"
     degrees_of_freedom: Annotated[float, Field(gt=0, le=1e6)] = 5.0
     interval: Share = 0.9
-    mean_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    mean_weight: Fraction = 1.0
     weight_decay: WeightDecay = 0.0
     patience: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     epochs: Epochs = 20

@@ -20,7 +20,7 @@ from suite import App, InputError, Run, settings
 from suite.app import Fitted
 from suite.cli import main
 from suite.data import Data
-from suite.knobs import Epochs, LearningRate
+from suite.knobs import Epochs, LearningRate, Steps
 from suite.rl.checks import LONGEST_EPISODE
 from suite.rl.environments import Environments
 from suite.rl.episodes import DATA_LAYOUTS
@@ -56,7 +56,7 @@ class Config(control.Config):
 
     epochs: Epochs = 15
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 16
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    steps_per_epoch: Steps = 10
     learning_rate: LearningRate = 1e-2
     entropy_weight: control.Weight = 0.0
     baseline: Baseline = "value"

@@ -29,7 +29,7 @@ from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.figures import images as figures
 from suite.figures.classes import AS_TEXT
-from suite.knobs import BatchSize, Epochs, Share
+from suite.knobs import BatchSize, Epochs, Share, Steps
 from suite.tasks import neighbours, pictures
 from suite.trainers.self_organizing import (
     ExponentialDecay,
@@ -69,7 +69,7 @@ class Config(pictures.Config):
 
     epochs: Epochs = 20
     batch_size: BatchSize = 500
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    min_steps_per_epoch: Steps = 1
     update: Literal["batch", "online"] = "batch"
     start: Literal["plane", "random"] = "plane"
     radius: Annotated[float, Field(gt=0, le=1000)] | None = None

@@ -45,7 +45,17 @@ from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports, open_folder
 from suite.export.tiles import in_tiles
 from suite.figures import images
-from suite.knobs import Activation, BatchSize, Epochs, Filters, LearningRate, Rate, Share, Stages
+from suite.knobs import (
+    Activation,
+    BatchSize,
+    Epochs,
+    Filters,
+    LearningRate,
+    Rate,
+    Share,
+    Stages,
+    Steps,
+)
 from suite.layers.colours import to_rgb, to_ycbcr
 from suite.layers.enlargement import enlarge
 from suite.metrics.pictures import feature_distance, luma_psnr, luma_ssim
@@ -95,7 +105,7 @@ class Config:
     batch_size: BatchSize = 16
     patch_size: Annotated[int, Field(ge=8, le=512)] = 24
     validation_split: Share = 0.1
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    min_steps_per_epoch: Steps = 100
     learning_rate: LearningRate = 1e-3
     warmup: Share = 0.1
     loss: PixelLoss = "charbonnier"

@@ -30,7 +30,7 @@ from suite.export.endpoints import to_logits
 from suite.export.exported import open_folder
 from suite.figures import curves
 from suite.figures.comparisons import deviation
-from suite.knobs import LearningRate, NumClasses, Rate
+from suite.knobs import Fraction, LearningRate, NumClasses, Rate
 from suite.tasks import image_classification as task
 
 # Under `suite`, whose messages a training shows.
@@ -82,7 +82,7 @@ class Config(task.Config):
     learning_rate: LearningRate = 0.02
     fine_tuning_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 4
     fine_tuning_rate: LearningRate = 5e-4
-    unfrozen: Annotated[float, Field(ge=0, le=1)] = 1.0
+    unfrozen: Fraction = 1.0
     train_batch_norm: bool = False
     labels_per_class: PositiveInt | None = None
 

@@ -38,7 +38,7 @@ from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import curves
 from suite.figures.text import by_length, embedding_plane
-from suite.knobs import LearningRate, Rate, Share, Units
+from suite.knobs import LearningRate, Rate, Share, Steps, Units
 from suite.layers.sequences import encoder_decoder as networks
 from suite.layers.sequences.recurrent import Cell
 from suite.metrics import bleu
@@ -91,7 +91,7 @@ class Config(task.Config):
     bleu: Tokenize = "none"
     tokens_per_batch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     validation_split: Share = 0.05
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    steps_per_epoch: Steps | None = None
     learning_rate: LearningRate = 2e-3
     label_smoothing: Rate = 0.1
     weight_average: Rate = 0.99

@@ -23,7 +23,7 @@ from suite.data import Data
 from suite.export.endpoints import Endpoint, of_model
 from suite.figures import classes
 from suite.figures import images as figures
-from suite.knobs import Activation, Epochs, LatentDim, LearningRate, Share, Stages, Units
+from suite.knobs import Activation, Epochs, Fraction, LatentDim, LearningRate, Share, Stages, Units
 from suite.metrics import fidelity
 from suite.tasks import image_generation as task
 from suite.tasks import pictures
@@ -64,7 +64,7 @@ class Config(pictures.Config):
     objective: Literal["elbo", "iwae"] = "elbo"
     num_samples: Annotated[int, Field(ge=1, le=1000)] = 1
     beta: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    beta_warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    beta_warmup: Fraction = 0.0
     free_bits: Annotated[float, Field(ge=0, le=100)] = 0.0
     nll_samples: Annotated[int, Field(ge=1, le=100_000)] = 100
 

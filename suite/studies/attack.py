@@ -23,7 +23,7 @@ from suite.export.exported import ExportedModel, Exports
 from suite.export.reopened import reopen
 from suite.figures import attacks as figures
 from suite.figures import curves
-from suite.knobs import settings
+from suite.knobs import Fraction, settings
 from suite.layers.views import average_views
 from suite.tasks import pictures
 
@@ -51,7 +51,7 @@ class Attack:
 
     all: bool = False
     method: Literal["fgsm", "pgd", "universal", "fooling"] = "pgd"
-    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.1
+    epsilon: Fraction = 0.1
     steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     num: PositiveInt | None = None

@@ -19,7 +19,7 @@ from suite.data import Data
 from suite.errors import InputError
 from suite.export.endpoints import most_likely
 from suite.figures import curves
-from suite.knobs import Activation, Epochs, LearningRate, Units, checked, settings
+from suite.knobs import Activation, Epochs, Fraction, LearningRate, Steps, Units, checked, settings
 from suite.rl.environments import Environments, Vectorization
 from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED, load_episodes
 from suite.rl.evaluation import GreedyReturns, metrics_of, observations_of
@@ -60,9 +60,9 @@ class Config:
     epochs: Epochs = 30
     environment: str = "CartPole-v1"
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 128
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 25
+    steps_per_epoch: Steps = 25
     learning_rate: LearningRate = 3e-3
-    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    discount: Fraction = 0.99
     entropy_weight: Weight = 0.01
     value_weight: Weight = 0.5
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 0.1
@@ -84,7 +84,7 @@ class ActorCriticConfig(Config):
     """
 
     rollout_length: Annotated[int, Field(ge=1, le=65_536)] = 8
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    gae_lambda: Fraction = 0.95
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.5
 
 

@@ -54,7 +54,17 @@ from suite.export.endpoints import Endpoint, call
 from suite.export.exported import Exports, open_folder
 from suite.figures.boxes import boxed_pictures, marked
 from suite.figures.boxes import precision_recall as draw_precision_recall
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.knobs import (
+    BatchSize,
+    Epochs,
+    Fraction,
+    LearningRate,
+    Rate,
+    Share,
+    Steps,
+    WeightDecay,
+    settings,
+)
 from suite.layers.boxes import KeptBoxes, clip, non_max_suppression
 from suite.layers.networks import NetworksModel, identity_loss
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
@@ -69,8 +79,8 @@ NumClasses = Annotated[int, Field(ge=1, le=100_000)]
 Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)]
 # Width divided by height of boxes.
 Ratios = Annotated[tuple[Annotated[float, Field(ge=0.01, le=100)], ...], Field(min_length=1)]
-Overlap = Annotated[float, Field(ge=0, le=1)]  # intersection over union
-Score = Annotated[float, Field(ge=0, le=1)]
+Overlap = Fraction  # intersection over union
+Score = Fraction
 
 DATA_LAYOUTS = (
     "a folder of pictures with their boxes as COCO's JSON, Pascal VOC's XML, YOLO's text files or "
@@ -127,7 +137,7 @@ class Config:
 
     epochs: Epochs = 5
     batch_size: BatchSize = 16
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    min_steps_per_epoch: Steps = 100
     validation_split: Share = 0.1
     annotations: Path | None = None
     classes: tuple[str, ...] = ()
@@ -140,7 +150,7 @@ class Config:
     digit_overlap: Rate = 0.4
     flip: Literal["none", "horizontal", "both"] = "none"
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    mosaic: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mosaic: Fraction = 0.0
     colour: Rate = 0.0
     optimizer: OptimizerName = "adamw"
     learning_rate: LearningRate = 2e-3

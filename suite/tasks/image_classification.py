@@ -32,7 +32,16 @@ from suite.export.endpoints import Endpoint, classifier, named_classes, to_logit
 from suite.export.exported import Exports
 from suite.figures import classes
 from suite.figures import images as figures
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.knobs import (
+    BatchSize,
+    Epochs,
+    Fraction,
+    LearningRate,
+    Rate,
+    Share,
+    WeightDecay,
+    settings,
+)
 from suite.layers.views import Views, average_views
 from suite.run import Run
 from suite.tasks import pictures
@@ -112,13 +121,13 @@ class Config(pictures.Config):
     label_smoothing: Rate = 0.0
     weight_average: Rate = 0.0
     views: Views = "plain"
-    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    label_noise: Fraction = 0.0
     optimizer: OptimizerName = "adamw"
     schedule: Schedule = "one_cycle"
     clip_value: Clip | None = None
     clip_norm: Clip | None = None
     patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    attack_epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
+    attack_epsilon: Fraction = 0.0
     attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
     attack_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None

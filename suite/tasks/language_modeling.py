@@ -40,7 +40,17 @@ from suite.errors import InputError
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures.text import embedding_plane, perplexity_by_position
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Seed, Share, WeightDecay, settings
+from suite.knobs import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    Rate,
+    Seed,
+    Share,
+    Steps,
+    WeightDecay,
+    settings,
+)
 from suite.metrics.tokens import TokenMean
 from suite.run import Run
 from suite.trainers.averages import weight_average_callbacks
@@ -103,7 +113,7 @@ class Config:
     context: Annotated[int, Field(ge=1, le=65_536)] = 64
     carry: bool = False
     epochs: Epochs = 5
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    steps_per_epoch: Steps | None = None
     batch_size: BatchSize = 32
     optimizer: OptimizerName = "adamw"
     learning_rate: LearningRate = 3e-3

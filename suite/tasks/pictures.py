@@ -25,7 +25,7 @@ from suite.data.images.sources import load_pictures
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
 from suite.export.exported import ExportedModel, Exports
-from suite.knobs import BatchSize, Share, settings
+from suite.knobs import BatchSize, Share, Steps, settings
 from suite.run import Run
 
 DATA_LAYOUTS = (
@@ -64,7 +64,7 @@ class Config:
 
     batch_size: BatchSize = 100
     validation_split: Share = 0.1
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    min_steps_per_epoch: Steps = 100
     dataset: str = "mnist"
     layout: Layout | Literal["auto"] = "auto"
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None

@@ -40,7 +40,7 @@ from suite.export.exported import Exports
 from suite.export.tiles import in_tiles
 from suite.figures import images as figures
 from suite.figures.classes import AS_TEXT
-from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
+from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, Steps, WeightDecay, settings
 from suite.layers.views import PixelViews, average_pixel_views
 from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
 from suite.run import Run
@@ -114,7 +114,7 @@ class Config:
 
     epochs: Epochs = 8
     batch_size: BatchSize = 16
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    min_steps_per_epoch: Steps = 100
     validation_split: Share = 0.1
     masks: Path | None = None
     classes: tuple[str, ...] = ()

@@ -6,14 +6,13 @@ has `load_data`, `with_rows` and `answer_row`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import Field
 
 from suite.app import App, Fitted
 from suite.data import Data, Examples, supervised
@@ -22,7 +21,7 @@ from suite.data.tables.sources import Categories, Missing, load_table
 from suite.export.endpoints import Endpoint, classifier, named_classes
 from suite.export.exported import Exports
 from suite.figures import classes
-from suite.knobs import BatchSize, Epochs, LearningRate, Share, settings
+from suite.knobs import BatchSize, Epochs, LearningRate, Share, Steps, settings
 from suite.run import Run
 
 
@@ -50,7 +49,7 @@ class Config:
     batch_size: BatchSize = 100
     learning_rate: LearningRate = 0.01
     validation_split: Share = 0.1
-    min_steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    min_steps_per_epoch: Steps = 100
     label: str | None = None
     missing: Missing = "refuse"
     categories: Categories = "one_hot"
