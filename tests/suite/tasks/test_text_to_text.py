@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import log_softmax
 
 from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN, Words
 from suite.tasks import text_to_text as task
-from tests.suite.layers.sequences.test_encoder_decoder import build
+from tests.suite.layers.sequences.test_encoder_decoder import (
+    PREFIX,
+    SOURCE,
+    build,
+    every_network,
+)
 
 TARGETS = np.array([[4, 5, END, 0], [END, 0, 0, 0]], np.int32)
 LANGUAGES = task.Languages(Words(["a", "b", "c"]), Words(["x", "y"]))
@@ -63,6 +69,42 @@ def test_a_text_is_answered_alike_in_any_batch(search):
 
     assert together["answer"].tolist() == alone["answer"].tolist()
     np.testing.assert_allclose(together["score"], alone["score"], rtol=1e-4)
+
+
+@every_network
+def test_padding_changes_neither_loss_nor_metrics_nor_answers(knobs):
+    model = task.compile_model(build(**knobs), task.Config(label_smoothing=0.1), 10)
+    targets = np.array([[4, 5, 6, END], [7, END, 0, 0], [8, 8, 4, END]], np.int32)
+    batch = {"source": SOURCE, "prefix": PREFIX}, targets
+    padded = (
+        {"source": np.pad(SOURCE, [(0, 0), (0, 3)]), "prefix": np.pad(PREFIX, [(0, 0), (0, 2)])},
+        np.pad(targets, [(0, 0), (0, 2)]),
+    )
+
+    one, other = (model.test_on_batch(*examples, return_dict=True) for examples in (batch, padded))
+
+    assert {"loss", "nats", "accuracy", "exact"} <= one.keys()
+    for name, value in one.items():
+        assert other[name] == pytest.approx(value, rel=1e-4), name
+    for decoding in (task.Search(longest=5, beams=1), task.Search(longest=5, beams=3)):
+        short, long = (
+            task.search(model, tf.constant(ids), decoding) for ids in (SOURCE, padded[0]["source"])
+        )
+        np.testing.assert_array_equal(short.ids, long.ids)
+
+
+@every_network
+def test_the_score_of_an_answer_is_its_probability_in_the_plain_forward_pass(knobs):
+    model = build(**knobs)
+
+    decoded = task.search(model, tf.constant(SOURCE), task.Search(longest=5, beams=3))
+
+    written = decoded.ids.numpy()
+    prefix = np.pad(written[:, :-1], [(0, 0), (1, 0)], constant_values=START)
+    logits = np.array(model({"source": SOURCE, "prefix": prefix}))
+    likelihood = np.take_along_axis(log_softmax(logits, axis=-1), written[..., None], -1)[..., 0]
+    expected = np.where(written == PADDING, 0, likelihood).sum(axis=1)
+    np.testing.assert_allclose(decoded.scores, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
