@@ -511,14 +511,13 @@ def test_served_it_answers_what_a_user_has_in_hand(name, training, serving):
 
 def test_what_can_be_seen_is_explained_by_an_endpoint(name, training):
     app = training(name).app
-    if "see" not in app.studies:
-        pytest.skip("it has no convolutions to look at")
-    explain = as_endpoint(app.endpoints(fitted_of(name, training))["explain"])
+    endpoints = app.endpoints(fitted_of(name, training))
 
-    outputs = explain.function(tf.constant(drawings()))
-
-    assert outputs["heat_map"].shape.rank == 3
-    assert len(outputs["label"]) == len(drawings())
+    assert "explain" in endpoints or "see" not in app.studies
+    if "explain" in endpoints:
+        outputs = as_endpoint(endpoints["explain"]).function(tf.constant(drawings()))
+        assert outputs["heat_map"].shape.rank == 3
+        assert len(outputs["label"]) == len(drawings())
 
 
 def test_served_it_reads_pictures(name, training, serving):
