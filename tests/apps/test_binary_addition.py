@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from apps import binary_addition
 from apps.binary_addition import ADDER, app, build_model, compile_model, exact, network
-from suite import Run, train
+from suite import Run, train, train_aside
 from suite.cli import run
 from suite.data import sums
 from suite.metrics.certificates.automata import certify
@@ -144,17 +144,23 @@ def test_bad_input_is_one_sentence(words, message, capsys, tmp_path):
 
 
 def test_cells_are_trained_side_by_side_and_drawn(capsys, monkeypatch, tmp_path):
+    recipes = []
+
+    def recorded(app, recipe, run):
+        recipes.append(recipe)
+        return train_aside(app, recipe, run)
+
     monkeypatch.setattr(binary_addition, "CURVE_EPOCHS", 1)
+    monkeypatch.setattr(binary_addition, "train_aside", recorded)
 
     assert run(app, ["cells", "--output", "drawn.png"]) == 0
 
     assert capsys.readouterr().out.splitlines()[-1] == "drawn.png: simple_rnn, lstm, gru"
     with PIL.Image.open("drawn.png") as picture:
         assert picture.width > picture.height > 100
-    runs = sorted((tmp_path / "runs" / "binary_addition").iterdir())
-    records = [json.loads((folder / "run.json").read_text()) for folder in runs]
-    assert [record["architecture"]["cell"] for record in records] == ["simple_rnn", "lstm", "gru"]
-    assert all(record["config"]["bound_weight"] == 0 for record in records)
+    assert [recipe.architecture["cell"] for recipe in recipes] == ["simple_rnn", "lstm", "gru"]
+    assert all(recipe.config.bound_weight == 0 for recipe in recipes)
+    assert not (tmp_path / "runs").exists()  # where `--resume` would look
 
 
 @pytest.mark.parametrize("cell", ["simple_rnn", "lstm", "gru"])
