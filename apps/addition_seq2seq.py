@@ -191,8 +191,9 @@ def training_groups(config: Config, rows: np.ndarray) -> tuple[list[np.ndarray],
     by_length = [rows[lengths == length] for length in np.unique(lengths)]
     chains = rows[carries_passed_on(first, second, config.digits)]
     carry_share = config.carry_share if len(chains) else 0.0
-    groups = [(rows, 1 - config.short_share - carry_share), (chains, carry_share)]
+    groups = [(rows, 1 - config.short_share - carry_share)]
     groups += [(group, config.short_share / len(by_length)) for group in by_length]
+    groups += [(chains, carry_share)] if len(chains) else []
     return [group for group, _ in groups], [share for _, share in groups]
 
 

@@ -96,6 +96,14 @@ def test_groups_are_drawn_by_their_shares():
     assert np.mean(rows == 1) == pytest.approx(0.375, abs=0.03)
 
 
+def test_without_chains_short_sums_have_their_share():
+    config = app.config(digits=1)
+    groups, shares = training_groups(config, split_rows(config)["train"])
+
+    assert sum(shares) == pytest.approx(1) and all(map(len, groups))
+    assert shares[0] == pytest.approx(1 - config.short_share)
+
+
 def test_sums_with_chains_of_carries_have_a_group():
     config = app.config(digits=2)
     groups, shares = training_groups(config, split_rows(config)["train"])
