@@ -151,8 +151,6 @@ def load_data(config: Config, run: Run) -> Data:
         )
     else:
         languages = PairPreparation(**run.preparation).languages()
-        for language, side in zip(languages, texts["test"], strict=True):
-            refuse_other_vocabulary(language.encode(tf.constant(side)).values.numpy())
     ids = {
         name: tuple(
             language.encode(tf.constant(side))
@@ -160,6 +158,9 @@ def load_data(config: Config, run: Run) -> Data:
         )
         for name, sides in texts.items()
     }
+    if run.preparation is not None:
+        for side in ids["test"]:
+            refuse_other_vocabulary(side.values.numpy())
     lengths = [side.row_lengths().numpy() for side in ids["train"]]
     kept = np.flatnonzero(np.maximum(*lengths) <= config.longest)
     left_out = len(lengths[0]) - len(kept)

@@ -357,8 +357,8 @@ class Fragile(gymnasium.Env):
         Fragile.lasts -= 1
         if Fragile.lasts < 0 and Fragile.fault == "raises":
             raise ValueError("it broke")
-        seen = np.full(2, np.nan if Fragile.lasts < 0 else 0.5, np.float32)
-        return seen, 1.0, False, False, {}
+        observation = np.full(2, np.nan if Fragile.lasts < 0 else 0.5, np.float32)
+        return observation, 1.0, False, False, {}
 
 
 @pytest.mark.parametrize(("fault", "message"), [("raises", "it broke"), ("nan", "NaN or infinite")])
