@@ -59,7 +59,8 @@ def test_all_of_them_see_5_x_5_pixels(knobs):
     images[1, 8, 8] = 255
     black, dotted = np.asarray(before_pooling(images))
 
-    rows, columns = np.nonzero((black != dotted).any(axis=-1))
+    # Far from the pixel, fast convolutions may round differently.
+    rows, columns = np.nonzero(np.abs(black - dotted).max(axis=-1) > 1e-4 * np.abs(dotted).max())
 
     assert {*rows} == {*columns} == {6, 7, 8, 9, 10}
 
