@@ -1,9 +1,8 @@
-"""How good is the U-Net on pets and on membranes, and how fast does it train?
+"""How good is the U-Net on pets and on membranes?
 
     pip install '.[benchmark]'
     python -m benchmarks.pictures.unet pets --data pets
     python -m benchmarks.pictures.unet membranes --data isbi_membrane
-    python -m benchmarks.pictures.unet throughput
 
 `pets`: a folder of Oxford-IIIT Pet with `images`, `trimaps`, `trainval.txt` and `test.txt`. Ours is
 the recipe of that name. The peer is the network of keras.io's "Image segmentation with a U-Net-like
@@ -15,12 +14,6 @@ judged alike, by the confusion matrix of the pixels of the test pictures, once.
 `membranes`: a folder with the slices of the ISBI challenge of 2012, `image`, and their membranes,
 `label`; the last ten slices are for the test. The floor is the best threshold of the best Gaussian
 blur, both chosen on the other slices.
-
-`throughput`: the network of `pets`, but without dropout, on the same batches of shapes from memory,
-without distortion.
-PyTorch keeps channels last, uses its fused optimizer, and is measured eager and compiled, in
-float32 and in bfloat16; the best of all counts, on either side. Each measurement is a process of
-its own; they take turns.
 """
 
 import json
@@ -35,22 +28,14 @@ import numpy as np
 
 from benchmarks.results import publish
 from benchmarks.seeds import run_seeds
-from benchmarks.turns import open_app, output_of, rate_of_fit, rate_of_pytorch, rates, time_limit
+from benchmarks.turns import output_of, time_limit
 from suite import Run
 
-OURS = ("ours float32", "ours bfloat16")
-PEERS = (
-    "PyTorch float32 eager",
-    "PyTorch float32 compiled",
-    "PyTorch bfloat16 eager",
-    "PyTorch bfloat16 compiled",
-)
 PET_CLASSES = ("1:pet", "2:ground", "3:border")
 MEMBRANE_CLASSES = ("0:membrane", "255:cell")
 HELD_OUT = 10  # slices
 PEER_BATCH, PEER_RATE = 32, 1e-4
-BATCH, SIDE, DEPTH, FILTERS = 16, 128, 4, 16
-WARM_UP, STEPS = 10, 60
+SIDE = 128  # pixels
 BLURS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # standard deviations, in pixels
 
 command_line = cyclopts.App(help=__doc__)
@@ -310,117 +295,6 @@ def blurred_floor(
     deviation, threshold = min(errors, key=errors.__getitem__)
     answers = blurred(read("image", test), deviation) > threshold
     return float(np.mean(answers != (read("label", test) > 127))), deviation, threshold
-
-
-def ours(precision: str) -> float:
-    """Images a second of `fit`, called as the application calls it.
-
-    Args:
-        precision: `float32` or `bfloat16`.
-    """
-    from apps.unet import app
-
-    recipe = app.recipe(
-        image_size=SIDE,
-        batch_size=BATCH,
-        depth=DEPTH,
-        filters=FILTERS,
-        loss="crossentropy",
-        flip="none",
-    )
-    run = Run(precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True)
-    return rate_of_fit(open_app(app, recipe, run), BATCH, WARM_UP, STEPS)
-
-
-def pytorch(precision: str, mode: str) -> float:
-    """Images a second of a plain training loop.
-
-    Args:
-        precision: `float32` or `bfloat16`.
-        mode: `eager` or `compiled`.
-    """
-    import torch
-    from torch import nn
-
-    from apps.unet import app
-
-    def convolved(channels: int, filters: int) -> nn.Module:
-        stages: list[nn.Module] = []
-        for inputs in (channels, filters):
-            stages += [nn.Conv2d(inputs, filters, 3, padding=1, bias=False)]
-            stages += [nn.BatchNorm2d(filters), nn.ReLU()]
-        return nn.Sequential(*stages)
-
-    class UNet(nn.Module):
-        """The same network as ours, from pictures to logits of the classes."""
-
-        def __init__(self, num_classes: int) -> None:
-            super().__init__()
-            filters = [FILTERS * 2**level for level in range(DEPTH + 1)]
-            levels = range(DEPTH)
-            self.down = nn.ModuleList(map(convolved, [3, *filters], filters))
-            self.widen = nn.ModuleList(
-                nn.ConvTranspose2d(filters[level + 1], filters[level], 2, 2) for level in levels
-            )
-            self.up = nn.ModuleList(
-                convolved(2 * filters[level], filters[level]) for level in levels
-            )
-            self.logits = nn.Conv2d(FILTERS, num_classes, 1)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            kept = []
-            for level, block in enumerate(self.down):
-                x = block(nn.functional.max_pool2d(x, 2) if level else x)
-                kept.append(x)
-            for level in reversed(range(DEPTH)):
-                x = self.up[level](torch.cat([self.widen[level](x), kept[level]], 1))
-            return self.logits(x)
-
-    loaded = app.data(app.config(image_size=SIDE), Run(quiet=True))
-    train = loaded.splits["train"].in_memory()
-    return rate_of_pytorch(
-        UNet(len(loaded.description.class_names)),
-        train.inputs,
-        train.targets,
-        batch=BATCH,
-        warm_up=WARM_UP,
-        steps=STEPS,
-        precision=precision,
-        mode=mode,
-    )
-
-
-@command_line.command
-def throughput(*, repeats: int = 3) -> None:
-    """Images a second of ours and of PyTorch, in turns.
-
-    Args:
-        repeats: Measurements of each.
-    """
-    rows = rates("benchmarks.pictures.unet", [*OURS, *PEERS], repeats)
-    medians = {row["contestant"]: row["images_per_second"] for row in rows}
-    publish(
-        "unet_throughput",
-        rows,
-        batch_size=BATCH,
-        image_size=SIDE,
-        depth=DEPTH,
-        filters=FILTERS,
-        ratio_of_the_best=max(map(medians.get, OURS)) / max(map(medians.get, PEERS)),
-        ratio_float32=medians[OURS[0]] / max(medians[name] for name in PEERS[:2]),
-        ratio_bfloat16=medians[OURS[1]] / max(medians[name] for name in PEERS[2:]),
-    )
-
-
-@command_line.default
-def one(*, contestant: str) -> None:
-    """Measure one contestant of `throughput` once, and print its rate as JSON.
-
-    Args:
-        contestant: Its name.
-    """
-    side, precision, *mode = contestant.split()
-    print(json.dumps(ours(precision) if side == "ours" else pytorch(precision, *mode)))
 
 
 if __name__ == "__main__":

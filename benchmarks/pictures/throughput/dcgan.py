@@ -1,7 +1,7 @@
 """How many images a second does the DCGAN train on, here and in PyTorch?
 
     pip install '.[benchmark]'
-    python -m benchmarks.pictures.dcgan_throughput
+    python -m benchmarks.pictures.throughput.dcgan
 
 The same two networks, losses, batches from memory and moving average, Adam for each network, both
 learning from the same generated images. PyTorch keeps channels last, uses its fused optimizers,
@@ -128,7 +128,7 @@ def main(*, repeats: int = 3, contestant: str | None = None) -> None:
     if contestant:
         print(json.dumps(ours() if contestant == OURS else pytorch(contestant.split()[1])))
         return
-    rows = rates("benchmarks.pictures.dcgan_throughput", CONTESTANTS, repeats)
+    rows = rates("benchmarks.pictures.throughput.dcgan", CONTESTANTS, repeats)
     publish(
         "dcgan_throughput",
         rows,

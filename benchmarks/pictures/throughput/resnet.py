@@ -1,7 +1,7 @@
 """How many images a second does ResNet-20 train on, here and in PyTorch?
 
     pip install '.[benchmark]'
-    python -m benchmarks.pictures.resnet_throughput
+    python -m benchmarks.pictures.throughput.resnet
 
 The same network (three stages of three blocks, 16 to 64 filters, shortcuts padded with zeros), the
 same batches of shuffled CIFAR-10 images from memory, Adam with decoupled decay, no distortion.
@@ -10,38 +10,27 @@ float32 and in bfloat16; the best of all counts, on either side. Each measuremen
 its own; they take turns.
 """
 
-import json
-
 import cyclopts
 
-from benchmarks.results import publish
-from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch, rates
+from benchmarks.pictures.throughput.race import race
+from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch
 from suite import Run
 from suite.data.images.sources import load_pictures
 
-OURS = ("ours float32", "ours bfloat16")
-PEERS = (
-    "PyTorch float32 eager",
-    "PyTorch float32 compiled",
-    "PyTorch bfloat16 eager",
-    "PyTorch bfloat16 compiled",
-)
 BATCH, BLOCKS, FILTERS = 125, (3, 3, 3), 16
 WARM_UP, STEPS = 20, 100
 
 
-def ours(precision: str) -> float:
+def ours(policy: str) -> float:
     """Images a second of `fit`, called as the application calls it.
 
     Args:
-        precision: `float32` or `bfloat16`.
+        policy: Dtype policy of the layers.
     """
     from apps.resnet import app
 
     knobs = {"dataset": "cifar10", "batch_size": BATCH, "rotation": 0, "shift": 0, "zoom": 0}
-    run = Run(
-        precision="float32" if precision == "float32" else "mixed_bfloat16", quiet=True, data="tfds"
-    )
+    run = Run(precision=policy, quiet=True, data="tfds")
     return rate_of_fit(open_app(app, app.recipe(**knobs), run), BATCH, WARM_UP, STEPS)
 
 
@@ -101,20 +90,7 @@ def main(*, repeats: int = 3, contestant: str | None = None) -> None:
         repeats: Measurements of each.
         contestant: Measure this one once, and print its rate as JSON.
     """
-    if contestant:
-        who, precision, *mode = contestant.split()
-        print(json.dumps(ours(precision) if who == "ours" else pytorch(precision, *mode)))
-        return
-    rows = rates("benchmarks.pictures.resnet_throughput", [*OURS, *PEERS], repeats)
-    medians = {row["contestant"]: row["images_per_second"] for row in rows}
-    publish(
-        "resnet_throughput",
-        rows,
-        batch_size=BATCH,
-        ratio_of_the_best=max(map(medians.get, OURS)) / max(map(medians.get, PEERS)),
-        ratio_float32=medians[OURS[0]] / max(medians[name] for name in PEERS[:2]),
-        ratio_bfloat16=medians[OURS[1]] / max(medians[name] for name in PEERS[2:]),
-    )
+    race("resnet", ours, pytorch, repeats, contestant, batch_size=BATCH)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Images a second in training, of an application and of the same network in PyTorch."""
