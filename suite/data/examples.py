@@ -147,6 +147,11 @@ class Source:
     preparation: Any = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def splits(self) -> dict[str, Any]:
+        """The splits that the source has, by name."""
+        parts = {name: getattr(self, name) for name in SPLITS}
+        return {name: part for name, part in parts.items() if part is not None}
+
     def split(self, validation_split: float, test_split: float = 0.2) -> dict[str, Split]:
         """Train, validation and test examples by name; missing splits are held out of `train`.
 

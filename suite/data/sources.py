@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suite.data.examples import SPLITS, Source, Split
+from suite.data.examples import Source, Split
 from suite.data.stored import into_memory
 from suite.errors import InputError
 
@@ -81,13 +81,11 @@ def without_rare_classes(source: Source, minimum: int) -> Source:
     label = np.full(len(sizes), -1, np.int32)
     label[kept] = np.arange(len(kept))
 
-    def remaining(examples: Split | None) -> Split | None:
-        if examples is None:
-            return None
+    def remaining(examples: Split) -> Split:
         rows = examples.rows(np.flatnonzero(np.isin(examples.targets, kept)))
         return rows.with_targets(label[rows.targets])
 
-    splits: dict[str, Any] = {name: remaining(getattr(source, name)) for name in SPLITS}
+    splits: dict[str, Any] = {name: remaining(part) for name, part in source.splits().items()}
     groups = source.groups
     if groups is not None:
         groups = groups[np.isin(source.train.targets, kept)]

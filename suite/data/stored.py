@@ -24,7 +24,6 @@ import tensorflow as tf
 
 from suite.data.examples import (
     BY_FILES,
-    SPLITS,
     Examples,
     Source,
     Split,
@@ -370,7 +369,7 @@ def into_memory(source: Source, in_memory: InMemory) -> Source:
     Raises:
         InputError: An example is damaged or gone.
     """
-    splits: dict[str, Any] = {n: getattr(source, n) for n in SPLITS}
+    splits: dict[str, Any] = source.splits()
     stored = {name: split for name, split in splits.items() if isinstance(split, Stored)}
     if not stored:
         return source

@@ -23,7 +23,7 @@ from suite.data.boxes.annotations import (
 from suite.data.boxes.folders import Format, occurring_names, read_annotations
 from suite.data.boxes.preparation import BoxPreparation
 from suite.data.boxes.scenes import draw_scenes
-from suite.data.examples import SPLITS, Examples, Source
+from suite.data.examples import Examples, Source
 from suite.data.generated import GeneratedExamples
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.digits import DIGITS, embedded_digits
@@ -263,9 +263,7 @@ def _of_arrays(source: Source, inputs: InputSize) -> Source:
     """Checks and prepares pictures and targets in arrays; a prepared source stays as it is."""
     if source.preparation is not None:
         return source
-    parts = {
-        split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
-    }
+    parts = source.splits()
     pictures = picture_arrays({split: part.inputs for split, part in parts.items()}, source.name)
     names = with_unique_names(source.class_names, source.name)
     most = 1

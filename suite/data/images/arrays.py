@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.data.examples import SPLITS, Examples, Source
+from suite.data.examples import Examples, Source
 from suite.data.images.decoding import scale_to_bytes, white_level
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import (
@@ -80,9 +80,7 @@ def prepare_source(source: Source, options: InputOptions) -> Source:
     """
     if source.preparation is not None:
         return source
-    splits = {
-        split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
-    }
+    splits = source.splits()
     inputs = picture_arrays({split: part.inputs for split, part in splits.items()}, source.name)
     targets, class_names = _labels(splits, source)
     train = inputs["train"]

@@ -122,7 +122,7 @@ def joint_elastic(deviation: float, points: int = 3) -> Augmentation | None:
     """Bends smoothly, as tissue under a microscope is bent; the edges are mirrored.
 
     Displacements are drawn from a normal distribution at the points of a coarse grid, and
-    interpolated between them by cubic splines. Distorted pictures are float32, masks keep their
+    interpolated between them bicubically. Distorted pictures are float32, masks keep their
     type.
 
     Args:

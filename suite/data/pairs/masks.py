@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from suite.data.examples import SPLITS, Examples, Source
+from suite.data.examples import Examples, Source
 from suite.data.folders import files_in
 from suite.data.images.arrays import picture_arrays, prepared_array
-from suite.data.images.files import opened, prepare_in_graph, read_opaque
+from suite.data.images.files import opened, prepare_in_graph, read_opaque, upright_size
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation
 from suite.data.pairs.polygons import BACKGROUND, IGNORED, Outlines, rasterised, read_outlines
@@ -209,6 +209,8 @@ def _of_files(
         split: Examples(*map(np.stack, zip(*in_parallel(prepared, members), strict=True)))
         for split, members in pairs.items()
     }
+    if options.recorded_preparation is None:
+        _refuse_one_class(_counts(splits["train"].targets), classes, name)
     return Source(name=name, preparation=preparation, class_names=tuple(classes.names), **splits)
 
 
@@ -216,9 +218,7 @@ def _of_arrays(source: Source, options: InputOptions) -> Source:
     """Checks and prepares masks in arrays; a source with a preparation is returned as it is."""
     if source.preparation is not None:
         return source
-    parts = {
-        split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
-    }
+    parts = source.splits()
     inputs = picture_arrays({split: part.inputs for split, part in parts.items()}, source.name)
     masks = {split: np.asarray(part.targets) for split, part in parts.items()}
     for split, mask in masks.items():
@@ -311,37 +311,79 @@ def _of_pictures(
         named: Values and names of classes, as `_values_and_names` returns them.
         known: The classes of an exported model, which are then kept; else None.
     """
-    is_jpeg: dict[Path, bool] = {}
+    jpegs: set[Path] = set()
+    palettes: dict[Path, Mapping[int, tuple[int, ...]] | None] = {}
 
     def counts_of(pair: Pair) -> dict[int, int]:
-        values, is_jpeg[pair.target] = read_values(pair.target)
+        values, is_jpeg, palettes[pair.target] = read_values(pair.target)
+        if is_jpeg:
+            jpegs.add(pair.target)
         return _counts(values)
 
     counts = {split: in_parallel(counts_of, members) for split, members in pairs.items()}
-    num_jpegs = sum(is_jpeg.values())
-    if known is None:
-        total: collections.Counter[int] = collections.Counter()
-        for mask in counts["train"]:
-            total.update(mask)
-        folder = pairs["train"][0].target.parent
-        values = _frequent(total) if num_jpegs else total
-        known = _decide_classes(values, named, f"the masks in {folder}")
-    if num_jpegs:
-        log.warning(
-            "%d of %d masks are JPEG, which leaves values between those of the classes: such a "
-            "pixel takes the nearest class. PNG keeps the values.",
-            num_jpegs,
-            len(is_jpeg),
-        )
-        table = _nearest(
-            known, {value for masks in counts.values() for mask in masks for value in mask}
-        )
-    else:
-        table = _table(known)
+    _refuse_other_palettes(dict(sorted(palettes.items())))
+    exact, blurred, blurred_in_training = (collections.Counter[int]() for _ in range(3))
     for split, members in pairs.items():
         for pair, mask in zip(members, counts[split], strict=True):
-            _refuse_unknown(mask, table, str(pair.target))
-    return known, lambda pair: _to_classes(read_values(pair.target)[0], table)
+            if pair.target in jpegs:
+                blurred.update(mask)
+            if split == "train":
+                (blurred_in_training if pair.target in jpegs else exact).update(mask)
+    if known is None:
+        place = f"the masks in {pairs['train'][0].target.parent}"
+        given = [value for value, _ in named if value is not None]
+        sharp = _sharpened(blurred_in_training, given or _sharp(blurred_in_training, exact))
+        known = _decide_classes(exact + sharp, named, place)
+    table, nearest = _table(known), _nearest(_table(known), blurred)
+    if jpegs:
+        exactly = sum(blurred[value] for value in table) / blurred.total()
+        log.warning(
+            "%d of %d masks are JPEG, which leaves values between those of the classes: %.1f%% of "
+            "their pixels have another value than %s, and take the nearest one. PNG keeps the "
+            "values; `classes` can name them, as in 255:cell.",
+            len(jpegs),
+            len(palettes),
+            100 * (1 - exactly),
+            _in_words(known.values),
+        )
+    for split, members in pairs.items():
+        for pair, mask in zip(members, counts[split], strict=True):
+            if pair.target not in jpegs:
+                _refuse_unknown(mask, table, str(pair.target))
+
+    def classes_of(pair: Pair) -> np.ndarray:
+        values = read_values(pair.target).values
+        return _to_classes(values, nearest if pair.target in jpegs else table)
+
+    return known, classes_of
+
+
+def _refuse_other_palettes(
+    palettes: Mapping[Path, Mapping[int, tuple[int, ...]] | None],
+) -> None:
+    """Refuses masks in which an index stands for different colours.
+
+    Args:
+        palettes: As in `Values`, by file.
+
+    Raises:
+        InputError: Two palettes contradict each other, or some masks have none.
+    """
+    seen: dict[int, tuple[tuple[int, ...], Path]] = {}
+    without = next((file for file, palette in palettes.items() if palette is None), None)
+    for file, palette in palettes.items():
+        for index, colour in (palette or {}).items():
+            if without and colour != (index,) * 3:
+                raise InputError(
+                    "masks must all have a palette, or none", f"{file} has one, {without} has not"
+                )
+            known, where = seen.setdefault(index, (colour, file))
+            if known != colour:
+                raise InputError(
+                    "the palettes of masks must have one colour for an index",
+                    f"for {index} {_in_text(_code(*known))} in {where}, "
+                    f"{_in_text(_code(*colour))} in {file}",
+                )
 
 
 def _of_outlines(
@@ -383,7 +425,14 @@ def _of_outlines(
                     f"{unknown[0]} in {pair.target}",
                 )
     index |= {IGNORED: VOID, **dict.fromkeys(outside, 0)}
-    return known, lambda pair: rasterised(of(pair), index)
+
+    def classes_of(pair: Pair) -> np.ndarray:
+        outlines = of(pair)
+        # Before a mask of that size is made.
+        check_size(pair, upright_size(pair.picture), (outlines.height, outlines.width))
+        return rasterised(outlines, index)
+
+    return known, classes_of
 
 
 def _outlines_beside(folder: Path, pictures: Mapping[str, Path]) -> Mapping[str, Path]:
@@ -404,12 +453,24 @@ def _outlines_beside(folder: Path, pictures: Mapping[str, Path]) -> Mapping[str,
     return files
 
 
-def read_values(path: Path) -> tuple[np.ndarray, bool]:
-    """Reads the values of a mask as they stand in the file.
+class Values(NamedTuple):
+    """The values of a mask as they stand in its file.
 
-    Returns:
-        `(height, width)`, integers: grey values, indices of a palette, or colours as in
-        `MaskPreparation`; and whether the file is a JPEG.
+    Args:
+        values: `(height, width)`, integers: grey values, indices of a palette, or colours as in
+            `MaskPreparation`.
+        is_jpeg: Whether the file is a JPEG.
+        palette: The colours `(red, green, blue)` of the indices that occur; None if the file has no
+            palette.
+    """
+
+    values: np.ndarray
+    is_jpeg: bool
+    palette: Mapping[int, tuple[int, ...]] | None = None
+
+
+def read_values(path: Path) -> Values:
+    """Reads the values of a mask.
 
     Raises:
         InputError: The file is no picture, or has transparent parts.
@@ -421,15 +482,18 @@ def read_values(path: Path) -> tuple[np.ndarray, bool]:
             if pixels[..., 3].min() < 255:
                 raise InputError("a mask must be opaque", f"{path}, with transparent parts")
         if image.mode == "P":
-            return np.asarray(image), is_jpeg
+            values = np.asarray(image)
+            colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+            used = {value: tuple(colours[value].tolist()) for value in np.unique(values).tolist()}
+            return Values(values, is_jpeg, used)
         if image.mode in ("1", "L", "LA"):
-            return np.asarray(image.convert("L")), is_jpeg
+            return Values(np.asarray(image.convert("L")), is_jpeg)
         if image.mode.startswith(("I", "F")):
-            return np.rint(np.asarray(image)).astype(np.int64), is_jpeg
+            return Values(np.rint(np.asarray(image)).astype(np.int64), is_jpeg)
         colours = np.asarray(image.convert("RGB")).astype(np.int64)
     red, green, blue = np.moveaxis(colours, -1, 0)
     grey = (red == green) & (green == blue)
-    return np.where(grey, red, COLOUR + 65536 * red + 256 * green + blue), is_jpeg
+    return Values(np.where(grey, red, COLOUR + 65536 * red + 256 * green + blue), is_jpeg)
 
 
 def _decide_classes(
@@ -466,15 +530,28 @@ def _decide_classes(
         raise InputError(
             f"masks must have at most {MOST_CLASSES} values", f"{len(values)} in {place}"
         )
-    present = [name for value, name in zip(values, names, strict=True) if value in counts]
+    decided = Classes(values, names)
+    table = _table(decided)
+    _refuse_one_class([table[value] for value in counts if value in table], decided, place)
+    if not named:
+        log.info("The classes are the values of the masks: %s.", _in_words(values))
+    return decided
+
+
+def _refuse_one_class(labels: Iterable[int], classes: Classes, place: str) -> None:
+    """Refuses training masks that show fewer than two classes.
+
+    Args:
+        labels: The classes that occur, and maybe `VOID`.
+        classes: All classes.
+        place: Where the masks are, in words, for the error.
+    """
+    present = [classes.names[label] for label in sorted({*labels} - {VOID})]
     if len(present) < 2:
         raise InputError(
             "masks to train on must show two classes or more",
             f"{present[0] if present else 'none'} alone in {place}",
         )
-    if not named:
-        log.info("The classes are the values of the masks: %s.", _in_words(values))
-    return Classes(values, names)
 
 
 def _table(classes: Classes) -> dict[int, int]:
@@ -484,14 +561,9 @@ def _table(classes: Classes) -> dict[int, int]:
     return table
 
 
-def _nearest(classes: Classes, values: Iterable[int]) -> dict[int, int]:
-    """The nearest class of every value of JPEG masks."""
-
-    def label(value: int) -> int:
-        distances = [_distance(value, other) for other in classes.values]
-        return distances.index(min(distances))
-
-    return {value: label(value) for value in values}
+def _nearest(table: Mapping[int, int], values: Iterable[int]) -> dict[int, int]:
+    """For every value of JPEG masks, what the table has for the nearest one of its values."""
+    return {value: table[min(table, key=lambda other: _distance(value, other))] for value in values}
 
 
 def _refuse_unknown(counts: Mapping[int, int], table: Mapping[int, int], place: str) -> None:
@@ -526,13 +598,27 @@ def _counts(values: np.ndarray) -> dict[int, int]:
     return dict(zip(unique.tolist(), numbers.tolist(), strict=True))
 
 
-def _frequent(counts: Mapping[int, int]) -> dict[int, int]:
-    """The values in JPEG masks that are those of classes, without the values between them."""
-    total, frequent = sum(counts.values()), dict[int, int]()
+def _sharp(counts: Mapping[int, int], exact: Iterable[int]) -> list[int]:
+    """The values in JPEG masks that are those of classes, without the values between them.
+
+    Args:
+        counts: Pixels of every value of JPEG masks.
+        exact: The values of the other masks, which are returned first.
+    """
+    total, sharp = sum(counts.values()), list(exact)
     for value, count in sorted(counts.items(), key=lambda item: -item[1]):
-        if count >= RAREST * total and all(_distance(value, other) > NEAREST for other in frequent):
-            frequent[value] = count
-    return frequent
+        if count >= RAREST * total and all(_distance(value, other) > NEAREST for other in sharp):
+            sharp.append(value)
+    return sharp
+
+
+def _sharpened(counts: Mapping[int, int], values: Sequence[int]) -> collections.Counter[int]:
+    """The pixels of JPEG masks, those of every value counted for the nearest one of `values`."""
+    identity = {value: value for value in values}
+    sharpened: collections.Counter[int] = collections.Counter()
+    for value, nearest in _nearest(identity, counts).items():
+        sharpened[nearest] += counts[value]
+    return sharpened
 
 
 def _distance(value: int, other: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from suite.data.examples import SPLITS, Examples, Source, Split
+from suite.data.examples import Examples, Source, Split
 from suite.data.folders import files_in, split_folders
 from suite.data.images.bicubic import shrink
 from suite.data.images.files import is_picture, read_opaque
@@ -181,10 +181,7 @@ def refuse_small_pictures(splits: dict[str, list[np.ndarray]], smallest: int, na
 
 def _checked(source: Source) -> Source:
     """A source of the caller's arrays, if they are pictures in colour."""
-    for split in SPLITS:
-        part = getattr(source, split)
-        if part is None:
-            continue
+    for split, part in source.splits().items():
         inputs = part.inputs if isinstance(part, Examples) else None
         shape: tuple[int, ...] = getattr(inputs, "shape", ())
         dtype = getattr(inputs, "dtype", None)

@@ -65,7 +65,15 @@ def read_outlines(path: Path) -> dict[str, Outlines]:
         return _of_coco(content, path)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(
             "outlines must be in a .json of LabelMe or COCO",
             f"{path}: {type(error).__name__} {error}",

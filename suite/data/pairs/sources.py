@@ -42,6 +42,7 @@ LISTS = {
 }
 EMBEDDED_COUNT, EMBEDDED_SIZE = 400, 64  # pictures of shapes, and their size
 NARROWEST_DOUBLE = 1.5  # least width by height of a double picture
+PHOTOS = (3 / 2, 16 / 9)  # width by height of many photos
 QUOTED = 60  # characters of a line that an error repeats
 
 
@@ -51,9 +52,12 @@ class PicturePairPreparation(Preparation):
 
     Args:
         target_channels: Channels of the targets, which have the size of the inputs.
+        resized: Whether the pictures of the training had other sizes, so that a model expects
+            pictures at the scale of the preparation, and not at that of their files.
     """
 
     target_channels: int = 3
+    resized: bool = False
 
     @property
     def target(self) -> Preparation:
@@ -261,6 +265,8 @@ def in_parallel(function: Callable[[Pair], Result], pairs: Sequence[Pair]) -> li
 def _of_files(name: str, pairs: Pairs, options: InputOptions, swap: bool) -> Source:
     train = pairs["train"]
     sample = [_sides(train[row], swap) for row in sample_rows(len(train))]
+    if train[0].target == train[0].picture:
+        _tell_of_doubles([side.shape[:2] for side, _ in sample], len(train), name, swap)
     preparation = _preparation(options, *zip(*sample, strict=True))
     # Traced here, and not by every thread again.
     prepare = prepare_in_graph(preparation)
@@ -278,13 +284,36 @@ def _of_files(name: str, pairs: Pairs, options: InputOptions, swap: bool) -> Sou
     return Source(name=name, preparation=preparation, **splits)
 
 
+def _tell_of_doubles(sizes: Sequence[tuple[int, ...]], count: int, name: str, swap: bool) -> None:
+    """Says which half of double pictures is which, and warns where they look like photos.
+
+    Args:
+        sizes: Heights and widths of some halves.
+        count: Number of pictures.
+        name: The name of the source.
+        swap: Whether the right half is the input.
+    """
+    left, right = ("target", "input") if swap else ("input", "target")
+    log.info(
+        "%d pictures in %s are doubles: %s in the left half, %s in the right one.",
+        count,
+        name,
+        left,
+        right,
+    )
+    if all(2 * width / height in PHOTOS for height, width in sizes):
+        log.warning(
+            "The pictures in %s have the shape of photos. If they are no doubles, `targets` must "
+            "name the folder of their targets.",
+            name,
+        )
+
+
 def _of_arrays(source: Source, options: InputOptions, swap: bool) -> Source:
     """Checks and prepares pairs in arrays; a source with a preparation is returned as it is."""
     if source.preparation is not None:
         return source
-    parts = {
-        split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None
-    }
+    parts = source.splits()
     if missing := [split for split, part in parts.items() if part.targets is None]:
         raise InputError(f"{source.name} must have pictures as targets", f"none in {missing[0]}")
     inputs = picture_arrays({split: part.inputs for split, part in parts.items()}, source.name)
@@ -319,6 +348,7 @@ def _preparation(
     return PicturePairPreparation(
         **dataclasses.asdict(preparation),
         target_channels=options.preparation(targets, keep_size=True).channels,
+        resized=any(picture.shape[:2] != preparation.shape[:2] for picture in inputs),
     )
 
 

@@ -233,10 +233,9 @@ class _Reading:
     def read_arrays(self, source: Source) -> Source:
         """Converts examples whose inputs are `(rows, columns)`, columns by name or a data frame."""
         tables = {}
-        for split in SPLITS:
-            if (examples := getattr(source, split)) is not None:
-                table = self._in_memory(f"{source.name}, {split}", examples, source.feature_names)
-                tables[split] = self._without_unwanted(table)
+        for split, examples in source.splits().items():
+            table = self._in_memory(f"{source.name}, {split}", examples, source.feature_names)
+            tables[split] = self._without_unwanted(table)
         return dataclasses.replace(source, **self._fields(tables, source))
 
     def _in_memory(self, name: str, examples: Examples, feature_names: Sequence[str]) -> _Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from suite.data import sources
-from suite.data.examples import SPLITS, Examples, Source
+from suite.data.examples import Examples, Source
 from suite.data.folders import split_named_in
 from suite.data.text import numerals
 from suite.data.text.files import read_text
@@ -72,8 +72,7 @@ def load_pairs(run: "Run", translations: Path | None = None, swap: bool = False)
         return source
     swapped: dict[str, Any] = {
         name: Examples(split.targets, split.in_memory().inputs)
-        for name in SPLITS
-        if (split := getattr(source, name)) is not None
+        for name, split in source.splits().items()
     }
     return dataclasses.replace(source, **swapped)
 

@@ -50,14 +50,16 @@ def test_broken_exif_is_ignored():
         )
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [10, 12, 16])
-def test_deep_pngs_are_scaled_by_what_they_hold(bits):
+def test_deep_pngs_are_scaled_by_what_they_hold(bits, channels):
     white = 2**bits - 1
-    deep = (np.arange(256) * white / 255).round().astype(np.uint16).reshape(16, 16, 1)
+    levels = np.arange(256).repeat(channels).reshape(16, 16, channels)
+    deep = (levels * white / 255).round().astype(np.uint16)
 
     pixels = decode_picture(tf.io.encode_png(deep).numpy()).numpy()
 
-    np.testing.assert_array_equal(pixels.ravel(), np.arange(256))
+    np.testing.assert_array_equal(pixels, levels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from suite import InputError
-from suite.data.images.files import read, read_encoded, read_picture, write_picture
+from suite.data.images.files import read, read_encoded, read_opaque, read_picture, write_picture
 from suite.data.images.preparation import Preparation
 
 DIGIT = Preparation()
@@ -80,6 +80,28 @@ def test_every_format_says_the_same(name):
 
     np.testing.assert_array_equal(digit(name), digit("expected.png"))
     np.testing.assert_array_equal(DIGIT(read_encoded(Path(name))), digit("expected.png"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "rounded"),
+    [
+        ("P", "palette.png", 0),
+        ("P", "palette.gif", 0),
+        ("RGBA", "opaque.png", 0),
+        ("CMYK", "inks.tif", 0),
+        ("CMYK", "inks.jpg", 6),
+        ("YCbCr", "video.jpg", 6),
+    ],
+)
+def test_colours_are_the_same_in_every_mode(mode, name, rounded):
+    colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 200, 40], [90, 90, 90], [0, 0, 0]]
+    colours = np.kron(np.uint8(colours).reshape(2, 3, 3), np.ones((16, 16, 1), np.uint8))
+    image = PIL.Image.fromarray(colours).convert(mode)
+    image.save(name, **({"quality": 100, "subsampling": 0} if name.endswith("jpg") else {}))
+
+    pixels = read_opaque(Path(name)).astype(int)
+
+    assert np.abs(pixels - np.asarray(image.convert("RGB"))).max() <= rounded
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.webp", "a.png"])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,62 @@ def test_jpeg_masks_are_warned_of_and_take_the_nearest_class(caplog):
     assert np.mean(source.train.targets == np.stack(masks)) > 0.98
 
 
+def test_a_rare_class_of_jpeg_masks_stays_a_class_if_it_is_named(caplog):
+    rows, columns = np.mgrid[:64, :64]
+    for number in range(4):
+        lesion = (rows - 30) ** 2 + (columns - 25 - 3 * number) ** 2 < 4
+        save(SHADES[lesion.astype(int)], f"own/images/{number}.png")
+        save(255 * lesion, f"own/masks/{number}.jpg", quality=95)
+
+    source = load_masks(Run(data="own"), classes=("0:ground", "255:lesion"))
+
+    assert 0.001 < source.train.targets.mean() < 0.005
+    assert re.search(r"masks are JPEG.*: \d\.\d% .* than 0, 255, and take the nearest", caplog.text)
+    with pytest.raises(InputError, match=r"two classes or more. Received: 0 alone"):
+        load_masks(Run(data="own"))
+
+
+def test_one_jpeg_among_the_masks_changes_nothing_for_the_others(caplog):
+    write([0, 100, VOID])
+    values = np.array([0, 100, VOID])[classes(0)]
+    Path("own/masks/0.png").unlink()
+    save(values, "own/masks/0.jpg", quality=98)
+    names = ("0:ground", "100:pet")
+
+    source = load_masks(Run(data="own"), classes=names)
+
+    expected = np.array([0, 1, VOID])[targets()]
+    np.testing.assert_array_equal(source.train.targets[1:], expected[1:])
+    assert np.mean(source.train.targets[0] == expected[0]) > 0.9
+    assert "1 of 4 masks are JPEG" in caplog.text
+    save(np.array([0, 100, 7])[classes(2)], "own/masks/2.png")
+    with pytest.raises(InputError, match=r"values of the classes, 0, 100. Received: 7 in .*2.png"):
+        load_masks(Run(data="own"), classes=names)
+
+
+def save_with_palette(values, path, colours):
+    image = PIL.Image.fromarray(np.asarray(values, np.uint8))
+    image.putpalette([channel for colour in colours for channel in colour])
+    image.save(path)
+
+
+def test_palettes_that_contradict_each_other_are_refused():
+    write([0, 1, 2])
+    red, green, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    for number in range(4):
+        path = f"own/masks/{number}.png"
+        save_with_palette(classes(number), path, [red, green, blue])
+    assert load_masks(Run(data="own")).class_names == ("0", "1", "2")
+
+    save_with_palette(classes(3), "own/masks/3.png", [red, blue, green])
+    with pytest.raises(InputError, match=r"one colour for an index.*for 1 #00ff00 in .*0000ff in"):
+        load_masks(Run(data="own"))
+
+    save(classes(3), "own/masks/3.png")
+    with pytest.raises(InputError, match=r"a palette, or none.*0.png has one, .*3.png has not"):
+        load_masks(Run(data="own"))
+
+
 def test_a_mask_is_cropped_and_resized_as_its_picture():
     write([0, 1, 2], size=(60, 100))
 
@@ -246,6 +303,30 @@ def test_outlines_for_a_picture_of_another_size_are_refused():
     Path("own/0.json").write_text(json.dumps(content))
 
     with pytest.raises(InputError, match=r"must have the size of own/0.png, 24 x 32"):
+        load_masks(Run(data="own"))
+
+
+@pytest.mark.parametrize("size", [-24, 0, 1e400])
+def test_an_impossible_size_of_outlines_is_one_sentence(size):
+    save(SHADES[classes(0)], "own/0.png")
+    shapes = [{"label": "tree", "points": [[0, 0], [9, 0], [9, 9]]}]
+    content = {"imageHeight": size, "imageWidth": 32, "shapes": shapes}
+    Path("own/0.json").write_text(json.dumps(content))
+
+    with pytest.raises(InputError, match=r"own/0.json"):
+        load_masks(Run(data="own"))
+
+
+def test_outlines_beyond_the_pictures_leave_one_class_and_are_refused():
+    save(SHADES[classes(0)], "own/0.png")
+    shapes = [{"label": "tree", "points": [[100, 100], [900, 100], [900, 900]]}]
+    content = {"imageHeight": 24, "imageWidth": 32, "shapes": shapes}
+    Path("own/0.json").write_text(json.dumps(content))
+
+    with pytest.raises(InputError, match=r"two classes or more. Received: background alone in own"):
+        load_masks(Run(data="own"))
+    Path("own/0.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"own/0.json: RecursionError"):
         load_masks(Run(data="own"))
 
 

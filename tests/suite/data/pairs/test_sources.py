@@ -64,14 +64,29 @@ def test_usual_names_of_folders_decide_which_side_is_which():
     np.testing.assert_array_equal(source.train.inputs[0], picture(0))
 
 
-def test_double_pictures_are_halved():
+@pytest.mark.parametrize("swap", [False, True])
+def test_double_pictures_are_halved_which_is_told(swap, caplog):
     for number in range(3):
         save(np.hstack([picture(number), 255 - picture(number)]), f"own/{number}.png")
 
-    source = load_picture_pairs(Run(data="own"))
+    with caplog.at_level("INFO"):
+        source = load_picture_pairs(Run(data="own"), swap=swap)
+
+    halves = "target in the left half, input in" if swap else "input in the left half, target in"
+    assert f"3 pictures in own are doubles: {halves}" in caplog.text
+    assert "shape of photos" not in caplog.text
 
     assert source.train.inputs.shape == (3, 16, 24, 3)
     np.testing.assert_array_equal(source.train.targets, 255 - source.train.inputs)
+
+
+def test_photos_that_are_taken_for_doubles_are_warned_of(caplog):
+    for number in range(3):
+        save(picture(number, 24, 36), f"own/{number}.png")
+
+    load_picture_pairs(Run(data="own"))
+
+    assert "have the shape of photos. If they are no doubles, `targets` must" in caplog.text
 
 
 @pytest.mark.parametrize("height, width", [(16, 31), (16, 16)])
