@@ -27,7 +27,7 @@ from suite.data.images.decoding import scale_to_bytes
 from suite.data.images.files import read_encoded, tiled, writable_picture, write_picture
 from suite.data.images.preparation import to_grey
 from suite.data.pairs.augmentation import joint_crop, joint_flip
-from suite.data.pairs.sources import load_picture_pairs
+from suite.data.pairs.sources import PicturePairPreparation, load_picture_pairs
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.export.tiles import in_tiles
@@ -538,8 +538,8 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     picture = pictures.endpoint(serve._replace(function=encoded), source.preparation)
     offered: dict[str, keras.Model | Endpoint] = {"serve": generator, "picture": picture}
     height, width, _ = source.preparation.shape
-    if height == width >= 8:  # tiles overlap by half, and by 4 pixels or more
-        offered["tiles"] = tiles_endpoint(generator)
+    if height == width:
+        offered["tiles"] = tiles_endpoint(generator, source.preparation)
     return offered
 
 
@@ -548,11 +548,13 @@ def as_png(made: tf.Tensor) -> tf.Tensor:
     return tf.io.encode_png(scale_to_bytes(made, 255))
 
 
-def tiles_endpoint(generator: keras.Model) -> Endpoint:
+def tiles_endpoint(generator: keras.Model, preparation: PicturePairPreparation) -> Endpoint:
     """Makes an endpoint for image files of any size, to which the generator is applied in tiles.
 
     Args:
         generator: Maps squares `(batch, side, side, channels)` to a dict with an `image`.
+        preparation: That of the training pictures. If it changed their size, a picture is brought
+            to its scale before, and what is made of it back to the size of the picture.
 
     Returns:
         An endpoint of `picture` `(batch,)`, the bytes of files, to `image_bytes` `(batch,)`, PNG
@@ -564,13 +566,17 @@ def tiles_endpoint(generator: keras.Model) -> Endpoint:
         return generator(tile, training=False)["image"]
 
     def redraw(colours: tf.Tensor) -> tf.Tensor:
-        return in_tiles(
+        scaled = pictures.at_scale(colours, preparation) if preparation.resized else colours
+        made = in_tiles(
             apply,
-            to_grey(colours) if channels == 1 else colours,
+            to_grey(scaled) if channels == 1 else scaled,
             tile=side,
             overlap=side // 2,
             finish=lambda rows: scale_to_bytes(rows, 255),
         )
+        if not preparation.resized:
+            return made
+        return scale_to_bytes(tf.image.resize(made, tf.shape(colours)[:2], "bicubic"), 255)
 
     return pictures.redrawing(redraw, "image_bytes")
 
@@ -611,6 +617,8 @@ def translate(
     writable_picture(output)
     encoded = read_encoded(file)
     exported = exports.open(app.name)
+    if tiles and len({*exported.built()["generator"].input_shape[1:3]}) > 1:
+        raise InputError("`tiles` must be off where training pictures are no squares", tiles)
     [content] = exported.call([encoded], "tiles" if tiles else "picture")["image_bytes"]
     write_picture(tf.io.decode_png(content).numpy(), output)
     print(f"{output}: from {file}")

@@ -18,21 +18,22 @@ def in_tiles(
     *,
     tile: int,
     overlap: int,
+    drop: int | None = None,
     margin: int = 0,
     factor: int = 1,
     finish: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
     """The outputs of a network for a picture of any size, in bounded memory.
 
-    The network is applied to one tile after the other, row by row. Where tiles overlap, the
-    quarters of the overlap next to their edges are dropped, since the network lacks the pixels
-    beyond an edge, and the half between them is blended from one tile to the other, so that no seam
-    shows. Beyond its edges the picture is mirrored. Beside the picture and the finished outputs,
-    only one row of tiles is in memory.
+    The network is applied to one tile after the other, row by row. Where tiles overlap, the outputs
+    next to their edges are dropped, since the network lacks the pixels beyond an edge, and those
+    between them are blended from one tile to the other, so that no seam shows. Beyond its edges the
+    picture is mirrored. Beside the picture and the finished outputs, only one row of tiles is in
+    memory.
 
     Where the network has pooling, `tile` and `overlap` should be multiples of its whole stride:
     the outputs then equal those for the whole picture, as long as no output depends on pixels
-    farther away than a quarter of the overlap.
+    farther away than `drop`.
 
     Args:
         network: Maps `(1, tile + 2 * margin, tile + 2 * margin, channels)` to
@@ -40,6 +41,8 @@ def in_tiles(
         picture: `(height, width, channels)`, of any type that the network takes.
         tile: Height and width of a tile, in pixels of the picture.
         overlap: Pixels that neighbouring tiles have in common, at least 4 and at most half a tile.
+        drop: Pixels at every edge of a tile whose outputs are dropped, less than half the overlap;
+            None for a quarter of it.
         margin: Pixels on every side for which the network has no outputs, as with convolutions
             without padding.
         factor: How many times larger than the picture the outputs are, as in super-resolution.
@@ -51,7 +54,8 @@ def in_tiles(
         `(factor * height, factor * width, ...)`, as `finish` made it.
 
     Raises:
-        ValueError: The overlap is out of range, or the outputs of the network have another size.
+        ValueError: The overlap or `drop` is out of range, or the outputs of the network have
+            another size.
 
     Reference:
         Ronneberger, Fischer and Brox, 2015, U-Net: Convolutional Networks for Biomedical Image
@@ -62,6 +66,9 @@ def in_tiles(
         raise ValueError(
             f"an overlap must be from 4 to half a tile, {tile // 2}. Received: {overlap}"
         )
+    drop = overlap // 4 if drop is None else drop
+    if not 0 <= 2 * drop < overlap:
+        raise ValueError(f"`drop` must be less than half of {overlap}. Received: {drop}")
     picture = tf.convert_to_tensor(picture)
     stride, side = tile - overlap, tile + 2 * margin
     out_tile, out_stride, out_overlap = factor * tile, factor * stride, factor * overlap
@@ -74,7 +81,7 @@ def in_tiles(
         )
     end = _graph(finish, (out_stride, None, shape[-1]), tf.float32)
     finished = end.structured_outputs
-    window = tf.constant(_window(out_tile, out_overlap)[..., None], tf.float32)
+    window = tf.constant(_window(out_tile, out_overlap, factor * drop)[..., None], tf.float32)
     height, width = tf.unstack(tf.shape(picture)[:2])
     # The first tiles begin above and to the left of the picture, by the width of an overlap, where
     # their outputs fade in.
@@ -122,13 +129,13 @@ def _graph(
     return traced.get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
-def _window(tile: int, overlap: int) -> np.ndarray:
+def _window(tile: int, overlap: int, drop: int) -> np.ndarray:
     """The weights of the pixels of a tile, `(tile, tile)`.
 
-    They are 0 in the first quarter of an overlap and grow to 1 in its middle half; the weights of
-    all tiles that hold a pixel add up to 1.
+    They are 0 in the first `drop` pixels of an overlap, 1 in as many at its end, and grow in
+    between; the weights of all tiles that hold a pixel add up to 1.
     """
-    places = (np.arange(overlap) + 0.5) / overlap
-    fade = 0.5 - 0.5 * np.cos(np.pi * np.clip(2 * places - 0.5, 0, 1))
+    places = (np.arange(overlap) + 0.5 - drop) / (overlap - 2 * drop)
+    fade = 0.5 - 0.5 * np.cos(np.pi * np.clip(places, 0, 1))
     profile = np.concatenate([fade, np.ones(tile - 2 * overlap), fade[::-1]])
     return profile[:, None] * profile

@@ -100,6 +100,20 @@ def redrawing(redraw: Callable[[tf.Tensor], tf.Tensor], output: str) -> Endpoint
     return Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")])
 
 
+def at_scale(image: tf.Tensor, preparation: Preparation) -> tf.Tensor:
+    """Resizes a picture as the preparation of photos does, but keeps what that crops.
+
+    Args:
+        image: `(height, width, channels)`, float32.
+        preparation: Its size fits into the resized picture, exactly along one axis.
+    """
+    size = tf.shape(image)[:2]
+    ratio = tf.reduce_min(size / tf.constant(preparation.shape[:2]))
+    new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int32)
+    scaled = tf.image.resize(image, tf.maximum(new_size, 1), antialias=True)
+    return tf.clip_by_value(tf.round(scaled), 0, 255)
+
+
 def load_data(
     config: Config,
     run: Run,

@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
+from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -26,7 +27,7 @@ from suite.data import Data, batches, supervised
 from suite.data.images.augmentation import combined, lighting
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
 from suite.data.images.files import read_encoded, writable_picture, write_picture
-from suite.data.images.preparation import Preparation, to_grey
+from suite.data.images.preparation import to_grey
 from suite.data.pairs.augmentation import (
     joint_affine,
     joint_crop,
@@ -41,10 +42,11 @@ from suite.export.tiles import in_tiles
 from suite.figures import images as figures
 from suite.figures.classes import AS_TEXT
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, Steps, WeightDecay, settings
+from suite.layers.reach import reach_of
 from suite.layers.views import PixelViews, average_pixel_views
 from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
 from suite.run import Run
-from suite.tasks.pictures import Channels
+from suite.tasks.pictures import Channels, at_scale
 from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 
 log = logging.getLogger(__name__)
@@ -60,9 +62,26 @@ DATA_LAYOUTS = (
 LARGEST_TILE = 512  # pixels along a side; a multiple of the stride of any network with 6 halvings
 SHOWN = 8  # test pictures in the figure
 
-# The colour of every class in an overlay, red, green and blue in 0..255; black is of no class.
-COLOURS = 255 * matplotlib.colormaps["tab10"](np.arange(VOID + 1) % 10)[:, :3].astype(np.float32)
-COLOURS[VOID] = 0
+
+def _colours() -> np.ndarray:
+    """Red, green and blue of every class, `(256, 3)` in 0..255; black for `VOID`.
+
+    First the colours of matplotlib's tab10 but its grey, then others that differ from all before.
+    """
+    first = np.delete(
+        np.asarray(matplotlib.colormaps["tab10"](np.arange(10))[:, :3]), GREY_OF_TAB10, axis=0
+    )
+    others = np.arange(VOID + 1 - len(first))
+    # By the golden ratio every hue falls into the largest gap that those before have left.
+    hues = others * (5**0.5 - 1) / 2 % 1
+    further = hsv_to_rgb(np.stack([hues, 1 - 0.4 * (others % 2), 1 - 0.35 * (others // 2 % 2)], 1))
+    colours = np.rint(255 * np.concatenate([first, further])).astype(np.float32)
+    colours[VOID] = 0
+    return colours
+
+
+GREY_OF_TAB10 = 7
+COLOURS = _colours()  # of every class in an overlay
 
 
 @settings
@@ -194,7 +213,8 @@ def load_data(config: Config, run: Run) -> Data:
         },
         augment=augment,
     )
-    # As many pixels as in a step of the training, for which there is enough memory.
+    # As many pixels as in a step of the training, for which there is enough memory; but two
+    # pictures at least, one for each of two replicas.
     trained = config.batch_size * (config.crop or height) * (config.crop or width)
     return dataclasses.replace(data, evaluation_batch_size=max(2, trained // (height * width)))
 
@@ -311,7 +331,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     """`serve`: `image`, of the size of training pictures, to `probabilities` and `mask`.
 
     `picture`, if the source has a preparation: encoded pictures of any size to `mask`, `overlay`,
-    `names` and `shares`; see `picture_endpoint`.
+    `names`, `colours` and `shares`; see `picture_endpoint`.
     """
     [network] = fitted.networks.values()
     answering = average_pixel_views(network, fitted.config.views)
@@ -357,11 +377,11 @@ def picture_endpoint(
     Returns:
         An endpoint of `picture` `(batch,)`, strings, to `mask` `(batch,)`, a grey PNG for each,
         whose values are the classes; `overlay` `(batch,)`, a PNG of the picture in the colours of
-        its classes; `names` and `shares` `(batch, classes)`, the classes and the shares of the
-        pixels that have them.
+        its classes; `names`, `colours` and `shares` `(batch, classes)`, the classes, their colours
+        in the overlay, as in `#ff7f0e`, and the shares of the pixels that have them.
     """
     count = len(class_names)
-    tile, overlap = tile_and_overlap(side, halvings(network))
+    tile, overlap, reach = tiling(network, side)
     answering = average_pixel_views(network, views)
 
     def apply(image: tf.Tensor, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
@@ -370,6 +390,7 @@ def picture_endpoint(
             image,
             tile=tile,
             overlap=overlap,
+            drop=reach,
             finish=finish,
         )
 
@@ -405,10 +426,17 @@ def picture_endpoint(
             },
             parallel_iterations=1,
         )
-        names = tf.tile(tf.constant([class_names]), [tf.size(contents), 1])
-        return {**answers, "names": names}
+        colours = list(map(hexadecimal, range(count)))
+        for name, texts in (("names", list(class_names)), ("colours", colours)):
+            answers[name] = tf.tile(tf.constant([texts]), [tf.size(contents), 1])
+        return answers
 
     return Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")])
+
+
+def hexadecimal(label: int) -> str:
+    """The colour of a class in an overlay, as in `#ff7f0e`."""
+    return "#" + bytes(COLOURS[label].astype(np.uint8)).hex()
 
 
 def halvings(network: keras.Model) -> int:
@@ -416,30 +444,20 @@ def halvings(network: keras.Model) -> int:
     return sum(isinstance(layer, layers.MaxPooling2D) for layer in network.layers)
 
 
-def tile_and_overlap(side: int, halvings: int) -> tuple[int, int]:
-    """The side of a tile, and what two tiles have in common, in pixels: multiples of the stride.
+def tiling(network: keras.Model, side: int) -> tuple[int, int, int]:
+    """Tiles at which a network answers as it would answer the whole picture.
 
     Args:
+        network: From `image` `(batch, height, width, channels)` to logits.
         side: Height and width of what the network was trained on, a multiple of its stride.
-        halvings: How often the network halves them.
+
+    Returns:
+        The side of a tile and what two tiles have in common, in pixels, multiples of the stride;
+        and how far the network looks, which is what is dropped at every edge of a tile.
     """
-    stride = 2**halvings
-    tile = max(min(side, LARGEST_TILE), 3 * stride, 12)  # 12: overlaps have at least 4 pixels
-    return tile, max(tile // 3 // stride, 1) * stride
-
-
-def at_scale(image: tf.Tensor, preparation: Preparation) -> tf.Tensor:
-    """Resizes a picture as the preparation of photos does, but keeps what that crops.
-
-    Args:
-        image: `(height, width, channels)`, float32.
-        preparation: Its size fits into the resized picture, exactly along one axis.
-    """
-    size = tf.shape(image)[:2]
-    ratio = tf.reduce_min(size / tf.constant(preparation.shape[:2]))
-    new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int32)
-    scaled = tf.image.resize(image, tf.maximum(new_size, 1), antialias=True)
-    return tf.clip_by_value(tf.round(scaled), 0, 255)
+    stride, reach = 2 ** halvings(network), reach_of(network)
+    overlap = math.ceil(max(2 * reach + stride, 4) / stride) * stride  # at least 4, see `in_tiles`
+    return max(min(side, LARGEST_TILE), 3 * overlap), overlap, reach
 
 
 def most_likely(scores: tf.Tensor) -> tf.Tensor:
@@ -596,7 +614,7 @@ def predict(
     show: Literal["overlay", "mask"] = "overlay",
     exports: Exports = Exports(),
 ) -> None:
-    """Say what every pixel of a picture shows.
+    """Say what every pixel of a picture shows, and which colour stands for which class.
 
     Args:
         file: Image file of any size.
@@ -616,7 +634,12 @@ def predict(
     shares = outputs["shares"][0]
     names = [name.decode() for name in outputs["names"][0]]
     order = np.argsort(-shares, kind="stable")
-    parts = [f"{names[number]} {shares[number]:.1%}" for number in order if shares[number]]
+    colours = [colour.decode() for colour in outputs["colours"][0]]
+    parts = [
+        f"{names[number]} {shares[number]:.1%} ({colours[number]})"
+        for number in order
+        if shares[number]
+    ]
     print(f"{output}: {', '.join(parts)}")
     if len(parts) == 1:
         log.warning("The whole picture is taken for %s.", names[order[0]])

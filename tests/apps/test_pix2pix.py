@@ -20,9 +20,11 @@ from apps.pix2pix import (
     in_rows,
     jittered,
     squares,
+    tiles_endpoint,
     translated,
 )
 from suite import InputError, Run, cli, train
+from suite.data.pairs.sources import PicturePairPreparation
 
 EMBEDDED = Run(data="embedded", quiet=True)
 SMALL = {"generator_filters": (4, 8, 8), "discriminator_filters": 4}
@@ -240,6 +242,35 @@ def test_it_learns_translates_and_answers(capsys):
     now, at_export = capsys.readouterr().out.split("At export")
     distance = f"{metrics['frechet_distance']:.4f}"
     assert distance in now and distance in at_export
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_tiles_have_the_scale_of_the_training(resized):
+    """Stripes of a pixel are grey at a third of the size."""
+    image = keras.Input((16, 16, 3), name="condition")
+    generator = keras.Model(image, {"image": keras.layers.Identity()(image)})
+    preparation = PicturePairPreparation(
+        layout="photo", height=16, width=16, channels=3, resized=resized
+    )
+    stripes = np.zeros((48, 60, 3), np.uint8)
+    stripes[::2] = 255
+
+    endpoint = tiles_endpoint(generator, preparation)
+    [content] = endpoint.function(tf.constant([tf.io.encode_png(stripes).numpy()]))["image_bytes"]
+
+    made = tf.io.decode_png(content).numpy()
+    assert made.shape == stripes.shape
+    np.testing.assert_allclose(made, np.full_like(made, 127) if resized else stripes, atol=30)
+
+
+def test_without_squares_there_are_no_tiles(capsys):
+    strips = some_pictures(20)[:, :16]
+    recipe = app.recipe(epochs=1, batch_size=4, **SMALL)
+    train(app, recipe, Run(quiet=True, figures=False), data=(strips, 255 - strips))
+    PIL.Image.fromarray(strips[0]).save("photo.png")
+
+    assert cli.run(app, ["translate", "photo.png", "--tiles"]) == 2
+    assert "--tiles must be off where training pictures are no squares" in capsys.readouterr().err
 
 
 def test_grey_and_coloured_pictures_stand_in_rows():

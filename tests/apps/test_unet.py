@@ -1,14 +1,18 @@
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 from apps.unet import app, build_model, lost_pixels
 from suite import InputError, Run, train
 from suite.cli import run
+from suite.data.images.files import read_opaque
+from suite.tasks.segmentation import overlay
 
 
 def test_the_paper_s_tile_loses_184_pixels_at_four_halvings():
@@ -126,12 +130,27 @@ def test_predict_draws_the_answer_at_the_size_of_the_photo(trained, capsys):
     assert run(app, ["predict", "photo.jpg", *export]) == 0
 
     printed = capsys.readouterr().out
-    assert re.match(r"mask\.png: \w+ \d+\.\d%", printed)
+    assert re.match(r"mask\.png: \w+ \d+\.\d% \(#[0-9a-f]{6}\)", printed)
     with PIL.Image.open("mask.png") as drawn:
         assert drawn.size == (70, 50) and drawn.mode == "RGB"
+        coloured = np.asarray(drawn)
     assert run(app, ["predict", "photo.jpg", "--show", "mask", "--output", "m.png", *export]) == 0
     with PIL.Image.open("m.png") as numbers:
         assert numbers.size == (70, 50) and set(np.unique(numbers)) <= set(range(4))
+        expected = overlay(read_opaque(Path("photo.jpg")), np.asarray(numbers))
+    np.testing.assert_array_equal(coloured, expected)
+
+
+def test_a_photo_of_one_class_is_warned_of(trained, monkeypatch, caplog):
+    PIL.Image.new("RGB", (20, 20)).save("black.png")
+    names, colours, shares = [b"a", b"b"], [b"#1f77b4", b"#ff7f0e"], np.array([[0.0, 1.0]])
+    png = tf.io.encode_png(np.zeros((20, 20, 1), np.uint8)).numpy()
+    answer = {"overlay": [png], "names": [names], "colours": [colours], "shares": shares}
+    monkeypatch.setattr("suite.export.exported.ExportedModel.call", lambda *_: answer)
+
+    run(app, ["predict", "black.png", "--export-dir", str(trained.saved_model.parents[1])])
+
+    assert "The whole picture is taken for b." in caplog.text
 
 
 @pytest.mark.parametrize(

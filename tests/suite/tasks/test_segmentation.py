@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from matplotlib.figure import Figure
 
+from apps import unet
 from suite import InputError, Run
 from suite.app import Fitted
 from suite.data import Examples, Source, supervised
@@ -204,13 +206,34 @@ def test_only_a_square_is_turned():
 # --- pictures of any size -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("halvings", range(7))
-@pytest.mark.parametrize("units", [1, 2, 3, 5, 100])
-def test_tiles_fit_the_network(halvings, units):
-    tile, overlap = task.tile_and_overlap(units * 2**halvings, halvings)
+@pytest.mark.parametrize("depth", range(1, 7))
+@pytest.mark.parametrize("units", [1, 3, 100])
+def test_tiles_fit_the_network(depth, units):
+    network = unet.build_model((None, None, 1), 2, depth=depth, filters=1)
 
-    assert tile % 2**halvings == overlap % 2**halvings == 0
-    assert 4 <= overlap <= tile // 2
+    tile, overlap, drop = task.tiling(network, units * 2**depth)
+
+    assert tile % 2**depth == overlap % 2**depth == 0
+    assert 4 <= overlap <= tile // 2 and 2 * drop < overlap
+
+
+def test_a_large_photo_is_answered_as_a_whole_without_a_seam():
+    """By a whole U-Net, whose outputs depend on pixels far beyond the edges of a tile."""
+    keras.utils.set_random_seed(0)
+    network = unet.build_model((None, None, 1), 3, depth=2, filters=4)
+    photo = np.random.default_rng(0).integers(0, 256, (301, 410, 1)).astype(np.uint8)
+    preparation = dataclasses.replace(source().preparation, height=32, width=32)
+    border = 64  # more than the network looks, and a multiple of its stride
+    padding = [(0, 0), (border, border + 3), (border, border + 2), (0, 0)]
+    mirrored = np.pad(photo[None], padding, "symmetric")
+    whole = np.asarray(network(mirrored))[0, border:-border, border:-border][:301, :410]
+
+    endpoint = task.picture_endpoint(network, preparation, ("a", "b", "c"), side=32)
+    [content] = endpoint.function(tf.constant([png(photo)]))["mask"]
+
+    mask = tf.io.decode_png(content).numpy()[..., 0]
+    assert 0.1 < np.mean(mask == 0) < 0.9
+    assert np.mean(mask != whole.argmax(axis=-1)) < 1e-4  # where two classes are nearly as likely
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (7, 9), (16, 16)])
@@ -227,6 +250,7 @@ def test_a_picture_is_answered_at_its_own_size(fitted, shape):
     np.testing.assert_allclose(overlay, expected, atol=1)
     np.testing.assert_allclose(outputs["shares"], [[1 - mask.mean(), mask.mean()]], atol=1e-6)
     assert outputs["names"].numpy().tolist() == [[b"dark", b"bright"]]
+    assert outputs["colours"].numpy().tolist() == [[b"#1f77b4", b"#ff7f0e"]]
 
 
 def test_where_pictures_were_resized_the_network_gets_pictures_at_the_scale_of_the_training():
@@ -251,6 +275,15 @@ def test_classes_at_a_larger_size_are_those_of_interpolated_probabilities():
 
     expected = tf.image.resize(probabilities, (23, 31)).numpy().argmax(axis=-1)
     np.testing.assert_array_equal(classes, expected)
+
+
+def test_every_class_has_a_colour_of_its_own_that_is_no_grey():
+    colours = task.COLOURS[:VOID]
+
+    apart = np.abs(colours[:, None] - colours[None]).max(axis=-1) + 255 * np.eye(VOID)
+    assert apart[:50, :50].min() > 15 and apart.min() >= 1
+    assert np.ptp(colours, axis=1).min() > 60
+    assert not task.COLOURS[VOID].any()
 
 
 def test_void_is_black_in_an_overlay():
@@ -282,7 +315,7 @@ def test_exported_it_answers_arrays_and_files(fitted, tmp_path):
     assert set(outputs) == {"probabilities", "mask"}
     np.testing.assert_array_equal(outputs["mask"], images[..., 0] > 127.5)
     np.testing.assert_allclose(outputs["probabilities"].sum(axis=-1), 1, rtol=1e-5)
-    assert set(of_files) == {"mask", "overlay", "names", "shares"}
+    assert set(of_files) == {"mask", "overlay", "names", "colours", "shares"}
     for content, mask in zip(of_files["mask"], outputs["mask"], strict=True):
         np.testing.assert_array_equal(tf.io.decode_png(content)[..., 0], mask)
 
@@ -340,7 +373,23 @@ def test_an_answer_of_one_class_is_warned_of(fitted, caplog):
     assert task.findings(fitted) == {"answered_classes": ["dark"]}
 
 
-def test_figures_show_the_worst_answers_and_every_class(fitted):
+def test_the_worst_answer_is_drawn_first(fitted, monkeypatch):
+    test = fitted.data.splits["test"]
+    wrong = test.rows(np.array([5])).with_targets(1 - test.targets[5:6])
+    order = [0, 1, 2, 3, 4, 6, 7, 5]  # the picture with the wrong mask comes last
+    masks = np.concatenate([test.targets[order[:-1]], wrong.targets])
+    shown = {}
+    monkeypatch.setattr(task.figures, "image_rows", lambda rows: shown.update(rows) or Figure())
+    test = dataclasses.replace(
+        fitted.data, splits={**fitted.data.splits, "test": Examples(test.inputs[order], masks)}
+    )
+
+    task.draw(dataclasses.replace(fitted, data=test))
+
+    np.testing.assert_array_equal(shown["picture"][0][..., :1], wrong.inputs[0])
+
+
+def test_figures_show_answers_and_every_class(fitted):
     drawings = task.draw(fitted)
 
     assert set(drawings) == {"worst_answers", "scores_by_class"}
