@@ -262,7 +262,8 @@ def build_model(
         dropout: Rate of dropout.
 
     Returns:
-        See `suite.layers.sequences.encoder_decoder.build`.
+        A functional model, `source` `(batch, source time)` and `prefix` `(batch, time)`, int32, to
+        logits `(batch, time, target tokens)` of what follows after every token of the prefix.
 
     Raises:
         InputError: An argument is out of range, or the units cannot be divided.

@@ -52,7 +52,8 @@ def build_model(
 
     Returns:
         A functional model, `image` `(batch, height, width, channels)`, values in 0..255, to logits
-        `(batch, num_classes)`, float32; without `include_top` to the features of `head`.
+        `(batch, num_classes)`, float32; without `include_top` to features `(batch, filters)`, and
+        without `pooling`, too, `(batch, height, width, filters)`.
 
     Raises:
         InputError: An argument is out of range, or the image is too small.

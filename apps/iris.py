@@ -17,8 +17,8 @@ from suite.knobs import (
     Activation,
     BatchSize,
     Epochs,
-    Fraction,
     LearningRate,
+    Noise,
     NumClasses,
     Units,
     WeightDecay,
@@ -77,7 +77,7 @@ def build_model(
     *,
     units: Units = 64,
     activation: Activation = "tanh",
-    noise: Fraction = 1.0,
+    noise: Noise = 1.0,
 ) -> keras.Model:
     """Builds the network: from measurements to logits.
 

@@ -17,7 +17,16 @@ from suite import App, InputError, checked, settings
 from suite.app import Fitted, Metrics, Phase, one_phase
 from suite.cli import main
 from suite.figures import images as figures
-from suite.knobs import Activation, Epochs, LearningRate, NumClasses, Rate, Units, WeightDecay
+from suite.knobs import (
+    Activation,
+    Epochs,
+    LearningRate,
+    Noise,
+    NumClasses,
+    Rate,
+    Units,
+    WeightDecay,
+)
 from suite.layers.normalization import normalize
 from suite.tasks import image_classification as task
 from suite.trainers import full_batch
@@ -57,7 +66,7 @@ def build_model(
     initializer: Initializer = "he_normal",
     initial_std: Annotated[float, Field(gt=0, le=100)] = 0.05,
     normalization: Literal["batch", "layer", "none"] = "none",
-    noise: Annotated[float, Field(ge=0, le=10)] = 0.0,
+    noise: Noise = 0.0,
     input_dropout: Rate = 0.0,
     dropout: Rate = 0.0,
     l1: Penalty = 0.0,
@@ -174,7 +183,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
 
 
 # Large enough to learn 50,000 labels by heart, whatever they are.
-MEMORY = {
+MEMORISING = {
     "validation_split": 1 / 6,
     "epochs": 62,
     "batch_size": 250,
@@ -202,8 +211,8 @@ app = App(
         "softmax_lbfgs": {"units": (), "lbfgs_iterations": 200, "l2": 1e-5},
         "one_layer": {"units": (512,)},
         "three_layers": {"units": (512, 512, 512)},
-        "random_labels": MEMORY | {"label_noise": 1.0},
-        "true_labels": MEMORY,
+        "random_labels": MEMORISING | {"label_noise": 1.0},
+        "true_labels": MEMORISING,
         # Chosen with a sixth of the images held out; trained with nearly all.
         "accurate": {
             "validation_split": 0.02,

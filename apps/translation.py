@@ -72,8 +72,8 @@ class Config(task.Config):
         beams: Translations that are followed side by side when one is searched for; one is the
             greedy search.
         length_penalty: 0 prefers short translations, larger numbers long ones.
-        bleu: What BLEU compares: words between spaces (`none`), words as mteval has them (`13a`),
-            or others of sacrebleu's.
+        bleu_tokenizer: What BLEU compares: words between spaces (`none`), words as mteval has them
+            (`13a`), or others of sacrebleu's.
         tokens_per_batch: Largest number of tokens in a batch, of both languages, padding included:
             of short pairs more are in a batch, at most `batch_size`. None takes that many always.
         validation_split: Share of the training pairs that is held out, if there is no such file.
@@ -88,7 +88,7 @@ class Config(task.Config):
     longest: Annotated[int, Field(ge=1, le=10_000)] = 64
     beams: Annotated[int, Field(ge=1, le=100)] = 4
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
-    bleu: Tokenize = "none"
+    bleu_tokenizer: Tokenize = "none"
     tokens_per_batch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     validation_split: Share = 0.05
     steps_per_epoch: Steps | None = None
@@ -249,7 +249,8 @@ def build_model(
         dropout: Rate of dropout.
 
     Returns:
-        See `suite.layers.sequences.encoder_decoder.build`.
+        A functional model, `source` `(batch, source time)` and `prefix` `(batch, time)`, int32, to
+        logits `(batch, time, target tokens)` of what follows after every token of the prefix.
 
     Raises:
         InputError: An argument is out of range, or the units cannot be divided.
@@ -339,14 +340,12 @@ def evaluate(fitted: Fitted) -> Metrics:
     """
     texts, outputs = pairs_of(fitted).texts, translated(fitted)
     test, translations = texts["test"], texts_of(outputs)
+    scores = bleu_scores(texts, translations, fitted.config.bleu_tokenizer)
     right = [one == other for one, other in zip(translations, test.target, strict=True)]
     return {
         **evaluate_on_test(fitted),
         "val_bleu": validation_bleu(fitted),
-        **{
-            f"test_{name}": score
-            for name, score in bleu_scores(texts, translations, fitted.config.bleu).items()
-        },
+        **{f"test_{name}": score for name, score in scores.items()},
         "test_right": float(np.mean(right)),
         "test_truncated": int(outputs["truncated"].sum()),
         "test_unfinished": int(outputs["unfinished"].sum()),
@@ -359,7 +358,7 @@ def validation_bleu(fitted: Fitted) -> float | None:
         return None
     translations = texts_of(translated(fitted, "validation"))
     references = pairs_of(fitted).texts["validation"].target
-    return bleu.corpus_bleu(translations, references, fitted.config.bleu).score
+    return bleu.corpus_bleu(translations, references, fitted.config.bleu_tokenizer).score
 
 
 def bleu_scores(
@@ -403,7 +402,9 @@ def findings(fitted: Fitted) -> dict[str, Any]:
     ]
     signature = None
     if bleu.available():
-        signature = bleu.corpus_bleu(translations, test.target, fitted.config.bleu).signature
+        signature = bleu.corpus_bleu(
+            translations, test.target, fitted.config.bleu_tokenizer
+        ).signature
     return {"bleu_signature": signature, "samples": samples[:SHOWN]}
 
 
@@ -414,7 +415,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     drawings: dict[str, Figure] = {}
     if bleu.available():
         scores = bleu.sentence_bleu(
-            texts_of(outputs), source.texts["test"].target, fitted.config.bleu
+            texts_of(outputs), source.texts["test"].target, fitted.config.bleu_tokenizer
         )
         drawings["bleu_by_length"] = by_length(scores, outputs["tokens_read"])
     if align := endpoints(fitted).get("align"):
@@ -485,7 +486,7 @@ SMALL = {
     "weight_average": 0.999,
 }
 # Pre-tokenised sentences, whose tokens BLEU compares: English and Japanese.
-ENJA = {**SMALL, "tokens": "words", "bleu": "none", "epochs": 14, "batch_size": 96}
+ENJA = {**SMALL, "tokens": "words", "bleu_tokenizer": "none", "epochs": 14, "batch_size": 96}
 
 app = App(
     name="translation",
@@ -510,7 +511,7 @@ app = App(
             **SMALL,
             "tokens": "pieces",
             "vocabulary_size": 6000,
-            "bleu": "13a",
+            "bleu_tokenizer": "13a",
             "longest": 80,
             "epochs": 20,
             "dropout": 0.2,
@@ -519,7 +520,7 @@ app = App(
         "base": {
             "tokens": "pieces",
             "vocabulary_size": 37_000,
-            "bleu": "13a",
+            "bleu_tokenizer": "13a",
             "longest": 256,
             "encoder_layers": 6,
             "decoder_layers": 6,

@@ -13,6 +13,7 @@ __all__ = [
     "Interrupted",
     "Run",
     "Trained",
+    "Unwritable",
     "WorkerLost",
     "checked",
     "settings",
@@ -22,7 +23,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from suite.app import App
-    from suite.errors import Diverged, InputError, Interrupted, WorkerLost
+    from suite.errors import Diverged, InputError, Interrupted, Unwritable, WorkerLost
     from suite.knobs import checked, settings
     from suite.run import Run
     from suite.training.stages import Trained, train, train_aside
@@ -35,6 +36,7 @@ else:
         "Interrupted": "suite.errors",
         "Run": "suite.run",
         "Trained": "suite.training.stages",
+        "Unwritable": "suite.errors",
         "WorkerLost": "suite.errors",
         "checked": "suite.knobs",
         "settings": "suite.knobs",

@@ -29,6 +29,7 @@ Units = Annotated[int, Field(ge=1, le=65_536)]
 Filters = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(ge=0, lt=1)]  # a share that may be 0, such as a dropout rate
 Share = Annotated[float, Field(gt=0, lt=1)]  # a part of a whole, neither none nor all
+Noise = Annotated[float, Field(ge=0, le=10)]  # a standard deviation
 Fraction = Annotated[float, Field(ge=0, le=1)]  # from none to all, such as a probability
 # The filters of each stage of a convolutional network.
 Stages = Annotated[tuple[Filters, ...], Field(min_length=1, max_length=8)]

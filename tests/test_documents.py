@@ -100,6 +100,18 @@ def test_the_japanese_readme_is_built_like_the_english_one():
     assert all_commands[0] == all_commands[1]
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_the_readme_leads_to_the_page_of_every_application(name):
+    linked, topics = [], []
+    for item in re.findall(r"^- .*(?:\n  .*)*", (ROOT / name).read_text(), re.MULTILINE):
+        if pages := re.findall(r"\[(\w+)\]\(docs/apps/\1\.md\)", item):
+            topics.append({load_app(page).topic for page in pages})
+            linked += pages
+
+    assert sorted(linked) == sorted(app_names())
+    assert all(len(topic) == 1 for topic in topics)
+
+
 @pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "SECURITY.md"], ids=relative)
 def test_links_lead_to_files(document):
     targets = [
@@ -224,8 +236,8 @@ def exports(folder):
 @pytest.mark.parametrize(("document", "words"), APPS)
 def test_apps_run_as_written(document, words, folder, exports, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    if "cells" in words:
-        pytest.skip("it trains three networks")
+    if {"cells", "blocks"} & {*words}:
+        pytest.skip("it trains several networks")
     if "play" in words:
         pytest.importorskip("pygame", reason="drawing needs the extra `render`")
 

@@ -108,7 +108,9 @@ def ours(
     metrics, signature = app.evaluate(fitted), app.findings(fitted)["bleu_signature"]
     test, translations = pairs_of(fitted).texts["test"], texts_of(translated(fitted))
     return {
-        "by_length": bleu_by_length(test.source, translations, test.target, fitted.config.bleu),
+        "by_length": bleu_by_length(
+            test.source, translations, test.target, fitted.config.bleu_tokenizer
+        ),
         "seconds": seconds,
         "parameters": fitted.model.count_params(),
         "validation_nats": float(history.history["val_nats"][-1]),
@@ -199,13 +201,13 @@ def keras_io(data: str, recipe: str, minutes: float, precision: str, seed: int) 
         answers = languages.target.decode(tf.constant(written[:, 1:])).numpy()
         translations += [answer.decode() for answer in answers]
     return {
-        "by_length": bleu_by_length(test.source, translations, test.target, config.bleu),
+        "by_length": bleu_by_length(test.source, translations, test.target, config.bleu_tokenizer),
         "seconds": seconds,
         "parameters": model.count_params(),
         "validation_nats": None,
         "validation_bleu": None,
-        **bleu_scores(texts, translations, config.bleu),
-        "signature": corpus_bleu(translations, test.target, config.bleu).signature,
+        **bleu_scores(texts, translations, config.bleu_tokenizer),
+        "signature": corpus_bleu(translations, test.target, config.bleu_tokenizer).signature,
     }
 
 

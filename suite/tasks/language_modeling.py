@@ -211,8 +211,8 @@ def load_texts(run: Run) -> tuple[dict[str, str], Source]:
     )
     texts = {
         name: "\n".join(map(str, part.in_memory().inputs))
-        for name in ("train", "validation", "test")
-        if (part := getattr(source, name)) is not None and part.num_examples
+        for name, part in source.splits().items()
+        if part.num_examples
     }
     missing = [name for name in ("validation", "test") if name not in texts]
     if missing:

@@ -1,6 +1,8 @@
 import dataclasses
+import importlib.util
 import os
 import signal
+from pathlib import Path
 
 import gymnasium
 import keras
@@ -260,10 +262,14 @@ def test_every_extension_trains(knobs):
 @pytest.mark.parametrize(
     "name", ["FrozenLake-v1", "MountainCar-v0", pytest.param("Acrobot-v1", marks=pytest.mark.full)]
 )
-def test_other_environments_are_played(name):
+def test_other_environments_are_played(name, capsys):
     trained = train(app, app.recipe(**SMALL | {"environment": name}), QUIET)
 
     assert np.isfinite(trained.report["metrics"]["eval_return_mean"])
+    if importlib.util.find_spec("pygame"):  # which the extra `render` brings
+        assert cli.run(app, ["play", "--output", "episode.gif"]) == 0
+        assert f"steps of {name}, return " in capsys.readouterr().out
+        assert Path("episode.gif").stat().st_size
 
 
 class Light(gymnasium.Env):

@@ -5,6 +5,7 @@ import pytest
 from apps.alexnet import app as alexnet
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
+from apps.regression import app as regression
 from suite import InputError
 from suite.app import app_names, load_app
 from suite.studies.spaces import Choices, Range, search_spaces
@@ -31,7 +32,7 @@ def test_types_say_what_is_searched():
         "units": "16..256",
         "activation": "relu,leaky_relu,elu,selu,gelu,silu,softplus,softsign,tanh,sigmoid",
     }
-    assert texts(iris)["noise"] == "0.25..1.0"  # its range ends at 1
+    assert texts(regression, "mean_weight") == {"mean_weight": "0.25..1.0"}  # its range ends at 1
     assert texts(alexnet, "towers") == {"towers": "1..2"}
 
 
