@@ -53,9 +53,10 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: The rows cannot be read, or standardised.
     """
+    learns_deviations = config.standardize and run.preparation is None  # rather than an export
     check = functools.partial(task.refuse_constant_columns, knob="standardize")
     return task.load_data(
-        config, run, batch_size=config.batch_size, check=check if config.standardize else None
+        config, run, batch_size=config.batch_size, check=check if learns_deviations else None
     )
 
 
@@ -116,12 +117,7 @@ def phases(config: Config) -> list[Phase]:
     if config.solver == "svd":
         return [Phase(name="solve", begin=solve)]
     passes = config.epochs if config.solver == "power" else 1
-    return [Phase(name="fit", epochs=passes)]
-
-
-def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
-    """Has the components computed after every pass."""
-    return [SolveAfterEveryPass()]
+    return [Phase(name="fit", epochs=passes, callbacks=lambda _: [SolveAfterEveryPass()])]
 
 
 def solve(fitted: Fitted) -> None:
@@ -203,7 +199,6 @@ app = App(
     build=build_model,
     compile=compile_model,
     phases=phases,
-    callbacks=callbacks,
     endpoints=lambda fitted: task.endpoints(fitted, layer_of(fitted)),
     evaluate=evaluate,
     findings=findings,

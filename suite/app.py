@@ -141,6 +141,9 @@ class Phase:
         features: `features(networks)` is a part of the networks that the phase does not train. Its
             outputs on the training and validation examples are computed once, without augmentation,
             and take the place of the inputs.
+        callbacks: `callbacks(fitted)` are those without which the phase does not learn what it is
+            meant to, and which a cross-validation has as well. Those that watch a training, draw,
+            or measure belong to the app's `callbacks`.
     """
 
     name: str
@@ -149,6 +152,7 @@ class Phase:
     data: Callable[["Data"], "Data"] | None = None
     begin: Callable[[Fitted], None] | None = None
     features: Callable[[Mapping[str, "keras.Model"]], "keras.Model"] | None = None
+    callbacks: Callable[[Fitted], Sequence["keras.callbacks.Callback"]] | None = None
 
 
 def one_phase(config: Any) -> Sequence[Phase]:

@@ -151,8 +151,14 @@ def of_rows(rows: np.ndarray, count: int, *, standardize: bool = False) -> Compo
         rows: `(rows, columns)`, two rows or more.
         count: Number of components, at most that of rows and of columns.
         standardize: Whether columns are divided by their standard deviation, 1 for constant ones.
+
+    Raises:
+        InputError: There is one row only.
     """
     import scipy.linalg
+
+    if len(rows) < 2:
+        raise InputError("there must be two rows or more to train on", len(rows))
 
     rows = np.array(rows, np.float64)  # a copy, which is changed
     mean = rows.mean(axis=0)

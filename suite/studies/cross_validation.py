@@ -15,6 +15,7 @@ from suite.data.examples import Examples, Source, classes_of
 from suite.data.pipelines import Data, steps_per_execution
 from suite.errors import InputError
 from suite.run import Run
+from suite.training.callbacks import StopOnNaN
 from suite.training.process import restored_settings
 from suite.training.session import build
 from suite.training.state import build_optimizers, optimizers
@@ -31,7 +32,7 @@ def cross_validate(
     one group stay in one fold.
 
     Args:
-        app: An app whose examples have labels; its callbacks are not used.
+        app: An app whose examples have labels. Of its callbacks those of the phases are used.
         recipe: The knobs of the app.
         run: The run, which decides where the examples come from, and the seed of the weights.
         folds: Number of parts of the examples.
@@ -44,6 +45,7 @@ def cross_validate(
 
     Raises:
         InputError: The app has no labelled examples, or there are fewer of them than folds.
+        Diverged: The loss of a fold is no longer a finite number.
     """
     with restored_settings():
         results = _results(app, recipe, run, folds, repeats, folds_seed)
@@ -212,10 +214,12 @@ class _Trainer:
             if phase.epochs:
                 if phase.features:
                     trained_on = trained_on.with_features(phase.features(networks))
+                needed = phase.callbacks(fitted) if phase.callbacks else []
                 model.fit(
                     trained_on.train(0),
                     steps_per_epoch=steps,
                     epochs=phase.epochs,
+                    callbacks=[StopOnNaN(), *needed],
                     shuffle=False,
                     verbose=0,
                 )

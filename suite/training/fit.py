@@ -151,7 +151,9 @@ class _Fitting:
                 model = session.compiled(self.built, phase)
         self._model = model
         fitted = session.fitted(model, self.built)
-        app_callbacks = self._app_callbacks = [*session.app.callbacks(fitted), *session.callbacks]
+        needed = phase.callbacks(fitted) if phase.callbacks else []
+        watching = session.app.callbacks(fitted)
+        app_callbacks = self._app_callbacks = [*needed, *watching, *session.callbacks]
         best = self._best = self._keep_best(phase)
         start = state.progress
         phase_is_done = number < start.phase
@@ -263,7 +265,8 @@ class _Fitting:
         session, model, built = self.session, self._model, self.built
         # A training that ended before a resume has its last weights: restore the best ones again.
         for callback in [*self._app_callbacks, *self._best]:
-            if not isinstance(callback, keras.callbacks.EarlyStopping):
+            # In a phase without epochs, callbacks remember the weights of an earlier one.
+            if not self._phase.epochs or not isinstance(callback, keras.callbacks.EarlyStopping):
                 continue
             if callback.restore_best_weights and callback.best_weights is not None:
                 model.set_weights(callback.best_weights)

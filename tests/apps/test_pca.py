@@ -8,7 +8,9 @@ from sklearn.decomposition import PCA
 from apps.pca import app, build_model
 from suite import InputError, Run, cli, train
 from suite.app import Fitted
-from suite.linear.components import with_positive_peaks
+from suite.data import Examples, Source
+from suite.linear.components import of_rows, with_positive_peaks
+from suite.studies.cross_validation import cross_validate
 
 QUIET = Run(data="embedded", quiet=True, figures=False)
 
@@ -128,6 +130,24 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(tmp_path):
         whole.networks["pca"].get_weights(), resumed.networks["pca"].get_weights(), strict=True
     ):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("solver", ["covariance", "power", "svd"])
+def test_every_fold_is_solved(solver):
+    rows = np.random.default_rng(0).normal(size=(60, 6)) @ np.diag([9, 5, 1, 1, 0.5, 0.5])
+    source = Source(name="rows", train=Examples(rows.astype("float32")))
+
+    result = cross_validate(
+        app, app.recipe(components=2, solver=solver), Run(arrays=source, quiet=True), folds=3
+    )
+
+    assert 0.9 < result["cv_explained_variance_mean"] < 0.99
+    assert result["cv_error_mean"] < 1
+
+
+def test_one_row_is_refused():
+    with pytest.raises(InputError, match=r"two rows or more to train on. Received: 1"):
+        of_rows(np.ones((1, 3)), 1)
 
 
 def test_codes_are_decoded_and_exported(tmp_path):

@@ -9,6 +9,7 @@ from apps.iris import app as iris
 from suite import InputError, Run
 from suite.app import Phase
 from suite.data import Examples, Source
+from suite.errors import Diverged
 from suite.studies.cross_validation import cross_validate
 from tests.suite.small import app, points, variant
 
@@ -117,6 +118,10 @@ def test_folds_are_trained_anew_each():
 def test_phases_take_part():
     calls = []
 
+    class Called(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            calls.append("callback")
+
     def scaled(networks):
         calls.append("features")
         point = keras.Input((2,))
@@ -124,7 +129,7 @@ def test_phases_take_part():
 
     phases = [
         Phase(name="closed form", begin=lambda fitted: calls.append("begin")),
-        Phase(name="fit", epochs=1),
+        Phase(name="fit", epochs=1, callbacks=lambda _: [Called()]),
         Phase(name="again", epochs=1, data=lambda data: data),
         Phase(name="on features", epochs=1, features=scaled),
     ]
@@ -132,8 +137,14 @@ def test_phases_take_part():
 
     result = cross_validate(in_phases, app.recipe(), Run(arrays=TWO), folds=2)
 
-    assert calls == ["begin", "features"] * 2
+    assert calls == ["begin", "callback", "features"] * 2
     assert np.isfinite(result["cv_loss_mean"])
+
+
+def test_a_fold_that_diverges_is_no_result():
+    with pytest.raises(Diverged, match="the loss became"):
+        unstable = {"learning_rate": 10.0, "weight_decay": 1000.0, "epochs": 3, "batch_size": 8}
+        cross_validate(iris, iris.recipe(**unstable), EMBEDDED, folds=2)
 
 
 @pytest.mark.parametrize("knobs", [{"keep_best": True}, {"phases": True}], ids=str)
