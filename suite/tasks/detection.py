@@ -107,7 +107,7 @@ class Config:
             those that the annotations name.
         format: Format of the annotations; `auto` takes that of the files.
         unannotated: Whether a picture that no annotation names has nothing in it (`empty`), or is
-            an error (`refuse`).
+            an error (`refuse`). COCO's file decides which pictures count; others are left out.
         image_size: The longer side that pictures are brought to, in pixels. Sides become multiples
             of 32. Defaults to the longer side of the pictures, at most 320.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.

@@ -109,14 +109,14 @@ def check(
             swapped corners or no area, is given as shares or percent of the picture, or has an
             unknown class; or a picture without an annotation.
     """
-    sizes: list[tuple[int, int]] = []
+    sized: list[tuple[Entry, tuple[int, int]]] = []
     labelled: list[Labelled] = []
     index = {name: label for label, name in enumerate(class_names)}
     reasons: list[InputError] = []
     for entry in entries:
         try:
             size = _read_size(entry.picture) if skip_broken else upright_size(entry.picture)
-            sizes.append(size)
+            sized.append((entry, size))
             truths = _truths(entry, size, index, unannotated)
         except InputError as error:
             if not skip_broken:
@@ -124,7 +124,7 @@ def check(
             reasons.append(error)
         else:
             labelled.append(Labelled(entry.picture, size, truths))
-    _refuse_percent(entries, sizes)
+    _refuse_percent(sized)
     if reasons:
         log.warning(
             "%d of %d pictures are left out, the first since %s.",
@@ -226,12 +226,17 @@ def _box(entry: Entry, thing: Thing, size: tuple[int, int]) -> list[float]:
     return cut
 
 
-def _refuse_percent(entries: Sequence[Entry], sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuses the boxes of a data set if they seem to be in percent."""
+def _refuse_percent(sized: Sequence[tuple[Entry, tuple[int, int]]]) -> None:
+    """Refuses the boxes of a data set if they seem to be in percent.
+
+    Args:
+        sized: The pictures and their sizes. Boxes of small ones say nothing, and are left out.
+    """
+    entries = [entry for entry, size in sized if min(size) > LARGER]
     corners = [
         thing.corners for entry in entries for thing in entry.things or () if thing.unit != "shares"
     ]
-    if len(corners) < ENOUGH_BOXES or not sizes or min(min(size) for size in sizes) <= LARGER:
+    if len(corners) < ENOUGH_BOXES:
         return
     right, below = (max(corner[axis] for corner in corners) for axis in (2, 3))
     if max(right, below) <= PERCENT and min(right, below) > PERCENT / 2:

@@ -43,14 +43,14 @@ def read_coco(path: Path) -> CocoFile:
     tables = {key: _entries(content, key, path) for key in ("images", "categories", "annotations")}
     names: dict[Any, str] = {}
     for number, category in enumerate(tables["categories"]):
-        names[_value(category, "id", f"categories[{number}]", path)] = str(
-            _value(category, "name", f"categories[{number}]", path)
-        )
+        place = f"categories[{number}]"
+        key = _new_id(category, names, place, path)
+        names[key] = str(_value(category, "name", place, path))
     files: dict[Any, str] = {}
     for number, image in enumerate(tables["images"]):
-        files[_value(image, "id", f"images[{number}]", path)] = str(
-            _value(image, "file_name", f"images[{number}]", path)
-        )
+        place = f"images[{number}]"
+        key = _new_id(image, files, place, path)
+        files[key] = str(_value(image, "file_name", place, path))
     things: dict[str, list[Thing] | None] = dict.fromkeys(files.values())
     for number, annotation in enumerate(tables["annotations"]):
         place = f"annotations[{number}]"
@@ -75,6 +75,14 @@ def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
             f"{path}, without a list of {key}",
         )
     return entries
+
+
+def _new_id(entry: Mapping[str, Any], known: Mapping[Any, str], place: str, path: Path) -> Any:
+    """The `id` of an entry, which no other one of its list may have."""
+    key = _value(entry, "id", place, path)
+    if key in known:
+        raise InputError("the ids of COCO's entries must differ", f"{key} of {place} in {path}")
+    return key
 
 
 def _value(entry: Mapping[str, Any], key: str, place: str, path: Path) -> Any:

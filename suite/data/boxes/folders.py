@@ -128,16 +128,17 @@ def _yolo(
     path: Path, pictures: Sequence[Path], place: Path, class_names: Sequence[str]
 ) -> Annotations:
     """Text files beside pictures, or in a folder `labels` beside the folder `images`."""
-    names = tuple(class_names) or None
-    for folder in (path, place, path / "labels", *sorted(path.glob("*/labels"))):
-        names = names or read_names(folder)
-    if names is None:
+    # Those of the folder come first: its numbers mean them, in whatever order others are given.
+    folders = (path, place, path / "labels", *sorted(path.glob("*/labels")))
+    names = next(filter(None, map(read_names, folders)), tuple(class_names))
+    if not names:
         raise InputError(
             "`classes` must name the classes of YOLO's text files, or a data.yaml or classes.txt "
             "beside them",
             "none",
         )
     entries = []
+    owner: dict[Path, Path] = {}
     for picture in pictures:
         relative = picture.relative_to(path).with_suffix(".txt")
         parts = ["labels" if part == "images" else part for part in relative.parts[:-1]]
@@ -148,6 +149,11 @@ def _yolo(
             place / relative.name,
         )
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is not None and owner.setdefault(file, picture) != picture:
+            raise InputError(
+                "every picture must have a file of boxes for itself",
+                f"{file} for {owner[file]} and {picture}",
+            )
         things = None if file is None else read_yolo(file, names)
         entries.append(Entry(picture, file, things))
     return Annotations(names, _by_folder(path, entries))
@@ -160,7 +166,10 @@ def _tables(
     files: Sequence[Path],
     format: Format,  # noqa: A002
 ) -> Annotations:
-    """Files of COCO, or CSV files, each of many pictures; splits are in their names or folders."""
+    """Files of COCO, or CSV files, each of many pictures.
+
+    Splits are in the names or folders of several files, or in the folders of the pictures of one.
+    """
     index = _by_ending(path, pictures)
     instances = [file for file in files if BOXES in file.name]
     files = (instances or files) if format == "coco" else files
@@ -168,7 +177,7 @@ def _tables(
     is_one_file = len(files) == 1
     class_names: tuple[str, ...] | None = None
     splits: dict[str, list[Entry]] = collections.defaultdict(list)
-    owner: dict[Path, Path] = {}
+    owner: dict[Path, tuple[Path, str]] = {}
     for file in files:
         split = "train" if is_one_file else split_in(file.relative_to(base)) or "train"
         things: Mapping[str, Sequence[Thing] | None]
@@ -183,21 +192,26 @@ def _tables(
         else:
             things = read_box_rows(file)
         for name, boxes in things.items():
-            picture = _named([name], file, path, index, split)
-            if owner.setdefault(picture, file) != file:
+            picture = _named([name], file, path, index, None if is_one_file else split)
+            if picture in owner:
+                other, alias = owner[picture]
                 raise InputError(
-                    "a picture must be in one file of boxes only",
-                    f"{picture} in {owner[picture]} and {file}",
+                    "a picture must be in one file of boxes only, by one name",
+                    f"{picture} as {alias} in {other} and as {name} in {file}",
                 )
+            owner[picture] = file, name
             splits[split].append(Entry(picture, file, boxes))
     others = [picture for picture in pictures if picture not in owner]
     if format == "coco":
         if others:
-            log.info("%d pictures are in no file of boxes, and are left out.", len(others))
+            log.warning("%d pictures are in no file of boxes, and are left out.", len(others))
     else:
         for picture in others:
             split = "train" if is_one_file else split_in(picture.relative_to(path)) or "train"
             splits[split].append(Entry(picture, None, None))
+    if is_one_file:
+        by_folder = _by_folder(path, splits["train"])
+        return Annotations(class_names, by_folder if "train" in by_folder else splits)
     return Annotations(class_names, splits)
 
 

@@ -88,6 +88,13 @@ def test_percent_is_recognised():
         check(percents(300, 400), ["cat"])
 
 
+def test_one_small_picture_does_not_hide_that_others_are_in_percent():
+    small = entry((1.0, 2.0, 30.0, 40.0), name="small.png", height=100, width=100)
+
+    with pytest.raises(InputError, match=r"not in percent of the picture"):
+        check([small, *percents(300, 400)], ["cat"])
+
+
 def test_small_pictures_may_have_small_boxes():
     assert len(check(percents(100, 120), ["cat"])) == 12
 

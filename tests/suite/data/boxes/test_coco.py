@@ -41,6 +41,8 @@ def test_crowds_are_kept():
         (("annotations", 1, "category_id"), 4, "category 4 of annotations.1."),
         (("annotations", 1, "category_id"), [4], "usable category_id"),
         (("images", 2, "file_name"), None, "usable file_name.*images.2."),
+        (("images", 2, "id"), 0, "must differ.*0 of images.2. in boxes.json"),
+        (("categories", 1, "id"), 9, "must differ.*9 of categories.1."),
         (("categories", 0, "name"), "cat", "names that differ"),
     ],
 )

@@ -200,6 +200,40 @@ def test_a_picture_in_two_files_is_refused():
         read_annotations(Path("own"))
 
 
+def test_a_picture_with_two_names_in_a_file_is_refused():
+    pictures("own/one", ["a"])
+    write("own/boxes.csv", csv(["a"]).replace("a.png", "one/a.png") + "two/a.png,dog,1,1,9,9\n")
+
+    with pytest.raises(InputError, match=r"by one name.*one/a\.png as one/a\.png .* as two/a\.png"):
+        read_annotations(Path("own"))
+
+
+def test_a_text_file_for_two_pictures_is_refused():
+    for split in ("train", "val"):
+        pictures(f"own/{split}", ["a"])
+    write("flat/a.txt", yolo("a"))
+
+    with pytest.raises(InputError, match=r"for itself.*flat/a\.txt for own/train/a\.png and"):
+        read_annotations(Path("own"), Path("flat"), class_names=CLASSES)
+
+
+@pytest.mark.parametrize("form", ["coco", "csv"])
+def test_beside_one_file_folders_are_the_splits(form):
+    pictures("own/train", ["a"])
+    pictures("own/test", ["b"])
+    name, content = ("json", coco(["a", "b"])) if form == "coco" else ("csv", csv(["a", "b"]))
+    write(f"own/boxes.{name}", content)
+
+    _, splits = read_annotations(Path("own"))
+
+    assert {split: names(entries) for split, entries in splits.items()} == {
+        "train": ["a"],
+        "test": ["b"],
+    }
+    _, splits = read_annotations(Path("own/test"), write("one.csv", csv(["b"])))
+    assert list(splits) == ["train"]
+
+
 def test_files_of_other_classes_are_refused():
     pictures("own", ["a", "b"])
     other = coco(["b"])

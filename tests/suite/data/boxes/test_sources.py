@@ -94,8 +94,20 @@ def test_a_class_that_is_not_named_is_refused():
         load_boxes(Run(data="own"), classes=("dog", "cow"))
 
 
+def test_yolo_s_numbers_mean_the_names_beside_them_in_whatever_order_others_are_given():
+    whole("yolo")  # cat, dog
+
+    source = load_boxes(Run(data="own"), classes=("dog", "cat"), unannotated="empty")
+
+    assert source.class_names == ("dog", "cat")
+    np.testing.assert_array_equal(source.train.targets[:, :, 4], [[1, 0], [0, -1], [-1, -1]])
+    with pytest.raises(InputError, match=r"one of the classes cat.*dog in own/labels/a\.txt"):
+        load_boxes(Run(data="own"), classes=("cat",))
+
+
 def test_the_number_of_classes_of_yolo_must_match():
     whole("yolo")
+    Path("own/classes.txt").unlink()
 
     with pytest.raises(InputError, match=r"0 to 0.*1 in own/labels/a\.txt, line 2"):
         load_boxes(Run(data="own"), classes=("cat",))
