@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ STUDIES: dict[str, Callable[..., Any]] = {"explain": explain, "attack": attack, 
 def command_line_of(app: App) -> cyclopts.App:
     """The command line of an application; without the name of a command it trains."""
     # `fill_in_recipe` adds the knobs that were typed or come from a recipe, before a command runs.
-    given: set[str] = set()
+    given: dict[str, bool] = {}  # the knobs that are set: whether they were typed
     command_line = cyclopts.App(
         name=f"python -m apps.{app.name}",
         help=_help(app),
@@ -61,7 +61,7 @@ def command_line_of(app: App) -> cyclopts.App:
     return command_line
 
 
-def _train_command(app: App, given: set[str]) -> Callable[..., None]:
+def _train_command(app: App, given: Mapping[str, bool]) -> Callable[..., None]:
     """The training itself, which has all flags."""
     recipe_flag: Any
     config_flags: Any
@@ -89,7 +89,7 @@ def _train_command(app: App, given: set[str]) -> Callable[..., None]:
     return train_app
 
 
-def _cross_validate_command(app: App, given: set[str]) -> Callable[..., None]:
+def _cross_validate_command(app: App, given: Mapping[str, bool]) -> Callable[..., None]:
     """The command `cross-validate`."""
     recipe_flag: Any
     config_flags: Any
@@ -134,7 +134,7 @@ def _cross_validate_command(app: App, given: set[str]) -> Callable[..., None]:
     return cross_validate_app
 
 
-def _search_command(app: App, given: set[str]) -> Callable[..., None]:
+def _search_command(app: App, given: Mapping[str, bool]) -> Callable[..., None]:
     """The command `search`, with the flags of a training."""
     recipe_flag: Any
     config_flags: Any
@@ -160,10 +160,9 @@ def _search_command(app: App, given: set[str]) -> Callable[..., None]:
         if run.resume:
             raise InputError("`resume` must be left out; `storage` takes a search up again")
         show_messages(run.quiet)
-        named = app.recipes.get(recipe or "", {})
         values = vars(config) | vars(architecture)
-        knobs = {n: v for n, v in values.items() if n in given and (n, v) not in named.items()}
-        runs = given - {"run_dir", "figures", "export_dir", "quiet"}
+        knobs = {name: value for name, value in values.items() if given.get(name)}
+        runs = given.keys() - {"run_dir", "figures", "export_dir", "quiet"}
         settings = {name: value for name, value in vars(run).items() if name in runs}
         if search.train:
             refuse_unusable_folders(app, run)
@@ -188,7 +187,7 @@ def _search_command(app: App, given: set[str]) -> Callable[..., None]:
     return search_app
 
 
-def _compare_command(app: App, given: set[str]) -> Callable[..., None]:
+def _compare_command(app: App, given: Mapping[str, bool]) -> Callable[..., None]:
     """The command `compare`, whose flags are the knobs of the app, each with a list of values."""
     listed_knobs: Any = listed_type(app)
 
@@ -228,7 +227,7 @@ def _compare_command(app: App, given: set[str]) -> Callable[..., None]:
     return compare_app
 
 
-def _gradients_command(app: App, given: set[str]) -> Callable[..., None]:
+def _gradients_command(app: App, given: Mapping[str, bool]) -> Callable[..., None]:
     """The command `gradients`, with the flags of recipe and architecture of a training."""
     recipe_flag: Any
     config_flags: Any
@@ -284,7 +283,7 @@ def _gradients_command(app: App, given: set[str]) -> Callable[..., None]:
 # Commands that every application has beside `evaluate`, by name. Each is made for the application,
 # by a function that takes it and the knobs that are typed or come from a recipe, and returns the
 # command: what that takes becomes flags.
-EVERY_APP: dict[str, Callable[[App, set[str]], Callable[..., None]]] = {
+EVERY_APP: dict[str, Callable[[App, Mapping[str, bool]], Callable[..., None]]] = {
     "cross-validate": _cross_validate_command,
     "search": _search_command,
     "compare": _compare_command,
@@ -323,7 +322,7 @@ def evaluate(
     print(columns(metadata["metrics"]))
 
 
-def _chosen(architecture: Any, given: set[str]) -> dict[str, Any]:
+def _chosen(architecture: Any, given: Mapping[str, bool]) -> dict[str, Any]:
     """The knobs of the builder that were typed or come from a recipe."""
     return {n: v for n, v in dataclasses.asdict(architecture).items() if n in given}
 

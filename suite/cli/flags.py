@@ -71,7 +71,7 @@ def listed_type(app: App) -> type:
 
 def fill_in_recipe(
     recipes: Mapping[str, Mapping[str, Any]],
-    given: set[str],
+    given: dict[str, bool],
     command_line: cyclopts.App,
     commands: tuple[str, ...],
     arguments: cyclopts.ArgumentCollection,
@@ -80,7 +80,8 @@ def fill_in_recipe(
 
     Args:
         recipes: Knobs by the name of the recipe.
-        given: Gets the names of the knobs that were typed or come from the recipe.
+        given: Gets the names of the knobs that were typed, which are True, or come from the recipe,
+            False.
         command_line: Passed by cyclopts, as are `commands` and `arguments`; not used.
         commands: The command that was typed, if any.
         arguments: The flags with what was typed for them; changed in place.
@@ -97,7 +98,10 @@ def fill_in_recipe(
                 argument.append(Token(keyword=flag, source="recipe", implicit_value=()))
             for index, word in enumerate(values):
                 argument.append(Token(keyword=flag, value=str(word), source="recipe", index=index))
-    given.update(a.name.removeprefix("--").replace("-", "_") for a in arguments if a.tokens)
+    for argument in arguments:
+        if argument.tokens:
+            name = argument.name.removeprefix("--").replace("-", "_")
+            given[name] = argument.tokens[0].source != "recipe"
 
 
 def _architecture_type(app: App) -> type:

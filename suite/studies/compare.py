@@ -510,8 +510,11 @@ def _tested(best: Line, folder: Path) -> dict[str, float | None]:
             _words(content["line"]),
         )
     judged = content["metrics"]
-    names = [name for name, value in judged[0].items() if isinstance(value, int | float)]
-    columns = {name: [metrics[name] for metrics in judged] for name in names}
+    columns: dict[str, list[float]] = {}
+    for metrics in judged:
+        for name, value in metrics.items():
+            if isinstance(value, int | float):  # a metric may be missing, where a seed failed
+                columns.setdefault(name, []).append(value)
     return {
         f"{name}_{statistic}": value
         for name, column in columns.items()

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import math
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -140,7 +141,9 @@ def find_best(
         first=first_trial(app, chosen, spaces),
     )
     log.info("searching %s; kept in %s", _words(texts), storage)
-    base = Trial(app=module_of(app), recipe=recipe, knobs=knobs, run=run, folder=study.folder)
+    # Not an absolute path: TensorFlow refuses brackets, which folders above may have.
+    folder = Path(os.path.relpath(study.folder))
+    base = Trial(app=module_of(app), recipe=recipe, knobs=knobs, run=run, folder=folder)
     reports = functools.partial(shared_study.reports, storage, app.objective)
     outcomes = run_trials(_trials(study, search, base), search.jobs, reports)
     try:
@@ -148,7 +151,7 @@ def find_best(
             _tell(study, app.objective, search.trials, outcomes)
     except Interrupted as error:
         raise Interrupted(
-            f"stopped; with --storage {storage} it goes on", error.signal_number
+            f"stopped; with --storage {shlex.quote(storage)} it goes on", error.signal_number
         ) from None
     best, ended = study.best(), study.ended()
     if best is None:

@@ -32,7 +32,7 @@ import keras
 
 from suite.app import App
 from suite.cluster import shares_of_cores
-from suite.errors import Diverged, InputError, Interrupted, one_line_message
+from suite.errors import Diverged, InputError, InputFailed, Interrupted, one_line_message
 from suite.files import claimed, write_whole
 from suite.run import Run
 from suite.training.record import RECORD, plain
@@ -103,7 +103,8 @@ def module_of(app: App) -> str:
         InputError: No module has it, so that another process could not import it.
     """
     main = getattr(sys.modules["__main__"].__spec__, "name", None)
-    for name in (main, inspect.unwrap(app.build).__module__, f"apps.{app.name}"):
+    modules = (main, inspect.unwrap(app.build).__module__, f"apps.{app.name}")
+    for name in filter(None, modules):  # a script or a notebook has no name to be imported by
         module = sys.modules.get("__main__" if name == main else str(name))
         if getattr(getattr(module, "app", None), "name", None) == app.name:
             return str(name)
@@ -402,6 +403,8 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
         objective = objective_of(app, config, history)
     except Diverged as diverged:
         error = one_line_message(diverged)
+    except InputFailed as broken:  # in the middle of the training: its state is saved
+        error, failed = one_line_message(broken), True
     except InputError as bad_input:
         error, refused = one_line_message(bad_input), True
     except Exception as failure:

@@ -32,7 +32,7 @@ PACKAGES = (
 # Settings that a resumed run cannot change.
 SAME_RUN = ("data", "min_per_class", "skip_broken", "seed", "deterministic", "precision")
 # Settings that a resumed run takes from the record unless they are given.
-TAKEN_OVER = ("data_dir", "export_dir", "fused", "jit")
+TAKEN_OVER = ("data_dir", "in_memory", "export_dir", "fused", "jit")
 
 
 def package_versions() -> dict[str, str]:

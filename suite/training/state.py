@@ -282,8 +282,11 @@ class TrainingState(keras.callbacks.Callback):
             progress = progress._replace(phase=progress.phase + 1, epoch=0, step=0)
         else:
             progress = progress._replace(epoch=progress.epoch + 1, step=0)
+        phase_ends = progress.phase > self.progress.phase
         self._save(progress)
-        self.stop_at_signal()
+        # After a phase, callbacks may still restore better weights, which `save_again` saves.
+        if not phase_ends:
+            self.stop_at_signal()
 
     def end_phase(self) -> None:
         """Saves the state after a phase that has no epochs."""

@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,22 @@ def test_the_test_split_is_seen_by_the_best_line_alone(compared):
     assert f"test_loss_mean  {mean:.4f}".split() == next(
         line.split() for line in out.splitlines() if line.startswith("test_loss_mean")
     )
+
+
+def test_metrics_that_some_seeds_lack_are_means_over_the_others(tmp_path):
+    metrics = [{"test_loss": 1.0}, {"test_loss": 2.0, "seconds": 4.0}, {"test_loss": 3.0}]
+    metrics[2]["seconds"] = None
+    content = {"line": {"units": 2}, "metrics": metrics}
+    (tmp_path / "test.json").write_text(json.dumps(content))
+
+    tested = study._tested(types.SimpleNamespace(values={"units": 2}), tmp_path)
+
+    assert tested == {
+        "test_loss_mean": 2.0,
+        "test_loss_std": 1.0,
+        "seconds_mean": 4.0,
+        "seconds_std": None,
+    }
 
 
 def test_resumed_it_runs_only_what_is_missing_and_tests_no_second_time(here, capsys):

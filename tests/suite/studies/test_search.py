@@ -9,6 +9,7 @@ import pytest
 
 import suite.studies
 from apps.iris import app as iris
+from apps.mnist_mlp import app as mnist_mlp
 from suite import InputError, cli
 from suite.studies import search as searches
 from suite.studies.search import Search, find_best
@@ -152,6 +153,21 @@ def test_a_search_trains_and_ends_with_a_command(tmp_path, capsys):
     assert list(Path("saved_models/iris").iterdir())
     capsys.readouterr()
     assert cli.run(iris, [*shlex.split(command)[3:], "--quiet"]) == 0
+
+
+def test_a_typed_flag_holds_even_if_the_recipe_has_the_same_value(monkeypatch):
+    received = []
+
+    def find_best(app, search, recipe, knobs, run):
+        received.append(knobs)
+        raise InputError("no search here", "one")
+
+    monkeypatch.setattr(cli.commands, "find_best", find_best)
+    value = mnist_mlp.recipes["accurate"]["dropout"]
+
+    cli.run(mnist_mlp, ["search", "--recipe", "accurate", "--dropout", str(value)])
+
+    assert received == [{"dropout": value}]
 
 
 @pytest.mark.full  # two programs import TensorFlow twice each

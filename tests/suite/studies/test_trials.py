@@ -7,8 +7,10 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -17,7 +19,7 @@ import pytest
 from apps.iris import app as iris
 from apps.mnist_mlp import app as mnist_mlp
 from suite import InputError, Run, train
-from suite.errors import Interrupted
+from suite.errors import InputFailed, Interrupted
 from suite.studies.trials import (
     Trial,
     judge_trial,
@@ -83,6 +85,10 @@ def kill_first(trial):
 
 def fail(trial):
     raise RuntimeError("a\nbug") if trial.folder.name == "1" else InputError("`it` must be")
+
+
+def break_down(trial):
+    raise InputFailed("`it` must stay", "gone")
 
 
 class SlowEpochs(keras.callbacks.Callback):
@@ -187,6 +193,13 @@ def test_failures_stay_their_own():
     assert [outcome.error for outcome in outcomes(trials(units=[2, 3]), 2).values()] == [None, None]
 
 
+def test_what_fails_in_a_training_is_not_refused_before_it():
+    ran = outcomes(trials(units=[2]), 1, break_down)
+
+    assert ran["0"].error == "`it` must stay. Received: gone" and not ran["0"].refused
+    assert read_outcome(Path("trials/0")) is None
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_with_their_states_saved(number):
     forever = [dataclasses.replace(t, knobs={"epochs": 1000}) for t in trials(units=[0, 1])]
@@ -266,6 +279,12 @@ def test_a_trial_needs_the_module_of_its_application():
     assert module_of(iris) == "apps.iris"
     with pytest.raises(InputError, match="Received: nameless"):
         module_of(variant(name="nameless"))
+
+
+def test_a_script_or_a_notebook_may_have_the_application(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__spec__=None, app=iris))
+
+    assert module_of(iris) == "apps.iris"
 
 
 def test_a_damaged_outcome_is_said():

@@ -94,6 +94,37 @@ def train_twice(app, recipe, run, when, until="fit", make_callbacks=list):
     return whole, training(resumed, None, SignalAt())
 
 
+def best_of_all():
+    """Restores the weights of the first epoch at the end of a phase: its loss is the largest."""
+    return [
+        keras.callbacks.EarlyStopping("loss", mode="max", patience=9, restore_best_weights=True)
+    ]
+
+
+def test_stopped_at_the_end_of_a_phase_the_next_one_begins_with_the_best_weights():
+    phases = [Phase(name="first", epochs=3), Phase(name="second", epochs=1)]
+    in_phases = variant(app, phases=lambda config: phases)
+
+    whole, resumed = train_twice(
+        in_phases, app.recipe(), QUIET, {"epoch": 2}, make_callbacks=best_of_all
+    )
+
+    for a, b in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_best_weights_of_an_earlier_phase_do_not_undo_one_without_epochs():
+    def to_zero(fitted):
+        fitted.model.set_weights([np.zeros_like(part) for part in fitted.model.get_weights()])
+
+    phases = [Phase(name="fit", epochs=2), Phase(name="closed form", begin=to_zero)]
+
+    in_phases = variant(app, phases=lambda config: phases)
+    trained = train(in_phases, None, QUIET, callbacks=best_of_all(), until="fit")
+
+    assert not any(part.any() for part in trained.model.get_weights())
+
+
 CASES = {
     "in an epoch": (iris, {"batch_size": 32}, {"epoch": 0, "batch": 30}),
     "in the last step of an epoch": (iris, {"batch_size": 32}, {"epoch": 0, "batch": "last"}),

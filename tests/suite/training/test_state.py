@@ -102,21 +102,15 @@ def test_a_model_goes_on_from_what_it_remembers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "names"),
+    "make",
     [
-        (lambda: keras.callbacks.EarlyStopping("loss", patience=9), ("wait", "best", "best_epoch")),
-        (
-            lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=9, cooldown=2),
-            ("wait", "best", "cooldown_counter"),
-        ),
-        (
-            lambda: keras.callbacks.ModelCheckpoint("b.keras", "loss", save_best_only=True),
-            ("best",),
-        ),
+        lambda: keras.callbacks.EarlyStopping("loss", patience=9),
+        lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=9, cooldown=2),
+        lambda: keras.callbacks.ModelCheckpoint("b.keras", "loss", save_best_only=True),
     ],
     ids=["EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"],
 )
-def test_a_callback_of_keras_s_goes_on_from_what_it_remembers(make, names, tmp_path):
+def test_a_callback_of_keras_s_goes_on_from_what_it_remembers(make, tmp_path):
     # At a negative learning rate it only gets worse: the first epoch is the best.
     first = make()
     fit(new_state(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), first), first, epochs=3)
@@ -125,12 +119,6 @@ def test_a_callback_of_keras_s_goes_on_from_what_it_remembers(make, names, tmp_p
     state = new_state(tmp_path, compiled(optimizer=keras.optimizers.SGD(-0.1)), again)
     fit(state, again, epochs=1)
 
-    uninterrupted = make()
-    model = compiled(optimizer=keras.optimizers.SGD(-0.1))
-    new_state(tmp_path / "other", model)
-    assert {name: getattr(again, name) for name in names} != {
-        name: getattr(uninterrupted, name, None) for name in names
-    }
     assert again.best == first.best
     if hasattr(first, "wait"):
         assert (first.wait, again.wait) == (2, 3)
