@@ -8,9 +8,9 @@ environment, with four workers that take turns, and by `apps.a2c`, by default, w
 fewer updates, and with as many updates of as many steps as four workers make. With more workers
 there are more updates, of fewer steps. Solved is a mean return of 475 over the 100 episodes after
 an epoch; the clock stands still while they are played, and starts with the first step of an
-environment. Each training is a process of its own; all take turns, seed by seed. `results/a3c.png`
-has the returns of A3C's default and of A2C, by steps and by seconds, and the steps a second and the
-staleness of all.
+environment. Each training is a process of its own; all take turns, seed by seed.
+The pictures have the returns of A3C's default and of A2C, by steps and by seconds, and the steps a
+second and the staleness of all.
 """
 
 import statistics
@@ -21,7 +21,7 @@ import cyclopts
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import PICTURES, publish
 from benchmarks.turns import run_app
 
 CONTESTANTS = {
@@ -49,23 +49,15 @@ NAMES = {
 }
 
 
-def drawn(
-    curves: Mapping[str, Sequence[tuple[np.ndarray, float]]],
-    rates: Mapping[str, float],
-    staleness: Mapping[str, float],
-) -> Figure:
-    """Plots returns by steps and by seconds, and bars of all contestants.
+def draw_returns(curves: Mapping[str, Sequence[tuple[np.ndarray, float]]]) -> Figure:
+    """Plots the returns of all seeds, by steps and by seconds.
 
     Args:
         curves: For each contestant and seed the returns after every epoch, at equal numbers of
             steps, and steps a second; the first row of the array are the steps.
-        rates: Steps a second by contestant.
-        staleness: How many updates came between the weights of a gradient and its own, by
-            contestant.
     """
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    panels, bars = figure.subplots(2, 2)
-    panels[1].sharey(panels[0])
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
     for number, (name, seeds) in enumerate(curves.items()):
         for seed, ((steps, returns), rate) in enumerate(seeds):
             style = {"color": f"C{number}", "alpha": 0.6, "label": None if seed else name}
@@ -74,11 +66,26 @@ def drawn(
     panels[0].set(xlabel="environment steps", ylabel="return of 100 episodes")
     panels[1].set(xlabel="seconds of training")
     panels[0].legend(frameon=False)
-    titles = ("environment steps a second", "updates between a gradient's weights and its own")
-    for axes, title, values in zip(bars, titles, (rates, staleness), strict=True):
-        axes.bar_label(axes.barh(list(values), list(values.values())), fmt="%.3g", padding=3)
+    return figure
+
+
+def draw_workers(rates: Mapping[str, float], staleness: Mapping[str, float]) -> Figure:
+    """Plots bars of all contestants.
+
+    Args:
+        rates: Environment steps a second by contestant.
+        staleness: How many updates came between the weights of a gradient and its own, by
+            contestant.
+    """
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, title, values, form in (
+        (panels[0], "environment steps a second", rates, "{:,.0f}"),
+        (panels[1], "staleness of a gradient, in updates", staleness, "{:.2f}"),
+    ):
+        axes.bar_label(axes.barh(list(values), list(values.values())), fmt=form, padding=3)
         axes.invert_yaxis()
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
         axes.set(title=title)
     return figure
 
@@ -115,8 +122,8 @@ def main(*, seeds: int = 10) -> None:
             facts[f"staleness of {contestant}"] = staleness[contestant]
         facts[f"solved by {contestant}"] = solved
         facts[f"steps a second of {contestant}"] = rates[contestant]
-    FOLDER.mkdir(exist_ok=True)
-    drawn(curves, rates, staleness).savefig(FOLDER / "a3c.png", dpi=120)
+    draw_returns(curves).savefig(PICTURES / "a3c_returns.png", dpi=120)
+    draw_workers(rates, staleness).savefig(PICTURES / "a3c_workers.png", dpi=120)
     publish("a3c", rows, seeds=seeds, **facts)
 
 
