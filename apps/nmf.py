@@ -61,7 +61,9 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: The rows cannot be read, or a number is negative.
     """
-    data = task.load_data(config, run, min_steps=config.steps_per_epoch, check=task.refuse_negative)
+    data = task.load_data(config, run, min_steps=config.steps_per_epoch)
+    for split in data.splits.values():
+        task.refuse_negative(task.flat(split.in_memory().inputs))
     return task.with_row_numbers(data)
 
 

@@ -252,7 +252,7 @@ def evaluate(fitted: Fitted) -> Metrics:
     """What the space keeps of test documents, and whether neighbours there are about one thing.
 
     `test_kept` is the share of the squared lengths of their TF-IDF vectors, None where no document
-    has a known word; `test_accuracy` the share of them whose nearest training document has their
+    has a known word; `test_accuracy` the share of all whose nearest training document has their
     class, None without classes; `terms` the number of terms.
     """
     test, known = codes_of(fitted, "test").values()
@@ -272,7 +272,9 @@ def neighbour_accuracy(fitted: Fitted) -> float | None:
     if train_labels is None or test_labels is None:
         return None
     train, test = (directions(codes_of(fitted, name)["code"]) for name in ("train", "test"))
-    return float((train_labels[(test @ train.T).argmax(axis=1)] == test_labels).mean())
+    nearest = train_labels[(test @ train.T).argmax(axis=1)]
+    # A document without a known word has no direction, and is near none.
+    return float(((nearest == test_labels) & test.any(axis=1)).mean())
 
 
 def directions(codes: np.ndarray) -> np.ndarray:

@@ -6,14 +6,14 @@ import numpy as np
 import threadpoolctl
 from keras import ops
 
-from suite.data.examples import Examples
+from suite.data.examples import Examples, Split
 
 COMPONENTS = 50  # principal components that k-means clusters
 MAX_ITERATIONS = 60  # of k-means
 IMAGES_AT_ONCE = 4096  # bounds the memory of `deskew`
 
 
-def fit_clusters(split: Examples, num: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+def fit_clusters(split: Split, num: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Clusters images by k-means on the principal components of the deskewed images.
 
     Args:
@@ -28,7 +28,7 @@ def fit_clusters(split: Examples, num: int, seed: int) -> Callable[[np.ndarray],
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
 
-    features = _features(split.inputs)
+    features = _features(split.in_memory().inputs)
     pipeline = make_pipeline(
         PCA(min(COMPONENTS, *features.shape), random_state=seed),
         KMeans(

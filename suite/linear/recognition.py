@@ -11,7 +11,6 @@ from suite.linear.components import of_rows
 Method = Literal["eigenfaces", "fisherfaces", "subspaces"]
 Comparison = Literal["pictures", "means"]
 Similarity = Literal["euclidean", "cosine"]
-FARTHEST = 1e30  # squared distance of what belongs to another class
 
 
 class Sizes(NamedTuple):
@@ -104,8 +103,9 @@ class NearestSubspaces(keras.layers.Layer):
         scores = -ops.maximum(distances, 0.0) / (2 * self.variance)
         if self.places == self.num_classes:
             return scores
-        owners = ops.convert_to_tensor(self.owners)
-        return ops.max(ops.expand_dims(scores, 2) - FARTHEST * (1 - owners), axis=1)
+        classes = ops.argmax(self.owners, axis=1)
+        best = ops.segment_max(ops.transpose(scores), classes, num_segments=self.num_classes)
+        return ops.transpose(best)
 
     def set_places(self, recognizer: Recognizer) -> None:
         """Sets all weights."""

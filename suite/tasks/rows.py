@@ -315,7 +315,7 @@ def refuse_negative(rows: np.ndarray) -> None:
     """Refuses rows with a negative number.
 
     Args:
-        rows: The training rows, `(rows, columns)`.
+        rows: Rows of a split, `(rows, columns)`.
 
     Raises:
         InputError: There is one.
