@@ -54,6 +54,21 @@ def test_clusters_are_found_and_both_networks_are_conditioned_on_them():
     assert networks["discriminator"].output_shape == (None, 5)
 
 
+def test_pictures_on_disk_are_clustered_too(tmp_path):
+    for number in range(40):
+        picture = np.zeros((28, 28), np.uint8)
+        picture[6 : 12 + number % 7, 5 : 9 + number % 9] = 255
+        path = tmp_path / "letters" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(picture).save(path)
+
+    run = Run(data=str(tmp_path / "letters"), in_memory="no", quiet=True)
+    data = app.data(app.config(num_codes=3, batch_size=8), run)
+
+    _, codes = next(data.train(0).as_numpy_iterator())
+    assert set(codes) <= set(range(3)) and len(data.model_arguments["code_shares"]) == 3
+
+
 def test_without_codes_the_labels_are_left_alone():
     data = app.data(app.config(num_codes=0), Run(data="embedded", quiet=True))
 

@@ -99,6 +99,15 @@ def test_negative_numbers_are_refused():
         factored(Run(quiet=True), "open", data=(rows, np.arange(40) % 2), components=2)
 
 
+def test_negative_numbers_of_held_out_rows_are_refused():
+    rows = np.random.default_rng(0).random((40, 8))
+    worse = rows - 0.9
+
+    with pytest.raises(InputError, match="`data` must have no negative numbers"):
+        splits = {"train": (rows, np.arange(40) % 2), "test": (worse, np.arange(40) % 2)}
+        factored(Run(quiet=True), "open", data=splits, components=2)
+
+
 def test_errors_end_with_exit_code_2(capsys):
     assert cli.run(app, ["--components", "785", "--data", "embedded"]) == 2
     assert "--components must be at most" in capsys.readouterr().err
