@@ -58,6 +58,7 @@ from suite.knobs import (
 )
 from suite.layers.colours import to_rgb, to_ycbcr
 from suite.layers.enlargement import enlarge
+from suite.layers.reach import reach_of
 from suite.metrics.pictures import feature_distance, luma_psnr, luma_ssim
 from suite.tasks.pictures import redrawing
 from suite.trainers.gan import PairedAdversarialNetwork
@@ -472,8 +473,7 @@ def tile_and_overlap(network: keras.Model) -> tuple[int, int]:
     No output depends on pixels farther away than a quarter of the overlap: what all convolutions
     together reach.
     """
-    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
-    overlap = 4 * sum(max(layer.kernel_size) // 2 for layer in convolutions)
+    overlap = 4 * reach_of(network)
     return max(TILE, 2 * overlap), overlap
 
 

@@ -127,6 +127,11 @@ class Objective(NamedTuple):
         return cls(loss, model.trainable_variables)
 
 
+def no_callbacks(fitted: Fitted) -> Sequence["keras.callbacks.Callback"]:
+    """The callbacks of an app, or of a phase, that needs only the standard ones."""
+    return []
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
     """A part of a training with an objective of its own, such as pretraining or fine-tuning.
@@ -152,17 +157,12 @@ class Phase:
     data: Callable[["Data"], "Data"] | None = None
     begin: Callable[[Fitted], None] | None = None
     features: Callable[[Mapping[str, "keras.Model"]], "keras.Model"] | None = None
-    callbacks: Callable[[Fitted], Sequence["keras.callbacks.Callback"]] | None = None
+    callbacks: Callable[[Fitted], Sequence["keras.callbacks.Callback"]] = no_callbacks
 
 
 def one_phase(config: Any) -> Sequence[Phase]:
     """The phases of an app that compiles once and fits once, for `config.epochs` epochs."""
     return [Phase(name="fit", epochs=config.epochs)]
-
-
-def no_callbacks(fitted: Fitted) -> Sequence["keras.callbacks.Callback"]:
-    """The callbacks of an app that needs only the standard ones."""
-    return []
 
 
 def serve_networks(fitted: Fitted) -> dict[str, "keras.Model"]:

@@ -214,12 +214,11 @@ class _Trainer:
             if phase.epochs:
                 if phase.features:
                     trained_on = trained_on.with_features(phase.features(networks))
-                needed = phase.callbacks(fitted) if phase.callbacks else []
                 model.fit(
                     trained_on.train(0),
                     steps_per_epoch=steps,
                     epochs=phase.epochs,
-                    callbacks=[StopOnNaN(), *needed],
+                    callbacks=[StopOnNaN(), *phase.callbacks(fitted)],
                     shuffle=False,
                     verbose=0,
                 )

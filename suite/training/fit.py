@@ -151,9 +151,8 @@ class _Fitting:
                 model = session.compiled(self.built, phase)
         self._model = model
         fitted = session.fitted(model, self.built)
-        needed = phase.callbacks(fitted) if phase.callbacks else []
-        watching = session.app.callbacks(fitted)
-        app_callbacks = self._app_callbacks = [*needed, *watching, *session.callbacks]
+        of_app = [*phase.callbacks(fitted), *session.app.callbacks(fitted)]
+        app_callbacks = self._app_callbacks = [*of_app, *session.callbacks]
         best = self._best = self._keep_best(phase)
         start = state.progress
         phase_is_done = number < start.phase

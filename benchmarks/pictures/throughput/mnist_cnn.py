@@ -9,8 +9,6 @@ its fused optimizer, and is measured eager and compiled; the better one counts. 
 is a process of its own; they take turns.
 """
 
-import cyclopts
-
 from benchmarks.pictures.throughput.race import race
 from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch
 from suite import Run
@@ -61,15 +59,5 @@ def pytorch(precision: str, mode: str) -> float:
     )
 
 
-def main(*, repeats: int = 3, contestant: str | None = None) -> None:
-    """Measures all, in turns.
-
-    Args:
-        repeats: Measurements of each.
-        contestant: Measure this one once, and print its rate as JSON.
-    """
-    race("mnist_cnn", ours, pytorch, repeats, contestant, batch_size=BATCH, filters=FILTERS)
-
-
 if __name__ == "__main__":
-    cyclopts.run(main)
+    race("mnist_cnn", ours, pytorch, batch_size=BATCH, filters=FILTERS)

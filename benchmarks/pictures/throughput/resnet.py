@@ -10,8 +10,6 @@ float32 and in bfloat16; the best of all counts, on either side. Each measuremen
 its own; they take turns.
 """
 
-import cyclopts
-
 from benchmarks.pictures.throughput.race import race
 from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch
 from suite import Run
@@ -83,15 +81,5 @@ def pytorch(precision: str, mode: str) -> float:
     )
 
 
-def main(*, repeats: int = 3, contestant: str | None = None) -> None:
-    """Measures all, in turns.
-
-    Args:
-        repeats: Measurements of each.
-        contestant: Measure this one once, and print its rate as JSON.
-    """
-    race("resnet", ours, pytorch, repeats, contestant, batch_size=BATCH)
-
-
 if __name__ == "__main__":
-    cyclopts.run(main)
+    race("resnet", ours, pytorch, batch_size=BATCH)

@@ -9,8 +9,6 @@ compiled, in float32 and in bfloat16; the best of all counts, on either side. Ea
 process of its own; they take turns.
 """
 
-import cyclopts
-
 from benchmarks.pictures.throughput.race import race
 from benchmarks.turns import open_app, rate_of_fit, rate_of_pytorch
 from suite import Run
@@ -97,16 +95,6 @@ def pytorch(precision: str, mode: str) -> float:
     )
 
 
-def main(*, repeats: int = 3, contestant: str | None = None) -> None:
-    """Measures all, in turns.
-
-    Args:
-        repeats: Measurements of each.
-        contestant: Measure this one once, and print its rate as JSON.
-    """
-    facts = {"batch_size": BATCH, "image_size": SIDE, "depth": DEPTH, "filters": FILTERS}
-    race("unet", ours, pytorch, repeats, contestant, **facts)
-
-
 if __name__ == "__main__":
-    cyclopts.run(main)
+    facts = {"batch_size": BATCH, "image_size": SIDE, "depth": DEPTH, "filters": FILTERS}
+    race("unet", ours, pytorch, **facts)
