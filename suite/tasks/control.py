@@ -61,7 +61,7 @@ class Config:
     environment: str = "CartPole-v1"
     num_envs: Annotated[int, Field(ge=1, le=65_536)] = 128
     steps_per_epoch: Steps = 25
-    learning_rate: LearningRate = 3e-3
+    learning_rate: LearningRate = 2e-3
     discount: Fraction = 0.99
     entropy_weight: Weight = 0.01
     value_weight: Weight = 0.5
