@@ -71,7 +71,8 @@ class Backwards(Tokenizer):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.size, self.resources = tokenizer.size, tokenizer.resources
+        self.size, self.blank = tokenizer.size, tokenizer.blank
+        self.resources = tokenizer.resources
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Strings `(batch,)` to ids `(batch, None)`."""

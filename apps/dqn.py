@@ -172,6 +172,7 @@ def load_data(config: Config, run: Run) -> Data:
         flatten=False,
         frame_stack=config.frame_stack,
         scale_observations=config.scale_observations,
+        validation_episodes=config.validation_episodes,
     )
     arguments = {
         name: value for name, value in data.model_arguments.items() if "action_" not in name

@@ -128,6 +128,7 @@ def load_data(config: Config, run: Run) -> Data:
         rollout_length=task.limit,
         steps_per_epoch=config.steps_per_epoch,
         max_episode_steps=task.limit,
+        validation_episodes=None,
     )
     arguments = {
         "num_states": task.num_states,

@@ -40,14 +40,14 @@ class Config(task.Config):
     Args:
         solver: `multiplicative` multiplies codes and parts by what never makes the divergence
             larger; `coordinate` solves for one part after the other, which needs fewer steps.
-        repeats: Improvements of the codes, and of the parts, in a step.
+        inner_steps: Improvements of the codes, and of the parts, in a step.
         start: The first codes and parts: `svd` has them from singular vectors, `random` draws them.
         epochs: Number of epochs; after each, the rows for validation are described.
         steps_per_epoch: Steps in an epoch, each over all training rows.
     """
 
     solver: Solver = "multiplicative"
-    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
+    inner_steps: Annotated[int, Field(ge=1, le=1000)] = 1
     start: Literal["svd", "random"] = "svd"
     epochs: Epochs = 10
     steps_per_epoch: Steps = 20
@@ -138,7 +138,7 @@ def compile_model(built: dict[str, keras.Model], config: Config, steps: int) -> 
             "`divergence` must be frobenius with `solver` coordinate", layer_of(built).divergence
         )
     trained = NonnegativeFactorization(
-        built["nmf"], built["memory"], solver=config.solver, repeats=config.repeats
+        built["nmf"], built["memory"], solver=config.solver, inner_steps=config.inner_steps
     )
     trained.compile(keras.optimizers.SGD(1.0), auto_scale_loss=False)
     return trained
@@ -258,7 +258,7 @@ app = App(
     recipes={
         "faces": {"dataset": "faces", "components": 24},
         "table": {"dataset": "wine", "components": 3},
-        "best": {"solver": "coordinate", "repeats": 5, "epochs": 50},
+        "best": {"solver": "coordinate", "inner_steps": 5, "epochs": 50},
     },
     try_next="reconstruct docs/pictures/digit.png",
     data_layouts=task.DATA_LAYOUTS,

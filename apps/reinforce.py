@@ -22,7 +22,7 @@ from suite.cli import main
 from suite.data import Data
 from suite.knobs import Epochs, LearningRate, Steps
 from suite.rl.checks import LONGEST_EPISODE
-from suite.rl.environments import Environments
+from suite.rl.environments import Environments, naming_errors
 from suite.rl.episodes import DATA_LAYOUTS
 from suite.rl.evaluation import COMMANDS, unit_observations
 from suite.rl.on_policy import flat
@@ -270,8 +270,9 @@ class GradientVariance(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         self.player.set_weights(self.network.get_weights())
-        self.environments.reset(VARIANCE_SEED)
-        variances = self._measure(tf.constant([VARIANCE_SEED, epoch], tf.int32))
+        with naming_errors([self.environments]):
+            self.environments.reset(VARIANCE_SEED)
+            variances = self._measure(tf.constant([VARIANCE_SEED, epoch], tf.int32))
         for baseline, variance in zip(BASELINES, variances.numpy(), strict=True):
             logs[f"gradient_variance_{baseline}"] = float(variance)
 

@@ -6,7 +6,7 @@ layers).
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +31,7 @@ from suite.tasks import image_classification as task
 
 Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
+AT_ONCE = 100  # pictures
 MOST_PICTURES = 1000  # of the test split, on which networks without some of their blocks are tried
 NUM_SHUFFLES = 5
 WHITENING_PICTURES = 5000  # of the training split, whose pixels the whitening decorrelates
@@ -165,15 +166,18 @@ def block_errors(
     """
     names = [layer.name for layer in model.layers if layer.name.startswith("block_")]
     ends = [model.get_layer(name).output for name in ["stem", *names]]
-    start = keras.Model(model.input, ends[0])(images)
+    start = keras.Model(model.input, ends[0])
     parts = [keras.Model(before, after) for before, after in itertools.pairwise(ends)]
     end = keras.Model(ends[-1], model.output)
 
-    def error(order: Iterable[int]) -> float:
-        x = start
-        for number in order:
-            x = parts[number](x, training=False)
-        return float(np.mean(np.argmax(end(x), axis=-1) != labels))
+    def error(order: Sequence[int]) -> float:
+        answers = []
+        for first in range(0, len(images), AT_ONCE):
+            x = start(images[first : first + AT_ONCE], training=False)
+            for number in order:
+                x = parts[number](x, training=False)
+            answers.append(np.argmax(end(x, training=False), axis=-1))
+        return float(np.mean(np.concatenate(answers) != labels))
 
     everything = range(len(parts))
     removable = [number for number in everything if not names[number].endswith("_1")]
@@ -187,7 +191,7 @@ def block_errors(
             for stage in stages:
                 order[stage[0] : stage[-1] + 1] = random.permutation(stage).tolist()
         shuffled[str(attempt)] = error(order)
-    left_out = {names[one]: error(n for n in everything if n != one) for one in removable}
+    left_out = {names[one]: error([n for n in everything if n != one]) for one in removable}
     return {"whole": {"": error(everything)}, "left_out": left_out, "shuffled": shuffled}
 
 
@@ -279,7 +283,13 @@ FAST = {
     "stem": "whitening",
     "downsampling": "pooling",
 }
-LARGE = {"filters": 64, "stem": "large", "shortcut": "projection"}
+LARGE = {
+    "image_size": 224,
+    "channels": 3,
+    "filters": 64,
+    "stem": "large",
+    "shortcut": "projection",
+}
 
 app = App(
     name="resnet",
@@ -316,7 +326,7 @@ app = App(
             "epochs": 30,
             "dataset": "mnist",
         },
-        "resnet56": {"dataset": "cifar10", "epochs": 180, "blocks": (9, 9, 9)},
+        "resnet56": task.CIFAR10 | {"epochs": 180, "blocks": (9, 9, 9)},
         "resnet18": LARGE | {"blocks": (2, 2, 2, 2)},
         "resnet50": LARGE | {"blocks": (3, 4, 6, 3), "bottleneck": True},
     },

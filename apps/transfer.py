@@ -380,7 +380,8 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     for number, layer in enumerate(backbone):
         # Not trainable, a batch normalisation also leaves its statistics as they are.
         trained = config.train_batch_norm or not isinstance(layer, layers.BatchNormalization)
-        layer.trainable = trained and number >= first
+        # Some never are, such as a whitening.
+        layer.trainable = layer.trainable and trained and number >= first
     fine_tuning = dataclasses.replace(config, learning_rate=config.fine_tuning_rate)
     return task.compile_model(model, fine_tuning, steps)
 

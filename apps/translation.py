@@ -50,6 +50,7 @@ log = logging.getLogger("suite.translation")
 
 TEST_SHARE = 0.05  # of pairs without splits
 MOST_FLOATS = 2**25  # of the logits of a batch, or of its attention, when a model is judged
+MOST_TOKENS = 10_000  # of a sentence
 MOST_HEADS = 8  # by which the floats of attention are estimated
 SHOWN = 10  # translations that a report ends with
 MOST_NAMES = 60
@@ -85,7 +86,7 @@ class Config(task.Config):
     swap: bool = False
     tokens: Tokens = "words"
     vocabulary_size: Annotated[int, Field(ge=5, le=1_000_000)] = 8000
-    longest: Annotated[int, Field(ge=1, le=10_000)] = 64
+    longest: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 64
     beams: Annotated[int, Field(ge=1, le=100)] = 4
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
     bleu_tokenizer: Tokenize = "none"
@@ -161,6 +162,7 @@ def load_data(config: Config, run: Run) -> Data:
     if run.preparation is not None:
         for side in ids["test"]:
             refuse_other_vocabulary(side.values.numpy())
+    refuse_endless(ids)
     lengths = [side.row_lengths().numpy() for side in ids["train"]]
     kept = np.flatnonzero(np.maximum(*lengths) <= config.longest)
     left_out = len(lengths[0]) - len(kept)
@@ -207,6 +209,23 @@ def load_data(config: Config, run: Run) -> Data:
             1, min(128, MOST_FLOATS // (longest * max(languages.target.size, MOST_HEADS * longest)))
         ),
     )
+
+
+def refuse_endless(ids: Mapping[str, Sequence[tf.RaggedTensor]]) -> None:
+    """Refuses sentences for whose attention there is no memory.
+
+    Raises:
+        InputError: A sentence of a split has more than `MOST_TOKENS`.
+    """
+    for split, sides in ids.items():
+        for side, language in zip(sides, ("source", "target"), strict=True):
+            lengths = side.row_lengths().numpy()
+            if lengths.max(initial=0) > MOST_TOKENS:
+                place = int(lengths.argmax())
+                raise InputError(
+                    f"sentences must have at most {MOST_TOKENS:,} tokens",
+                    f"{lengths[place]:,} in the {language} of pair {place + 1} of {split}",
+                )
 
 
 def longest_of(*sides: tf.RaggedTensor) -> np.ndarray:
@@ -486,7 +505,15 @@ SMALL = {
     "weight_average": 0.999,
 }
 # Pre-tokenised sentences, whose tokens BLEU compares: English and Japanese.
-ENJA = {**SMALL, "tokens": "words", "bleu_tokenizer": "none", "epochs": 14, "batch_size": 96}
+# The rarest words have no id, so that the network learns what an unknown word is.
+ENJA = {
+    **SMALL,
+    "tokens": "words",
+    "vocabulary_size": 5000,
+    "bleu_tokenizer": "none",
+    "epochs": 14,
+    "batch_size": 96,
+}
 
 app = App(
     name="translation",

@@ -311,6 +311,25 @@ class App:
             given=frozenset({*chosen, *architecture}),
         )
 
+    def compiled(self, phase: Phase, built: Built, config: Any, steps: int) -> "keras.Model":
+        """The compiled model of a phase, without XLA, which Keras would choose on a GPU.
+
+        Args:
+            phase: A phase of this app.
+            built: What the builder returned.
+            config: The settings of the training.
+            steps: Steps of the phase.
+        """
+        import keras
+
+        model = (phase.compile or self.compile)(built, config, steps)
+        if type(model).call is keras.Model.call:
+            # Keras builds a model when it calls it; one whose `train_step` calls only its networks
+            # would never be built.
+            model.built = True
+        model.jit_compile = False
+        return model
+
     def recorded(self, config: Any) -> Any:
         """Makes the settings of the training from the JSON of a run or an export.
 

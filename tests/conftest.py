@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 from pathlib import Path
@@ -27,6 +28,18 @@ def pytest_collection_modifyitems(items):
             group = "serve" if item.path.parent.name == "serve" else item.path.name
             item.add_marker(pytest.mark.xdist_group(group))
     return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """After a file, exempts what is left of it from garbage collection.
+
+    Collections, of which some tests ask for several, would take seconds after an hour.
+    """
+    yield
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

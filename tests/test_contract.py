@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from suite import InputError, Run, train
 from suite.app import app_names, load_app, networks_of
+from suite.cli.commands import command_line_of
 from suite.export.endpoints import arguments, as_endpoint
 from suite.studies.gradient_check import TOLERANCE, check_gradients
 from suite.studies.gradients import measure_gradients
@@ -101,6 +102,7 @@ def training(tmp_path_factory):
         if name not in trainings:
             trainings.clear()
             gc.collect()  # models and their graphs refer to each other
+            gc.freeze()  # so that the next collection need not visit what is left
             folder = tmp_path_factory.mktemp(name)
             app = load(name)
             run = Run(
@@ -237,7 +239,7 @@ def test_every_recipe_builds_where_no_layer_has_a_name_yet(name):
     app = load(name)
 
     for recipe in [None, *app.recipes]:
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)  # which takes seconds
         with contextlib.suppress(InputError):  # the recipe is for larger examples than the default
             app.build(**app.recipe(recipe).architecture)
 
@@ -254,6 +256,16 @@ def test_every_knob_is_typed_documented_and_declared_once(name):
     assert all(knob.annotation is not knob.empty for knob in architecture.values())
     for knobs in [*app.recipes.values(), app.tiny]:
         assert set(knobs) <= recipe | set(architecture)
+
+
+def test_every_flag_of_a_command_means_one_thing(name):
+    command_line = command_line_of(load(name))
+    commands = [command_line[word] for word in command_line if not word.startswith("-")]
+
+    for command in [command_line, *commands]:
+        arguments = command.assemble_argument_collection()
+        flags = [flag for argument in arguments for flag in argument.names]
+        assert len(flags) == len({*flags}), command.name
 
 
 def test_config_is_frozen_and_knows_its_knobs(name):
@@ -362,11 +374,11 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(name, training, embedded
     app, run, undisturbed = training(name).app, training(name).run, training(name).trained
     if len(undisturbed.history.get(app.objective, [])) < 2:
         pytest.skip("it has no second epoch in which to be killed")
-    run = dataclasses.replace(run, run_dir=tmp_path / "run", export_dir=tmp_path / "exports")
+    run = dataclasses.replace(run, run_dir=tmp_path / "run", figures=False)
 
     with pytest.raises(Killed):
         train(app, tiny(app), run, callbacks=[Kill()])
-    resumed = train(app, tiny(app), dataclasses.replace(run, resume=True))
+    resumed = train(app, tiny(app), dataclasses.replace(run, resume=True), until="judge")
 
     for one, other in zip(undisturbed.networks.values(), resumed.networks.values(), strict=True):
         for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
@@ -389,6 +401,7 @@ def test_two_replicas_train_it_in_mixed_precision(name, training, embedded, tmp_
         precision="mixed_bfloat16",
         run_dir=tmp_path / "run",
         deterministic=False,
+        figures=False,
     )
 
     trained = train(
@@ -409,9 +422,12 @@ def test_export_answers_alike_in_a_process_without_the_project(name, training, r
         if inputs is None:
             continue
         arrays |= {f"{key}/{n}": value for n, value in inputs.items()}
+        function = tf.function(
+            endpoint.function, input_signature=list(endpoint.inputs), autograph=False
+        )
         for count in (1, 3, 64):
             batch = {n: value[:count] for n, value in inputs.items()}
-            outputs = endpoint.function(*arguments(endpoint.inputs, batch).values())
+            outputs = function(*arguments(endpoint.inputs, batch).values())
             for n, value in outputs.items():
                 expected[f"{key}/{n}/{count}"] = np.asarray(value)
                 if key == "serve" and len(inputs) == 1:

@@ -26,7 +26,7 @@ commands = cyclopts.App()
 OURS: dict[str, dict[str, Any]] = {
     "multiplicative": {"solver": "multiplicative"},
     "coordinate": {"solver": "coordinate"},
-    "coordinate, 5 repeats": {"solver": "coordinate", "repeats": 5},
+    "coordinate, 5 repeats": {"solver": "coordinate", "inner_steps": 5},
 }
 PEERS = {"scikit-learn, mu": "mu", "scikit-learn, cd": "cd"}
 

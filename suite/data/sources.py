@@ -125,13 +125,13 @@ def _load(
             raise InputError("`data` must be embedded or the path of a file or folder", run.data)
         return embedded()
     data_dir = _data_dir(run)
-    prepared = None
     if data_dir is not None:
-        prepared = _prepared(data_dir / tfds_name)
+        prepared = _prepared(data_dir, tfds_name)
         if prepared is None and _reachable(HOST):
             prepared = _download(tfds_name, data_dir)
-    if prepared is not None:
-        return _read_prepared(prepared, tfds_name, from_tfds)
+        if prepared is not None:
+            name = prepared.relative_to(data_dir).as_posix()  # with configuration and version
+            return _read_prepared(prepared, f"tfds:{name}", from_tfds)
     if run.data == "tfds" and data_dir is None:
         raise InputError(
             f"`data` tfds needs `data_dir`, the folder of {tfds_name}, where the user has no home "
@@ -176,20 +176,38 @@ def _expanded(path: str | Path) -> Path:
         raise InputError("`~` in a path must stand for the home folder of a user", path) from None
 
 
-def _prepared(folder: Path) -> Path | None:
-    """The folder of the newest prepared version of a dataset, or None; never uses the network."""
+def _prepared(data_dir: Path, tfds_name: str) -> Path | None:
+    """The folder of the newest prepared version of a dataset, or None; never uses the network.
+
+    Args:
+        data_dir: The folder of TensorFlow Datasets.
+        tfds_name: Name of the dataset, with its configuration or for the default one.
+    """
+    folder = data_dir / tfds_name
+    if any(folder.glob("*/*.*.*/dataset_info.json")):
+        folder /= _default_configuration(tfds_name)
     versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
         return None
     return max(versions, key=lambda path: [int(p) for p in path.name.split(".") if p.isdigit()])
 
 
-def _read_prepared(folder: Path, tfds_name: str, from_tfds: Callable[[Any, str], Source]) -> Source:
+def _default_configuration(tfds_name: str) -> str:
+    """The configuration that TensorFlow Datasets takes where none is named; empty without one."""
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder_from_directory(folder)
-        return from_tfds(builder, f"tfds:{tfds_name}/{folder.name}")
+        configuration = tfds.builder_cls(tfds_name).default_builder_config
+    except ValueError:  # TensorFlow Datasets does not know the name
+        return ""
+    return configuration.name if configuration else ""
+
+
+def _read_prepared(folder: Path, name: str, from_tfds: Callable[[Any, str], Source]) -> Source:
+    import tensorflow_datasets as tfds
+
+    try:
+        return from_tfds(tfds.builder_from_directory(folder), name)
     except InputError:
         raise
     except Exception as error:  # damaged bytes can fail anywhere in the reading libraries
@@ -251,7 +269,7 @@ def _download(tfds_name: str, data_dir: Path) -> Path | None:
         return target
     except Exception as error:  # whatever failed, the run can go on without the download
         log.warning("Downloading %s failed: %s", tfds_name, " ".join(str(error).split())[:200])
-        return _prepared(data_dir / tfds_name)  # another run may have prepared it meanwhile
+        return _prepared(data_dir, tfds_name)  # another run may have prepared it meanwhile
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,8 @@ from suite.decoding.search import NEVER, decode
 from suite.decoding.stepper import Decoded, State, Stepper
 from suite.errors import InputError
 
+HOTTEST = 100  # much hotter, tokens that never come would be as probable as all others
+
 
 def sample(
     stepper: Stepper,
@@ -32,8 +34,8 @@ def sample(
         rows: Number of sequences.
         max_length: The most tokens of a sequence after its prompt, `END` included.
         seed: A number for all rows, which then differ, or one for each, `(rows,)`.
-        temperature: What logits are divided by, greater than 0; below 1 the probable tokens
-            become more probable, above 1 less.
+        temperature: What logits are divided by, greater than 0, at most `HOTTEST`; below 1 the
+            probable tokens become more probable, above 1 less.
         top_k: The number of most probable tokens that are drawn from.
         top_p: In (0, 1]. Drawn from are the most probable tokens, as few as have this probability
             together.
@@ -48,7 +50,11 @@ def sample(
         https://arxiv.org/abs/1904.09751; Fan, Lewis and Dauphin, 2018, Hierarchical Neural Story
         Generation (top-k), https://arxiv.org/abs/1805.04833
     """
-    _check(temperature > 0, "`temperature` must be greater than 0", temperature)
+    _check(
+        (temperature > 0) & (temperature <= HOTTEST),
+        f"`temperature` must be greater than 0, at most {HOTTEST}",
+        temperature,
+    )
     if top_k is not None:
         _check(top_k >= 1, "`top_k` must be at least 1", top_k)
     if top_p is not None:

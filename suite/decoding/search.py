@@ -1,7 +1,7 @@
 """The most probable sequence: greedily, or by beam search."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -49,12 +49,12 @@ def beam(
     length_penalty: float = 0.0,
     never: tuple[int, ...] = (PADDING, START),
 ) -> Decoded:
-    """Follows the best sequences side by side, and returns the best of every row.
+    """Follows the best sequences side by side, and returns the best of every row that has ended.
 
-    Sequences are compared by their log-probability over `((5 + tokens) / 6) ** length_penalty`.
-    One that has ended stays among the best until better ones push it out. The search ends when no
-    sequence that goes on can become better than the best that has ended. If none has ended within
-    `max_length`, the best of those that are cut there is returned.
+    Sequences are compared by their log-probability over `((5 + tokens) / 6) ** length_penalty`. One
+    that ends among the best `beams` of its length leaves its place to one that goes on. The search
+    ends when none that goes on can become better than the best that has ended. If none has ended
+    within `max_length`, the best of those that are cut there is returned.
 
     Args:
         stepper: The network.
@@ -79,57 +79,86 @@ def beam(
         raise InputError("`length_penalty` must be at least 0", length_penalty)
 
     def ranks(scores: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        return scores / ((5 + tf.cast(lengths, tf.float32)) / 6) ** length_penalty
+        ranks = scores / ((5 + tf.cast(lengths, tf.float32)) / 6) ** length_penalty
+        return tf.where(scores > NEVER / 2, ranks, 2 * NEVER)
 
     def goes_on(index: tf.Tensor, tokens: tf.Tensor, ids: tf.Tensor, *rest: Any) -> tf.Tensor:
-        lengths, scores, ended, _ = rest
-        best = tf.reduce_max(tf.where(ended, ranks(scores, lengths), 2 * NEVER), axis=1)
-        hope = tf.reduce_max(tf.where(ended, 2 * NEVER, ranks(scores, max_length)), axis=1)
-        return (index < max_length) & tf.reduce_any(best < hope)
+        scores, ended, _ = rest
+        hope = ranks(tf.reduce_max(scores, axis=1), max_length)
+        return (index < max_length) & tf.reduce_any(ranks(ended.scores, ended.lengths) < hope)
 
     def go_on(index: tf.Tensor, tokens: tf.Tensor, ids: tf.Tensor, *rest: Any) -> tuple[Any, ...]:
-        lengths, scores, ended, state = rest
+        scores, ended, state = rest
         logits, following = stepper.step(tf.reshape(tokens, [-1]), index, state)
-        width = tf.minimum(beams, tf.shape(logits)[-1])
+        # Each can end in one way, so that half of twice the beams go on at least.
+        width = tf.minimum(2 * beams, tf.shape(logits)[-1])
         log_probabilities, tokens = (
             tf.reshape(x, (rows, beams, width))
             for x in tf.math.top_k(_log_probabilities(logits) + _bias(never, logits), width)
         )
-        # Behind a sequence that has ended there is nothing, which costs nothing.
-        nothing = tf.where(tf.range(width) == 0, 0.0, NEVER)
-        log_probabilities = tf.where(ended[..., None], nothing, log_probabilities)
-        tokens = tf.where(ended[..., None], PADDING, tokens)
-        totals = scores[..., None] + log_probabilities
-        lengths += tf.cast(~ended, tf.int32)
-        ranked = tf.reshape(ranks(totals, lengths[..., None]), (rows, -1))
-        best = tf.math.top_k(ranked, beams).indices
-        scores, tokens = (
-            tf.gather(tf.reshape(x, (rows, -1)), best, batch_dims=1) for x in (totals, tokens)
-        )
+        totals = tf.reshape(scores[..., None] + log_probabilities, (rows, -1))
+        totals, best = tf.math.top_k(totals, 2 * beams)
+        tokens = tf.gather(tf.reshape(tokens, (rows, -1)), best, batch_dims=1)
         parents = best // width
-        lengths, ids, ended = (tf.gather(x, parents, batch_dims=1) for x in (lengths, ids, ended))
+        ends = tokens == END
+        ended = better_of(
+            ended,
+            index,
+            tf.gather(ids, parents[:, :beams], batch_dims=1),
+            tf.where(ends[:, :beams], totals[:, :beams], NEVER),
+        )
+        scores, best = tf.math.top_k(tf.where(ends, 2 * NEVER, totals), beams)
+        tokens, parents = (tf.gather(x, best, batch_dims=1) for x in (tokens, parents))
+        ids = tf.gather(ids, parents, batch_dims=1)
         ids = tf.where(tf.range(max_length) == index, tokens[..., None], ids)
-        ended |= tokens == END
         # What a step does not change is the same in all beams of a row.
         flat = tf.reshape(tf.range(rows)[:, None] * beams + parents, [-1])
         kept = _map(lambda old, new: new if new is old else tf.gather(new, flat), state, following)
-        return index + 1, tokens, ids, lengths, scores, ended, _as_before(kept, state)
+        return index + 1, tokens, ids, scores, ended, _as_before(kept, state)
+
+    def better_of(ended: _Ended, index: tf.Tensor, ids: tf.Tensor, scores: tf.Tensor) -> _Ended:
+        """The best that has ended: before, or of these, which end with the token at `index`."""
+        place = tf.argmax(scores, axis=1)
+        ids, scores = (tf.gather(x, place, batch_dims=1) for x in (ids, scores))
+        ids = tf.where(tf.range(max_length) == index, END, ids)
+        better = ranks(scores, index + 1) > ranks(ended.scores, ended.lengths)
+        return _Ended(
+            tf.where(better[:, None], ids, ended.ids),
+            tf.where(better, index + 1, ended.lengths),
+            tf.where(better, scores, ended.scores),
+        )
 
     start = (
         0,
         tf.fill((rows, beams), START),
         tf.fill((rows, beams, max_length), PADDING),
-        tf.zeros((rows, beams), tf.int32),
         tf.tile([[0.0] + [NEVER] * (beams - 1)], (rows, 1)),  # at first, all beams are the same
-        tf.zeros((rows, beams), tf.bool),
+        _Ended(
+            tf.fill((rows, max_length), PADDING),
+            tf.ones((rows,), tf.int32),
+            tf.fill((rows,), NEVER),
+        ),
         tf.nest.map_structure(lambda x: tf.repeat(x, beams, axis=0), state),
     )
-    _, _, ids, lengths, scores, ended, _ = _loop(goes_on, go_on, start)
-    whole = ended & (scores > NEVER / 2)
-    candidates = whole | ~tf.reduce_any(whole, axis=1, keepdims=True)
-    best = tf.argmax(tf.where(candidates, ranks(scores, lengths), 2 * NEVER), axis=1)
-    lengths, ids, scores = (tf.gather(x, best, batch_dims=1) for x in (lengths, ids, scores))
-    return Decoded(ids[:, : tf.reduce_max(lengths)], scores)
+    length, _, ids, scores, ended, _ = _loop(goes_on, go_on, start)
+    cut = ended.scores <= NEVER / 2
+    ids = tf.where(cut[:, None], ids[:, 0], ended.ids)
+    lengths = tf.where(cut, length, ended.lengths)
+    return Decoded(ids[:, : tf.reduce_max(lengths)], tf.where(cut, scores[:, 0], ended.scores))
+
+
+class _Ended(NamedTuple):
+    """The best sequence of every row that has ended.
+
+    Args:
+        ids: `(rows, time)`, `END` included.
+        lengths: `(rows,)`.
+        scores: Log-probabilities, `(rows,)`; `NEVER` where none has ended.
+    """
+
+    ids: tf.Tensor
+    lengths: tf.Tensor
+    scores: tf.Tensor
 
 
 def decode(

@@ -57,7 +57,7 @@ def reopen(
             raise InputError(f"the {field} of `data` must be {exported_names}", names)
     built = exported.built()
     return Fitted(
-        model=(app.phases(config)[-1].compile or app.compile)(built, config, 1),
+        model=app.compiled(app.phases(config)[-1], built, config, 1),
         networks=networks_of(built),
         data=examples,
         config=config,

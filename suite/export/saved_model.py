@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +68,20 @@ def write_saved_model(
         plain = {name: _without_training(network) for name, network in networks.items()}
         for network in plain.values():
             archive.track(network)
+        functions = {}
         for name, endpoint in endpoints.items():
-            function, inputs, resources = as_endpoint(endpoint)
-            _traced(function, inputs)  # builds layers, which only then can be tracked
+            inputs, resources = as_endpoint(endpoint)[1:]
+            # Traced once for all uses. That builds layers, which only then can be tracked.
+            functions[name] = _traced(as_endpoint(endpoint))
             for resource in resources:
                 archive.track(resource)
-            archive.add_endpoint(name, function, input_signature=list(inputs))
+            archive.add_endpoint(name, functions[name], input_signature=list(inputs))
         with _on_disk(folder, networks):
             archive.write_out(str(version), verbose=False)
         serve = as_endpoint(endpoints["serve"])
         # Where a device has too little memory, TensorFlow's error is the same as of a full disk.
-        difference = _difference(version, serve, example)
+        expected = functions["serve"](*arguments(serve.inputs, example).values())
+        difference = _difference(version, example, expected)
         content = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
         with _on_disk(folder, networks):
             (version / "assets.extra").mkdir()
@@ -123,8 +126,7 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
             f"the first endpoint must be called serve. Received: {', '.join(endpoints) or 'none'}"
         )
     for name, endpoint in endpoints.items():
-        function, inputs, _ = as_endpoint(endpoint)
-        outputs = _traced(function, inputs)
+        outputs = _traced(as_endpoint(endpoint)).get_concrete_function().structured_outputs
         if not isinstance(outputs, Mapping):
             raise ValueError(
                 f"the endpoint {name} must return tensors by name. Received: {type(outputs)}"
@@ -134,10 +136,13 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
     serve.function(*arguments(serve.inputs, example).values())
 
 
-def _traced(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
-    """The outputs of a function that is traced as Keras will trace it for the export."""
-    traced = tf.function(function, autograph=False)
-    return traced.get_concrete_function(*inputs).structured_outputs
+def _traced(endpoint: Endpoint) -> Any:
+    """The function of an endpoint as a graph, for inputs of any shape that it takes."""
+    function = tf.function(
+        endpoint.function, input_signature=list(endpoint.inputs), autograph=False
+    )
+    function.get_concrete_function()
+    return function
 
 
 def _without_training(network: keras.Model) -> keras.Model:
@@ -153,12 +158,9 @@ def _remove_leftovers(folder: Path) -> None:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-def _difference(version: Path, serve: Endpoint, example: Any) -> float:
+def _difference(version: Path, example: Any, expected: Mapping[str, Any]) -> float:
+    """The largest difference between the outputs of a version and those of its endpoint."""
     reloaded = call(tf.saved_model.load(str(version)).signatures["serve"], example)
-    # In a graph, like the reloaded signature: eager operations round differently in half precision.
-    expected = tf.function(serve.function, autograph=False)(
-        *arguments(serve.inputs, example).values()
-    )
     return max(_distance(reloaded[name], np.asarray(expected[name])) for name in expected)
 
 

@@ -126,8 +126,8 @@ class NonnegativeFactorization(keras.Model):
         memory: From the numbers of training rows `(batch,)` to their codes `(batch, units)`, by its
             only weight.
         solver: How codes and parts are improved.
-        repeats: Improvements of the codes, and of the parts, in a step: the products with the rows,
-            which take the most time, are computed once for all of them.
+        inner_steps: Improvements of the codes, and of the parts, in a step: the products with the
+            rows, which take the most time, are computed once for all of them.
 
     Reference:
         Lee and Seung, 2001, Algorithms for Non-Negative Matrix Factorization,
@@ -135,7 +135,7 @@ class NonnegativeFactorization(keras.Model):
         Cichocki and Phan, 2009, Fast Local Algorithms for Large Scale Nonnegative Matrix and Tensor
         Factorizations (HALS, here `coordinate`), https://doi.org/10.1587/transfun.E92.A.708
         Gillis and Glineur, 2012, Accelerated Multiplicative Updates and Hierarchical ALS Algorithms
-        for Nonnegative Matrix Factorization (repeats), https://arxiv.org/abs/1107.5194
+        for Nonnegative Matrix Factorization (inner steps), https://arxiv.org/abs/1107.5194
     """
 
     def __init__(
@@ -144,11 +144,11 @@ class NonnegativeFactorization(keras.Model):
         memory: keras.Model,
         *,
         solver: Solver = "multiplicative",
-        repeats: int = 1,
+        inner_steps: int = 1,
     ) -> None:
         super().__init__(dtype=keras.config.floatx())
         self.network, self.memory = network, memory
-        self.solver, self.repeats = solver, repeats
+        self.solver, self.inner_steps = solver, inner_steps
         self.divergence = keras.metrics.Mean("loss")
         self.built = True  # its networks are built, and it has no `call`
 
@@ -212,7 +212,7 @@ class NonnegativeFactorization(keras.Model):
             gram: Of the other factor with itself, `(units, units)`.
         """
         if self.solver == "multiplicative":
-            for _ in range(self.repeats):
+            for _ in range(self.inner_steps):
                 factor = factor * products / tf.maximum(gram @ factor, TINY)
             return factor
         units = factor.shape[0]
@@ -225,7 +225,7 @@ class NonnegativeFactorization(keras.Model):
             return number + 1, tf.tensor_scatter_nd_update(factor, place, best[None])
 
         _, factor = tf.while_loop(
-            lambda number, _: number < units * self.repeats,
+            lambda number, _: number < units * self.inner_steps,
             solve_one,
             (tf.constant(0), factor),
             parallel_iterations=1,
@@ -236,12 +236,12 @@ class NonnegativeFactorization(keras.Model):
         self, rows: tf.Tensor, codes: tf.Tensor, parts: tf.Tensor, is_there: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Better codes and parts for the Kullback-Leibler divergence, and its mean before these."""
-        for _ in range(self.repeats):
+        for _ in range(self.inner_steps):
             pull = tf.matmul(rows / tf.maximum(codes @ parts, TINY), parts, transpose_b=True)
             codes = codes * pull / (tf.reduce_sum(parts, axis=1) + TINY)
         better, sizes = parts, is_there * tf.reduce_sum(codes, axis=0)
         [sizes] = sum_over_replicas([sizes])
-        for _ in range(self.repeats):
+        for _ in range(self.inner_steps):
             quotients = rows / tf.maximum(codes @ better, TINY)
             [products] = sum_over_replicas(
                 [is_there * tf.matmul(codes, quotients, transpose_a=True)]

@@ -38,6 +38,7 @@ def load_episodes(
     flatten: bool = True,
     frame_stack: int = 1,
     scale_observations: bool = True,
+    validation_episodes: int | None = EPISODES,
 ) -> Data:
     """The seeds of episodes as training data: the model collects experience while it trains.
 
@@ -56,6 +57,7 @@ def load_episodes(
         flatten: Whether observations of several axes become vectors.
         frame_stack: Number of newest observations that are joined along the last axis into one.
         scale_observations: Whether a model should scale them to their bounds.
+        validation_episodes: Episodes after an epoch, for the description; None if there are none.
 
     Raises:
         InputError: There is no such environment, its spaces are not supported, or it breaks
@@ -110,6 +112,8 @@ def load_episodes(
             train=steps_per_epoch * num_envs * rollout_length,
             validation=0,
             test=0,
-            notes={"episodes of each evaluation": EPISODES},
+            notes={"episodes of each validation": validation_episodes}
+            if validation_episodes
+            else {},
         ),
     )

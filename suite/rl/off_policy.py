@@ -219,6 +219,9 @@ class OffPolicyPlayer(Player):
         number = self.played.index(environments)
         replay = self.replays.get(number)
         if replay is None or replay.num_envs != environments.num_envs:
+            if replay is not None:  # of fewer or more replicas, before a resume
+                log.warning("The replay begins empty: the number of replicas has changed.")
+                self.replays = {n: kept for n, kept in self.replays.items() if n < number}
             capacity = self.capacity // self._replicas(environments)
             replay = self.replays[number] = Replay(
                 capacity, environments.num_envs, environments.spaces, self.sampling

@@ -119,7 +119,7 @@ class Player(keras.Model):
         while len(self.played) <= number:
             self.played.append(self.make(num_envs))
         if self.played[number].num_envs != num_envs:  # the number of replicas has changed
-            self.played[number] = self.make(num_envs)
+            self.played[number:] = [self.make(num_envs)]
         environments = self.played[number]
         tf.numpy_function(environments.begin, [seeds[0]], [])
         return environments

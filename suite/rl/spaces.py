@@ -154,7 +154,9 @@ def as_arrays(
         description: The description of the spaces.
     """
     if isinstance(space, spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[observations - space.start]
+        one_hot = np.zeros((len(observations), int(space.n)), np.float32)
+        one_hot[np.arange(len(observations)), observations - space.start] = 1
+        return one_hot
     if isinstance(space, spaces.Box):
         arrays = np.asarray(observations, description.observation_dtype)
         return arrays.reshape(len(arrays), *description.frame_shape)
@@ -188,8 +190,9 @@ def within_bounds(actions: Any, bounds: Bounds, backend: ModuleType = np) -> Any
         bounds: The bounds of each component.
         backend: The module of the operations: NumPy, or `keras.ops`.
     """
-    two_sided, free, reach, middle, sign, edge = _scales(bounds)
+    two_sided, free, reach, middle, sign, edge, low, high = _scales(bounds)
     values = backend.clip(actions, -1, 1) * reach + middle
+    values = backend.minimum(backend.maximum(values, low), high)  # which rounding may leave
     if two_sided.all():
         return values
     one_sided = backend.logaddexp(actions, backend.zeros_like(actions)) * sign + edge
@@ -206,7 +209,9 @@ def _scales(bounds: Bounds) -> tuple[np.ndarray, ...]:
     middle = np.where(two_sided, (low + high) / 2, 0).astype(np.float32)
     sign = np.where(no_low, -1, 1).astype(np.float32)
     edge = np.nan_to_num(np.where(no_low, high, low))
-    return two_sided, no_low & no_high, reach, middle, sign, edge
+    floor = np.where(two_sided, low, -np.inf).astype(np.float32)
+    ceiling = np.where(two_sided, high, np.inf).astype(np.float32)
+    return two_sided, no_low & no_high, reach, middle, sign, edge, floor, ceiling
 
 
 def environment_actions(space: gymnasium.Space, actions: np.ndarray) -> np.ndarray:

@@ -294,14 +294,14 @@ class Models:
     async def refresh(self) -> None:
         """Loads new models and versions, and drops those whose folders are gone."""
         folders = await asyncio.to_thread(self._folders)
-        before = self._newest()
+        before = self._numbers()
         for name in self._models.keys() - folders.keys():
             del self._models[name]
         for name, folder in folders.items():
             if name not in self._models:
                 self._models[name] = Model(folder, self._limits, self._executor)
             await self._models[name].refresh()
-        if self._newest() != before:
+        if self._numbers() != before:
             _exempt_from_garbage_collection()
 
     @asynccontextmanager
@@ -374,8 +374,10 @@ class Models:
             raise RequestError(f"Unrecognized servable version label: {label}")
         return self.labels[name][label]
 
-    def _newest(self) -> list[Version | None]:
-        return [model.newest for model in self._models.values()]
+    def _numbers(self) -> dict[str, int | None]:
+        """The newest version of every model. Numbers, since a version could not be collected."""
+        models = self._models.items()
+        return {name: model.newest.number if model.newest else None for name, model in models}
 
     def _folders(self) -> dict[str, Path]:
         if not self.folder.is_dir():

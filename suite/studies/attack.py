@@ -27,6 +27,7 @@ from suite.knobs import Fraction, settings
 from suite.layers.views import average_views
 from suite.tasks import pictures
 
+EPSILON = 0.1
 NUM_EPSILONS = 4  # of a curve, beside 0
 NUM_TO_LEARN_FROM = 2000  # training pictures for a universal change
 
@@ -40,7 +41,8 @@ class Attack:
         all: Attack the test split, and measure the accuracy, instead of files.
         method: `fgsm`, one step; `pgd`, many steps; `universal`, one change for all pictures;
             `fooling`, a picture of nothing that is taken for a class.
-        epsilon: Largest change of a pixel, as a share of its range.
+        epsilon: Largest change of a pixel, as a share of its range. Defaults to 0.1; fooling has
+            none.
         steps: Steps of the attack. Defaults to 40 for pgd, 200 for universal, 2000 for fooling;
             fgsm has one.
         restarts: Attempts of pgd, of which the worst counts.
@@ -51,7 +53,7 @@ class Attack:
 
     all: bool = False
     method: Literal["fgsm", "pgd", "universal", "fooling"] = "pgd"
-    epsilon: Fraction = 0.1
+    epsilon: Fraction | None = None
     steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     num: PositiveInt | None = None
@@ -95,6 +97,8 @@ def _refuse_misfits(knobs: Attack, files: Sequence[Path]) -> None:
     if knobs.num is not None and not knobs.all:
         raise InputError("`num` must be left out without `all`", knobs.num)
     if knobs.method == "fooling":
+        if knobs.epsilon is not None:
+            raise InputError("`epsilon` must be left out with `method` fooling", knobs.epsilon)
         if knobs.label is None:
             raise InputError("`label` must be a class with `method` fooling", "none")
         if files or knobs.all:
@@ -125,7 +129,7 @@ def _change_files(
         return reopen(app, exported, data, data_dir).data.splits["train"]
 
     labels = probabilities(network, images).argmax(axis=1)
-    changed = _attacked(network, images, labels, knobs, knobs.epsilon, training_split)
+    changed = _attacked(network, images, labels, knobs, _epsilon(knobs), training_split)
     before, after = (_answers(network, x, names) for x in (images, changed))
     for path, old, new in zip(files, before, after, strict=True):
         print(f"{path}: {old}; changed: {new}")
@@ -152,7 +156,7 @@ def _measure(
         return splits["train"]
 
     curve = {}
-    for epsilon in np.unique(np.linspace(0, knobs.epsilon, NUM_EPSILONS + 1)).tolist():
+    for epsilon in np.unique(np.linspace(0, _epsilon(knobs), NUM_EPSILONS + 1)).tolist():
         changed = test.inputs
         if epsilon:
             changed = _attacked(network, test.inputs, test.targets, knobs, epsilon, training_split)
@@ -206,6 +210,10 @@ def _attacked(
                 restarts=knobs.restarts,
                 **_steps(knobs),
             )
+
+
+def _epsilon(knobs: Attack) -> float:
+    return EPSILON if knobs.epsilon is None else knobs.epsilon
 
 
 def _steps(knobs: Attack) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def cross_validate(
 
     Returns:
         `cv_<metric>_mean` and `cv_<metric>_std` of every metric on the test split, over all folds
-        and repeats.
+        and repeats that have it.
 
     Raises:
         InputError: The app has no labelled examples, or there are fewer of them than folds.
@@ -49,12 +49,14 @@ def cross_validate(
     """
     with restored_settings():
         results = _results(app, recipe, run, folds, repeats, folds_seed)
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in result.items():
+            if isinstance(value, float):  # None where a fold has nothing to measure
+                values.setdefault(name.removeprefix("test_"), []).append(value)
     return {
-        f"cv_{name.removeprefix('test_')}_{statistic}": float(
-            function([result[name] for result in results])
-        )
-        for name, value in results[0].items()
-        if isinstance(value, float)
+        f"cv_{name}_{statistic}": float(function(of_folds))
+        for name, of_folds in values.items()
         for statistic, function in (("mean", np.mean), ("std", np.std))
     }
 
@@ -197,7 +199,7 @@ class _Trainer:
             trained_on = phase.data(data) if phase.data else data
             steps = trained_on.steps_per_epoch
             if (phase.name, steps) not in self.models:
-                compiled = (phase.compile or app.compile)(self.built, config, phase.epochs * steps)
+                compiled = app.compiled(phase, self.built, config, phase.epochs * steps)
                 compiled.steps_per_execution = steps_per_execution(steps, max_steps=100)
                 build_optimizers(compiled)
                 self.models[phase.name, steps] = compiled, _values(compiled)

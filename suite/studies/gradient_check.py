@@ -174,7 +174,7 @@ def _prepared(
     networks = networks_of(built)
     of_phase = phase.data(data) if phase.data else data
     steps = phase.epochs * of_phase.steps_per_epoch
-    model = (phase.compile or app.compile)(built, recipe.config, steps)
+    model = app.compiled(phase, built, recipe.config, steps)
     inputs, *others = next(iter(of_phase.train(0)))
     batch = keras.tree.map_structure(lambda part: part[:examples], (inputs, *others))
     if phase.features:

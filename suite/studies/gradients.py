@@ -128,7 +128,7 @@ def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measure
     for phase in app.phases(recipe.config):
         of_phase = phase.data(data) if phase.data else data
         length = phase.epochs * of_phase.steps_per_epoch
-        model = (phase.compile or app.compile)(built, recipe.config, length)
+        model = app.compiled(phase, built, recipe.config, length)
         fitted = Fitted(
             model=model, networks=networks, data=data, config=recipe.config, folder=Path()
         )
@@ -156,8 +156,6 @@ def _fit(
         count: The steps to measure.
     """
     model.steps_per_execution = 1  # the sums are read after each
-    if type(model).call is keras.Model.call:
-        model.built = True  # Keras would never build a model whose step calls only its networks
     probe = Probe(model)
     rows: list[dict[str, np.ndarray]] = []
     reading = keras.callbacks.LambdaCallback(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite.app import App
-from suite.errors import InputError, Interrupted
+from suite.errors import InputError, Interrupted, Unwritable
 from suite.figures import curves, searches
 from suite.knobs import settings
 from suite.run import Run
@@ -153,6 +153,8 @@ def find_best(
         raise Interrupted(
             f"stopped; with --storage {shlex.quote(storage)} it goes on", error.signal_number
         ) from None
+    except Unwritable as error:
+        raise Unwritable(f"{error}; with --storage {shlex.quote(storage)} it goes on") from None
     best, ended = study.best(), study.ended()
     if best is None:
         raise InputError("a trial must train to its end", f"{len(ended)} trials that did not")
@@ -211,9 +213,12 @@ def _tell(
 
     Raises:
         InputError: The first trials have all failed.
+        Unwritable: A trial could not be written; it is left, and goes on with the next search.
     """
     failures = 0
     for trial, outcome in outcomes:
+        if outcome.unwritable:
+            raise Unwritable(outcome.error)
         ended = study.tell(int(trial.folder.name), outcome.objective, outcome.error)
         searched = {name: trial.knobs[name] for name in study.spaces}
         result = _result(objective, ended)

@@ -15,6 +15,7 @@ from suite.export.reopened import reopen
 from suite.figures import curves
 from suite.figures.visualization import filter_inputs
 from suite.knobs import settings
+from suite.training.record import refuse_unwritable
 
 NUM_PICTURES = 6  # of the test split, for each filter
 
@@ -51,6 +52,7 @@ def see(
     """
     if view.output.exists() and not view.output.is_dir():
         raise InputError("`output` must be a folder", view.output)
+    refuse_unwritable(view.output, "output")
     fitted = reopen(app, exports.open(app.name), data, data_dir)
     [network] = fitted.networks.values()
     names = convolutions(network)

@@ -32,7 +32,14 @@ import keras
 
 from suite.app import App
 from suite.cluster import shares_of_cores
-from suite.errors import Diverged, InputError, InputFailed, Interrupted, one_line_message
+from suite.errors import (
+    Diverged,
+    InputError,
+    InputFailed,
+    Interrupted,
+    Unwritable,
+    one_line_message,
+)
 from suite.files import claimed, write_whole
 from suite.run import Run
 from suite.training.record import RECORD, plain
@@ -82,6 +89,7 @@ class Outcome:
         seconds: From the start of the trial, or from its last resume, to its end.
         error: Why it failed, in one line; None if it did not.
         refused: Whether it failed for bad input, before the training began.
+        unwritable: Whether it failed because a file could not be written, as on a full disk.
     """
 
     objective: float | None
@@ -89,6 +97,7 @@ class Outcome:
     seconds: float
     error: str | None = None
     refused: bool = False
+    unwritable: bool = False
 
 
 Callbacks = Callable[[Trial], Sequence[keras.callbacks.Callback]]
@@ -213,10 +222,11 @@ def read_outcome(folder: Path) -> Outcome | None:
     file = folder / OUTCOME
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return Outcome(**{field.name: content[field.name] for field in dataclasses.fields(Outcome)})
+        names = {field.name for field in dataclasses.fields(Outcome)}
+        return Outcome(**{name: content[name] for name in names & content.keys()})
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, AttributeError, TypeError):
         raise InputError(f"{file} must be whole", "a damaged file") from None
 
 
@@ -392,7 +402,7 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
     app = importlib.import_module(trial.app).app
     started, objective, error = time.perf_counter(), None, None
     history: dict[str, list[float | None]] = {}
-    refused = failed = False
+    refused = failed = unwritable = False
     try:
         _wait_for_lock(trial.folder)
         if (outcome := read_outcome(trial.folder)) is not None:
@@ -407,11 +417,14 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
         error, failed = one_line_message(broken), True
     except InputError as bad_input:
         error, refused = one_line_message(bad_input), True
+    except Unwritable as full:
+        error, failed, unwritable = one_line_message(full), True, True
     except Exception as failure:
         traceback.print_exc()
         error, failed = f"{type(failure).__name__}: {one_line_message(failure)}", True
     seconds = round(time.perf_counter() - started, 3)
-    outcome = Outcome(objective, history or _logged(trial.folder / LOG), seconds, error, refused)
+    history = history or _logged(trial.folder / LOG)
+    outcome = Outcome(objective, history, seconds, error, refused, unwritable)
     if not refused and not failed:
         content = {"trial": plain(trial), **dataclasses.asdict(outcome)}
         text = json.dumps(content, indent=2, ensure_ascii=False)

@@ -32,9 +32,10 @@ from suite.data.text.tokenizers import (
     fit_tokenizer,
     refuse_other_vocabulary,
     restore_tokenizer,
+    unknown_tokens,
 )
 from suite.data.text.windows import consecutive_windows, shuffled_windows, windows
-from suite.decoding.sampling import sample
+from suite.decoding.sampling import HOTTEST, sample
 from suite.decoding.stepper import Stepper
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
@@ -76,7 +77,7 @@ SAMPLE_LENGTH = 200
 ANY_TOKEN = 2**31 - 1
 
 Length = Annotated[int, Field(ge=1, le=MOST_GENERATED)]
-Temperature = Annotated[float, Field(gt=0, le=100)]
+Temperature = Annotated[float, Field(gt=0, le=HOTTEST)]
 TopK = Annotated[int, Field(ge=1)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 
@@ -371,7 +372,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         return {
             "tokens_read": tf.cast(read_ids.row_lengths(), tf.int32),
             "truncated": ids.row_lengths() - 1 > most_read,
-            "unknown_tokens": tf.reduce_sum(tf.cast(read_ids == UNKNOWN, tf.int32), axis=1),
+            "unknown_tokens": unknown_tokens(tokenizer, read_ids),
         }
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:

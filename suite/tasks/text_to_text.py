@@ -16,7 +16,14 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from suite.data import Examples
-from suite.data.text.tokenizers import END, PADDING, START, UNKNOWN, Tokenizer
+from suite.data.text.tokenizers import (
+    END,
+    PADDING,
+    START,
+    UNKNOWN,
+    Tokenizer,
+    unknown_tokens,
+)
 from suite.decoding.search import beam, greedy
 from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
@@ -159,7 +166,7 @@ class Reading(NamedTuple):
     Args:
         ids: `(batch, time)`, closed by `END`.
         lengths: Tokens of each text before a cut, `(batch,)`, int32.
-        unknown: Those of them that are not in the vocabulary, `(batch,)`, int32.
+        unknown: See `unknown_tokens`.
     """
 
     ids: tf.Tensor
@@ -170,7 +177,7 @@ class Reading(NamedTuple):
 def read(tokenizer: Tokenizer, text: tf.Tensor, longest: int) -> Reading:
     """Texts `(batch,)` as ids, at most the first `longest` of each."""
     ids = tokenizer.encode(text)
-    unknown = tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1)
+    unknown = unknown_tokens(tokenizer, ids)
     end = tf.fill([ids.nrows(), 1], END)
     closed = tf.concat([ids[:, :longest], tf.cast(end, ids.dtype)], axis=1)
     return Reading(closed.to_tensor(PADDING), tf.cast(ids.row_lengths(), tf.int32), unknown)

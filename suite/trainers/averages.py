@@ -47,7 +47,7 @@ class AverageWeights(keras.callbacks.Callback):
         decay = min(self.decay, (1 + done) / (10 + done)) ** max(done - self._steps, 1)
         self._steps = done
         self._averages = [
-            decay * average + (1 - decay) * variable.numpy()
+            average + (1 - decay) * (variable.numpy() - average)  # equal ones stay so to the bit
             for average, variable in zip(self._averages, variables, strict=True)
         ]
 
@@ -61,8 +61,12 @@ class AverageWeights(keras.callbacks.Callback):
             self._assign(self._trained)
             self._trained = ()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if epoch + 1 == self.params["epochs"] and self._averages:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Gives the model the average."""
+        if self._averages:
             self._assign(self._averages)
 
     def state(self) -> Any:

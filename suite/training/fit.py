@@ -32,7 +32,13 @@ from suite.training.callbacks import (
 )
 from suite.training.session import Session
 from suite.training.signals import StopSignals
-from suite.training.state import Progress, Remembering, TrainingState, build_optimizers
+from suite.training.state import (
+    Finishing,
+    Progress,
+    Remembering,
+    TrainingState,
+    build_optimizers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +54,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         too few steps were run to measure them.
 
     Raises:
-        InputError: The saved state is damaged, or of another model.
+        InputError: The saved state is damaged, or of another model; or memory does not suffice.
         InputFailed: An example cannot be read any more, or an environment fails.
         Interrupted: A signal came; the state is saved.
     """
@@ -84,6 +90,13 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
             raise failed or error from None
         saved = f"the state before that is saved: {session.resume_advice}"
         raise InputFailed(failed.requirement, f"{failed.received}; {saved}") from None
+    except tf.errors.ResourceExhaustedError as error:
+        if "OOM" not in str(error):  # a full disk has the same error
+            raise
+        data = session.data
+        raise InputError(
+            f"`{data.batch_knob}` must let a batch and the model fit into memory", data.batch_size
+        ) from error
     except Interrupted as interrupted:
         stopped = state.progress
         where = f"in epoch {len(stopped.rows) + 1} after {stopped.step} steps"
@@ -157,7 +170,9 @@ class _Fitting:
         start = state.progress
         phase_is_done = number < start.phase
         resumed = bool(phase_is_done or start.epoch or start.step)
-        state.attach(fitted.networks, model, [*best, *app_callbacks], phase.epochs, resumed)
+        is_last = phase is session.phases[-1]
+        callbacks = [*best, *app_callbacks]
+        state.attach(fitted.networks, model, callbacks, phase.epochs, resumed, is_last)
         if phase_is_done:
             state.restore()
             return
@@ -176,8 +191,9 @@ class _Fitting:
         # If no steps were left to train, no epoch has restored the state.
         state.set_model(model)
         state.restore()
-        if phase is not session.phases[-1]:
-            state.save_again()
+        if not is_last:
+            self._finish()
+            state.end_phase()
 
     def _keep_best(self, phase: Phase) -> list[keras.callbacks.EarlyStopping]:
         """The callback that restores the best weights after the last phase, if the app asks."""
@@ -259,16 +275,28 @@ class _Fitting:
             callbacks.close()
         self.examples_per_second = throughput.examples_per_second
 
+    def _finish(self) -> None:
+        """Gives the model the weights that callbacks have for the end: averages, or the best.
+
+        They have done so at the end of `fit`, but not if that was before a resume.
+        """
+        if not self._phase.epochs:
+            return  # callbacks remember the weights of an earlier phase
+        for callback in [*self._app_callbacks, *self._best]:
+            if isinstance(callback, Finishing):
+                callback.set_model(self._model)
+                callback.finish()
+            elif (
+                isinstance(callback, keras.callbacks.EarlyStopping)
+                and callback.restore_best_weights
+                and callback.best_weights is not None
+            ):
+                self._model.set_weights(callback.best_weights)
+
     def on_one_device(self) -> Fitted:
         """The trained model; with several replicas a copy of it, built on one device."""
+        self._finish()
         session, model, built = self.session, self._model, self.built
-        # A training that ended before a resume has its last weights: restore the best ones again.
-        for callback in [*self._app_callbacks, *self._best]:
-            # In a phase without epochs, callbacks remember the weights of an earlier one.
-            if not self._phase.epochs or not isinstance(callback, keras.callbacks.EarlyStopping):
-                continue
-            if callback.restore_best_weights and callback.best_weights is not None:
-                model.set_weights(callback.best_weights)
         if session.placement.num_replicas_in_sync > 1:
             built = session.build()
             copy = session.compiled(built, self._phase)

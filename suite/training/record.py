@@ -128,8 +128,10 @@ def refuse_folder_in_use(folder: Path) -> None:
     """
     refuse_unwritable(folder, "run_dir")
     refuse_path_for_tensorflow(folder, "run_dir")
-    # Another worker may be testing the folder at the same time.
-    if folder.is_dir() and any(not path.name.startswith(TRIAL) for path in folder.iterdir()):
+    # Another worker may be testing the folder at the same time, and a run was perhaps killed while
+    # its record was written.
+    passing = (TRIAL, f".{RECORD}")
+    if folder.is_dir() and any(not path.name.startswith(passing) for path in folder.iterdir()):
         if (folder / RECORD).exists():
             raise InputError(
                 "`run_dir` must be a new or empty folder; with `resume` the run in it goes on",

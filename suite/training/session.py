@@ -90,16 +90,12 @@ class Session:
             InputError: The run asks for XLA, which cannot compile the model.
         """
         data = self.data_of(phase)
-        compile_model = phase.compile or self.app.compile
-        model = compile_model(built, self.config, phase.epochs * data.steps_per_epoch)
+        steps = phase.epochs * data.steps_per_epoch
+        model = self.app.compiled(phase, built, self.config, steps)
         if self.run.jit and not model.supports_jit:
             raise InputError(
                 f"`jit` must be left out: {self.app.name} cannot be compiled", self.run.jit
             )
-        if type(model).call is keras.Model.call:
-            # Keras builds a model when it calls it; one whose `train_step` calls only its networks
-            # would never be built.
-            model.built = True
         model.jit_compile = self.run.jit
         if self.optimizer is not None:
             # A copy for each phase and placement: an optimizer has state for the weights it trains.

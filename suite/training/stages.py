@@ -132,7 +132,7 @@ def train(
     if data is not None:
         run = dataclasses.replace(run, data="arrays", arrays=_source(data))
     with showing_messages(run.quiet), restored_settings(), contextlib.ExitStack() as stack:
-        session = _open(app, recipe, run, callbacks, optimizer)
+        session = _open(app, recipe, run, until, callbacks, optimizer)
         if until == "open":
             return _trained(session, session.fitted(session.first_model, session.built), {})
         _begin(session, stack)
@@ -211,7 +211,8 @@ def _source(data: Any) -> Source:
         )
 
     def examples(pair: tuple[Any, ...]) -> Examples:
-        arrays = [keras.tree.map_structure(np.asarray, part) for part in pair]
+        parts = [np.asarray(part) if isinstance(part, list) else part for part in pair]
+        arrays = [keras.tree.map_structure(np.asarray, part) for part in parts]
         lengths = {len(array) for array in keras.tree.flatten(arrays)}
         if len(lengths) != 1:
             raise InputError(
@@ -227,6 +228,7 @@ def _open(
     app: App,
     recipe: Recipe,
     run: Run,
+    until: Stage,
     callbacks: Sequence[keras.callbacks.Callback],
     optimizer: keras.Optimizer | str | None,
 ) -> Session:
@@ -235,7 +237,7 @@ def _open(
     resumed_from, prolonged = None, False
     if run.resume:
         resumed_from, recipe, run, prolonged = reopen(app, recipe, run)
-    refuse_unusable_folders(app, run)
+    refuse_unusable_folders(app, run, exports=until == "publish")
 
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -276,8 +278,13 @@ def _open(
     return session
 
 
-def refuse_unusable_folders(app: App, run: Run) -> None:
+def refuse_unusable_folders(app: App, run: Run, exports: bool = True) -> None:
     """Refuses folders of a run and its export that cannot be written, or have another run.
+
+    Args:
+        app: The app.
+        run: Names the folders, or has the default ones.
+        exports: Whether the run exports.
 
     Raises:
         InputError: A folder cannot be used. Nothing was written.
@@ -286,8 +293,9 @@ def refuse_unusable_folders(app: App, run: Run) -> None:
         refuse_folder_in_use(run.run_dir)
     elif not run.resume:
         refuse_unwritable(RUNS / app.name, "run_dir")
-    refuse_path_for_tensorflow(run.export_dir, "export_dir")
-    refuse_unwritable(run.export_dir / app.name, "export_dir")
+    if exports:
+        refuse_path_for_tensorflow(run.export_dir, "export_dir")
+        refuse_unwritable(run.export_dir / app.name, "export_dir")
 
 
 def _refuse_on_replicas(run: Run, placement: tf.distribute.Strategy) -> None:

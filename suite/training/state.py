@@ -65,6 +65,17 @@ class Remembering(Protocol):
         """Takes over what the trained model knows, of which this one is a copy on one device."""
 
 
+@runtime_checkable
+class Finishing(Protocol):
+    """A callback that has other weights for the end than those that are trained."""
+
+    def set_model(self, model: keras.Model) -> None:
+        """Makes a model the one that is trained, as in every callback of Keras."""
+
+    def finish(self) -> None:
+        """Gives the model the weights for the end; does so again after a resume."""
+
+
 class KerasCallbackState:
     """The state of one of Keras's callbacks, as `Resumable`.
 
@@ -92,7 +103,8 @@ class Progress(NamedTuple):
 
     Args:
         phase: The phase to continue with, counted from 0; the number of phases at the end.
-        epoch: The epoch of that phase to continue with, counted from 0.
+        epoch: The epoch of that phase to continue with, counted from 0; the number of its epochs
+            if only the weights for its end are to be chosen.
         step: The steps of that epoch that are done.
         rows: The logs of the finished epochs, over all phases.
         epochs: The epochs that the phase of the last one was to have.
@@ -150,7 +162,7 @@ class TrainingState(keras.callbacks.Callback):
         self.progress = Progress()
         self.networks: Mapping[str, keras.Model] = {}
         self.resumables: dict[str, Resumable] = {}
-        self.epochs, self.resumed = 0, False
+        self.epochs, self.is_last, self.resumed = 0, True, False
         self._path: str | None = None  # the state that will be restored
         self._newest: str | None = None  # the newest state that is whole
         self._saved_at = time.monotonic()
@@ -184,6 +196,7 @@ class TrainingState(keras.callbacks.Callback):
         callbacks: Iterable[keras.callbacks.Callback],
         epochs: int,
         resumed: bool,
+        is_last: bool = True,
     ) -> None:
         """Makes a phase the one whose state is saved and restored.
 
@@ -195,8 +208,11 @@ class TrainingState(keras.callbacks.Callback):
             epochs: Number of epochs of the phase.
             resumed: Whether the saved state is of this phase. Otherwise it is of the phase before,
                 and only its networks are restored.
+            is_last: Whether no phase follows. The state of a phase that others follow is ended by
+                `end_phase`, after callbacks have chosen its weights.
         """
         self.networks, self.epochs, self.resumed = networks, epochs, resumed
+        self.is_last = is_last
         self.set_model(model)
         self.resumables = {}
         for number, callback in enumerate(callbacks):
@@ -278,25 +294,24 @@ class TrainingState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
         progress = self.progress._replace(rows=(*self.progress.rows, row), epochs=self.epochs)
-        if self.model.stop_training or progress.epoch + 1 == self.epochs:
+        phase_ends = self.model.stop_training or progress.epoch + 1 == self.epochs
+        if not phase_ends:
+            progress = progress._replace(epoch=progress.epoch + 1, step=0)
+        elif self.is_last:
             progress = progress._replace(phase=progress.phase + 1, epoch=0, step=0)
         else:
-            progress = progress._replace(epoch=progress.epoch + 1, step=0)
-        phase_ends = progress.phase > self.progress.phase
+            progress = progress._replace(epoch=self.epochs, step=0)
         self._save(progress)
-        # After a phase, callbacks may still restore better weights, which `save_again` saves.
         if not phase_ends:
             self.stop_at_signal()
 
     def end_phase(self) -> None:
-        """Saves the state after a phase that has no epochs."""
-        progress = self.progress._replace(phase=self.progress.phase + 1, epoch=0, step=0, epochs=0)
+        """Saves the state after a phase that has no epochs, or that others follow."""
+        progress = self.progress._replace(
+            phase=self.progress.phase + 1, epoch=0, step=0, epochs=self.epochs
+        )
         self._save(progress)
         self.stop_at_signal()
-
-    def save_again(self) -> None:
-        """Saves the state after `fit`, at whose end callbacks may have restored better weights."""
-        self._save(self.progress)
 
     def stop_at_signal(self) -> None:
         """Ends the training if a signal came to any worker. All workers must call this.

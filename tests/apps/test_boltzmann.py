@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import PIL.Image
@@ -146,17 +148,22 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_chains_and_machines_survive_a_kill(epoch, tmp_path):
-    recipe = app.recipe(**{**TINY, "units": (6, 4), "epochs": 2, "persistent": True, "chains": 10})
-    deterministic = {"data": "embedded", "quiet": True, "figures": False, "deterministic": True}
-    undisturbed = train(app, recipe, Run(**deterministic), until="fit")
+CHAINED = app.recipe(**{**TINY, "units": (6, 4), "epochs": 2, "persistent": True, "chains": 10})
+DETERMINISTIC = Run(data="embedded", quiet=True, figures=False, deterministic=True)
 
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    return train(app, CHAINED, dataclasses.replace(DETERMINISTIC, run_dir=folder), until="fit")
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_chains_and_machines_survive_a_kill(epoch, undisturbed, tmp_path):
+    run = dataclasses.replace(DETERMINISTIC, run_dir=tmp_path / "run")
     with pytest.raises(Killed):
-        run = Run(**deterministic, run_dir=tmp_path / "run")
-        train(app, recipe, run, until="fit", callbacks=[Kill(epoch)])
-    run = Run(**deterministic, run_dir=tmp_path / "run", resume=True)
-    resumed = train(app, recipe, run, until="fit")
+        train(app, CHAINED, run, until="fit", callbacks=[Kill(epoch)])
+    resumed = train(app, CHAINED, dataclasses.replace(run, resume=True), until="fit")
 
     for a, b in zip(undisturbed.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

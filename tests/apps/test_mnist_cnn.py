@@ -77,10 +77,10 @@ def test_the_robust_recipe_trains_on_attacked_pictures():
 def test_it_learns_the_embedded_digits():
     recipe = app.recipe(epochs=2, filters=(8, 16, 32))
 
-    trained = train(app, recipe, Run(data="embedded", quiet=True))
+    trained = train(app, recipe, Run(data="embedded", quiet=True, figures=False), until="judge")
 
-    assert trained.report["metrics"]["test_accuracy"] > 0.9
-    assert not trained.report["data"]["comparable"]
+    assert trained.metrics["test_accuracy"] > 0.9
+    assert not trained.data.description.comparable
 
 
 @pytest.mark.full

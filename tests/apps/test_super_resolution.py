@@ -210,13 +210,20 @@ class Kill(keras.callbacks.Callback):
 ADVERSARIAL = {**app.tiny, "network": "srresnet", "adversarial_epochs": 2, "adversarial_rate": 1e-3}
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    run = dataclasses.replace(QUIET, deterministic=True, run_dir=folder)
+    return train(app, app.recipe(**ADVERSARIAL), run, until="judge")
+
+
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_killed_and_resumed_against_the_adversary_it_ends_with_the_same_bytes(epoch, tmp_path):
+def test_killed_and_resumed_against_the_adversary_it_ends_with_the_same_bytes(
+    epoch, undisturbed, tmp_path
+):
     """Once at the beginning of the second phase, and once in its middle."""
-    run = dataclasses.replace(QUIET, deterministic=True, run_dir=tmp_path / "one")
     recipe = app.recipe(**ADVERSARIAL)
-    undisturbed = train(app, recipe, run, until="judge")
-    run = dataclasses.replace(run, run_dir=tmp_path / "other")
+    run = dataclasses.replace(QUIET, deterministic=True, run_dir=tmp_path / "run")
 
     with pytest.raises(Killed):
         train(app, recipe, run, until="judge", callbacks=[Kill(epoch)])

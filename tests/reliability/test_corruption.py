@@ -115,7 +115,10 @@ SAVED = ["saved_model.pb", "variables/variables.data-00000-of-00001", "variables
 
 @pytest.mark.parametrize("damage", [cut_off, flip_a_bit, remove])
 @pytest.mark.parametrize("file", SAVED)
-def test_server_passes_over_a_damaged_version(name, file, damage, undisturbed, tmp_path):
+def test_server_passes_over_a_damaged_version(
+    name, file, damage, undisturbed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("suite.serve.models._exempt_from_garbage_collection", lambda: None)  # slow
     exports = tmp_path / "exports"
     shutil.copytree(undisturbed(name).exports, exports)
     shutil.copytree(exports / name / "1", exports / name / "2")

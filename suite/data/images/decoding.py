@@ -39,6 +39,11 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     """
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, HEAD), tf.uint8)
     head = tf.pad(head, [[0, 32]])  # so that shorter files have a byte at that place, too
+    # TensorFlow decodes more formats, whose pixels are not counted before.
+    tf.debugging.Assert(
+        tf.reduce_any([_begins_with(head, magic) for magic in (PNG, JPEG, GIF, BMP)]),
+        ["a picture must be a PNG, JPEG, GIF or BMP"],
+    )
     # A few kilobytes can hold gigabytes of one colour.
     tf.debugging.Assert(
         _num_pixels(encoded, head) <= MOST_PIXELS,
@@ -125,7 +130,7 @@ def apply_orientation(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _num_pixels(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """The pixels that the header of a file promises, int64; 0 where it is none that is decoded.
+    """The pixels that the header of a file promises, int64.
 
     Args:
         encoded: The file, a scalar string.
@@ -150,9 +155,8 @@ def _num_pixels(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
             (_begins_with(head, PNG), lambda: number(16, 17, 18, 19) * number(20, 21, 22, 23)),
             (_begins_with(head, JPEG), of_jpeg),
             (_begins_with(head, GIF), lambda: number(7, 6) * number(9, 8)),
-            (_begins_with(head, BMP), of_bmp),
         ],
-        default=lambda: tf.constant(0, tf.int64),
+        default=of_bmp,
     )
 
 

@@ -53,6 +53,11 @@ def read_folder(
         files[split], labels[split] = _files_and_labels(folder, class_names, skipped)
         if skip_broken:
             files[split], labels[split] = _without_broken(files[split], labels[split], skipped)
+    present = set(labels["train"].tolist()) if labels["train"] is not None else set()
+    if empty := [name for label, name in enumerate(class_names) if label not in present]:
+        raise InputError(
+            "every class must have pictures that can be read", f"none of {', '.join(empty)}"
+        )
     notes = _note_skipped(skipped, sum(map(len, files.values())))
     try:
         sample = [read(files["train"][row]).pixels for row in sample_rows(len(files["train"]))]

@@ -94,16 +94,19 @@ def _from_tfds(builder: Any, name: str, options: InputOptions, in_memory: InMemo
             f"{name} must have a split named train, whose examples have a feature named image",
             f"splits {', '.join(available)}; features {', '.join(features)}",
         )
+    if features["image"].np_dtype == np.uint16 and None in features["image"].shape:
+        raise InputError(f"{name} must have pictures of one size, or of 8 bits", features["image"])
+    label = _label(features)
     if builder.name in (*DRAWINGS, *PHOTOS):
         options = options.with_default_layout("drawing" if builder.name in DRAWINGS else "photo")
     preparation: Preparation
     splits: dict[str, Any]
     if random_access(builder) or in_memory == "no":
-        preparation, splits = _on_disk(builder, available, options)
+        preparation, splits = _on_disk(builder, available, options, label)
     elif None in features["image"].shape:
-        preparation, splits = _of_many_sizes(builder, available, options)
+        preparation, splits = _of_many_sizes(builder, available, options, label)
     else:
-        preparation, splits = _of_one_size(builder, available, options)
+        preparation, splits = _of_one_size(builder, available, options, label)
     # Some test splits are published without their labels, which are -1.
     splits = {
         split: examples
@@ -113,7 +116,7 @@ def _from_tfds(builder: Any, name: str, options: InputOptions, in_memory: InMemo
     targets = splits["train"].targets
     class_names: tuple[str, ...] = ()
     if targets is not None:
-        names = getattr(features["label"], "names", None) or range(targets.max() + 1)
+        names = getattr(features[label], "names", None) or range(targets.max() + 1)
         class_names = tuple(map(str, names))
     return Source(
         name=name,
@@ -125,12 +128,23 @@ def _from_tfds(builder: Any, name: str, options: InputOptions, in_memory: InMemo
     )
 
 
+def _label(features: Any) -> str | None:
+    """The name of the feature that holds the class of a picture; None if there is none.
+
+    Labels that are text or several classes are left alone, so that pictures can still be used.
+    """
+    if "label" not in features:
+        return None
+    label = features["label"]
+    is_class = label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+    return "label" if is_class else None
+
+
 def _on_disk(
-    builder: Any, available: Iterable[str], options: InputOptions
+    builder: Any, available: Iterable[str], options: InputOptions, label: str | None
 ) -> tuple[Preparation, dict[str, Stored]]:
     """Splits whose pictures are read and prepared when a batch needs them."""
     splits = [split for split in SPLITS if split in available]
-    label = "label" if "label" in builder.info.features else None
     # Called for its `InputError` only, which refuses a dataset in another format.
     records(builder, "train", lambda features: features["image"])
     train = builder.as_data_source(split="train")
@@ -143,7 +157,7 @@ def _on_disk(
 
 
 def _of_one_size(
-    builder: Any, available: Iterable[str], options: InputOptions
+    builder: Any, available: Iterable[str], options: InputOptions, label: str | None
 ) -> tuple[Preparation, dict[str, Examples]]:
     """Splits whose pictures have one size; they are prepared unless they are usable as they are."""
     splits = {}
@@ -153,7 +167,7 @@ def _of_one_size(
             images = everything["image"].numpy()
             splits[split] = Examples(
                 images if images.dtype == np.uint8 else detect_white_and_scale(images).numpy(),
-                everything["label"].numpy().astype(np.int32) if "label" in everything else None,
+                everything[label].numpy().astype(np.int32) if label else None,
             )
     train = splits["train"].inputs
     sample = train[sample_rows(len(train))]
@@ -168,13 +182,13 @@ def _of_one_size(
 
 
 def _of_many_sizes(
-    builder: Any, available: Iterable[str], options: InputOptions
+    builder: Any, available: Iterable[str], options: InputOptions, label: str | None
 ) -> tuple[Preparation, dict[str, Examples]]:
     """Splits whose pictures differ in size; only a few are in memory before their preparation."""
 
     def examples(split: str) -> Iterator[dict[str, np.ndarray]]:
         features = builder.as_dataset(split=split).map(
-            lambda example: {key: example[key] for key in ("image", "label") if key in example}
+            lambda example: {key: example[key] for key in ("image", label) if key}
         )
         return features.as_numpy_iterator()
 
@@ -187,7 +201,7 @@ def _of_many_sizes(
 
             def pictures(split: str = split, labels: list[int] = labels) -> Iterator[np.ndarray]:
                 for example in examples(split):
-                    labels.extend([int(example["label"])] if "label" in example else [])
+                    labels.extend([int(example[label])] if label else [])
                     yield example["image"]
 
             inputs = prepare_all(pictures(), preparation)

@@ -27,6 +27,7 @@ LONGEST_LINE = 2**20  # bytes; SentencePiece would leave longer lines out of its
 # Of the tokens that an export reads: of foreign text, a known space and the known end of a line may
 # stand beside every unknown piece.
 MOST_UNKNOWN = 0.3
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # in the pieces of SentencePiece
 THREADS = 2  # a constant, since sums of floats depend on it
 
 Tokens = Literal["characters", "words", "pieces"]
@@ -56,10 +57,12 @@ class Tokenizer(Protocol):
 
     Args:
         size: Number of ids.
+        blank: The ids of spaces and ends of lines, int32.
         resources: Objects that an endpoint must save with the functions that use the tokenizer.
     """
 
     size: int
+    blank: tf.Tensor
     resources: Sequence[Any]
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -96,6 +99,7 @@ class Characters(Tokenizer):
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = sorted(set(characters))
         self.size = len(SPECIAL_PIECES) + len(self.characters)
+        self.blank = _blank(self.pieces())
         self.resources: Sequence[Any] = ()
         self._code_points = tf.constant([ord(character) for character in self.characters])
         self._texts = tf.constant(["", "", "", REPLACEMENT, *self.characters])
@@ -136,6 +140,7 @@ class Words(Tokenizer):
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
         self.size = len(SPECIAL_PIECES) + len(self.words)
+        self.blank = _blank(self.pieces())
         ids = tf.range(len(SPECIAL_PIECES), self.size)
         initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(self.words, tf.string), ids)
         self._table = tf.lookup.StaticHashTable(initializer, UNKNOWN)
@@ -189,6 +194,7 @@ class Pieces(Tokenizer):
         self.model = model
         self._tokenizer = _package("tensorflow_text").SentencepieceTokenizer(model, tf.int32)
         self.size = int(self._tokenizer.vocab_size())
+        self.blank = _blank([piece.replace(SPACE, " ") for piece in self.pieces()])
         self.resources: Sequence[Any] = (self._tokenizer,)
 
     @classmethod
@@ -259,7 +265,7 @@ class Pieces(Tokenizer):
         return tf.strings.regex_replace(lines, "(^|\n) ", r"\1")
 
     def pieces(self) -> list[str]:
-        """The text of every id, in order; a space is `▁`."""
+        """The text of every id, in order; a space is `SPACE`."""
         texts = self._tokenizer.id_to_string(tf.range(self.size)).numpy()
         return [text.decode() for text in texts]
 
@@ -313,10 +319,26 @@ def restore_tokenizer(tokens: Tokens, vocabulary: str) -> Tokenizer:
     return Characters(vocabulary) if tokens == "characters" else Words(vocabulary.split(" "))
 
 
+def unknown_tokens(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.Tensor:
+    """The number of tokens that are not in the vocabulary, `(batch,)`, int32.
+
+    A text without a known word has none that is known: spaces between unknown words do not count.
+    """
+    unknown = tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1)
+    blank = tf.reduce_any(ids.flat_values[:, None] == tokenizer.blank, axis=1)
+    silent = tf.reduce_sum(tf.cast(ids.with_flat_values(blank), tf.int32), axis=1)
+    count = tf.cast(ids.row_lengths(), tf.int32)
+    return tf.where((unknown > 0) & (unknown + silent == count), count, unknown)
+
+
 def text_ids(ids: tf.Tensor) -> tf.RaggedTensor:
     """The ids `(batch, time)` that stand for text: those before `END`, and neither special."""
     before_end = tf.cumsum(tf.cast(ids == END, tf.int32), axis=1) == 0
     return tf.ragged.boolean_mask(ids, before_end & (ids != PADDING) & (ids != START))
+
+
+def _blank(pieces: Sequence[str]) -> tf.Tensor:
+    return tf.constant([i for i, piece in enumerate(pieces) if piece.isspace()], tf.int32)
 
 
 def _notes(tokens: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:

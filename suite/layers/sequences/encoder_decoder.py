@@ -122,8 +122,10 @@ def build(
         both_ways = LAYERS[cell](units // 2, return_sequences=True, return_state=True)
         parts.append(layers.Bidirectional(both_ways, name="both_ways"))
         if encoder_layers > 1:
-            parts.append(RecurrentStack(cell, [units] * (encoder_layers - 1), name="encoder"))
-        parts.append(RecurrentStack(cell, [units] * decoder_layers, name="decoder"))
+            stacked = [units] * (encoder_layers - 1)
+            parts.append(RecurrentStack(cell, stacked, dropout=dropout, name="encoder"))
+        stacked = [units] * decoder_layers
+        parts.append(RecurrentStack(cell, stacked, dropout=dropout, name="decoder"))
         if network == "attention":
             look = BahdanauAttention(units) if attention == "bahdanau" else LuongAttention()
             look.name = "attention"
@@ -166,8 +168,9 @@ def encode(parts: Parts, source: Any, decoder_layers: int, training: bool | None
         states += further
     states = states[-decoder_layers:]
     states += states[-1:] * (decoder_layers - len(states))
-    looked_at = {"memory": x, "mask": mask} if "attention" in parts else {}
-    return {"states": states, **looked_at}
+    if "attention" not in parts:
+        return {"states": states}
+    return {"states": states, "memory": parts["dropout"](x, training=training), "mask": mask}
 
 
 def decode(

@@ -102,8 +102,18 @@ def test_a_download_lies_where_tfds_looks_for_it(monkeypatch, tmp_path):
     folder = sources._download("emnist/letters", tmp_path / "data")
 
     assert folder == tmp_path / "data/emnist/letters/3.1.0"
-    assert folder == sources._prepared(tmp_path / "data/emnist/letters")
+    assert folder == sources._prepared(tmp_path / "data", "emnist/letters")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["emnist"]
+
+
+def test_a_name_alone_means_the_default_configuration(tmp_path):
+    for configuration in ("letters", "byclass"):
+        folder = tmp_path / "emnist" / configuration / "3.1.0"
+        folder.mkdir(parents=True)
+        assert sources._prepared(tmp_path, "emnist") is None
+        (folder / "dataset_info.json").write_text("{}")
+
+    assert sources._prepared(tmp_path, "emnist") == folder
 
 
 def test_real_mnist_is_read(real_data):

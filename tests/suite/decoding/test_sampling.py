@@ -134,6 +134,7 @@ def test_scores_are_those_of_the_network_whatever_the_temperature():
         {"temperature": 0},
         {"temperature": -1.0},
         {"temperature": float("nan")},
+        {"temperature": 1e9},
         {"top_k": 0},
         {"top_p": 0.0},
         {"top_p": 1.5},

@@ -32,6 +32,19 @@ def test_beam_search_sees_what_greedy_search_misses():
     np.testing.assert_allclose(better.scores, np.log(0.4), rtol=1e-5)
 
 
+def test_what_has_ended_leaves_its_place_to_another():
+    chances = np.full((30, 30), 1e-9)
+    chances[START, [END, 4, 5]] = 0.4, 0.35, 0.25
+    chances[4, 10:] = 1 / 20  # leads nowhere
+    chances[5, 6] = chances[6, END] = 1.0
+    chances[10:, END] = 1.0
+
+    best = beam(markov(chances), (), 1, LENGTH, beams=2, length_penalty=3.0)
+
+    assert tokens_of(best.ids[0]) == [5, 6, END]
+    np.testing.assert_allclose(best.scores, np.log(0.25), rtol=1e-5)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 2.0])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_wide_beam_finds_the_best_of_all_sequences(seed, penalty):

@@ -64,7 +64,7 @@ def test_steps_are_those_of_scikit_learn(options, peers):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_repeats_end_with_a_smaller_residual_than_scikit_learn():
-    codes, parts, _ = fitted(20, solver="coordinate", repeats=5)
+    codes, parts, _ = fitted(20, solver="coordinate", inner_steps=5)
 
     assert residual(codes, parts) <= residual(*peer(20, solver="cd")) * (1 + 1e-5)
 
@@ -93,7 +93,7 @@ def test_the_loss_is_the_mean_squared_error_after_the_step():
 
 
 def test_many_steps_fulfil_the_conditions_of_the_best_factors():
-    codes, parts, _ = fitted(150, solver="coordinate", repeats=3)
+    codes, parts, _ = fitted(150, solver="coordinate", inner_steps=3)
     early = fitted(2, solver="coordinate")
 
     violation = kkt_violation(ROWS, codes, parts)

@@ -132,6 +132,16 @@ def test_numbers_come_within_their_bounds(numpy):
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("numpy", [np, ops])
+def test_rounding_does_not_lead_out_of_bounds(numpy):
+    low, high = np.sort(np.random.default_rng(0).uniform(-3, 3, (2, 100)).round(1), axis=0)
+    space = spaces.Box(low.astype("f4"), high.astype("f4"))
+    bounds = description_of(actions=space).action_bounds
+
+    for numbers in (-np.ones((1, 100), "f4"), np.ones((1, 100), "f4")):
+        assert space.contains(np.asarray(within_bounds(numbers, bounds, numpy))[0])
+
+
 def test_bounds_of_a_box_are_none_where_it_has_none():
     low, high = np.array([0, -np.inf], "f4"), np.array([np.inf, np.inf], "f4")
 

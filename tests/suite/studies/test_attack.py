@@ -115,6 +115,7 @@ BAD = [
     ("attack 0.png --method magic", "--method should be 'fgsm', 'pgd', 'universal' or 'fooling'"),
     ("attack 0.png --label 3", "--label must be left out unless --method is fooling"),
     ("attack --method fooling", "--label must be a class with --method fooling"),
+    ("attack --method fooling --epsilon 0.2", "--epsilon must be left out with --method fooling"),
     ("attack --method fooling --label x", "--label must be one of: 0, 1, 2"),
     ("attack 0.png --method fooling --label 3", "there must be no pictures with --method fooling"),
     ("attack --all --method fooling --label 3", "there must be no pictures with --method fooling"),

@@ -11,6 +11,7 @@ import suite.studies
 from apps.iris import app as iris
 from apps.mnist_mlp import app as mnist_mlp
 from suite import InputError, cli
+from suite.errors import Unwritable
 from suite.studies import search as searches
 from suite.studies.search import Search, find_best
 from suite.studies.trials import Outcome
@@ -86,6 +87,19 @@ def test_all_trials_that_fail_are_reported_soon(recorded):
     with pytest.raises(InputError, match=r"one of the first 5 trials must succeed.*it broke"):
         find(knob=("dropout=0.41..0.5",))
     assert len(recorded) == 5
+
+
+def test_a_full_disk_ends_no_trial(recorded, monkeypatch):
+    def full(asked, jobs, callbacks):
+        yield next(asked), Outcome(None, {}, 0.1, "the disk is full", unwritable=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(searches, "run_trials", full)
+        with pytest.raises(Unwritable, match="the disk is full; with --storage") as error:
+            find(trials=3)
+
+    storage = re.search("--storage (.*) it", str(error.value)).group(1)
+    assert find(trials=3, storage=storage).trials == 3 == len(recorded)
 
 
 def test_a_search_without_a_result_is_refused(recorded):

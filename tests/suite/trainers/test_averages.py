@@ -79,14 +79,18 @@ def test_a_resumed_average_goes_on(data):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 1:
-                saved.update(first.state())
+                saved.update(first.state(), weights=self.model.get_weights())
                 self.model.stop_training = True
 
     fit(model, data, [first, Stop()], epochs=4)
+    ended, average = model.get_weights(), first.state()["averages"]
     second = AverageWeights(0.9)
     second.restore(saved)
+    model.set_weights(saved["weights"])
     model.stop_training = False
     fit(model, data, [second], epochs=4, initial_epoch=2)
 
     for one, two in zip(whole.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    for one, two in zip(ended, average, strict=True):  # although it was stopped early
+        np.testing.assert_array_equal(one, two)

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from apps.dcgan import app as dcgan
 from apps.iris import app as iris
@@ -593,3 +594,13 @@ def test_a_training_of_two_phases_on_two_replicas_is_taken_up_on_one_device():
 
     assert len(trained.history["loss"]) == 4
     assert trained.report["saved_model"]["reload_difference"] < 1e-4
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_told(monkeypatch, tmp_path):
+    def exhausted(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(keras.Model, "fit", exhausted)
+
+    with pytest.raises(InputError, match=r"`batch_size` must let .* into memory\. Received: \d"):
+        train(iris, run=EMBEDDED, until="fit")

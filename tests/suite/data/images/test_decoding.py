@@ -73,6 +73,15 @@ def test_the_pixels_are_counted_before_they_are_decoded(kind, monkeypatch):
         decode_picture(tf.constant(file.getvalue()))
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
+def test_a_format_whose_pixels_nobody_counts_is_refused(kind):
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (30, 20)).save(file, kind)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be a PNG, JPEG, GIF or BMP"):
+        decode_picture(tf.constant(file.getvalue()))
+
+
 def test_what_would_take_gigabytes_is_refused_by_its_header():
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 23_000, 23_000, 1, *[0] * 4)
 

@@ -190,6 +190,15 @@ def test_a_broken_picture_is_named_and_the_others_are_counted():
     )
 
 
+def test_a_class_of_nothing_but_broken_pictures_is_refused():
+    broken_letters()
+    for number in (1, 3, 7):
+        Path(f"own/b/{number}.png").write_bytes(b"no picture")
+
+    with pytest.raises(InputError, match=r"pictures that can be read\. Received: none of b$"):
+        read_folder(Path("own"), InputOptions(), skip_broken=True)
+
+
 def test_a_folder_of_nothing_but_broken_pictures_is_refused():
     for name in "ab":
         Path("own", name).mkdir(parents=True)

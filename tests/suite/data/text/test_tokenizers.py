@@ -16,6 +16,7 @@ from suite.data.text.tokenizers import (
     Words,
     fit_tokenizer,
     restore_tokenizer,
+    unknown_tokens,
 )
 from suite.errors import InputError
 
@@ -61,6 +62,18 @@ def test_ids_are_int32_and_within_the_size(kind):
 def test_what_the_training_text_lacks_is_unknown(kind):
     ids = fitted(kind).encode(tf.constant(["Ω"])).to_tensor().numpy()
     assert UNKNOWN in ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spaces_between_unknown_words_make_no_known_text(kind):
+    tokenizer = fitted(kind)
+    ids = tokenizer.encode(tf.constant(["ΩΨ", "Ω Ψ\n Ω", "Ω be", "be", ""]))
+
+    unknown = unknown_tokens(tokenizer, ids).numpy()
+
+    lengths = ids.row_lengths().numpy()
+    assert unknown[:2].tolist() == lengths[:2].tolist()
+    assert unknown[2:].tolist() == [1, 0, 0] and lengths[2] > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
