@@ -73,10 +73,10 @@ def test_repeats_end_with_a_smaller_residual_than_scikit_learn():
     "options",
     [
         {},
-        {"repeats": 3},
+        {"inner_steps": 3},
         {"solver": "coordinate"},
         {"divergence": "kullback_leibler"},
-        {"divergence": "kullback_leibler", "repeats": 2},
+        {"divergence": "kullback_leibler", "inner_steps": 2},
     ],
 )
 def test_no_step_makes_the_loss_larger_or_a_factor_negative(options):
