@@ -31,6 +31,7 @@ from suite.export.exported import open_folder
 from suite.figures import curves
 from suite.figures.comparisons import deviation
 from suite.knobs import Fraction, LearningRate, NumClasses, Rate
+from suite.layers import whitening
 from suite.tasks import image_classification as task
 
 # Under `suite`, whose messages a training shows.
@@ -380,8 +381,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     for number, layer in enumerate(backbone):
         # Not trainable, a batch normalisation also leaves its statistics as they are.
         trained = config.train_batch_norm or not isinstance(layer, layers.BatchNormalization)
-        # Some never are, such as a whitening.
-        layer.trainable = layer.trainable and trained and number >= first
+        layer.trainable = trained and number >= first and layer.name != whitening.NAME
     fine_tuning = dataclasses.replace(config, learning_rate=config.fine_tuning_rate)
     return task.compile_model(model, fine_tuning, steps)
 

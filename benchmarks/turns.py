@@ -143,19 +143,33 @@ def open_app(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
     )
 
 
-def seconds_of_step(fitted: "Fitted", warm_up: int, steps: int) -> float:
+def seconds_of_step(
+    fitted: "Fitted", warm_up: int, steps: int, callbacks: Sequence[Any] = ()
+) -> float:
     """The seconds of a step of `fit` on the training data, which is not distorted by compilation.
 
     Args:
         fitted: See `open_app`; it learns in these steps.
         warm_up: Steps before the clock starts, at least.
         steps: Steps that are timed, at least: whole executions of the graph.
+        callbacks: Those of the training, whose time is a part of it.
     """
     model = fitted.model
     for count in (warm_up, steps):
         before, started = int(model.optimizer.iterations), time.perf_counter()
-        model.fit(fitted.data.train(0), steps_per_epoch=count, verbose=0, shuffle=False)
+        model.fit(
+            fitted.data.train(0),
+            steps_per_epoch=count,
+            callbacks=list(callbacks),
+            verbose=0,
+            shuffle=False,
+        )
     return (time.perf_counter() - started) / (int(model.optimizer.iterations) - before)
+
+
+def whole_executions(steps: float, at_once: int = 32) -> int:
+    """The steps, rounded down to whole executions of the graph, if they are as many."""
+    return max(1, int(steps) // at_once * at_once or int(steps))
 
 
 def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float:

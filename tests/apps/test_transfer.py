@@ -163,6 +163,7 @@ def test_batch_normalisation_stays_frozen_to_the_bit(export, train_batch_norm):
         fine_tuning_epochs=2,
         train_batch_norm=train_batch_norm,
         backbone=str(export),
+        weight_average=0.9,
     )
     trained = train(app, recipe, EMBEDDED, until="fit")
 

@@ -2,10 +2,12 @@ import asyncio
 import subprocess
 import sys
 import threading
+import types
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 from suite.serve.batching import Limits
-from suite.serve.models import Model, Version
+from suite.serve.models import Model, Models, Version
 
 
 def test_a_link_into_nowhere_keeps_nobody_from_answering(tmp_path, monkeypatch):
@@ -47,6 +49,31 @@ def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path,
 
     before, after = asyncio.run(ask())
     assert (before.number, after.number) == (1, 2)
+
+
+def test_a_version_that_is_replaced_is_forgotten(tmp_path, monkeypatch):
+    """Although its signatures refer to what refers to them."""
+    made = []
+
+    def load(self, number):
+        signature = types.SimpleNamespace()
+        version = Version(number, {"serve": signature}, {})
+        signature.version = version
+        made.append(weakref.ref(signature))
+        return version
+
+    async def replace():
+        models = Models(tmp_path, Limits())
+        for number in ("1", "2"):
+            (tmp_path / "toy" / number).mkdir(parents=True)
+            await models.refresh()
+        return models
+
+    monkeypatch.setattr(Model, "_read", load)
+    models = asyncio.run(replace())
+
+    assert [signature() is None for signature in made] == [True, False]
+    assert models.names == ["toy"]
 
 
 def test_the_server_needs_no_module_that_needs_keras():

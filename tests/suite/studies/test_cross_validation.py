@@ -141,6 +141,20 @@ def test_phases_take_part():
     assert np.isfinite(result["cv_loss_mean"])
 
 
+def test_a_metric_that_a_fold_lacks_is_that_of_the_others():
+    values = iter([None, 0.25, 0.75])
+
+    result = cross_validate(
+        variant(app, evaluate=lambda fitted: {"test_auc": next(values), "test_loss": 1.0}),
+        app.recipe(epochs=1),
+        Run(arrays=TWO),
+        folds=3,
+    )
+
+    assert (result["cv_auc_mean"], result["cv_auc_std"]) == (0.5, 0.25)
+    assert result["cv_loss_mean"] == 1.0
+
+
 def test_a_fold_that_diverges_is_no_result():
     with pytest.raises(Diverged, match="the loss became"):
         unstable = {"learning_rate": 10.0, "weight_decay": 1000.0, "epochs": 3, "batch_size": 8}

@@ -16,6 +16,7 @@ from apps.mnist_cnn import app as mnist_cnn
 from apps.vae import app as vae
 from suite import InputError, Interrupted, Run, train
 from suite.app import Phase, serve_networks
+from suite.trainers.averages import AverageWeights
 from suite.training.state import TrainingState
 from tests.suite.small import (
     QUIET,
@@ -112,6 +113,24 @@ def test_stopped_at_the_end_of_a_phase_the_next_one_begins_with_the_best_weights
 
     for a, b in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_killed_before_the_weights_of_a_phase_are_chosen_it_ends_with_the_same_bytes(monkeypatch):
+    phases = [Phase(name="first", epochs=3), Phase(name="second", epochs=1)]
+    in_phases = variant(app, phases=lambda config: phases)
+
+    def training(run):
+        callbacks = [AverageWeights(0.9), *best_of_all()]
+        return train(in_phases, run=run, callbacks=callbacks, until="fit")
+
+    whole = training(Run(quiet=True, run_dir=Path("whole")))
+    run = Run(quiet=True, run_dir=Path("killed"))
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(TrainingState, "end_phase", lambda self: 1 / 0)
+        training(run)
+    resumed = training(dataclasses.replace(run, resume=True))
+
+    assert_equal_weights(whole.model, resumed.model)
 
 
 def test_best_weights_of_an_earlier_phase_do_not_undo_one_without_epochs():
@@ -509,6 +528,19 @@ def test_a_finished_run_is_prolonged():
     assert train(app, None, again, until="fit").history == prolonged.history
     with pytest.raises(InputError, match=r"`epochs` must stay as it was .*: 5\. Received: 4"):
         train(app, app.recipe(epochs=4), again)
+
+
+def test_a_run_that_ended_with_averaged_weights_goes_on_from_those_that_were_trained():
+    averaging = variant(app, callbacks=lambda fitted: [AverageWeights(0.9)])
+    run = Run(quiet=True, run_dir=Path("here"))
+    finished = train(averaging, app.recipe(epochs=2), run, until="fit")
+    again = dataclasses.replace(run, resume=True)
+
+    assert_equal_weights(finished.model, train(averaging, None, again, until="fit").model)
+    prolonged = train(averaging, app.recipe(epochs=5), again)
+    whole = train(averaging, app.recipe(epochs=5), Run(quiet=True, run_dir=Path("whole")))
+
+    assert_same(whole, prolonged)
 
 
 def test_a_prolonged_run_that_is_killed_at_once_is_as_long_afterwards():

@@ -210,6 +210,12 @@ def test_a_name_that_is_too_long_is_refused():
         record.refuse_unwritable(Path("n" * 300), "run_dir")
 
 
+def test_a_run_that_was_killed_before_its_record_was_whole_can_begin_again(tmp_path):
+    (tmp_path / f".{record.RECORD}.part").write_text("{")
+
+    record.refuse_folder_in_use(tmp_path)
+
+
 def test_a_folder_that_another_worker_tries_is_not_in_use(tmp_path):
     (tmp_path / f"{record.TRIAL}1").mkdir()
 

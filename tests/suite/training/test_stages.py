@@ -96,6 +96,15 @@ def test_publish_comes_last_and_a_stopped_run_can_be_published_later():
     assert published.saved_model == Path("saved_models/small/1")
 
 
+def test_what_exports_nothing_needs_no_folder_for_exports(tmp_path):
+    (tmp_path / "exports").write_text("a file")
+    run = dataclasses.replace(EMBEDDED, export_dir=tmp_path / "exports")
+
+    with pytest.raises(InputError, match="`export_dir` must be"):
+        train(iris, iris.recipe(epochs=1), run)
+    assert train(iris, iris.recipe(epochs=1), run, until="fit").history
+
+
 def test_a_run_s_folder_holds_everything(tmp_path):
     trained = train(
         iris, iris.recipe(epochs=1), dataclasses.replace(EMBEDDED, run_dir=tmp_path / "run")
