@@ -1,14 +1,17 @@
 """Runs the server as one process: REST by uvicorn and gRPC, on one event loop."""
 
 import asyncio
+import functools
 import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from suite.errors import InputError
 from suite.serve import rpc
@@ -68,6 +71,43 @@ class _Server(uvicorn.Server):
         await asyncio.gather(super().shutdown(sockets), self._grpc_server.stop(SHUTDOWN_SECONDS))
 
 
+class _PunctualProtocol(HttpToolsProtocol):
+    """HTTP of connections that are closed if the headers of a request do not come soon.
+
+    Args:
+        seconds: From the beginning of a connection, or of a later request, to whole headers.
+        arguments: What uvicorn passes.
+    """
+
+    def __init__(self, seconds: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._seconds = seconds
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait(self._seconds)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait(self._seconds)
+
+    def on_headers_complete(self) -> None:
+        self._wait(None)
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        super().connection_lost(exc)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Closes the connection after some seconds, unless it is called again before."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        close = self.transport.close
+        self._waiting = self.loop.call_later(seconds, close) if seconds is not None else None
+
+
 async def _serve(
     models: Models, access: Access, listener: socket.socket, grpc_address: str
 ) -> None:
@@ -81,6 +121,7 @@ async def _serve(
         grpc_server,
         uvicorn.Config(
             application(models, access, monitor),
+            http=functools.partial(_PunctualProtocol, max(1.0, access.timeout)),  # type: ignore[arg-type]
             access_log=False,
             log_level="warning",
             lifespan="off",

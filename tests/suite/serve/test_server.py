@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -393,6 +394,19 @@ def test_a_request_that_takes_too_long_is_told_so(exported, tmp_path):
 
     assert response.status_code == 504
     assert response.json() == {"error": "no answer within 0.05 seconds"}
+
+
+def test_a_client_that_does_not_end_its_headers_is_left(exported):
+    server = serve(exported, "--timeout-seconds", "1")
+    host, port = server.url.removeprefix("http://").split(":")
+    once = b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n"
+
+    for sent in (b"", b"GET /readyz HTTP/1.1\r\nHost:", once + once[:20]):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(sent)
+            while connection.recv(4096):  # until the server closes the connection
+                pass
+    assert stop(server) == 0
 
 
 def test_what_is_in_flight_is_finished_at_the_end(exported, tmp_path):
