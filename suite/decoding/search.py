@@ -53,8 +53,8 @@ def beam(
 
     Sequences are compared by their log-probability over `((5 + tokens) / 6) ** length_penalty`. One
     that ends among the best `beams` of its length leaves its place to one that goes on. The search
-    ends when none that goes on can become better than the best that has ended. If that does not
-    happen within `max_length`, the best of those that are cut there is returned.
+    ends when none that goes on can become better than the best that has ended. If none has ended
+    within `max_length`, the best of those that are cut there is returned.
 
     Args:
         stepper: The network.
@@ -121,7 +121,7 @@ def beam(
         place = tf.argmax(scores, axis=1)
         ids, scores = (tf.gather(x, place, batch_dims=1) for x in (ids, scores))
         ids = tf.where(tf.range(max_length) == index, END, ids)
-        better = ranks(scores, index + 1) > ranks(ended.scores, ended.lengths)
+        better = ranks(scores, index + 1) >= ranks(ended.scores, ended.lengths)
         return _Ended(
             tf.where(better[:, None], ids, ended.ids),
             tf.where(better, index + 1, ended.lengths),
@@ -141,7 +141,7 @@ def beam(
         tf.nest.map_structure(lambda x: tf.repeat(x, beams, axis=0), state),
     )
     length, _, ids, scores, ended, _ = _loop(goes_on, go_on, start)
-    cut = ranks(scores[:, 0], length) > ranks(ended.scores, ended.lengths)
+    cut = ended.scores <= NEVER / 2
     ids = tf.where(cut[:, None], ids[:, 0], ended.ids)
     lengths = tf.where(cut, length, ended.lengths)
     return Decoded(ids[:, : tf.reduce_max(lengths)], tf.where(cut, scores[:, 0], ended.scores))
