@@ -2,7 +2,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,8 +54,11 @@ def test_a_version_that_is_replaced_is_forgotten(tmp_path, monkeypatch):
     """Although its signatures refer to what refers to them."""
     made = []
 
+    class Signature:
+        pass
+
     def load(self, number):
-        signature = types.SimpleNamespace()
+        signature = Signature()
         version = Version(number, {"serve": signature}, {})
         signature.version = version
         made.append(weakref.ref(signature))
