@@ -97,7 +97,8 @@ class Config:
         reward_scale: Factor of the rewards in training; reported returns are not scaled.
         scale_observations: Whether to scale observations so that their bounds are -1 and 1; not
             useful if most observations are far inside their bounds.
-        validation_episodes: Episodes of the evaluation after every epoch.
+        validation_episodes: Episodes of the evaluation after every epoch, enough to see what fails
+            once in a hundred; fewer where they take long.
         vectorization: `auto` uses the environment's vectorised version if there is one, else
             `sync`, which plays one copy after the other; `async` gives every copy a process.
         frame_stack: Number of newest observations that are stacked to one.
@@ -132,7 +133,7 @@ class Config:
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] = 10.0
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 0.1
     scale_observations: bool = True
-    validation_episodes: Annotated[int, Field(ge=1, le=10_000)] = EPISODES
+    validation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 400
     vectorization: Vectorization = "auto"
     frame_stack: Annotated[int, Field(ge=1, le=64)] = 1
     clip_rewards: bool = False
@@ -560,6 +561,7 @@ app = App(
         "rainbow": EXTENSIONS | WITHOUT_EPSILON,
         "first": {"double": False, "n_step": 1, "target_rate": 1.0, "target_period": 100},
         "mountain_car": {
+            "validation_episodes": EPISODES,
             "environment": "MountainCar-v0",
             "epochs": 40,
             "steps_per_epoch": 200,
