@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def _run(
         os.dup2(descriptor, stream)
     os.chdir(folder)
     os.environ.update(environment)
+    # A shell has what it runs in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if setup is not None:
         setup()
     target()
