@@ -108,7 +108,7 @@ def main(*, apps: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] =
                     }
                 )
                 print(rows[-1], flush=True)
-    publish("large_photos", rows)
+    publish("large_photos", rows, seam_of_the_photo=seam(np.asarray(photo(*LARGE))))
 
 
 if __name__ == "__main__":
