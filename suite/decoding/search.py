@@ -77,6 +77,8 @@ def beam(
         raise InputError("`beams` must be at least 1", beams)
     if length_penalty < 0:
         raise InputError("`length_penalty` must be at least 0", length_penalty)
+    if beams == 1:
+        return greedy(stepper, state, rows, max_length, never=never)
 
     def ranks(scores: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         ranks = scores / ((5 + tf.cast(lengths, tf.float32)) / 6) ** length_penalty
@@ -121,7 +123,7 @@ def beam(
         place = tf.argmax(scores, axis=1)
         ids, scores = (tf.gather(x, place, batch_dims=1) for x in (ids, scores))
         ids = tf.where(tf.range(max_length) == index, END, ids)
-        better = ranks(scores, index + 1) >= ranks(ended.scores, ended.lengths)
+        better = ranks(scores, index + 1) > ranks(ended.scores, ended.lengths)
         return _Ended(
             tf.where(better[:, None], ids, ended.ids),
             tf.where(better, index + 1, ended.lengths),

@@ -6,7 +6,7 @@ from keras import layers, ops
 
 NAME = "whitening"
 NUM_PATCHES = 100_000
-MOST_PIXELS = 5_000_000  # of the pictures that patches are taken from
+MOST_PIXELS = 5_120_000  # of the pictures that patches are taken from
 EPSILON = 5e-4  # added to the variances, so that noise is not blown up
 
 

@@ -94,9 +94,11 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         if "OOM" not in str(error):  # a full disk has the same error
             raise
         data = session.data
-        raise InputError(
-            f"`{data.batch_knob}` must let a batch and the model fit into memory", data.batch_size
-        ) from error
+        requirement = f"`{data.batch_knob}` must let a batch and the model fit into memory"
+        if state.progress == Progress():
+            raise InputError(requirement, data.batch_size) from error
+        saved = f"the state before that is saved: {session.resume_advice}"
+        raise InputFailed(requirement, f"{data.batch_size}; {saved}") from error
     except Interrupted as interrupted:
         stopped = state.progress
         where = f"in epoch {len(stopped.rows) + 1} after {stopped.step} steps"
