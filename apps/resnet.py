@@ -34,7 +34,8 @@ Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 AT_ONCE = 100  # pictures
 MOST_PICTURES = 1000  # of the test split, on which networks without some of their blocks are tried
 NUM_SHUFFLES = 5
-WHITENING_PICTURES = 5000  # of the training split, whose pixels the whitening decorrelates
+# Of the training split, which the whitening decorrelates: as many pixels as CIFAR-10's 5,000.
+WHITENING_PICTURES, WHITENING_PIXELS = 5000, 5000 * 32 * 32
 
 
 @checked
@@ -122,7 +123,9 @@ def phases(config: task.Config) -> list[Phase]:
         [model] = fitted.networks.values()
         if has_whitening(model):
             train = fitted.data.splits["train"]
-            some = np.arange(min(WHITENING_PICTURES, train.num_examples))
+            height, width = model.input_shape[1:3]
+            most = min(WHITENING_PICTURES, max(1, WHITENING_PIXELS // (height * width)))
+            some = np.arange(min(most, train.num_examples))
             fit_whitening(model, train.rows(some).in_memory().inputs)
 
     return [Phase(name="fit", epochs=config.epochs, begin=begin)]

@@ -24,7 +24,6 @@ from suite.cli import main
 from suite.data import Data, batches
 from suite.data.examples import Split, classes_of
 from suite.data.images.preparation import to_grey
-from suite.data.pipelines import untuned
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
 from suite.figures import images as figures
@@ -206,7 +205,7 @@ def winners(network: keras.Model, split: Split) -> np.ndarray:
         return tf.argmin(network(images, training=False)["distance"], axis=1)
 
     function = tf.function(win, reduce_retracing=True, autograph=False)
-    return np.concatenate([function(images).numpy() for images, *_ in untuned(batches(split))])
+    return np.concatenate([function(images).numpy() for images, *_ in batches(split)])
 
 
 def training_winners(fitted: Fitted) -> np.ndarray:

@@ -167,9 +167,11 @@ def seconds_of_step(
     return (time.perf_counter() - started) / (int(model.optimizer.iterations) - before)
 
 
-def whole_executions(steps: float, at_once: int = 32) -> int:
-    """The steps, rounded down to whole executions of the graph, if they are as many."""
-    return max(1, int(steps) // at_once * at_once or int(steps))
+def whole_executions(steps: float) -> int:
+    """The steps, rounded down to whole executions of the graph, if there is one at least."""
+    from suite.data.pipelines import MOST_AT_ONCE
+
+    return max(1, int(steps) // MOST_AT_ONCE * MOST_AT_ONCE or int(steps))
 
 
 def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float:

@@ -264,8 +264,7 @@ def test_every_flag_of_a_command_means_one_thing(name):
 
     for command in [command_line, *commands]:
         arguments = command.assemble_argument_collection()
-        names = [name for argument in arguments for name in argument.names]
-        flags = [name for name in names if name.startswith("--")]
+        flags = [flag for one in arguments for flag in one.names if flag.startswith("--")]
         assert len(flags) == len({*flags}), command.name
 
 
@@ -423,9 +422,7 @@ def test_export_answers_alike_in_a_process_without_the_project(name, training, r
         if inputs is None:
             continue
         arrays |= {f"{key}/{n}": value for n, value in inputs.items()}
-        function = tf.function(
-            endpoint.function, input_signature=list(endpoint.inputs), autograph=False
-        )
+        function = endpoint.as_graph()
         for count in (1, 3, 64):
             batch = {n: value[:count] for n, value in inputs.items()}
             outputs = function(*arguments(endpoint.inputs, batch).values())

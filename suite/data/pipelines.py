@@ -28,6 +28,7 @@ from suite.data.examples import (
 from suite.errors import InputError
 
 MIN_STEPS = 100  # in an epoch, which passes over small data several times
+MOST_AT_ONCE = 32  # steps in an execution of the graph
 NUM_BUCKETS = 8  # largest number of buckets of sequences of similar length
 NUM_TOKEN_BUCKETS = 32  # the same, where buckets have batches of their own sizes
 TOKEN_BATCHES = 4  # that a bucket should have at least, since the last one of each is smaller
@@ -146,7 +147,7 @@ class Data:
         def features(split: Split) -> Split:
             parts = [
                 keras.tree.map_structure(lambda part: part.numpy(), (compute(inputs), *targets))
-                for inputs, *targets in untuned(batches(split, self.batch_size))
+                for inputs, *targets in batches(split, self.batch_size)
             ]
             return Examples(*keras.tree.map_structure(lambda *rows: np.concatenate(rows), *parts))
 
@@ -262,7 +263,7 @@ def describe(source: Source, splits: Mapping[str, Split]) -> Description:
     )
 
 
-def steps_per_execution(steps: int, max_steps: int = 32) -> int:
+def steps_per_execution(steps: int, max_steps: int = MOST_AT_ONCE) -> int:
     """The number of steps that one call of the training function should run.
 
     It divides the steps of an epoch, so that no call runs past the end of an epoch.
@@ -415,7 +416,7 @@ def shuffled_batches(
     def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:
         numbers = tf.data.Dataset.counter(step)
         values = numbers.map(lambda n: batch(n, shard), tf.data.AUTOTUNE, deterministic=True)
-        return values.prefetch(tf.data.AUTOTUNE)
+        return untuned(values.prefetch(tf.data.AUTOTUNE))
 
     return train
 
@@ -430,7 +431,7 @@ def generated_batches(batch: Callable[[tf.Tensor], tuple[Any, ...]]) -> Train:
     def train(step: int, shard: Shard = Shard()) -> tf.data.Dataset:
         steps = tf.data.Dataset.counter(step)
         whole = shard.of(steps.map(batch, tf.data.AUTOTUNE, deterministic=True))
-        return whole.prefetch(tf.data.AUTOTUNE)
+        return untuned(whole.prefetch(tf.data.AUTOTUNE))
 
     return train
 
@@ -450,7 +451,7 @@ def batches(examples: Split, max_batch_size: int = 1000) -> tf.data.Dataset:
         tf.data.AUTOTUNE,
         deterministic=True,
     )
-    return values.prefetch(tf.data.AUTOTUNE)
+    return untuned(values.prefetch(tf.data.AUTOTUNE))
 
 
 def _weights(targets: Any, weights: tf.Tensor) -> Any:

@@ -49,7 +49,7 @@ def beam(
     length_penalty: float = 0.0,
     never: tuple[int, ...] = (PADDING, START),
 ) -> Decoded:
-    """Follows the best sequences side by side, and returns the best of every row that has ended.
+    """Follows the best sequences side by side, and returns for every row the best that has ended.
 
     Sequences are compared by their log-probability over `((5 + tokens) / 6) ** length_penalty`. One
     that ends among the best `beams` of its length leaves its place to one that goes on. The search
@@ -92,7 +92,7 @@ def beam(
     def go_on(index: tf.Tensor, tokens: tf.Tensor, ids: tf.Tensor, *rest: Any) -> tuple[Any, ...]:
         scores, ended, state = rest
         logits, following = stepper.step(tf.reshape(tokens, [-1]), index, state)
-        # Each can end in one way, so that half of twice the beams go on at least.
+        # Each can end in one way, so at least `beams` of twice as many go on.
         width = tf.minimum(2 * beams, tf.shape(logits)[-1])
         log_probabilities, tokens = (
             tf.reshape(x, (rows, beams, width))

@@ -26,6 +26,10 @@ class Endpoint(NamedTuple):
     inputs: Sequence[tf.TensorSpec]
     resources: Sequence[Any] = ()
 
+    def as_graph(self) -> Any:
+        """The function as a `tf.function`, traced once for all inputs that it takes."""
+        return tf.function(self.function, input_signature=list(self.inputs), autograph=False)
+
 
 def classifier(model: keras.Model) -> keras.Model:
     """Adds `probabilities` and `label` to the logits of a classifier, as it is served.

@@ -94,7 +94,7 @@ def codes_of(embed: Endpoint, output: str, inputs: np.ndarray) -> np.ndarray:
         output: Name of the output.
         inputs: `(examples, ...)`.
     """
-    function = tf.function(embed.function, input_signature=list(embed.inputs), autograph=False)
+    function = embed.as_graph()
     parts = [
         function(*arguments(embed.inputs, inputs[begin : begin + AT_ONCE]).values())[output]
         for begin in range(0, len(inputs), AT_ONCE)

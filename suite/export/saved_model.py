@@ -70,12 +70,12 @@ def write_saved_model(
             archive.track(network)
         functions = {}
         for name, endpoint in endpoints.items():
-            inputs, resources = as_endpoint(endpoint)[1:]
-            # Traced once for all uses. That builds layers, which only then can be tracked.
-            functions[name] = _traced(as_endpoint(endpoint))
-            for resource in resources:
+            endpoint = as_endpoint(endpoint)
+            functions[name] = endpoint.as_graph()
+            functions[name].get_concrete_function()  # builds layers, which only then can be tracked
+            for resource in endpoint.resources:
                 archive.track(resource)
-            archive.add_endpoint(name, functions[name], input_signature=list(inputs))
+            archive.add_endpoint(name, functions[name], input_signature=list(endpoint.inputs))
         with _on_disk(folder, networks):
             archive.write_out(str(version), verbose=False)
         serve = as_endpoint(endpoints["serve"])
@@ -126,7 +126,8 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
             f"the first endpoint must be called serve. Received: {', '.join(endpoints) or 'none'}"
         )
     for name, endpoint in endpoints.items():
-        outputs = _traced(as_endpoint(endpoint)).get_concrete_function().structured_outputs
+        graph = as_endpoint(endpoint).as_graph().get_concrete_function()
+        outputs = graph.structured_outputs
         if not isinstance(outputs, Mapping):
             raise ValueError(
                 f"the endpoint {name} must return tensors by name. Received: {type(outputs)}"
@@ -134,15 +135,6 @@ def try_endpoints(endpoints: Endpoints, example: Any) -> None:
     serve = as_endpoint(endpoints["serve"])
     _first_request("", serve, example)  # raises if the example does not fit a request
     serve.function(*arguments(serve.inputs, example).values())
-
-
-def _traced(endpoint: Endpoint) -> Any:
-    """The function of an endpoint as a graph, for inputs of any shape that it takes."""
-    function = tf.function(
-        endpoint.function, input_signature=list(endpoint.inputs), autograph=False
-    )
-    function.get_concrete_function()
-    return function
 
 
 def _without_training(network: keras.Model) -> keras.Model:

@@ -6,7 +6,6 @@ from keras import layers, ops
 
 NAME = "whitening"
 NUM_PATCHES = 100_000
-MOST_PIXELS = 5_120_000  # of the pictures that patches are taken from
 EPSILON = 5e-4  # added to the variances, so that noise is not blown up
 
 
@@ -37,8 +36,7 @@ def fit_whitening(model: keras.Model, images: np.ndarray) -> None:
 
     Args:
         model: A functional model with that layer.
-        images: Inputs of the model, `(n, height, width, channels)`; of large ones the first are
-            enough.
+        images: Inputs of the model, `(n, height, width, channels)`.
 
     Reference:
         Page, 2019, How to Train Your ResNet 8: Bag of Tricks,
@@ -46,8 +44,6 @@ def fit_whitening(model: keras.Model, images: np.ndarray) -> None:
     """
     layer = model.get_layer(NAME)
     size, _, channels, _ = layer.kernel.shape
-    height, width = images.shape[1:3]
-    images = images[: max(1, MOST_PIXELS // (height * width))]
     x = keras.Model(model.input, layer.input)(images)
     patches = ops.reshape(ops.image.extract_patches(x, size, 1), (-1, size**2 * channels))
     patches = ops.convert_to_numpy(ops.cast(patches, "float32"))

@@ -56,8 +56,8 @@ def serve(
         batch_timeout_ms: Time that an idle model waits for more requests, in milliseconds.
         max_queue: Most requests for a signature at a time; further ones are answered with 503.
         max_request_mib: Largest request in MiB, after decompression.
-        timeout_seconds: Longest time that a request may take once its headers are there, for which
-            a client has as long, a second at least.
+        timeout_seconds: Longest time that a request may take, and that its headers may take before
+            that, a second at least.
         token_file: File with the bearer token that requests must carry.
         cors_origin: Origin whose web pages may use this server from a browser, such as
             `https://example.com`, or `*` for all; may be repeated.

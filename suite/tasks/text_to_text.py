@@ -24,7 +24,7 @@ from suite.data.text.tokenizers import (
     Tokenizer,
     unknown_tokens,
 )
-from suite.decoding.search import beam, greedy
+from suite.decoding.search import beam
 from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
 from suite.figures.text import attention_map
@@ -147,8 +147,6 @@ def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:
     length = decoding.longest + 1
     steps = stepper(model, length)
     state, rows = steps.start(source), tf.shape(source)[0]
-    if decoding.beams == 1:
-        return greedy(steps, state, rows, length, never=NEVER_WRITTEN)
     return beam(
         steps,
         state,
@@ -260,7 +258,7 @@ def answers(endpoint: Endpoint, texts: Sequence[str], at_once: int = 64) -> dict
         texts: At least one.
         at_once: Texts of a call.
     """
-    function = tf.function(endpoint.function, input_signature=list(endpoint.inputs))
+    function = endpoint.as_graph()
     order = np.argsort([len(text) for text in texts], kind="stable")
     parts = [
         function(tf.constant([texts[row] for row in order[begin : begin + at_once]]))

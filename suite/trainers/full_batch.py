@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from suite.data.examples import Split
-from suite.data.pipelines import batches, untuned
+from suite.data.pipelines import batches
 from suite.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def fit_lbfgs(model: keras.Model, examples: Split, iterations: int) -> float:
     variables = model.trainable_variables
     ends = np.cumsum([int(np.prod(variable.shape)) for variable in variables])
     count = examples.num_examples
-    parts = untuned(batches(examples, MOST_EXAMPLES))
+    parts = batches(examples, MOST_EXAMPLES)
 
     @tf.function(reduce_retracing=True)
     def loss_and_gradient(inputs: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -88,17 +88,17 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         failed = error if isinstance(error, InputFailed) else damage_error(error)
         if failed is None or state.progress == Progress():
             raise failed or error from None
-        saved = f"the state before that is saved: {session.resume_advice}"
-        raise InputFailed(failed.requirement, f"{failed.received}; {saved}") from None
+        raise _with_saved_state(failed, session) from None
     except tf.errors.ResourceExhaustedError as error:
         if "OOM" not in str(error):  # a full disk has the same error
             raise
         data = session.data
-        requirement = f"`{data.batch_knob}` must let a batch and the model fit into memory"
+        refusal = InputError(
+            f"`{data.batch_knob}` must let a batch and the model fit into memory", data.batch_size
+        )
         if state.progress == Progress():
-            raise InputError(requirement, data.batch_size) from error
-        saved = f"the state before that is saved: {session.resume_advice}"
-        raise InputFailed(requirement, f"{data.batch_size}; {saved}") from error
+            raise refusal from error
+        raise _with_saved_state(refusal, session) from error
     except Interrupted as interrupted:
         stopped = state.progress
         where = f"in epoch {len(stopped.rows) + 1} after {stopped.step} steps"
@@ -108,6 +108,12 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
             f"stopped {where}; {session.resume_advice}", interrupted.signal_number
         ) from None
     return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
+
+
+def _with_saved_state(error: InputError, session: Session) -> InputFailed:
+    """The error of a training that has saved a state, with how to resume it."""
+    saved = f"the state before that is saved: {session.resume_advice}"
+    return InputFailed(error.requirement, f"{error.received}; {saved}")
 
 
 def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progress:
@@ -280,7 +286,7 @@ class _Fitting:
     def _finish(self) -> None:
         """Gives the model the weights that callbacks have for the end: averages, or the best.
 
-        They have done so at the end of `fit`, but not if that was before a resume.
+        Saved states have the weights that are trained: after a resume, only these are there.
         """
         if not self._phase.epochs:
             return  # callbacks remember the weights of an earlier phase

@@ -103,8 +103,8 @@ class Progress(NamedTuple):
 
     Args:
         phase: The phase to continue with, counted from 0; the number of phases at the end.
-        epoch: The epoch of that phase to continue with, counted from 0; the number of its epochs
-            if only the weights for its end are to be chosen.
+        epoch: The epoch of that phase to continue with, counted from 0; the number of its epochs,
+            also if it ended early, if only the weights for its end are to be chosen.
         step: The steps of that epoch that are done.
         rows: The logs of the finished epochs, over all phases.
         epochs: The epochs that the phase of the last one was to have.

@@ -322,13 +322,13 @@ def restore_tokenizer(tokens: Tokens, vocabulary: str) -> Tokenizer:
 def unknown_tokens(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.Tensor:
     """The number of tokens that are not in the vocabulary, `(batch,)`, int32.
 
-    A text without a known word has none that is known: spaces between unknown words do not count.
+    Of a text in which nothing but spaces is known, these count as well: all its tokens.
     """
     unknown = tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1)
-    blank = tf.reduce_any(ids.flat_values[:, None] == tokenizer.blank, axis=1)
-    silent = tf.reduce_sum(tf.cast(ids.with_flat_values(blank), tf.int32), axis=1)
+    is_blank = tf.reduce_any(ids.flat_values[:, None] == tokenizer.blank, axis=1)
+    blanks = tf.reduce_sum(tf.cast(ids.with_flat_values(is_blank), tf.int32), axis=1)
     count = tf.cast(ids.row_lengths(), tf.int32)
-    return tf.where((unknown > 0) & (unknown + silent == count), count, unknown)
+    return tf.where((unknown > 0) & (unknown + blanks == count), count, unknown)
 
 
 def text_ids(ids: tf.Tensor) -> tf.RaggedTensor:

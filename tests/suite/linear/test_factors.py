@@ -63,7 +63,7 @@ def test_steps_are_those_of_scikit_learn(options, peers):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_repeats_end_with_a_smaller_residual_than_scikit_learn():
+def test_inner_steps_end_with_a_smaller_residual_than_scikit_learn():
     codes, parts, _ = fitted(20, solver="coordinate", inner_steps=5)
 
     assert residual(codes, parts) <= residual(*peer(20, solver="cd")) * (1 + 1e-5)
