@@ -11,6 +11,7 @@ from suite.data.pipelines import (
     batches,
     by_length,
     by_tokens,
+    generated_batches,
     num_batches,
     shuffled_batches,
     supervised,
@@ -102,6 +103,16 @@ def test_shards_are_augmented_as_the_batch_is():
 
     assert first + second == whole
     assert np.ptp(np.asarray(whole) % 1) > 0
+
+
+def test_no_pipeline_is_tuned_by_a_thread_whose_sleep_its_end_would_wait_for():
+    datasets = [
+        shuffled_batches(numbered(23), 5, seed=1)(0),
+        generated_batches(lambda step: (step,))(0),
+        batches(numbered(23)),
+    ]
+
+    assert [dataset.options().autotune.enabled for dataset in datasets] == [False] * 3
 
 
 def test_no_distortion_leaves_the_image():
