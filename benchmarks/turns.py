@@ -143,19 +143,22 @@ def open_app(app: "App", recipe: "Recipe", run: "Run") -> "Fitted":
     )
 
 
-def seconds_of_step(
-    fitted: "Fitted", warm_up: int, steps: int, callbacks: Sequence[Any] = ()
-) -> float:
+def seconds_of_step(fitted: "Fitted", callbacks: Sequence[Any] = (), executions: int = 5) -> float:
     """The seconds of a step of `fit` on the training data, which is not distorted by compilation.
+
+    An execution of the graph has as many steps as in the longest epochs, for which
+    `whole_executions` gives their number.
 
     Args:
         fitted: See `open_app`; it learns in these steps.
-        warm_up: Steps before the clock starts, at least.
-        steps: Steps that are timed, at least: whole executions of the graph.
         callbacks: Those of the training, whose time is a part of it.
+        executions: Executions of the graph that are timed, after one that is not.
     """
+    from suite.data.pipelines import MOST_AT_ONCE
+
     model = fitted.model
-    for count in (warm_up, steps):
+    model.steps_per_execution = MOST_AT_ONCE
+    for count in (MOST_AT_ONCE, executions * MOST_AT_ONCE):
         before, started = int(model.optimizer.iterations), time.perf_counter()
         model.fit(
             fitted.data.train(0),

@@ -26,7 +26,6 @@ RECIPES = {"transformer": "shakespeare", "lstm": "lstm"}
 ORDER = 5  # characters that are counted together
 NO_SINGLES = 0.5  # the discount where nothing occurs once, by which it would be estimated
 VALIDATIONS = 10
-WARM_UP, TIMED = 5, 20  # steps by which the rate is measured
 command_line = cyclopts.App(help=__doc__)
 
 
@@ -51,7 +50,7 @@ def ours(network: str, data: str, minutes: float, precision: str, seed: int) -> 
 
     seconds: list[float] = []
     fitted = open_app(app, app.recipe(RECIPES[network]), run)
-    per_step = seconds_of_step(fitted, WARM_UP, TIMED, app.callbacks(fitted))
+    per_step = seconds_of_step(fitted, app.callbacks(fitted))
     for _ in range(2):  # the first one compiles
         started = time.perf_counter()
         fitted.model.evaluate(fitted.data.validation, verbose=0)
