@@ -8,11 +8,11 @@ from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from suite import App, checked
 from suite.cli import main
-from suite.knobs import NumClasses, Stages
+from suite.knobs import Depths, NumClasses, Stages
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.tasks import image_classification as task
@@ -26,7 +26,7 @@ def build_model(
     pooling: task.Pooling = "avg",
     *,
     filters: Stages = (16, 32, 64),
-    convolutions: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (6, 6, 6),
+    convolutions: Depths = (6, 6, 6),
     gate_bias: Annotated[float, Field(ge=-100, le=100)] = -2.0,
     highway: bool = True,
     normalization: Normalization = "batch",

@@ -5,15 +5,12 @@ before its last normalisation, which then has a quarter of the values to normali
 distortions augment the training images, and the learning rate rises and falls once.
 """
 
-from typing import Annotated
-
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
 
 from suite import App, InputError, checked
 from suite.cli import main
-from suite.knobs import Activation, NumClasses, Rate, Stages
+from suite.knobs import Activation, Depths, NumClasses, Rate, Stages
 from suite.tasks import image_classification as task
 
 
@@ -25,7 +22,7 @@ def build_model(
     pooling: task.Pooling | None = None,
     *,
     filters: Stages = (24, 48, 96),
-    convolutions: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,),
+    convolutions: Depths = (1,),
     activation: Activation = "relu",
     dropout: Rate = 0.1,
 ) -> keras.Model:

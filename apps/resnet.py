@@ -8,28 +8,26 @@ layers).
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveInt
 
 from suite import App, InputError, Run, checked, train_aside
 from suite.app import Fitted, Phase
 from suite.cli import main, show_messages
 from suite.data import Data, Examples
+from suite.data.examples import spread
 from suite.data.images.files import writable_picture
 from suite.figures import curves
-from suite.knobs import Epochs, Filters, NumClasses, Seed
+from suite.knobs import Depths, Epochs, Filters, NumClasses, Seed
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.layers.residual import block, match_shape
 from suite.layers.whitening import fit_whitening, has_whitening, whiten
 from suite.tasks import image_classification as task
-
-Blocks = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 AT_ONCE = 100  # pictures
 MOST_PICTURES = 1000  # of the test split, on which networks without some of their blocks are tried
@@ -45,7 +43,7 @@ def build_model(
     include_top: bool = True,
     pooling: task.Pooling = "avg",
     *,
-    blocks: Blocks = (3, 3, 3),
+    blocks: Depths = (3, 3, 3),
     filters: Filters = 16,
     bottleneck: bool = False,
     stem: Literal["small", "large", "whitening"] = "small",
@@ -92,7 +90,8 @@ def build_model(
     """
     pools = downsampling == "pooling"
     halvings = len(blocks) - (not pools) + 2 * (stem == "large")
-    task.refuse_small_images(input_shape, halvings, "blocks", blocks)
+    border = int(stem == "whitening")
+    task.refuse_small_images(input_shape, halvings, "blocks", blocks, border)
     image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     if stem == "large":
@@ -125,8 +124,7 @@ def phases(config: task.Config) -> list[Phase]:
             train = fitted.data.splits["train"]
             height, width = model.input_shape[1:3]
             most = min(WHITENING_PICTURES, max(1, WHITENING_PIXELS // (height * width)))
-            some = np.arange(min(most, train.num_examples))
-            fit_whitening(model, train.rows(some).in_memory().inputs)
+            fit_whitening(model, spread(train, most).in_memory().inputs)
 
     return [Phase(name="fit", epochs=config.epochs, begin=begin)]
 
@@ -148,8 +146,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
 
 def some_pictures(data: Data) -> Examples:
     """The test pictures on which networks are taken apart."""
-    test = data.splits["test"]
-    return test.rows(np.arange(min(MOST_PICTURES, test.num_examples))).in_memory()
+    return spread(data.splits["test"], MOST_PICTURES).in_memory()
 
 
 def block_errors(
@@ -229,7 +226,7 @@ def compare_blocks(
     dataset: str = "cifar10",
     data: str = "auto",
     data_dir: Path | None = None,
-    blocks: Blocks = (3, 3, 3),
+    blocks: Depths = (3, 3, 3),
     epochs: Epochs = 10,
     output: Path = Path("blocks.png"),
     seed: Seed = 0,

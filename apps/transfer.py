@@ -25,7 +25,7 @@ from suite.app import Phase
 from suite.cli import main, show_messages
 from suite.data import Data
 from suite.data.images.files import writable_picture
-from suite.errors import one_line_message
+from suite.errors import Diverged, one_line_message
 from suite.export.endpoints import to_logits
 from suite.export.exported import open_folder
 from suite.figures import curves
@@ -94,8 +94,8 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: A class has fewer examples than `labels_per_class`.
     """
-    if config.labels_per_class is None:
-        return task.load_data(config, run)
+    if config.labels_per_class is None or run.preparation is not None:
+        return task.load_data(config, run)  # all pictures, for an export that is judged again
     data = task.load_data(dataclasses.replace(config, label_noise=0.0), run)
     if data.source is None:
         raise TypeError("labels are chosen of examples: data that `load_data` has made")
@@ -329,7 +329,8 @@ def copied(network: keras.Model, x: keras.KerasTensor, with_weights: bool) -> ke
     Args:
         network: A functional model of one input and one output.
         x: The other inputs.
-        with_weights: Whether the copies have the weights of the originals, or else new ones.
+        with_weights: Whether the copies have the weights of the originals, or else new ones, but
+            for a whitening.
 
     Raises:
         ValueError: The network does not take inputs of this shape.
@@ -349,9 +350,16 @@ def copied(network: keras.Model, x: keras.KerasTensor, with_weights: bool) -> ke
     copy = keras.models.clone_model(
         network, input_tensors=x, clone_function=renamed, call_function=call
     )
-    if with_weights:
-        copy.set_weights(network.get_weights())
+    for layer in network.layers:
+        # The whitening is a statistic of pictures, with which a training from scratch begins, too.
+        if layer.weights and (with_weights or is_whitening(layer)):
+            copy.get_layer(f"backbone_{layer.name}").set_weights(layer.get_weights())
     return outputs[-1]  # Keras calls the operation that makes the output last
+
+
+def is_whitening(layer: keras.layers.Layer) -> bool:
+    """Whether a layer, or what it is a copy of, was made by `suite.layers.whitening.whiten`."""
+    return layer.name.endswith(whitening.NAME)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.Layer]:
@@ -381,7 +389,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     for number, layer in enumerate(backbone):
         # Not trainable, a batch normalisation also leaves its statistics as they are.
         trained = config.train_batch_norm or not isinstance(layer, layers.BatchNormalization)
-        layer.trainable = trained and number >= first and layer.name != whitening.NAME
+        layer.trainable = trained and number >= first and not is_whitening(layer)
     fine_tuning = dataclasses.replace(config, learning_rate=config.fine_tuning_rate)
     return task.compile_model(model, fine_tuning, steps)
 
@@ -394,6 +402,8 @@ def phases(config: Config) -> Sequence[Phase]:
     """
     if not config.epochs and not config.fine_tuning_epochs:
         raise InputError("`epochs` or `fine_tuning_epochs` must be 1 or more", 0)
+    if not config.fine_tuning_epochs and (config.attack_epsilon or config.virtual_epsilon):
+        raise InputError("`fine_tuning_epochs` must be 1 or more: the head is not attacked", 0)
     return [
         Phase(name="head", epochs=config.epochs, compile=compile_head, features=backbone_of),
         Phase(name="fine_tuning", epochs=config.fine_tuning_epochs),
@@ -496,12 +506,21 @@ def accuracies_by_labels(
 
 
 def accuracy_of_best_rate(app: App, knobs: Mapping[str, Any], run: Run) -> float:
-    """Trains at all `RATES`; the test accuracy of the one that is best on the validation split."""
+    """Trains at all `RATES`; the test accuracy of the one that is best on the validation split.
 
-    def trained(rates: Mapping[str, Any]) -> Any:
-        return train_aside(app, app.recipe(**knobs, **rates), run)
-
-    best = max(map(trained, RATES), key=lambda one: one.history["val_accuracy"][-1])
+    Raises:
+        Diverged: At none of them the loss stays a number.
+    """
+    trained: list[Any] = []
+    diverged = None
+    for rates in RATES:
+        try:
+            trained.append(train_aside(app, app.recipe(**{**knobs, **rates}), run))
+        except Diverged as error:
+            diverged = error
+    if diverged and not trained:
+        raise diverged
+    best = max(trained, key=lambda one: one.history["val_accuracy"][-1])
     return float(best.model.evaluate(best.data.test, verbose=0, return_dict=True)["accuracy"])
 
 

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from suite import App, checked
 from suite.cli import main
-from suite.knobs import NumClasses, Rate, Stages, Units
+from suite.knobs import Depths, NumClasses, Rate, Stages, Units
 from suite.layers.convolutions import convolve
 from suite.layers.normalization import Normalization
 from suite.tasks import image_classification as task
@@ -26,7 +26,7 @@ def build_model(
     pooling: task.Pooling | None = None,
     *,
     filters: Stages = (32, 64, 128),
-    convolutions: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2, 2, 2),
+    convolutions: Depths = (2, 2, 2),
     kernel: Annotated[int, Field(ge=1, le=11)] = 3,
     factorized: bool = False,
     units: tuple[Units, ...] = (256,),

@@ -33,6 +33,10 @@ Noise = Annotated[float, Field(ge=0, le=10)]  # a standard deviation
 Fraction = Annotated[float, Field(ge=0, le=1)]  # from none to all, such as a probability
 # The filters of each stage of a convolutional network.
 Stages = Annotated[tuple[Filters, ...], Field(min_length=1, max_length=8)]
+# How many layers or blocks each stage has.
+Depths = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1, max_length=8)
+]
 LatentDim = Annotated[int, Field(ge=1, le=4096)]
 NumClasses = Annotated[int, Field(ge=2)]
 InMemory = Literal["auto", "yes", "no"]  # whether examples are kept in memory

@@ -123,6 +123,10 @@ def climb(
 ) -> tf.Tensor:
     """Steps along the signs of the gradient of the cross-entropy, projected to the ball.
 
+    The gradient is that of what the cross-entropy grows with, the wrong classes' share of the
+    softmax over the right one's, in logarithms: where a network is sure, the cross-entropy itself
+    is rounded to 0, and has no direction.
+
     Args:
         network: The network to fool.
         images: Centres of the balls, `(batch, height, width, channels)`, float32.
@@ -141,11 +145,9 @@ def climb(
     def step(number: tf.Tensor, changed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(changed)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                labels, logits_of(network, changed)
-            )
+            right, wrong = right_and_wrong(logits_of(network, changed), labels)
             # The sign stays the same, and half precision does not round the gradient to zero.
-            loss = RANGE * tf.reduce_sum(losses)
+            loss = RANGE * tf.reduce_sum(tf.reduce_logsumexp(wrong, axis=1) - right)
         direction = tf.sign(tape.gradient(loss, changed))
         return number + 1, tf.clip_by_value(changed + RANGE * step_size * direction, low, high)
 
@@ -185,9 +187,14 @@ def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         logits: `(batch, classes)`.
         labels: The right classes, `(batch,)`.
     """
-    right = tf.one_hot(labels, tf.shape(logits)[1], True, False)
-    of_right = tf.gather(logits, labels, axis=1, batch_dims=1)
-    return tf.reduce_max(tf.where(right, -np.inf, logits), axis=1) - of_right
+    right, wrong = right_and_wrong(logits, labels)
+    return tf.reduce_max(wrong, axis=1) - right
+
+
+def right_and_wrong(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logit of the right class `(batch,)`, and all logits with minus infinity in its place."""
+    is_right = tf.one_hot(labels, tf.shape(logits)[1], True, False)
+    return tf.gather(logits, labels, axis=1, batch_dims=1), tf.where(is_right, -np.inf, logits)
 
 
 def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -274,6 +274,12 @@ def held_out_rows(
     return np.sort(kept), np.sort(held_out)
 
 
+def spread(examples: Split, most: int) -> Split:
+    """At most so many examples, as far apart as possible: such as lie class by class are of all."""
+    count = examples.num_examples
+    return examples.rows(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
 def classes_of(examples: Split, class_names: tuple[str, ...]) -> np.ndarray | None:
     """The class of every example; None if they have none, or one for each pixel, as masks have.
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
+
+from suite.explanations.heat_maps import CONVOLUTIONS
 
 JITTER = 1 / 14  # largest shift in a step, as a share of the smaller side
 NEGATIVE_SLOPE = 0.01
@@ -16,7 +18,7 @@ BLUR = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25]).astype(np.float32)
 
 def convolutions(network: keras.Model) -> list[str]:
     """The names of the convolutions of a network, in the order of its layers."""
-    return [layer.name for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    return [layer.name for layer in network.layers if isinstance(layer, CONVOLUTIONS)]
 
 
 def excitement_of(network: keras.Model, names: Sequence[str]) -> keras.Model:

@@ -1,6 +1,6 @@
 """The study `attack`: small changes of pictures that change what a classifier answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,13 +18,11 @@ from suite.data.examples import Split
 from suite.data.images.files import writable_picture
 from suite.data.images.preparation import Preparation
 from suite.errors import InputError
-from suite.export.endpoints import to_logits
-from suite.export.exported import ExportedModel, Exports
+from suite.export.exported import Exports
 from suite.export.reopened import reopen
 from suite.figures import attacks as figures
 from suite.figures import curves
 from suite.knobs import Fraction, settings
-from suite.layers.views import average_views
 from suite.tasks import pictures
 
 EPSILON = 0.1
@@ -76,7 +74,7 @@ def attack(
         data: Where the test split comes from, as in training. Defaults to where the export's did.
         data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
     """
-    _refuse_misfits(knobs, files)
+    _refuse_misfits(knobs, files, data or data_dir)
     writable_picture(knobs.output)
     if knobs.method == "fooling":
         figure = _fool(app, knobs, exports)
@@ -88,7 +86,7 @@ def attack(
     print(f"{knobs.output}: the figure")
 
 
-def _refuse_misfits(knobs: Attack, files: Sequence[Path]) -> None:
+def _refuse_misfits(knobs: Attack, files: Sequence[Path], data: str | Path | None) -> None:
     """Refuses knobs that do not fit together, before anything is loaded."""
     if knobs.method == "fgsm" and knobs.steps is not None:
         raise InputError("`steps` must be left out with `method` fgsm, which has one", knobs.steps)
@@ -96,6 +94,8 @@ def _refuse_misfits(knobs: Attack, files: Sequence[Path]) -> None:
         raise InputError("`restarts` must be left out unless `method` is pgd", knobs.restarts)
     if knobs.num is not None and not knobs.all:
         raise InputError("`num` must be left out without `all`", knobs.num)
+    if data is not None and not knobs.all and knobs.method != "universal":
+        raise InputError("`data` must be left out without `all` or a universal change", data)
     if knobs.method == "fooling":
         if knobs.epsilon is not None:
             raise InputError("`epsilon` must be left out with `method` fooling", knobs.epsilon)
@@ -122,7 +122,7 @@ def _change_files(
 ) -> Figure:
     """Leads the network away from its answers to files, and prints both answers."""
     exported, images = pictures.read_files(app, files, exports)
-    network = answering(exported, networks_of(exported.built()))
+    network = pictures.answering(exported, networks_of(exported.built()))
     names = exported.metadata("class_names")["class_names"]
 
     def training_split() -> Split:
@@ -136,20 +136,13 @@ def _change_files(
     return figures.changes(images, changed, before, after)
 
 
-def answering(exported: ExportedModel, networks: Mapping[str, keras.Model]) -> keras.Model:
-    """The network as the export answers, after the views of a picture that its recipe has."""
-    [network] = networks.values()
-    views = exported.metadata("config")["config"].get("views", "plain")
-    return average_views(to_logits(network), views)
-
-
 def _measure(
     app: App, knobs: Attack, exports: Exports, data: str | None, data_dir: Path | None
 ) -> Figure:
     """Measures the accuracy on the test split against the size of the change, and prints it."""
     exported = exports.open(app.name)
     fitted = reopen(app, exported, data, data_dir)
-    network, splits = answering(exported, fitted.networks), fitted.data.splits
+    network, splits = pictures.answering(exported, fitted.networks), fitted.data.splits
     test = _some(splits["test"], knobs.num).in_memory()
 
     def training_split() -> Split:
@@ -173,7 +166,7 @@ def _fool(app: App, knobs: Attack, exports: Exports) -> Figure:
     names = metadata["class_names"]
     if knobs.label not in names:
         raise InputError(f"`label` must be one of: {', '.join(names)}", knobs.label)
-    network = answering(exported, networks_of(exported.built()))
+    network = pictures.answering(exported, networks_of(exported.built()))
     shape = network.inputs[0].shape[1:]
     if None in shape:
         shape = Preparation.of_export(metadata).shape

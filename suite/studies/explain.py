@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import App, networks_of
+from suite.data.examples import spread
 from suite.data.images.files import writable_picture
 from suite.data.tables.preparation import TablePreparation
 from suite.errors import InputError
@@ -25,6 +26,9 @@ from suite.figures.curves import write
 from suite.tasks import pictures
 
 Method = Literal["grad_cam", "cam", "occlusion", "saliency", "integrated_gradients", "lime", "shap"]
+# Methods that ask for answers alone: after all views of a picture, where an export has several.
+# Those that look at features see the picture as it is.
+OF_ANSWERS = ("occlusion", "saliency", "integrated_gradients")
 BACKGROUND_ROWS = 100
 
 
@@ -84,7 +88,10 @@ def _explain_pictures(
             ]
         )
     else:
-        [model] = networks_of(exported.built()).values()
+        networks = networks_of(exported.built())
+        [model] = networks.values()
+        if method in OF_ANSWERS:
+            model = pictures.answering(exported, networks)
         maps = _heat_maps(method, model, images, classes)
     titles = [
         f"{names[index]} ({probabilities[index]:.1%})"
@@ -153,9 +160,7 @@ def _explain_row(
     names = metadata["class_names"]
     [index] = _classes(answers["label"], label, names)
     examples = reopen(app, exported, data, data_dir).data
-    train = examples.splits["train"]
-    chosen = np.linspace(0, train.num_examples - 1, min(BACKGROUND_ROWS, train.num_examples))
-    background = train.rows(chosen.astype(int)).in_memory().inputs
+    background = spread(examples.splits["train"], BACKGROUND_ROWS).in_memory().inputs
 
     probability = functools.partial(_output, serve, "probabilities", index)
     # A text has a feature for every category, but is one player.

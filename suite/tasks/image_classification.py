@@ -168,7 +168,7 @@ def with_label_noise(labels: np.ndarray, share: float) -> np.ndarray:
 
 
 def refuse_small_images(
-    input_shape: AnyImageShape, halvings: int, knob: str, stages: Sequence[int]
+    input_shape: AnyImageShape, halvings: int, knob: str, stages: Sequence[int], border: int = 0
 ) -> None:
     """Refuses images that would be smaller than one pixel after so many halvings.
 
@@ -177,14 +177,21 @@ def refuse_small_images(
         halvings: Number of times that the network halves height and width.
         knob: Name of the knob that holds the stages, for the error.
         stages: Value of that knob, one number for each stage.
+        border: Pixels of height and width that are gone before the first halving.
 
     Raises:
         InputError: There are too many stages for images of this shape.
     """
     height, width, _ = input_shape
-    smallest = min((side for side in (height, width) if side), default=2**halvings)
+    sides = [max(side - border, 0) for side in (height, width) if side is not None]
+    smallest = min(sides, default=2**halvings)
     if smallest < 2**halvings:
         most = len(stages) - halvings + smallest.bit_length() - 1
+        if most < 1:
+            least = border + 2 ** (halvings - len(stages) + 1)
+            raise InputError(
+                f"`input_shape` must be at least {least} x {least} pixels", input_shape
+            )
         raise InputError(
             f"`{knob}` must be of at most {most} stages for images of {height} x {width}", stages
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
 from pydantic import AfterValidator, Field, PositiveInt
@@ -23,9 +24,10 @@ from suite.data.images.files import (
 from suite.data.images.preparation import Layout, Preparation
 from suite.data.images.sources import load_pictures
 from suite.errors import InputError
-from suite.export.endpoints import Endpoint
+from suite.export.endpoints import Endpoint, to_logits
 from suite.export.exported import ExportedModel, Exports
 from suite.knobs import BatchSize, Share, Steps, settings
+from suite.layers.views import average_views
 from suite.run import Run
 
 DATA_LAYOUTS = (
@@ -227,6 +229,13 @@ def prepare_files(exported: ExportedModel, files: Sequence[Path]) -> np.ndarray:
     _refuse_none(files)
     preparation = Preparation.of_export(exported.metadata())
     return np.stack([read_picture(path, preparation) for path in files])
+
+
+def answering(exported: ExportedModel, networks: Mapping[str, keras.Model]) -> keras.Model:
+    """The network of an exported classifier, to logits, as it answers: after the recipe's views."""
+    [network] = networks.values()
+    views = exported.metadata("config")["config"].get("views", "plain")
+    return average_views(to_logits(network), views)
 
 
 def _refuse_none(files: Sequence[Path]) -> None:

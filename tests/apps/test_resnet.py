@@ -52,6 +52,12 @@ def test_images_of_any_size_go_in():
 def test_too_many_stages_are_refused():
     with pytest.raises(InputError, match="at most 3 stages"):
         build_model((7, 7, 1), blocks=(1, 1, 1, 1))
+    whitened = {"stem": "whitening", "downsampling": "pooling"}  # takes a pixel before all halvings
+    with pytest.raises(InputError, match="at most 2 stages"):
+        build_model((8, 8, 1), blocks=(1, 1, 1), **whitened)
+    with pytest.raises(InputError, match="at least 3 x 3 pixels"):
+        build_model((2, 2, 1), blocks=(1,), **whitened)
+    assert build_model((3, 3, 1), blocks=(1,), **whitened).output_shape == (None, 10)
 
 
 def test_pooling_halves_every_stage_before_its_blocks():

@@ -22,6 +22,7 @@ from apps.transfer import (
 from suite import InputError, Run, train
 from suite.app import load_app
 from suite.cli import run
+from suite.errors import Diverged
 from suite.export.endpoints import to_logits
 from suite.export.exported import ExportedModel
 from tests.suite.training.test_fit import assert_same, train_twice
@@ -195,6 +196,21 @@ def test_a_share_of_the_last_layers_is_unfrozen():
         assert model.get_layer("logits").trainable
 
 
+def test_a_whitening_stays_frozen_and_is_where_a_training_from_scratch_begins():
+    knobs = {"blocks": (1,), "filters": 4, "stem": "whitening"}
+    network = resnet.build_model((16, 16, 1), 3, **knobs)
+    image = keras.Input((16, 16, 1))
+
+    for pretrained in (True, False):
+        model = keras.Model(image, transfer.copied(network, image, pretrained))
+        compile_model(model, Config(), 10)
+        whitening = model.get_layer("backbone_whitening")
+        np.testing.assert_array_equal(whitening.kernel, network.get_layer("whitening").kernel)
+        assert not whitening.trainable
+        others = [layer for layer in model.layers if isinstance(layer, layers.Conv2D)][1:]
+        assert others and all(layer.trainable for layer in others)
+
+
 def test_cached_features_are_those_of_the_model(export):
     keras.utils.set_random_seed(0)
     data = load_data(Config(**FEW), EMBEDDED)
@@ -249,6 +265,18 @@ def test_so_many_labels_of_each_class_are_trained_on():
         np.testing.assert_array_equal(few.splits[split].inputs, everything.splits[split].inputs)
 
 
+def test_an_export_is_judged_on_all_pictures_whatever_the_labels_it_learnt():
+    data = load_data(Config(**FEW), EMBEDDED)
+    recorded = dataclasses.asdict(data.source.preparation)
+    again = load_data(
+        Config(**FEW | {"labels_per_class": 1000}),
+        dataclasses.replace(EMBEDDED, preparation=recorded),
+    )
+
+    assert data.splits["train"].num_examples == 100
+    assert again.splits["train"].num_examples > 1000
+
+
 def test_noise_of_labels_comes_once():
     true, noisy = (
         load_data(Config(dataset="mnist", labels_per_class=40, label_noise=noise), EMBEDDED)
@@ -291,6 +319,24 @@ def test_the_best_rate_on_the_validation_split_is_tested(monkeypatch):
     rates = [rates["fine_tuning_rate"] for rates in transfer.RATES]
 
     assert transfer.accuracy_of_best_rate(app, {}, EMBEDDED) == 1 - max(rates)
+
+
+def test_a_rate_that_diverges_is_left_out_unless_all_do(monkeypatch, export):
+    few = {**FEW, "backbone": str(export), "epochs": 1, "fine_tuning_epochs": 0}
+    diverging = {"learning_rate": 1e1, "fine_tuning_rate": 1e1}
+    real = transfer.train_aside
+
+    def trained(app, recipe, run):
+        if recipe.config.learning_rate == 1e1:
+            raise Diverged("the loss is no number")
+        return real(app, recipe, run)
+
+    monkeypatch.setattr(transfer, "train_aside", trained)
+    monkeypatch.setattr(transfer, "RATES", (diverging, transfer.RATES[0]))
+    assert 0 <= transfer.accuracy_of_best_rate(app, few, EMBEDDED) <= 1
+    monkeypatch.setattr(transfer, "RATES", (diverging,))
+    with pytest.raises(Diverged):
+        transfer.accuracy_of_best_rate(app, few, EMBEDDED)
 
 
 def test_four_ways_are_compared_and_drawn(monkeypatch, capsys):
@@ -343,6 +389,7 @@ def test_a_way_is_trained_and_tested(monkeypatch, export):
             "labels --labels 1 1000 --backbone mobilenet --dataset mnist --data embedded",
             "--labels-per-class must be at most the .* Received: 1000",
         ),
+        ("--fine-tuning-epochs 0 --attack-epsilon 0.1", "--fine-tuning-epochs must be 1 or more"),
         ("--attack-epsilon 0.03 --mixup", "--mixup must be left out with --attack-epsilon"),
         ("--attack-epsilon 0.03 --virtual-epsilon 1", "--virtual-epsilon must be 0 with --attack"),
     ],

@@ -17,7 +17,7 @@ from suite.data.images.preparation import (
     is_bright_on_black,
     prepare_all,
 )
-from suite.errors import InputError
+from suite.errors import InputError, one_line_message
 
 # What NumPy and zipfile raise for a file that is no archive of arrays, or for a damaged one.
 UNREADABLE = (
@@ -212,10 +212,16 @@ def _labels(
     given = {split: values.tolist() for split, values in labels.items() if values is not None}
     names = source.class_names
     if not names:
-        classes = sorted({value for values in given.values() for value in values})
-        names = tuple(
-            value.decode() if isinstance(value, bytes) else str(value) for value in classes
-        )
+        try:
+            classes = sorted({value for values in given.values() for value in values})
+            names = tuple(
+                value.decode() if isinstance(value, bytes) else str(value) for value in classes
+            )
+        except (TypeError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"labels in {source.name} must be integers, or names in UTF-8, in all splits",
+                one_line_message(error),
+            ) from None
     elif train.dtype.kind in "biu":
         classes = list(range(len(names)))
     else:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite.data.examples import Examples, Source, fingerprint, held_out_rows
+from suite.data.examples import Examples, Source, fingerprint, held_out_rows, spread
 from suite.errors import InputError
 
 
@@ -27,6 +27,18 @@ def several():
         ),
     }
     return Examples(inputs, targets)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(4, [0, 1, 2, 3]), (9, [0] * 3 + [1] * 2 + [2] * 2 + [3] * 2), (99, None)],
+)
+def test_some_examples_are_of_all_classes_though_they_lie_class_by_class(most, expected):
+    examples, _ = classes(30, 30, 30, 30) if expected else classes(3, 3)
+
+    targets = spread(examples, most).targets.tolist()
+
+    assert targets == (expected or [0, 0, 0, 1, 1, 1])
 
 
 def test_rows_of_nested_and_ragged_structures():

@@ -25,6 +25,10 @@ def network():
 
 def test_the_convolutions_are_named_in_order(network):
     assert convolutions(network) == ["known", "second"]
+    x = layers.DepthwiseConv2D(3, name="depthwise")(network.get_layer("second").output)
+    x = layers.SeparableConv2D(2, 3, name="separable")(x)
+    names = ["known", "second", "depthwise", "separable"]
+    assert convolutions(keras.Model(network.input, x)) == names
 
 
 def test_excitement_is_the_mean_square_of_a_map_where_it_is_positive(network):

@@ -12,7 +12,7 @@ from suite.app import networks_of
 from suite.attacks.gradients import probabilities
 from suite.cli import run
 from suite.export.exported import open_folder
-from suite.studies.attack import answering
+from suite.tasks.pictures import answering
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,7 @@ BAD = [
     ("attack 0.png --restarts 0", "--restarts should be greater than or equal to 1"),
     ("attack 0.png --method fgsm --steps 9", "--steps must be left out with --method fgsm"),
     ("attack 0.png --method universal --restarts 2", "--restarts must be left out unless --method"),
+    ("attack 0.png --data here", "--data must be left out without `all` or a universal change"),
     ("attack 0.png --num 3", "--num must be left out without `all`"),
     ("attack 0.png --method magic", "--method should be 'fgsm', 'pgd', 'universal' or 'fooling'"),
     ("attack 0.png --label 3", "--label must be left out unless --method is fooling"),

@@ -55,6 +55,19 @@ def test_a_picture_and_its_map_are_drawn_and_the_class_is_told(method, capsys):
     assert method == "grad_cam" or (colour > 60).sum() > 100
 
 
+def test_methods_that_look_at_answers_alone_see_those_of_all_views(monkeypatch, capsys):
+    answering, asked = study.pictures.answering, []
+
+    def recorded(*arguments):
+        asked.append(arguments)
+        return answering(*arguments)
+
+    monkeypatch.setattr(study.pictures, "answering", recorded)
+    for method, count in (("grad_cam", 0), ("saliency", 1), ("occlusion", 2)):
+        assert run(mnist_cnn, f"digit.png --method {method}", capsys)[0] == 0
+        assert len(asked) == count
+
+
 def test_several_pictures_are_explained_for_a_class_by_its_name(capsys):
     code, out, _ = run(mnist_cnn, "digit.png digit.png --label 7", capsys)
 

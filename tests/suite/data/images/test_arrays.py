@@ -96,6 +96,11 @@ def test_dark_digits_on_white_are_what_predict_makes_of_them():
         ({"x": noise(2, (784,)), "y": [0, 1]}, r"Received: \(2, 784\) in train"),
         ({"x": noise(2, (3, 28, 28)), "y": [0, 1]}, "channels last"),
         ({"x": noise(2), "y": [0, 1, 2]}, "must be 2 integers or names"),
+        (
+            {"x_train": noise(2), "y_train": [0, 1], "x_test": noise(2), "y_test": ["a", "b"]},
+            "must be integers, or names in UTF-8, in all splits",
+        ),
+        ({"x": noise(2), "y": [b"\xff", b"a"]}, "must be integers, or names in UTF-8"),
         ({"x": noise(2), "y": [0.5, 1.5]}, "must be 2 integers or names"),
         ({"x": noise(2), "y": [0, 5], "class_names": ["a", "b"]}, "among 0, 1. Received: 5"),
         ({"x": noise(2) / 127 - 1, "y": [0, 1]}, r"must be in 0\.\.1"),
