@@ -160,7 +160,7 @@ def block_errors(
         labels: Their classes, `(n,)`.
 
     Returns:
-        `left_out`: the error without a block, by its name; blocks that change the shape stay.
+        `left_out`: the error without a block, by its name; the first of every stage stays.
         `shuffled`: the error with the blocks of every stage in another order, by the number of the
         attempt, if a stage has several that can move. `whole`: the error of the network as it is.
     """

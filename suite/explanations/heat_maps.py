@@ -24,9 +24,9 @@ STEPS = 128  # on the path of integrated gradients
 def grad_cam(model: keras.Model, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     """Features, weighted by the mean gradient of the logit with respect to them, and rectified.
 
-    The features are the input of the global pooling, if the network ends in one. Otherwise they are
-    the last ones of at least 4 x 4 pixels behind a convolution and its activation, or the largest
-    ones.
+    The features are the input of the global average pooling, if one dense layer comes after it.
+    Otherwise they are the last ones of at least 4 x 4 pixels behind a convolution and its
+    activation, or the largest ones.
 
     Args:
         model: A network with a convolution.
