@@ -500,8 +500,9 @@ SMALL = {
     "encoder_layers": 3,
     "decoder_layers": 3,
     "units": 192,
+    "hidden_factor": 2,
     "positions": "rotary",
-    "dropout": 0.15,
+    "dropout": 0.3,
     "weight_average": 0.999,
 }
 # Pre-tokenised sentences, whose tokens BLEU compares: English and Japanese.
@@ -511,7 +512,7 @@ ENJA = {
     "tokens": "words",
     "vocabulary_size": 5000,
     "bleu_tokenizer": "none",
-    "epochs": 14,
+    "epochs": 22,
     "batch_size": 96,
 }
 
@@ -536,12 +537,14 @@ app = App(
         "jaen": {**ENJA, "swap": True},
         "deen": {
             **SMALL,
+            "encoder_layers": 4,
+            "decoder_layers": 4,
+            "units": 128,
             "tokens": "pieces",
             "vocabulary_size": 6000,
             "bleu_tokenizer": "13a",
             "longest": 80,
-            "epochs": 20,
-            "dropout": 0.2,
+            "epochs": 32,
         },
         # The paper's size, for a GPU.
         "base": {
