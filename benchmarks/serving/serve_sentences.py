@@ -6,13 +6,15 @@
 
 One request is one sentence. One client sends one sentence after the other; so do many clients at
 the same time, which begin with different ones, so that sentences of unequal lengths share a batch.
-Before, all clients' answers are compared with those of the exported model to each sentence alone.
+Before, all clients ask at once, time and again, and their answers are compared with those of the
+exported model to each sentence alone.
 Without an export, `apps.translation` is trained first, by its default recipe.
 """
 
 import contextlib
 import json
 import tempfile
+import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from benchmarks.serving.serve import PORT, RPC_PORT, load_server, running
 from benchmarks.turns import run_app
 
 NAME = "translation"
+ROUNDS = 20  # in which all clients ask at once, before anything is measured
 URL = f"http://127.0.0.1:{PORT}/v1/models/{NAME}:predict"
 
 
@@ -56,6 +59,18 @@ def served(sentence: str) -> str:
     request = urllib.request.Request(URL, body_of(sentence), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)["predictions"][0]["translation"]
+
+
+def served_at_once(sentences: Sequence[str]) -> list[str]:
+    """The server's translations of sentences that all arrive at the same moment."""
+    start = threading.Barrier(len(sentences))
+
+    def ask(sentence: str) -> str:
+        start.wait()
+        return served(sentence)
+
+    with ThreadPoolExecutor(len(sentences)) as clients:
+        return list(clients.map(ask, sentences))
 
 
 def alone(exports: Path, sentences: Sequence[str]) -> list[str]:
@@ -91,18 +106,23 @@ def main(
             body.write_bytes(body_of(text))
         command = ["suite.serve", str(folder), "--port", str(PORT), "--grpc-port", str(RPC_PORT)]
         with running(command, URL, body_of(texts[0])):
-            with ThreadPoolExecutor(clients) as threads:
-                together = list(threads.map(served, texts))
+            together = [served_at_once(texts) for _ in range(ROUNDS)]
             rows = [
                 {"clients": count, **load_server(URL, *bodies, clients=count, seconds=seconds)}
                 for count in (1, clients)
             ]
-        differing = sum(a != b for a, b in zip(together, alone(folder, texts), strict=True))
+        expected = alone(folder, texts)
+    differing = sum(
+        answer != right
+        for answers in together
+        for answer, right in zip(answers, expected, strict=True)
+    )
     lengths = [len(text.split()) for text in texts]
     publish(
         "serve_sentences",
         rows,
         ratio=rows[1]["requests_per_second"] / rows[0]["requests_per_second"],
+        answers=ROUNDS * len(texts),
         differing_answers=differing,
         shortest=min(lengths),
         longest=max(lengths),
