@@ -24,7 +24,13 @@ from suite.cli import main, show_messages
 from suite.data import Augmentation, Data, Examples, supervised
 from suite.data.images.augmentation import combined
 from suite.data.images.decoding import scale_to_bytes
-from suite.data.images.files import read_encoded, tiled, writable_picture, write_picture
+from suite.data.images.files import (
+    read_encoded,
+    tiled,
+    writable_picture,
+    write_picture,
+    write_png,
+)
 from suite.data.images.preparation import to_grey
 from suite.data.pairs.augmentation import joint_crop, joint_flip
 from suite.data.pairs.sources import PicturePairPreparation, load_picture_pairs
@@ -620,7 +626,7 @@ def translate(
     if tiles and len({*exported.built()["generator"].input_shape[1:3]}) > 1:
         raise InputError("`tiles` must be off where training pictures are no squares", tiles)
     [content] = exported.call([encoded], "tiles" if tiles else "picture")["image_bytes"]
-    write_picture(tf.io.decode_png(content).numpy(), output)
+    write_png(content, output)
     print(f"{output}: from {file}")
 
 

@@ -25,12 +25,12 @@ from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.images.bicubic import resize, to_bytes
-from suite.data.images.decoding import scale_to_bytes
+from suite.data.images.decoding import refuse_more_pixels, scale_to_bytes
 from suite.data.images.files import (
     read_encoded,
     read_opaque,
     writable_picture,
-    write_picture,
+    write_png,
 )
 from suite.data.pairs.augmentation import joint_flip
 from suite.data.pairs.patches import (
@@ -72,6 +72,7 @@ DETAIL_DEVIATION = 1e-3  # of the last layer's initial weights: a training begin
 TILE = 128  # smallest height and width of the tiles in which large pictures are enlarged
 EVALUATED_AT_ONCE = 64  # patches
 SHOWN = 5  # pictures in a figure
+MOST_OF_PNG = 2**29 - 1  # pixels that TensorFlow decodes
 DISCRIMINATOR = "discriminator"  # its name among the networks
 
 
@@ -483,9 +484,14 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     serve = keras.Model(
         network.input, {"enlarged": ops.clip(network.output, 0.0, 255.0)}, name=network.name
     )
-    enlarge_one = enlarger(network, fitted.config.scale)
-    picture = redrawing(lambda colours: enlarge_one(tf.cast(colours, tf.uint8)), "enlarged")
-    return {"serve": serve, "picture": picture}
+    scale = fitted.config.scale
+    enlarge_one = enlarger(network, scale)
+
+    def redraw(colours: tf.Tensor) -> tf.Tensor:
+        refuse_more_pixels(scale * tf.shape(colours)[:2], MOST_OF_PNG, "an enlarged picture")
+        return enlarge_one(tf.cast(colours, tf.uint8))
+
+    return {"serve": serve, "picture": redrawing(redraw, "enlarged")}
 
 
 def example(fitted: Fitted) -> np.ndarray:
@@ -597,9 +603,9 @@ def enlarge_file(
     height, width, _ = read_opaque(file).shape
     exported = exports.open(app.name)
     [encoded] = exported.call([read_encoded(file)], "picture")["enlarged"]
-    enlarged = tf.io.decode_png(encoded).numpy()
-    write_picture(enlarged, output)
-    print(f"{output}: {enlarged.shape[1]} x {enlarged.shape[0]} pixels, from {width} x {height}")
+    write_png(encoded, output)
+    scale = exported.metadata("config")["config"]["scale"]
+    print(f"{output}: {scale * width} x {scale * height} pixels, from {width} x {height}")
 
 
 SRRESNET = {"network": "srresnet", "scale": 4, "learning_rate": 5e-4}

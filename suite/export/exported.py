@@ -1,6 +1,7 @@
 """Exported versions: finding them, reading their metadata and networks, calling them."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from suite.files import refuse_damage
 from suite.knobs import settings
 
 REQUIRED = {"app": str, "config": dict, "source": str, "metrics": dict}  # in every metadata.json
+# What an export's own check of its inputs raises: what must be and, if it is told, what is.
+REFUSAL = re.compile(r"assertion failed: \[(.+?)\](?: \[(.+?)\])?")
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
 
@@ -95,9 +98,15 @@ class ExportedModel:
             signature: The name of the endpoint.
 
         Raises:
-            InputError: The version cannot be loaded.
+            InputError: The version cannot be loaded, or the export refuses these inputs.
         """
-        return call(self.signature(signature), inputs)
+        function = self.signature(signature)
+        try:
+            return call(function, inputs)
+        except tf.errors.InvalidArgumentError as error:
+            if refusal := REFUSAL.search(str(error)):
+                raise InputError(*filter(None, refusal.groups())) from None
+            raise
 
     def signature(self, name: str = "serve") -> Any:
         """A signature of the version: a function of named tensors.

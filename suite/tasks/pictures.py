@@ -13,7 +13,12 @@ from pydantic import AfterValidator, Field, PositiveInt
 from suite.app import App
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
-from suite.data.images.decoding import decode_picture, to_opaque_rgb
+from suite.data.images.decoding import (
+    MOST_PIXELS,
+    decode_picture,
+    refuse_more_pixels,
+    to_opaque_rgb,
+)
 from suite.data.images.files import (
     read_encoded,
     read_picture,
@@ -108,10 +113,16 @@ def at_scale(image: tf.Tensor, preparation: Preparation) -> tf.Tensor:
     Args:
         image: `(height, width, channels)`, float32.
         preparation: Its size fits into the resized picture, exactly along one axis.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The resized picture would have more than `MOST_PIXELS`.
     """
     size = tf.shape(image)[:2]
     ratio = tf.reduce_min(size / tf.constant(preparation.shape[:2]))
-    new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int32)
+    new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int64)
+    # A line of pixels, as high as the pictures of the training, would be as long as a book.
+    refuse_more_pixels(new_size, MOST_PIXELS, "a picture at the scale of the training")
+    new_size = tf.cast(new_size, tf.int32)
     scaled = tf.image.resize(image, tf.maximum(new_size, 1), antialias=True)
     return tf.clip_by_value(tf.round(scaled), 0, 255)
 

@@ -26,7 +26,7 @@ from suite.app import App, Fitted, Metrics, evaluate_on_test, first_of_test
 from suite.data import Data, batches, supervised
 from suite.data.images.augmentation import combined, lighting
 from suite.data.images.decoding import decode_picture, to_opaque_rgb
-from suite.data.images.files import read_encoded, writable_picture, write_picture
+from suite.data.images.files import read_encoded, writable_picture, write_png
 from suite.data.images.preparation import to_grey
 from suite.data.pairs.augmentation import (
     joint_affine,
@@ -630,7 +630,7 @@ def predict(
         )
     encoded = read_encoded(file)
     outputs = exports.open(app.name).call(np.array([encoded], object), "picture")
-    write_picture(tf.io.decode_png(outputs[show][0]).numpy(), output)
+    write_png(outputs[show][0], output)
     shares = outputs["shares"][0]
     names = [name.decode() for name in outputs["names"][0]]
     order = np.argsort(-shares, kind="stable")

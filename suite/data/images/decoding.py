@@ -61,6 +61,22 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     return apply_orientation(pixels, orientation)
 
 
+def refuse_more_pixels(size: tf.Tensor, most: int, kind: str) -> None:
+    """Refuses a picture that is larger than memory or a file may hold, before it is made.
+
+    Args:
+        size: Its height and width, `(2,)`.
+        most: Largest number of its pixels.
+        kind: What it is, such as "an enlarged picture", for the message.
+
+    Raises:
+        tf.errors.InvalidArgumentError: It has more pixels.
+    """
+    size = tf.cast(size, tf.int64)
+    message = f"{kind} must have at most {most:,} pixels"
+    tf.debugging.Assert(size[0] * size[1] <= most, [message, size])
+
+
 def to_opaque_rgb(pixels: tf.Tensor) -> tf.Tensor:
     """Converts a picture to opaque red, green and blue.
 

@@ -185,7 +185,9 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
         InputError: The format cannot hold the image.
         Unwritable: The file cannot be written.
     """
-    pixels = np.rint(pixels).astype(np.uint8).reshape(-1, *pixels.shape[-3:])
+    if pixels.dtype != np.uint8:  # which a large picture needs no copies of
+        pixels = np.rint(pixels).astype(np.uint8)
+    pixels = pixels.reshape(-1, *pixels.shape[-3:])
     frames = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     first, *others = map(PIL.Image.fromarray, frames)
     several = {"save_all": True, "append_images": others} if others else {}
@@ -197,6 +199,23 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
     except (OSError, ValueError, OverflowError, KeyError) as error:  # KeyError: no animations
         raise InputError("an image file must hold the image", f"{path}: {error}") from None
     write_whole(path, content.getvalue())
+
+
+def write_png(content: bytes, path: Path) -> None:
+    """Writes a PNG file as an image file of any format, whole or not at all.
+
+    Args:
+        content: The bytes of the PNG file.
+        path: The file; its ending decides the format.
+
+    Raises:
+        InputError: The format cannot hold the image.
+        Unwritable: The file cannot be written.
+    """
+    if path.suffix.lower() == ".png":
+        write_whole(path, content)
+    else:
+        write_picture(tf.io.decode_png(content).numpy(), path)
 
 
 def tiled(images: np.ndarray, columns: int | None = None) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+from matplotlib.path import Path as PolygonPath
 
 from suite.errors import InputError
 
@@ -22,9 +23,10 @@ class Outline(NamedTuple):
 
     Args:
         label: Name of its class.
-        shape: `polygon`; `rectangle`, by two opposite corners; `circle`, by its centre and a point
-            on it; or `runs` of COCO, the numbers of pixels that lie outside and inside by turns,
-            column by column.
+        shape: `polygon`, `rectangle`, by two opposite corners, and `circle`, by its centre and a
+            point on it, are LabelMe's, and hold the pixels on their edges. `area` is COCO's
+            polygon, which holds the pixels whose centres lie inside; `runs` are COCO's as well, the
+            numbers of pixels that lie outside and inside by turns, column by column.
         points: Points `(x, y)` in pixels, or the lengths of runs.
     """
 
@@ -104,7 +106,8 @@ def rasterised(picture: Outlines, index: Mapping[str, int]) -> np.ndarray:
             radius = math.dist((x, y), edge)
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
         else:
-            image.paste(fill, mask=PIL.Image.fromarray(_filled_runs(points, picture)))
+            filled = _filled_area if shape == "area" else _filled_runs
+            image.paste(fill, mask=PIL.Image.fromarray(filled(points, picture)))
     return np.array(image)
 
 
@@ -138,7 +141,7 @@ def _of_coco(content: Mapping[str, Any], path: Path) -> dict[str, Outlines]:
             continue
         for numbers in segmentation:
             points = list(zip(*[map(float, numbers)] * 2, strict=True))
-            inside.append(_checked(Outline(label, "polygon", points), path))
+            inside.append(_checked(Outline(label, "area", points), path))
     pictures: dict[str, Outlines] = {}
     for entry in content["images"]:
         name = Path(entry["file_name"]).stem
@@ -152,13 +155,34 @@ def _of_coco(content: Mapping[str, Any], path: Path) -> dict[str, Outlines]:
 def _checked(outline: Outline, path: Path) -> Outline:
     """Refuses an outline with too few points to enclose an area."""
     label, shape, points = outline
-    if shape == "polygon" and len(points) < 3:
+    is_polygon = shape in ("polygon", "area")
+    if is_polygon and len(points) < 3:
         needed = "3 points or more"
-    elif shape != "polygon" and len(points) != 2:
+    elif not is_polygon and len(points) != 2:
         needed = "2 points"
     else:
         return outline
-    raise InputError(f"a {shape} must have {needed}", f"{len(points)} for a {label} in {path}")
+    raise InputError(
+        f"a {'polygon' if is_polygon else shape} must have {needed}",
+        f"{len(points)} for a {label} in {path}",
+    )
+
+
+def _filled_area(points: Sequence[tuple[float, float]], picture: Outlines) -> np.ndarray:
+    """COCO's polygon as a mask `(height, width)`, uint8: 255 inside, 0 outside.
+
+    Its points count from the upper left corner of the picture, not from the centre of a pixel.
+    """
+    mask = np.zeros((picture.height, picture.width), np.uint8)
+    (left, top), (right, bottom) = np.min(points, axis=0), np.max(points, axis=0)
+    rows = slice(max(math.floor(top), 0), max(math.ceil(bottom), 0))
+    columns = slice(max(math.floor(left), 0), max(math.ceil(right), 0))
+    around = mask[rows, columns]  # all that can lie inside
+    y, x = np.indices(around.shape)
+    centres = np.stack([x + columns.start + 0.5, y + rows.start + 0.5], axis=-1)
+    inside = PolygonPath(points).contains_points(centres.reshape(-1, 2))
+    around[inside.reshape(around.shape)] = 255
+    return mask
 
 
 def _filled_runs(lengths: Sequence[int], picture: Outlines) -> np.ndarray:

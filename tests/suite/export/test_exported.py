@@ -4,12 +4,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from suite import train
 from suite.app import networks_of
 from suite.errors import InputError
 from suite.export.endpoints import classifier
-from suite.export.exported import Exports
+from suite.export.exported import ExportedModel, Exports
 from suite.export.saved_model import write_saved_model
 from tests.suite.small import QUIET, app, variant
 
@@ -26,6 +27,23 @@ def write(built=None, **metadata):
     built = built or model()
     endpoints = {"serve": classifier(next(iter(networks_of(built).values())))}
     return write_saved_model(Path("models/app"), built, endpoints, ONES, metadata)[0]
+
+
+def test_inputs_that_an_export_refuses_are_a_sentence(monkeypatch):
+    @tf.function(input_signature=[tf.TensorSpec((None,), name="numbers")])
+    def function(numbers):
+        small = tf.reduce_all(numbers < 1)
+        tf.debugging.Assert(small, ["numbers must be below 1", tf.shape(numbers)])
+        return {"numbers": tf.cast(tf.cast(numbers, tf.int32), tf.float32)}
+
+    monkeypatch.setattr(
+        ExportedModel, "signature", lambda self, name: function.get_concrete_function()
+    )
+    exported = ExportedModel(Path("models/app/1"))
+
+    assert exported.call(np.zeros(2, "float32"))["numbers"].tolist() == [0, 0]
+    with pytest.raises(InputError, match=r"numbers must be below 1\. Received: 2"):
+        exported.call(np.ones(2, "float32"))
 
 
 def test_newest_or_chosen_version_answers():

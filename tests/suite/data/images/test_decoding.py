@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from suite.data.images import decoding
-from suite.data.images.decoding import decode_picture
+from suite.data.images.decoding import decode_picture, refuse_more_pixels
 
 
 def picture():
@@ -37,6 +37,14 @@ def test_the_exif_of_a_jpeg_says_what_is_up(orientation, endian):
         expected = np.asarray(PIL.ImageOps.exif_transpose(image))
     assert upright.shape == expected.shape
     assert np.abs(upright.astype(int) - expected).mean() < 2
+
+
+def test_a_picture_is_not_made_if_it_would_be_too_large():
+    for size in ((3, 4), (1, 12)):
+        refuse_more_pixels(tf.constant(size), 12, "a picture")
+    for size in ((3, 5), (2**20, 2**20)):  # whose pixels no int32 counts
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must have at most 12 pixels"):
+            refuse_more_pixels(tf.constant(size), 12, "a picture")
 
 
 def test_broken_exif_is_ignored():

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_masks
 
 from suite import InputError
 from suite.data.pairs.polygons import IGNORED, Outline, Outlines, rasterised, read_outlines
@@ -55,7 +56,7 @@ def test_shapes_of_labelme_become_a_mask():
 
 
 def test_polygons_and_runs_of_coco_become_a_mask():
-    square = [[1, 1, 2, 1, 2, 2, 1, 2]]
+    square = [[1, 1, 3, 1, 3, 3, 1, 3]]
     runs = {"counts": [20, 4], "size": [4, 6]}
 
     outlines = read_outlines(write(coco(square, runs)))
@@ -65,6 +66,38 @@ def test_polygons_and_runs_of_coco_become_a_mask():
     assert (mask[1:3, 1:3] == 1).all()
     assert (mask[:, 5] == 1).all()  # runs go along columns
     assert mask.sum() == 8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_polygons_of_coco_hold_the_pixels_that_its_own_tool_gives_them(seed):
+    draw = np.random.default_rng(seed)
+    angles = np.sort(draw.uniform(0, 2 * np.pi, 9))
+    radii = draw.uniform(10, 50, 9)
+    places = 40 + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    picture = Outlines(80, 70, [Outline("cell", "area", [*map(tuple, places)])])
+
+    mask = rasterised(picture, INDEX)
+
+    [runs] = coco_masks.frPyObjects([places.ravel().tolist()], 80, 70)
+    expected = coco_masks.decode(runs)
+    assert expected.sum() > 500
+    # Its tool rounds an outline to fifths of a pixel before it fills it.
+    assert (mask != expected).sum() <= 0.03 * expected.sum()
+    box = [[8, 5, 18, 5, 18, 25, 8, 25]]
+    exact = rasterised(
+        Outlines(80, 70, [Outline("cell", "area", [(8, 5), (18, 5), (18, 25), (8, 25)])]), INDEX
+    )
+    np.testing.assert_array_equal(
+        exact, coco_masks.decode(coco_masks.frPyObjects(box, 80, 70))[..., 0]
+    )
+    assert exact.sum() == 200
+
+
+def test_a_polygon_beside_the_picture_holds_nothing():
+    beside = [(-9.0, 1.0), (-3.0, 1.0), (-3.0, 5.0)], [(90.0, 1.0), (95.0, 1.0), (95.0, 5.0)]
+
+    for points in beside:
+        assert not rasterised(Outlines(8, 10, [Outline("cell", "area", points)]), INDEX).any()
 
 
 def test_crowds_are_ignored():
