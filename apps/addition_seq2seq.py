@@ -32,7 +32,7 @@ from suite.layers.sequences.recurrent import Cell
 from suite.tasks import text_to_text as task
 
 CHARACTERS = "+0123456789"
-DIGITS = 3  # of the longest numbers, by default
+DIGITS = 3  # of the longest numbers, by default and at most
 STEPS_PER_EPOCH = 100
 MOST_VALIDATED = 5000  # sums
 AT_ONCE = 2000  # sums that are judged in a batch
@@ -48,8 +48,8 @@ class Config(task.Config):
         backwards: Whether sums are read, and answers written, from the last character on: the
             lowest digits come first, and the carry with them.
         test_share: Share of all sums that are never trained on. `a+b` and `b+a` stay together.
-        short_share: Share of the training sums that have any number of digits as often; of all
-            sums, hardly any are short.
+        short_share: Share of the training sums for which the digits of both numbers are drawn
+            first, all as often; of all sums, hardly any are short.
         carry_share: Share of the training sums in which a carry is passed on to a second digit.
         epochs: Number of epochs of 100 optimizer steps.
         batch_size: Sums per optimizer step, over all replicas.
@@ -204,7 +204,7 @@ def number_of_digits(numbers: np.ndarray) -> np.ndarray:
 
 
 def carries_passed_on(first: np.ndarray, second: np.ndarray, digits: int) -> np.ndarray:
-    """Whether a carry makes another one in a sum: two digits that add up to 9 get it."""
+    """Whether a carry passes through a digit of a sum: two digits add up to 9, and one comes in."""
     carry, passed = np.zeros(first.shape, int), np.zeros(first.shape, bool)
     for place in range(digits):
         total = first // 10**place % 10 + second // 10**place % 10

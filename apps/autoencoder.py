@@ -439,12 +439,9 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
         return dict(decoder(code, training=False))
 
     spec = tf.TensorSpec((None, code.shape[-1]), tf.float32, "code")
-    offered = {"serve": serve, "decode": Endpoint(decode, [spec])}
+    offered = {**pictures.with_pictures(serve, fitted), "decode": Endpoint(decode, [spec])}
     if not are_points(fitted):
         offered["nearest"] = neighbours.of_pictures(serve, "code", fitted)
-    source = fitted.data.source
-    if source is not None and source.preparation is not None:
-        offered["picture"] = pictures.endpoint(serve, source.preparation)
     return offered
 
 

@@ -1,7 +1,7 @@
 """A restricted Boltzmann machine of handwritten digits, or a deep belief network of several.
 
 A machine learns how probable pictures in black and white are: it lowers the energy of those that it
-is shown, and raises that of those that it dreams of, without backpropagation. Several machines are
+is shown, and raises that of those that it samples, without backpropagation. Several machines are
 trained one after the other, each on the hidden units of the one below. The evaluation computes the
 log likelihood of test pictures in nats, exactly for few hidden units, and else by annealed
 importance sampling.
@@ -226,14 +226,10 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     features = network.output[f"hidden_{len(fitted.config.units)}"]
     outputs = {"features": features, "reconstruction": network.output["reconstruction"]}
     serve = of_model(keras.Model(network.input, outputs, name=network.name))
-    made: dict[str, keras.Model | Endpoint] = {
-        "serve": serve,
+    return {
+        **pictures.with_pictures(serve, fitted),
         "sample": sample_endpoint(network, fitted.config.sample_steps),
     }
-    source = fitted.data.source
-    if source is not None and source.preparation is not None:
-        made["picture"] = pictures.endpoint(serve, source.preparation)
-    return made
 
 
 def sample_endpoint(network: keras.Model, steps: int) -> Endpoint:

@@ -226,11 +226,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     """
     [model] = fitted.networks.values()
     serve = named_classes(classifier(model), fitted.data.description.class_names)
-    offered: dict[str, keras.Model | Endpoint] = {"serve": serve}
-    source = fitted.data.source
-    if source is not None and source.preparation is not None:
-        offered["picture"] = pictures.endpoint(serve, source.preparation)
-    return {**offered, "encode": encoder_of(model)}
+    return {**pictures.with_pictures(serve, fitted), "encode": encoder_of(model)}
 
 
 def encoder_of(model: keras.Model) -> keras.Model:

@@ -38,8 +38,8 @@ class Config(task.Config):
     """The settings of the training.
 
     Args:
-        solver: `multiplicative` multiplies codes and parts by what never makes the divergence
-            larger; `coordinate` solves for one part after the other, which needs fewer steps.
+        solver: `multiplicative` multiplies codes and parts by factors with which the divergence
+            never rises; `coordinate` solves for one part after the other, which needs fewer steps.
         inner_steps: Improvements of the codes, and of the parts, in a step.
         start: The first codes and parts: `svd` has them from singular vectors, `random` draws them.
         epochs: Number of epochs; after each, the rows for validation are described.
@@ -172,11 +172,11 @@ def evaluate(fitted: Fitted) -> Metrics:
     """How well sums of parts stand for rows, and whether the parts are as good as they can be.
 
     Returns:
-        `test_error`, the mean squared error of a number of a test row; `test_residual` and
-        `train_residual`, the length of what is missing as a share of that of the rows, of training
-        rows with the codes of the training, None of other rows; `kkt_violation`, 0 where no small
-        change of codes and parts makes the divergence smaller; and `sparsity` of the parts, from 0
-        if all entries are alike to 1 if one is not 0.
+        `test_error`, the mean squared error of a number of a test row; `test_residual`, the norm of
+        the test rows minus their reconstructions over the norm of the rows; `train_residual`, the
+        same of training rows with the codes of the training, None of other rows; `kkt_violation`, 0
+        where no small change of codes and parts makes the divergence smaller; and `sparsity` of the
+        parts, from 0 if all entries are alike to 1 if one is not 0.
 
     Reference:
         Hoyer, 2004, Non-negative Matrix Factorization with Sparseness Constraints,

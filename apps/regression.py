@@ -363,7 +363,7 @@ def calibrate(fitted: Fitted) -> None:
 
 
 def quantile_of_errors(errors: np.ndarray, config: Config) -> float:
-    """The scale by which the interval holds its share of errors, of one more than there are.
+    """The scale at which the interval just covers the error of rank `ceil((n + 1) * interval)`.
 
     Args:
         errors: Absolute errors of n rows, `(n,)`. Of too few for the interval, the largest counts,

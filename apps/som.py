@@ -260,12 +260,11 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
         return {"distance": tf.reshape(distances, [-1, rows, columns])}
 
     placing = Endpoint(serve, embed.inputs)
-    signatures = {"serve": placing, "map": Endpoint(distances_on_map, embed.inputs)}
-    signatures["nearest"] = neighbours.of_pictures(embed, "distance", fitted)
-    source = fitted.data.source
-    if source is not None and source.preparation is not None:
-        signatures["picture"] = pictures.endpoint(placing, source.preparation)
-    return signatures
+    return {
+        **pictures.with_pictures(placing, fitted),
+        "map": Endpoint(distances_on_map, embed.inputs),
+        "nearest": neighbours.of_pictures(embed, "distance", fitted),
+    }
 
 
 def evaluate(fitted: Fitted) -> Metrics:

@@ -65,7 +65,8 @@ def build_model(
         pyramid: Whether coarser maps are added to finer ones, as in a feature pyramid network.
         smallest_box: Side of the square default boxes of the finest map, as a share of the shorter
             side of the picture. Those of further maps are larger, in equal steps.
-        largest_box: Side that the steps reach one step after the coarsest map.
+        largest_box: Side of the square default boxes that one more map after the coarsest would
+            have, as a share of the shorter side of the picture.
         ratios: Width divided by height of the default boxes of a cell; there is one more square,
             of a size between that of this map and of the next.
         normalization: Normalisation after each convolution.

@@ -251,9 +251,9 @@ def codes_of(fitted: Fitted, split: str) -> dict[str, np.ndarray]:
 def evaluate(fitted: Fitted) -> Metrics:
     """What the space keeps of test documents, and whether neighbours there are about one thing.
 
-    `test_kept` is the share of the squared lengths of their TF-IDF vectors, None where no document
-    has a known word; `test_accuracy` the share of all whose nearest training document has their
-    class, None without classes; `terms` the number of terms.
+    `test_kept` is the mean share of the squared length of a document's TF-IDF vector that the
+    components keep, None where no document has a known word; `test_accuracy` the share of all whose
+    nearest training document has their class, None without classes; `terms` the number of terms.
     """
     test, known = codes_of(fitted, "test").values()
     lengths = np.square(test, dtype=np.float64).sum(axis=1)[known > 0]

@@ -219,16 +219,12 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     encoder, decoder = fitted.networks["encoder"], fitted.networks["decoder"]
     reconstruction = {"reconstruction": decoder(encoder.output["mean"])["image"]}
     serve = of_model(keras.Model(encoder.input, reconstruction, name="vae"))
-    endpoints = {
-        "serve": serve,
+    return {
+        **pictures.with_pictures(serve, fitted),
         "encode": encoder,
         "decode": decoder,
         "sample": task.sample_endpoint(decoder),
     }
-    source = fitted.data.source
-    if source is not None and source.preparation is not None:
-        endpoints["picture"] = pictures.endpoint(serve, source.preparation)
-    return endpoints
 
 
 def evaluate(fitted: Fitted) -> Metrics:

@@ -80,7 +80,12 @@ class Fitted:
         return dataclasses.replace(self, model=model, _outputs={})
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` returned on the first call with this name, which is no split's."""
+        """Calls `compute` on the first call with this name, and returns its result in every call.
+
+        Args:
+            name: Not the name of a split, under which `outputs` keeps its results.
+            compute: Computes what is kept.
+        """
         if name not in self._outputs:
             self._outputs[name] = compute()
         return self._outputs[name]

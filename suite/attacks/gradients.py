@@ -168,7 +168,7 @@ def random_point(images: tf.Tensor, epsilon: float, seed: tf.Tensor) -> tf.Tenso
 
 
 def default_step_size(epsilon: float, steps: int) -> float:
-    """A length with which the steps reach any point of the ball from any other, with some left."""
+    """The length of a step: all together are longer than the ball is wide, `2 * epsilon`."""
     return 2.5 * epsilon / steps
 
 

@@ -58,7 +58,8 @@ def universal_perturbation(
                 batch_labels, logits_of(network, changed)
             )
             loss = RANGE * tf.reduce_sum(tf.minimum(losses, LARGEST_LOSS))
-        # By the changed picture: the limits of a pixel would hide the gradient by the change.
+        # With respect to the changed picture: where a pixel is clipped, the gradient with respect
+        # to the change is 0.
         gradient = tf.reduce_sum(tape.gradient(loss, changed), axis=0)
         return tf.clip_by_value(
             change + length * tf.sign(gradient), -RANGE * epsilon, RANGE * epsilon

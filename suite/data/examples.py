@@ -275,7 +275,7 @@ def held_out_rows(
 
 
 def spread(examples: Split, most: int) -> Split:
-    """At most so many examples, as far apart as possible: such as lie class by class are of all."""
+    """At most `most` examples at evenly spaced rows: of sorted ones not only the first classes."""
     count = examples.num_examples
     return examples.rows(np.linspace(0, count - 1, min(most, count)).astype(int))
 

@@ -1,4 +1,4 @@
-"""Sequences drawn at random, in proportion to what the network holds for probable."""
+"""Draws sequences token by token, from the probabilities that a network predicts."""
 
 import tensorflow as tf
 
@@ -37,8 +37,8 @@ def sample(
         temperature: What logits are divided by, greater than 0, at most `HOTTEST`; below 1 the
             probable tokens become more probable, above 1 less.
         top_k: The number of most probable tokens that are drawn from.
-        top_p: In (0, 1]. Drawn from are the most probable tokens, as few as have this probability
-            together.
+        top_p: In (0, 1]. Tokens are drawn from the smallest set of most probable ones that have
+            this probability together.
         prompt: As in `decode`.
         never: As in `decode`.
 

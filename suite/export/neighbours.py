@@ -72,7 +72,7 @@ def nearest(
             similarity, index = tf.math.top_k(products, count)
             answer = {"index": index, "similarity": similarity}
         else:
-            # Half the squared distance with its sign turned, but for what all examples share.
+            # Minus half the squared distance, without the term of the code, which all rows share.
             scores = products - tf.reduce_sum(tf.square(rows), axis=1) / 2
             index = tf.math.top_k(scores, count).indices
             # From the difference, which does not cancel where two codes are alike.

@@ -6,10 +6,11 @@ import keras
 
 
 class NetworksModel(keras.Model):
-    """A model in `floatx`, whose networks have dtypes of their own.
+    """A model of dtype `floatx`, whose networks follow the global dtype policy.
 
-    Keras scales the loss for `mixed_float16`, in which small gradients would become zero, by the
-    policy of the model that is compiled. That of the networks decides here, the global one.
+    `mixed_float16` needs a scaled loss, since small gradients would become zero. Keras scales it
+    only if the model that is compiled has that policy; here `compile` does so if the global policy
+    is `mixed_float16`.
 
     Args:
         model: Further arguments of `keras.Model`.

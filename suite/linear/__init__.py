@@ -1,1 +1,1 @@
-"""Projections, factors and nearest subspaces that are solved for, rather than descended to."""
+"""Projections, factors and nearest subspaces, computed without gradient descent."""

@@ -116,9 +116,9 @@ class NonnegativeFactorization(keras.Model):
     """Fits parts, and a code for every training row, to all training rows in every step.
 
     A step improves the codes for the present parts, and then the parts for these codes. Neither is
-    a gradient step: `multiplicative` multiplies by what never makes a loss larger, `coordinate`
-    solves for one part after the other. The optimizer only adds the changes, so its learning rate
-    must be 1. Replicas share the rows, and sum what the parts need of them.
+    a gradient step: `multiplicative` multiplies every entry by a factor with which the loss never
+    rises, `coordinate` solves for one part after the other. The optimizer only adds the changes, so
+    its learning rate must be 1. Replicas share the rows, and sum what the parts need of them.
 
     Args:
         network: A functional model with a layer `NonnegativeParts`, from rows of any shape to a
@@ -303,8 +303,8 @@ def divergence_of(rows: tf.Tensor, sums: tf.Tensor, divergence: Divergence) -> t
 def begin_by_singular_vectors(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes `(rows, units)` and parts `(units, columns)` to begin with.
 
-    They are the positive or the negative ends of singular vectors, whichever say more. What would
-    be 0, and never change, is the mean of the rows.
+    They are the positive or the negative parts of singular vectors, of each pair those with the
+    larger product of norms. Zeros, which multiplication never changes, become the mean of the rows.
 
     Args:
         rows: `(rows, columns)`, not negative.

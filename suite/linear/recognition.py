@@ -169,9 +169,9 @@ def fit_recognizer(
     Args:
         rows: Pictures `(n, columns)`.
         labels: Who they show, `(n,)`; classes from 0, two pictures or more of each.
-        sizes: From `sizes_of`: of eigenfaces, which are principal components; of Fisherfaces, which
-            are, within these, the directions that set classes apart the most for what they scatter
-            themselves; or of subspaces, the principal components of every class on its own.
+        sizes: From `sizes_of`, which decide the method: principal components for eigenfaces; for
+            Fisherfaces the directions among these with the largest scatter between classes relative
+            to that within classes; for subspaces the principal components of every class.
         similarity: `cosine` brings all codes to length 1.
         shrinkage: Share of the scatter within classes that is taken to be alike in all directions,
             for Fisherfaces; above 0, unless there are fewer components than pictures less classes.

@@ -36,8 +36,8 @@ class Hopfield(keras.layers.Layer):
         Abilities, https://doi.org/10.1073/pnas.79.8.2554
         Personnaz, Guyon and Dreyfus, 1985, Information Storage and Retrieval in Spin-Glass Like
         Neural Networks, https://doi.org/10.1051/jphyslet:01985004608035900
-        Differs from the second paper: no unit is connected with itself, in which case more of a
-        wrong cue is mended (Kanter and Sompolinsky, 1987,
+        Differs from the second paper: no unit has a weight to itself, so that more wrong units of a
+        cue are corrected (Kanter and Sompolinsky, 1987,
         https://doi.org/10.1103/PhysRevA.35.380).
     """
 

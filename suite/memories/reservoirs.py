@@ -1,4 +1,4 @@
-"""Echo state networks: a fixed random reservoir of recurrent units, of which a line is read.
+"""Echo state networks: a fixed random reservoir of recurrent units, and a linear readout.
 
 All of it computes in float64. The readout is a difference of large numbers, and a forecast that is
 fed back to the network makes small errors grow.

@@ -375,7 +375,10 @@ class Models:
         return self.labels[name][label]
 
     def _numbers(self) -> dict[str, int | None]:
-        """The newest version of every model. Numbers, since a version could not be collected."""
+        """The number of every model's newest version, or None.
+
+        Whoever held the version itself would keep one that is replaced in memory.
+        """
         models = self._models.items()
         return {name: model.newest.number if model.newest else None for name, model in models}
 

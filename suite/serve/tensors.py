@@ -22,9 +22,9 @@ import tensorflow as tf
 from suite.serve.status import RequestError
 
 Specs = Mapping[str, tf.TensorSpec]
+MOST_AXES = 32  # of an array whose elements NumPy goes through
 # The kinds of NumPy dtypes (`dtype.kind`) that may be converted to an input of each kind: those
 # that lose no digits.
-MOST_AXES = 32  # of an array whose elements NumPy goes through
 COMPATIBLE = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 

@@ -100,8 +100,8 @@ class Comparison:
 
     Args:
         lines: All combinations, in the order in which they were listed.
-        best: The one with the best mean of the objective, of those of which no trial failed; where
-            there is none, of all.
+        best: The line with the best mean of the objective, among those without a failed trial;
+            among all, if every line has one.
         table: The lines as a table in Markdown.
         metrics: Of the best line on the test split, `<metric>_mean` and `<metric>_std` over its
             trials; empty unless they were asked for.
@@ -127,8 +127,8 @@ def compare(
 ) -> Comparison:
     """Trains every combination of the listed values, and compares them on the validation split.
 
-    Trials that differ in their seed alone are one line, of which mean and standard deviation are
-    told. A trial that fails is part of its line, with the reason.
+    Trials that differ only in their seeds form one line of the table, with the mean and the
+    standard deviation of their objectives. A trial that fails is part of its line, with the reason.
 
     Args:
         app: The application.

@@ -557,7 +557,8 @@ def generate(
         length: Tokens that are added.
         temperature: Below 1, probable tokens become more probable; above 1, less.
         top_k: Number of most probable tokens that are drawn from; by default all.
-        top_p: Drawn from are the most probable tokens, as few as have this probability together.
+        top_p: Tokens are drawn from the smallest set of most probable ones that have this
+            probability together.
         seed: Decides what is drawn.
     """
     try:

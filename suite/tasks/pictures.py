@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import AfterValidator, Field, PositiveInt
 
-from suite.app import App
+from suite.app import App, Fitted
 from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
 from suite.data.images.decoding import (
@@ -195,6 +195,19 @@ def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
         return dict(serve.function(tf.cast(images, serve.inputs[0].dtype)))
 
     return Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")], serve.resources)
+
+
+def with_pictures(serve: Endpoint, fitted: Fitted) -> dict[str, Endpoint]:
+    """An endpoint of arrays as `serve`; and as `picture` one that takes the bytes of image files.
+
+    Args:
+        serve: Takes images `(batch, height, width, channels)`.
+        fitted: Its source prepares pictures; without a preparation there is no `picture`.
+    """
+    source = fitted.data.source
+    if source is None or source.preparation is None:
+        return {"serve": serve}
+    return {"serve": serve, "picture": endpoint(serve, source.preparation)}
 
 
 def read_files(

@@ -241,11 +241,8 @@ def endpoints(fitted: Fitted, layer: Any) -> dict[str, keras.Model | Endpoint]:
     def decode(code: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"reconstruction": tf.reshape(layer.decode(code), [-1, *shape])}
 
-    offered: dict[str, keras.Model | Endpoint] = {"serve": serve}
-    if source is not None and isinstance(source.preparation, Preparation):
-        offered["picture"] = pictures.endpoint(serve, source.preparation)
-    elif source is not None and isinstance(source.preparation, TablePreparation):
-        offered |= tables.with_rows(serve, fitted)
+    is_table = source is not None and isinstance(source.preparation, TablePreparation)
+    offered = (tables.with_rows if is_table else pictures.with_pictures)(serve, fitted)
     code = tf.TensorSpec((None, layer.units), tf.float32, "code")
     return {**offered, "decode": Endpoint(decode, [code])}
 

@@ -33,9 +33,9 @@ class Autoencoder(NetworksModel):
             1, each half of the time.
         noise_level: Standard deviation of Gaussian noise; the share of the values that is replaced
             by the others. At 0 there is no noise.
-        sparsity: `kl`: the divergence between units that are active with the probability
-            `sparsity_target` and with that of their mean activity over the batch, summed over the
-            units; `l1`: the sum of the absolute activities.
+        sparsity: `kl`: the Kullback-Leibler divergence of two Bernoulli distributions, from
+            `sparsity_target` to a unit's mean activity over the batch, summed over the units; `l1`:
+            the sum of the absolute activities.
         sparsity_weight: Weight of that penalty.
         sparsity_target: Mean activity that `kl` asks of a unit.
         contraction: Weight of the squared Frobenius norm of the code's derivative by the values.
@@ -49,9 +49,9 @@ class Autoencoder(NetworksModel):
         https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf
         Rifai et al., 2011, Contractive Auto-Encoders: Explicit Invariance During Feature
         Extraction, https://icml.cc/2011/papers/455_icmlpaper.pdf
-        Differs from the papers: the norm of the derivative is estimated along one random direction
-        of the code for each example, whose mean it is, so that a code may be of several layers;
-        every replica takes the mean activity over its part of the batch.
+        Differs from the papers: the squared norm of the derivative is estimated from one random
+        direction of the code for each example, without bias, so that a code may have several
+        layers; every replica takes the mean activity over its part of the batch.
     """
 
     def __init__(

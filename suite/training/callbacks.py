@@ -28,7 +28,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):
 
     Early stopping keeps the first of equal epochs. But returns that are at their maximum, and
     shares of correct answers, are often equal, and a network that was trained longer, at a smaller
-    rate, answers more of what validation does not ask.
+    rate, usually generalises better.
     """
 
     def _is_improvement(self, monitor_value: Any, reference_value: Any) -> Any:

@@ -125,7 +125,7 @@ def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progr
         folder: Where saved states lie.
     """
     start, phases = state.find(folder), session.phases
-    # What the record says is not asked: a run may have been stopped between the two.
+    # The saved state decides, not `run.json`: a run may stop between the writing of the two.
     if start.phase == len(phases) and 0 < start.epochs < phases[-1].epochs:
         done = len(start.rows) - sum(phase.epochs for phase in phases[:-1])
         start = start._replace(phase=len(phases) - 1, epoch=done, step=0)

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCENES, SCENE_SIZE = 32_000, 128
-HELD_OUT = 4  # scenes to train on for every one of the validation, and of the test,
-MOST_HELD_OUT = 1000  # of which there are enough then
+HELD_OUT = 4  # scenes to train on for every one of the validation, and for every one of the test
+MOST_HELD_OUT = 1000  # scenes of the validation at most, and of the test
 STRIDE = 32  # the sides of inputs are multiples of this number of pixels
 LARGEST = 320  # pixels of the longer side of inputs, unless a size is given
 SHARES = {"validation_split": 0.1, "test_split": 0.2}  # of the digits that no other split has

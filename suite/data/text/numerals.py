@@ -1,7 +1,8 @@
 """Numbers in words, in English and Japanese: pairs to translate, as many as one likes.
 
 Neither language can be put into the other word by word: English counts in thousands, Japanese in
-ten thousands, and names no one before ten, hundred and thousand. Words have spaces between them.
+ten thousands, and leaves the word for one out before ten, hundred and thousand. Words have spaces
+between them.
 """
 
 import numpy as np
@@ -21,7 +22,10 @@ JAPANESE = ("", "万")
 
 
 def pairs(count: int) -> list[tuple[str, str]]:
-    """Different numbers in English and Japanese words, short ones more often than there are.
+    """Different numbers in English and Japanese words.
+
+    The number of digits is drawn first, so that there are more short numbers than in a draw among
+    all of them.
 
     Args:
         count: Number of pairs.

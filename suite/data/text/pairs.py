@@ -87,7 +87,7 @@ def source_of(name: str, splits: Mapping[str, Sides]) -> Source:
 
 
 def read_files(source: Path, target: Path, skip_broken: bool = False) -> Sides:
-    """Reads two files of as many lines, each of which is translated by the other's.
+    """Reads two files of as many lines: a line of `target` translates the same line of `source`.
 
     Args:
         source: The file of the sentences.

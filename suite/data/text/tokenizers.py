@@ -24,8 +24,8 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # the character that stands for one o
 SPACES = r"[ \t\r\f\v]+"
 WORD = re.compile(r"\n|[^ \t\r\n\f\v]+")
 LONGEST_LINE = 2**20  # bytes; SentencePiece would leave longer lines out of its training
-# Of the tokens that an export reads: of foreign text, a known space and the known end of a line may
-# stand beside every unknown piece.
+# Largest share of unknown tokens in text for an export. It is below a third, since a known space
+# and a known end of a line may stand beside every unknown piece of foreign text.
 MOST_UNKNOWN = 0.3
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # in the pieces of SentencePiece
 THREADS = 2  # a constant, since sums of floats depend on it
@@ -322,7 +322,8 @@ def restore_tokenizer(tokens: Tokens, vocabulary: str) -> Tokenizer:
 def unknown_tokens(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.Tensor:
     """The number of tokens that are not in the vocabulary, `(batch,)`, int32.
 
-    Of a text in which nothing but spaces is known, these count as well: all its tokens.
+    If all other tokens of a text are spaces, they count as unknown, too: the number is that of all
+    its tokens.
     """
     unknown = tf.reduce_sum(tf.cast(ids == UNKNOWN, tf.int32), axis=1)
     is_blank = tf.reduce_any(ids.flat_values[:, None] == tokenizer.blank, axis=1)

@@ -56,8 +56,9 @@ def build(
             `attention` has the decoder look at all outputs of the encoder as well; `transformer`
             is attention alone.
         encoder_layers: Layers of the encoder. The first recurrent one reads in both directions.
-        decoder_layers: Layers of the decoder. Recurrent ones begin with the states of the
-            encoder's last layers; those that the encoder has not, with its last one's.
+        decoder_layers: Layers of the decoder. Recurrent ones begin with the final states of the
+            encoder's last layers; if there are more of them, the others begin with those of its
+            last layer.
         units: Features of a token, and units of every layer.
         num_heads: Heads of the Transformer's attention.
         hidden_factor: Hidden units of the Transformer's feed-forward networks, over `units`.

@@ -367,7 +367,8 @@ class TabularLearner(Player):
             parallel_iterations=1,
         )
         totals, known = returns(rewards, over, valid, self.learning.discount)
-        # Of the episodes after the first, only the short ones are over in time: they would bias.
+        # An agent's first episode alone counts: of later ones only the short ones end within the
+        # rollout, which would bias the values.
         is_first = tf.cumsum(tf.cast(over, tf.int32), exclusive=True) == 0
         learnt, visits, distance = move_towards(
             tf.reshape(table, [-1, 1]),
