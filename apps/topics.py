@@ -30,6 +30,7 @@ from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
 from suite.figures import classes, text
 from suite.knobs import Share
+from suite.tasks.neighbours import of_examples
 
 BATCH_SIZE = 64  # of the pipeline, which a closed form does not use
 AT_ONCE = 500  # documents that are counted together
@@ -223,13 +224,10 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
         words = tf.strings.reduce_join(strongest, axis=1, separator=" ")
         return {**outputs, "words": tf.where(outputs["known_words"] > 0, words, "")}
 
-    examples = neighbours.indexed(fitted.data.splits["train"])
-    facts = {"excerpt": np.array([excerpt(document) for document in examples.inputs], object)}
-    names = fitted.data.description.class_names
-    labels = classes_of(examples, names)
-    if labels is not None:
-        facts["name"] = np.array(names, object)[labels]
-    nearest = neighbours.nearest(embed, "code", examples.inputs, facts, measure="cosine")
+    def excerpts(documents: Any) -> dict[str, np.ndarray]:
+        return {"excerpt": np.array([excerpt(document) for document in documents], object)}
+
+    nearest = of_examples(embed, "code", fitted, excerpts, "cosine")
     return {"serve": embed._replace(function=serve), "nearest": nearest}
 
 

@@ -248,7 +248,6 @@ def records(
     decode: Decode,
     *,
     label: str | None = None,
-    decoders: Any = None,
 ) -> Stored:
     """Examples of a dataset of TensorFlow Datasets that is prepared for random access.
 
@@ -257,8 +256,6 @@ def records(
         split: Name of the split, or a part of it such as `train[:10%]`.
         decode: Maps the features of an example, a dict of tensors, to an example.
         label: Name of the feature that becomes the targets, which are read into memory now.
-        decoders: Decoders of features, if they differ from the dataset's:
-            `{"image": tfds.decode.SkipDecoding()}` gives the bytes of a picture.
 
     Raises:
         InputError: The dataset is prepared only for reading in order.
@@ -285,71 +282,24 @@ def records(
         with _named(Exception, f"a record of {split} in {builder.data_dir}"):
             return np.array(source.data_source.__getitems__(numbers.tolist()), object)
 
-    def with_features(
-        features: tfds.features.FeaturesDict, decode: Decode, decoders: Any = None
-    ) -> Stored:
+    def with_features(features: tfds.features.FeaturesDict, decode: Decode) -> Stored:
         return Stored(
             numbers=np.arange(len(source)),
             fetch=lambda numbers: _fetched(read, numbers),
-            decode=lambda record: decode(features.deserialize_example(record, decoders=decoders)),
+            decode=lambda record: decode(features.deserialize_example(record)),
             names_of=lambda numbers: tf.strings.join(
                 ["record ", tf.strings.as_string(numbers), f" of {builder.data_dir}, {split}"]
             ),
             paths_of=lambda numbers: paths,
         )
 
-    stored = with_features(builder.info.features, decode, decoders)
+    stored = with_features(builder.info.features, decode)
     if label is None:
         return stored
     log.info("Reading the labels of %d examples of %s.", len(source), builder.name)
     alone = tfds.decode.PartialDecoding({label: True}).extract_features(builder.info.features)
     labels = with_features(alone, lambda features: features[label]).in_memory().inputs
     return stored.with_targets(labels.astype(np.int32))
-
-
-def from_tfds(
-    builder: "tfds.core.DatasetBuilder",
-    split: str,
-    decode: Decode,
-    *,
-    in_memory: InMemory = "auto",
-    label: str | None = None,
-    decoders: Any = None,
-) -> Split:
-    """Examples of a dataset of TensorFlow Datasets in any format: on disk, or else in memory.
-
-    Args:
-        builder: Builder of the prepared dataset.
-        split: Name of the split.
-        decode: Maps the features of an example, a dict of tensors, to an example.
-        in_memory: A dataset that is not prepared for random access is read into memory now; `no`
-            refuses it.
-        label: Name of the feature that becomes the targets.
-        decoders: Decoders of features, as in `records`.
-
-    Raises:
-        InputError: The dataset is not prepared for random access, and `in_memory` is `no`.
-    """
-    if random_access(builder) or in_memory == "no":
-        return records(builder, split, decode, label=label, decoders=decoders)
-    dataset = builder.as_dataset(split=split, decoders=decoders)
-
-    def example(features: Any) -> tuple[Any, ...]:
-        parts = _parts(decode(features))
-        return parts if label is None else (parts[0], tf.cast(features[label], tf.int32))
-
-    parts = dataset.map(example, tf.data.AUTOTUNE, deterministic=True)
-    count = builder.info.splits[split].num_examples
-    sample_size = min(SAMPLE, count)
-    sample = _collected(parts.take(sample_size).ragged_batch(sample_size), sample_size)
-    size = decoded_size(sample) * count // sample_size
-    if size > MOST_IN_MEMORY:
-        log.warning(
-            "%d examples of %s are read into memory, %.2g GiB; `tfds build %s "
-            "--file_format=array_record` prepares them for reading from disk.",
-            *(count, builder.name, size / 2**30, builder.name),
-        )
-    return _collected(parts.ragged_batch(AT_ONCE), count)
 
 
 def random_access(builder: "tfds.core.DatasetBuilder") -> bool:

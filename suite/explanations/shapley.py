@@ -12,7 +12,7 @@ import numpy as np
 from suite.explanations.coalitions import Value
 
 MOST_EXACT = 12  # players, with 4,096 coalitions
-SAMPLES = 2048
+SAMPLES = 2048  # coalitions of Kernel SHAP
 
 
 def shapley_values(value: Value, num_players: int) -> np.ndarray:
@@ -50,19 +50,15 @@ def exact(value: Value, num_players: int) -> np.ndarray:
     return shares
 
 
-def kernel_shap(
-    value: Value, num_players: int, num_samples: int = SAMPLES, seed: int = 0
-) -> np.ndarray:
+def kernel_shap(value: Value, num_players: int) -> np.ndarray:
     """Shapley values `(num_players,)` by a weighted linear regression on coalitions.
 
-    With as many samples as there are coalitions the values are exact. Otherwise coalitions are
+    Where there are no more than `SAMPLES` coalitions the values are exact. Otherwise so many are
     drawn, in pairs of a coalition and its complement. The sum is exact in any case.
 
     Args:
         value: Maps coalitions `(n, num_players)`, bool, to answers `(n,)`.
         num_players: Number of players.
-        num_samples: Number of coalitions.
-        seed: Decides which coalitions are drawn.
 
     Reference:
         Lundberg and Lee, 2017, A Unified Approach to Interpreting Model Predictions,
@@ -74,10 +70,10 @@ def kernel_shap(
     total = everyone - none
     if num_players == 1:
         return np.array([total])
-    if 2**num_players - 2 <= num_samples:
+    if 2**num_players - 2 <= SAMPLES:
         coalitions, weights = _all_between(num_players)
     else:
-        coalitions, weights = _drawn(num_players, num_samples, seed)
+        coalitions, weights = _drawn(num_players)
     # The share of the last player is the total minus the others.
     present = coalitions.astype(np.float64)
     differences = present[:, :-1] - present[:, -1:]
@@ -97,12 +93,15 @@ def _all_between(num_players: int) -> tuple[np.ndarray, np.ndarray]:
     return coalitions, np.array(weights)
 
 
-def _drawn(num_players: int, num_samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coalitions that are drawn in proportion to the Shapley kernel, and equal weights."""
-    random = np.random.default_rng(seed)
+def _drawn(num_players: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coalitions that are drawn in proportion to the Shapley kernel, and equal weights.
+
+    They are the same in every call.
+    """
+    random = np.random.default_rng(0)
     sizes = np.arange(1, num_players)
     weights = 1 / (sizes * (num_players - sizes))
-    drawn = random.choice(sizes, -(-num_samples // 2), p=weights / weights.sum())
+    drawn = random.choice(sizes, SAMPLES // 2, p=weights / weights.sum())
     ranks = random.random((len(drawn), num_players)).argsort(axis=1).argsort(axis=1)
     half = ranks < drawn[:, None]
     coalitions = np.concatenate([half, ~half])

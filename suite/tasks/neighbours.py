@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,23 +15,43 @@ from suite.export.exported import Exports
 from suite.tasks import pictures
 
 
-def of_pictures(
-    embed: Endpoint, output: str, fitted: Fitted, measure: neighbours.Measure = "euclidean"
-) -> Endpoint:
+def of_pictures(embed: Endpoint, output: str, fitted: Fitted) -> Endpoint:
     """An endpoint that finds the training pictures nearest to a new one, by their codes.
 
-    It returns `index`, `distance` or `similarity`, the `picture` of each neighbour
-    `(batch, neighbours, height, width, channels)`, uint8, and, where pictures have a class, its
-    `name`.
+    It returns what `of_examples` does, and the `picture` of each neighbour
+    `(batch, neighbours, height, width, channels)`, uint8.
 
     Args:
         embed: Computes the codes of pictures `(batch, height, width, channels)`.
         output: Which of its outputs is the code, `(batch, units)`.
         fitted: Its training pictures go into the index.
+    """
+    return of_examples(
+        embed, output, fitted, lambda images: {"picture": np.asarray(images, np.uint8)}
+    )
+
+
+def of_examples(
+    embed: Endpoint,
+    output: str,
+    fitted: Fitted,
+    facts_of: Callable[[Any], dict[str, np.ndarray]],
+    measure: neighbours.Measure = "euclidean",
+) -> Endpoint:
+    """An endpoint that finds the training examples nearest to a new one, by their codes.
+
+    It returns `index`, `distance` or `similarity`, the facts of each neighbour and, where examples
+    have a class, its `name`.
+
+    Args:
+        embed: Computes the codes of examples.
+        output: Which of its outputs is the code, `(batch, units)`.
+        fitted: Its training examples go into the index.
+        facts_of: Maps their inputs to what is told of them, by name, `(examples, ...)`.
         measure: What nearness is.
     """
     examples = neighbours.indexed(fitted.data.splits["train"])
-    facts = {"picture": np.asarray(examples.inputs, np.uint8)}
+    facts = facts_of(examples.inputs)
     names = fitted.data.description.class_names
     classes = classes_of(examples, names)
     if classes is not None:
@@ -52,10 +73,9 @@ def show_nearest(
     answer = exported.call(images, "nearest")
     row_of_pictures = np.concatenate([images, answer["picture"][0]])
     write_picture(tiled(row_of_pictures, len(row_of_pictures)), output)
-    [near] = (answer[name][0] for name in ("distance", "similarity") if name in answer)
     for place, row in enumerate(answer["index"][0]):
         name = f" ({answer['name'][0, place].decode()})" if "name" in answer else ""
-        print(f"training picture {row}{name}: {near[place]:.4f}")
+        print(f"training picture {row}{name}: {answer['distance'][0, place]:.4f}")
     print(f"{output}: {file}, and behind it its neighbours")
 
 

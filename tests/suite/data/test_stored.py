@@ -206,7 +206,7 @@ def test_auto_reads_into_memory_what_fits(pictures, monkeypatch, caplog):
 
 def test_records_of_tensorflow_datasets_are_read_at_random(tmp_path):
     builder = prepare(tmp_path, "array_record")
-    on_disk = stored.from_tfds(builder, "train", image_of, in_memory="no", label="label")
+    on_disk = stored.records(builder, "train", image_of, label="label")
     as_stored = builder.as_data_source("train")
     expected = Examples(
         np.stack([example["image"] for example in as_stored]),
@@ -225,11 +225,9 @@ def test_records_of_tensorflow_datasets_are_read_at_random(tmp_path):
 
 def test_records_may_decode_targets_and_sequences_of_any_length(tmp_path):
     builder = prepare(tmp_path, "array_record")
-    skip = {"image": tfds.decode.SkipDecoding()}
     words = stored.records(
-        builder, "train", lambda features: (decode(features["image"]), features["word"]),
-        decoders=skip,
-    )  # fmt: skip
+        builder, "train", lambda features: (image_of(features), features["word"])
+    )
 
     memory = words.in_memory()
     assert words.targets is None
@@ -239,26 +237,15 @@ def test_records_may_decode_targets_and_sequences_of_any_length(tmp_path):
     assert_same(next(iter(batches(words, 9))), next(iter(batches(memory, 9))))
 
 
-def test_records_read_in_order_alone_go_into_memory(tmp_path, caplog, monkeypatch):
-    builder = prepare(tmp_path, "tfrecord")
-    examples = stored.from_tfds(builder, "train", image_of, label="label")
-
-    assert not caplog.text
-    assert isinstance(examples, Examples)
-    assert sorted(examples.inputs.tolist()) == sorted(images().tolist())
-    assert examples.targets.dtype == np.int32
+def test_records_that_can_only_be_read_in_order_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"`tfds build letters --file_format=array_record`"):
-        stored.from_tfds(builder, "train", image_of, in_memory="no")
-
-    monkeypatch.setattr(stored, "MOST_IN_MEMORY", 60 * COUNT - 1)
-    stored.from_tfds(builder, "train", image_of)
-    assert "23 examples of letters are read into memory" in caplog.text
+        stored.records(prepare(tmp_path, "tfrecord"), "train", image_of)
 
 
 @pytest.mark.parametrize("in_memory", ["auto", "yes", "no"])
 def test_a_run_says_whether_its_data_are_in_memory(tmp_path, in_memory):
     def from_tfds(builder, name):
-        train = stored.from_tfds(builder, "train", image_of, in_memory=run.in_memory, label="label")
+        train = stored.records(builder, "train", image_of, label="label")
         return Source(name=name, train=train, class_names=("a", "b", "c"))
 
     def load():
@@ -273,14 +260,6 @@ def test_a_run_says_whether_its_data_are_in_memory(tmp_path, in_memory):
     run = dataclasses.replace(run, min_per_class=8)
     assert load().class_names == ("a", "b")
     assert np.bincount(load().train.targets).tolist() == [8, 8]
-
-    prepare(tmp_path, "tfrecord")
-    run = Run(data="tfds", data_dir=tmp_path / "tfrecord", in_memory=in_memory)
-    if in_memory == "no":
-        with pytest.raises(InputError, match="prepares it for reading from disk"):
-            load()
-    else:
-        assert load().train.num_examples == COUNT
 
 
 def test_digest_of_records_sees_their_files(tmp_path):
