@@ -15,7 +15,7 @@ BLEU on the same test split. Epochs are shortened so that the time suffices. Of 
 weights of the epoch with the best loss on the validation split are kept, for which the example has
 no rule. Learning rate, dropout and averages of all three of ours are those of the recipe, which was
 made for the Transformer. With `--jobs` they train side by side, each on an equal share of the
-cores. `results/translation_<recipe>.png` has the BLEU of greedy translations by the length of the
+cores. `docs/pictures/translation_<recipe>.png` has the BLEU of greedy translations by the length of the
 sentence: a single vector should fail long ones.
 
 `throughput`: tokens a second of `fit` of our Transformer, both languages counted, and of a loop
@@ -37,7 +37,7 @@ import cyclopts
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import PICTURES, publish
 from benchmarks.turns import (
     on_shares,
     open_app,
@@ -47,6 +47,7 @@ from benchmarks.turns import (
     whole_executions,
 )
 from suite import Run
+from suite.figures.curves import write
 from suite.metrics.bleu import available
 
 NETWORKS = ("seq2seq", "attention", "transformer")
@@ -386,7 +387,7 @@ def networks(
         jobs=jobs,
         bleu_by_length=groups,
     )
-    drawn(groups).savefig(FOLDER / f"translation_{recipe}.png", dpi=120)
+    write(drawn(groups), PICTURES / f"translation_{recipe}.png")
 
 
 @command_line.command
