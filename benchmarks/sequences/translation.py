@@ -8,15 +8,14 @@
 "English-to-Spanish translation with a sequence-to-sequence Transformer", written anew: one block
 that reads and one that writes, 256 features, 8 heads, 2048 hidden units, learnt positions, dropout
 of 0.5 before the logits, RMSprop, batches of 64, sentences of up to 20 tokens, or as many as nearly
-all have, greedy decoding. Ours follow the beams of their recipe; `bleu_greedy` is without them.
-All train on the same pairs
-with the same vocabularies for the same time, of `fit` with compilation, and are judged by the same
-BLEU on the same test split. Epochs are shortened so that the time suffices. Of keras.io's, the
-weights of the epoch with the best loss on the validation split are kept, for which the example has
-no rule. Learning rate, dropout and averages of all three of ours are those of the recipe, which was
-made for the Transformer. With `--jobs` they train side by side, each on an equal share of the
-cores. `docs/pictures/translation_<recipe>.png` has the BLEU of greedy translations by the length of the
-sentence: a single vector should fail long ones.
+all have, greedy decoding. Ours follow the beams of their recipe; `bleu_greedy` is without them. All
+train on the same pairs with the same vocabularies for the same time, of `fit` with compilation, and
+are judged by the same BLEU on the same test split. Epochs are shortened so that the time suffices.
+Of keras.io's, the weights of the epoch with the best loss on the validation split are kept, for
+which the example has no rule. Learning rate, dropout and averages of all three of ours are those of
+the recipe, which was made for the Transformer. With `--jobs` they train side by side, each on an
+equal share of the cores. `docs/pictures/translation_<recipe>.png` has the BLEU of greedy
+translations by the length of the sentence: a single vector should fail long ones.
 
 `throughput`: tokens a second of `fit` of our Transformer, both languages counted, and of a loop
 with PyTorch's `nn.Transformer` of the same size in the same batches, eager and compiled with its
