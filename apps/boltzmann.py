@@ -248,7 +248,7 @@ def sample_endpoint(network: keras.Model, steps: int) -> Endpoint:
 
     def draw_samples(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         allowed = tf.debugging.Assert(
-            (num >= 1) & (num <= most), [f"num must be in 1..{most:,}. Received:", num]
+            (num >= 1) & (num <= most), [f"num must be in 1..{most:,}", num]
         )
         with tf.control_dependencies([allowed]):
             pair = tf.stack([tf.cast(seed, tf.int64), 0])

@@ -25,7 +25,7 @@ from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.images.bicubic import resize, to_bytes
-from suite.data.images.decoding import refuse_more_pixels, scale_to_bytes
+from suite.data.images.decoding import allowed_size, scale_to_bytes
 from suite.data.images.files import (
     read_encoded,
     read_opaque,
@@ -488,8 +488,9 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     enlarge_one = enlarger(network, scale)
 
     def redraw(colours: tf.Tensor) -> tf.Tensor:
-        refuse_more_pixels(scale * tf.shape(colours)[:2], MOST_OF_PNG, "an enlarged picture")
-        return enlarge_one(tf.cast(colours, tf.uint8))
+        size = allowed_size(scale * tf.shape(colours)[:2], MOST_OF_PNG, "an enlarged picture")
+        with tf.control_dependencies([size]):
+            return enlarge_one(tf.cast(colours, tf.uint8))
 
     return {"serve": serve, "picture": redrawing(redraw, "enlarged")}
 

@@ -376,6 +376,8 @@ def backbone_of(networks: Mapping[str, keras.Model]) -> keras.Model:
 def compile_head(model: keras.Model, config: Config, steps: int) -> keras.Model:
     """Compiles the head alone, from features to logits; it shares its layers with the model."""
     task.refuse_what_does_not_go_together(config)  # before the epochs of the head
+    if not config.fine_tuning_epochs and (config.attack_epsilon or config.virtual_epsilon):
+        raise InputError("`fine_tuning_epochs` must be 1 or more: the head is not attacked", 0)
     head = keras.Model(model.get_layer(HEAD_DROPOUT).input, model.output, name="head")
     # Attacks are on pictures, which the head does not see.
     unattacked = dataclasses.replace(config, attack_epsilon=0.0, virtual_epsilon=0.0)
@@ -402,8 +404,6 @@ def phases(config: Config) -> Sequence[Phase]:
     """
     if not config.epochs and not config.fine_tuning_epochs:
         raise InputError("`epochs` or `fine_tuning_epochs` must be 1 or more", 0)
-    if not config.fine_tuning_epochs and (config.attack_epsilon or config.virtual_epsilon):
-        raise InputError("`fine_tuning_epochs` must be 1 or more: the head is not attacked", 0)
     return [
         Phase(name="head", epochs=config.epochs, compile=compile_head, features=backbone_of),
         Phase(name="fine_tuning", epochs=config.fine_tuning_epochs),

@@ -54,12 +54,12 @@ def match_shape(
     """The shortcut of a block: its input `x`, adapted to the shape of its output `y`.
 
     `padding` takes every `stride`-th pixel and adds channels of zeros, `projection` is a 1 x 1
-    convolution.
+    convolution, which also takes the place of `padding` where there are fewer channels than before.
     """
     missing = y.shape[-1] - x.shape[-1]
     if not missing and stride == 1:
         return x
-    if shortcut == "projection":
+    if shortcut == "projection" or missing < 0:
         return convolve(x, y.shape[-1], 1, stride, normalization)
     # A mean over one pixel: the gradient of a slice with strides is many times slower.
     x = layers.AveragePooling2D(1, stride)(x) if stride > 1 else x

@@ -95,7 +95,8 @@ def _refuse_misfits(knobs: Attack, files: Sequence[Path], data: str | Path | Non
     if knobs.num is not None and not knobs.all:
         raise InputError("`num` must be left out without `all`", knobs.num)
     if data is not None and not knobs.all and knobs.method != "universal":
-        raise InputError("`data` must be left out without `all` or a universal change", data)
+        requirement = "`data` and `data_dir` must be left out without `all` or `method` universal"
+        raise InputError(requirement, data)
     if knobs.method == "fooling":
         if knobs.epsilon is not None:
             raise InputError("`epsilon` must be left out with `method` fooling", knobs.epsilon)

@@ -96,11 +96,11 @@ class Config(pictures.Config):
             the best weights. None trains all epochs.
         attack_epsilon: Largest change of a pixel, as a share of its range, by attacks in the
             training; 0 trains on the pictures as they are.
-        attack_steps: Steps of such an attack, with `attack_epsilon`.
-        attack_share: Share of the pictures of a batch that are attacked, with `attack_epsilon`; the
-            others stay as they are.
-        attack_step_size: Length of such a step, with `attack_epsilon`, as a share of the range.
-            Defaults to 2.5 times `attack_epsilon`, divided by the steps.
+        attack_steps: Steps of such an attack; unused while `attack_epsilon` is 0.
+        attack_share: Share of the pictures of a batch that are attacked; the others stay as they
+            are. Unused while `attack_epsilon` is 0.
+        attack_step_size: Length of such a step, as a share of the range. Defaults to 2.5 times
+            `attack_epsilon`, divided by the steps. Unused while `attack_epsilon` is 0.
         virtual_epsilon: Length of the change, with pixels from 0 to 1, after which the answer to a
             training image shall be the same; the change is the one that would change it most. 0
             makes none.

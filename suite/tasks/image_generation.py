@@ -107,7 +107,7 @@ def sample_endpoint(decoder: keras.Model) -> Endpoint:
     def sample(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         allowed = tf.debugging.Assert(
             (num >= 1) & (num <= LARGEST_REQUEST),
-            [f"num must be in 1..{LARGEST_REQUEST:,}. Received:", num],
+            [f"num must be in 1..{LARGEST_REQUEST:,}", num],
         )
         with tf.control_dependencies([allowed]):
             outputs = decoder(sample_latents(num, latent_dim, seed), training=False)

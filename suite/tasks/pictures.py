@@ -15,8 +15,8 @@ from suite.data import Augmentation, Data, supervised
 from suite.data.examples import Split
 from suite.data.images.decoding import (
     MOST_PIXELS,
+    allowed_size,
     decode_picture,
-    refuse_more_pixels,
     to_opaque_rgb,
 )
 from suite.data.images.files import (
@@ -121,9 +121,8 @@ def at_scale(image: tf.Tensor, preparation: Preparation) -> tf.Tensor:
     ratio = tf.reduce_min(size / tf.constant(preparation.shape[:2]))
     new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int64)
     # A line of pixels, as high as the pictures of the training, would be as long as a book.
-    refuse_more_pixels(new_size, MOST_PIXELS, "a picture at the scale of the training")
-    new_size = tf.cast(new_size, tf.int32)
-    scaled = tf.image.resize(image, tf.maximum(new_size, 1), antialias=True)
+    new_size = allowed_size(new_size, MOST_PIXELS, "a picture at the scale of the training")
+    scaled = tf.image.resize(image, tf.maximum(tf.cast(new_size, tf.int32), 1), antialias=True)
     return tf.clip_by_value(tf.round(scaled), 0, 255)
 
 

@@ -60,6 +60,12 @@ def test_too_many_stages_are_refused():
     assert build_model((3, 3, 1), blocks=(1,), **whitened).output_shape == (None, 10)
 
 
+def test_a_whitening_with_more_channels_than_the_first_block_has_filters_is_projected():
+    model = build_model((8, 8, 3), stem="whitening", blocks=(1,), filters=4)
+
+    assert model(np.zeros((1, 8, 8, 3))).shape == (1, 10)
+
+
 def test_pooling_halves_every_stage_before_its_blocks():
     model = build_model(
         (17, 17, 3), blocks=(1, 2), filters=4, stem="whitening", downsampling="pooling"

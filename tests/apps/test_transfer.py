@@ -197,7 +197,7 @@ def test_a_share_of_the_last_layers_is_unfrozen():
 
 
 def test_a_whitening_stays_frozen_and_is_where_a_training_from_scratch_begins():
-    knobs = {"blocks": (1,), "filters": 4, "stem": "whitening"}
+    knobs = {"blocks": (1,), "filters": 4, "stem": "whitening", "downsampling": "pooling"}
     network = resnet.build_model((16, 16, 1), 3, **knobs)
     image = keras.Input((16, 16, 1))
 

@@ -5,6 +5,7 @@ Everything is made of TensorFlow ops, so that it can become part of an exported 
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,15 +41,11 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, HEAD), tf.uint8)
     head = tf.pad(head, [[0, 32]])  # so that shorter files have a byte at that place, too
     # TensorFlow decodes more formats, whose pixels are not counted before.
-    tf.debugging.Assert(
-        tf.reduce_any([_begins_with(head, magic) for magic in (PNG, JPEG, GIF, BMP)]),
-        ["a picture must be a PNG, JPEG, GIF or BMP"],
-    )
+    is_known = tf.reduce_any([_begins_with(head, magic) for magic in (PNG, JPEG, GIF, BMP)])
+    encoded = _if_so(is_known, encoded, "a picture must be a PNG, JPEG, GIF or BMP")
     # A few kilobytes can hold gigabytes of one colour.
-    tf.debugging.Assert(
-        _num_pixels(encoded, head) <= MOST_PIXELS,
-        [f"a picture must have at most {MOST_PIXELS:,} pixels"],
-    )
+    is_small = _num_pixels(encoded, head) <= MOST_PIXELS
+    encoded = _if_so(is_small, encoded, f"a picture must have at most {MOST_PIXELS:,} pixels")
     has_16_bits = _begins_with(head, PNG) & (head[PNG_BIT_DEPTH] == 16)
     pixels = tf.cond(
         has_16_bits,
@@ -61,8 +58,10 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     return apply_orientation(pixels, orientation)
 
 
-def refuse_more_pixels(size: tf.Tensor, most: int, kind: str) -> None:
-    """Refuses a picture that is larger than memory or a file may hold, before it is made.
+def allowed_size(size: tf.Tensor, most: int, kind: str) -> tf.Tensor:
+    """The size of a picture, `(2,)`, int64, which is not larger than memory or a file may hold.
+
+    What is made of this size waits for the check.
 
     Args:
         size: Its height and width, `(2,)`.
@@ -73,8 +72,24 @@ def refuse_more_pixels(size: tf.Tensor, most: int, kind: str) -> None:
         tf.errors.InvalidArgumentError: It has more pixels.
     """
     size = tf.cast(size, tf.int64)
-    message = f"{kind} must have at most {most:,} pixels"
-    tf.debugging.Assert(size[0] * size[1] <= most, [message, size])
+    return _if_so(
+        size[0] * size[1] <= most, size, f"{kind} must have at most {most:,} pixels", size
+    )
+
+
+def _if_so(condition: tf.Tensor, tensor: tf.Tensor, *otherwise: Any) -> tf.Tensor:
+    """The tensor, if a condition holds; in a graph, too, nothing that takes it runs before that.
+
+    Args:
+        condition: A scalar, bool.
+        tensor: What is returned.
+        otherwise: The message of the error, and what was received.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The condition does not hold.
+    """
+    with tf.control_dependencies([tf.debugging.Assert(condition, list(otherwise))]):
+        return tf.identity(tensor)
 
 
 def to_opaque_rgb(pixels: tf.Tensor) -> tf.Tensor:

@@ -111,7 +111,7 @@ BAD = [
     ("attack 0.png --restarts 0", "--restarts should be greater than or equal to 1"),
     ("attack 0.png --method fgsm --steps 9", "--steps must be left out with --method fgsm"),
     ("attack 0.png --method universal --restarts 2", "--restarts must be left out unless --method"),
-    ("attack 0.png --data here", "--data must be left out without `all` or a universal change"),
+    ("attack 0.png --data here", "--data and --data-dir must be left out without"),
     ("attack 0.png --num 3", "--num must be left out without `all`"),
     ("attack 0.png --method magic", "--method should be 'fgsm', 'pgd', 'universal' or 'fooling'"),
     ("attack 0.png --label 3", "--label must be left out unless --method is fooling"),

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sklearn.datasets import load_digits
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from suite import Run, cli, train
+from suite.export.exported import Exports
 from suite.studies import explain as study
 
 METHODS = ("grad_cam", "cam", "occlusion", "saliency", "integrated_gradients", "lime", "shap")
@@ -55,17 +57,24 @@ def test_a_picture_and_its_map_are_drawn_and_the_class_is_told(method, capsys):
     assert method == "grad_cam" or (colour > 60).sum() > 100
 
 
-def test_methods_that_look_at_answers_alone_see_those_of_all_views(monkeypatch, capsys):
-    answering, asked = study.pictures.answering, []
+def test_methods_that_look_at_answers_alone_see_those_of_all_views(tmp_path, monkeypatch, capsys):
+    knobs = mnist_cnn.tiny | {"filters": (8, 16), "views": "mirrored_and_shifted"}
+    train(mnist_cnn, mnist_cnn.recipe(**knobs), dataclasses.replace(QUIET, export_dir=tmp_path))
+    heat_maps, explained = study._heat_maps, {}
 
-    def recorded(*arguments):
-        asked.append(arguments)
-        return answering(*arguments)
+    def recorded(method, model, *rest):
+        explained[method] = model
+        return heat_maps(method, model, *rest)
 
-    monkeypatch.setattr(study.pictures, "answering", recorded)
-    for method, count in (("grad_cam", 0), ("saliency", 1), ("occlusion", 2)):
-        assert run(mnist_cnn, f"digit.png --method {method}", capsys)[0] == 0
-        assert len(asked) == count
+    monkeypatch.setattr(study, "_heat_maps", recorded)
+    for method in ("grad_cam", "saliency"):
+        words = f"digit.png --method {method} --export-dir {tmp_path}"
+        assert run(mnist_cnn, words, capsys)[0] == 0
+
+    pictures = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1)).astype("float32")
+    served = Exports(export_dir=tmp_path).open("mnist_cnn").call(pictures)["logits"]
+    np.testing.assert_allclose(explained["saliency"](pictures), served, atol=1e-4)
+    assert np.abs(explained["grad_cam"](pictures) - served).max() > 1e-2
 
 
 def test_several_pictures_are_explained_for_a_class_by_its_name(capsys):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from suite.data.images import decoding
-from suite.data.images.decoding import decode_picture, refuse_more_pixels
+from suite.data.images.decoding import allowed_size, decode_picture
 
 
 def picture():
@@ -40,11 +40,24 @@ def test_the_exif_of_a_jpeg_says_what_is_up(orientation, endian):
 
 
 def test_a_picture_is_not_made_if_it_would_be_too_large():
+    made = []
+
+    @tf.function(input_signature=[tf.TensorSpec((2,), tf.int32)], autograph=False)
+    def make(size):
+        def pixels(allowed):
+            made.append(allowed)
+            return np.zeros(allowed, np.uint8)
+
+        return tf.numpy_function(
+            pixels, [allowed_size(size, 12, "a picture")], tf.uint8, stateful=False
+        )
+
     for size in ((3, 4), (1, 12)):
-        refuse_more_pixels(tf.constant(size), 12, "a picture")
+        assert make(size).shape == size
     for size in ((3, 5), (2**20, 2**20)):  # whose pixels no int32 counts
         with pytest.raises(tf.errors.InvalidArgumentError, match="must have at most 12 pixels"):
-            refuse_more_pixels(tf.constant(size), 12, "a picture")
+            make(size)
+    assert len(made) == 2
 
 
 def test_broken_exif_is_ignored():

@@ -286,7 +286,7 @@ def test_outlines_of_coco_are_in_one_file(beside):
     source = load_masks(Run(data="own"), None if beside else file)
 
     assert source.class_names == ("background", "cell")
-    assert source.train.targets.sum(axis=(1, 2)).tolist() == [0, 16]
+    assert source.train.targets.sum(axis=(1, 2)).tolist() == [0, 9]
     save(SHADES[classes(2)], "own/2.png")
     with pytest.raises(InputError, match=r"must name every picture.*own/2.png, without an entry"):
         load_masks(Run(data="own"), None if beside else file)
