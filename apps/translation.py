@@ -495,7 +495,7 @@ def translate(
         print(attention)
 
 
-# Two cores, an hour or so: what the sizes are for.
+# An hour of one core or two is what the sizes are for.
 SMALL = {
     "encoder_layers": 3,
     "decoder_layers": 3,
