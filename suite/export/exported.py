@@ -20,7 +20,7 @@ from suite.files import refuse_damage
 from suite.knobs import settings
 
 REQUIRED = {"app": str, "config": dict, "source": str, "metrics": dict}  # in every metadata.json
-# What an export's own check of its inputs raises: what must be and, if it is told, what is.
+# What an export's own check of its inputs raises: what must be and, in some, what was received.
 REFUSAL = re.compile(r"assertion failed: \[([^\]]*\bmust\b[^\]]*)\](?: \[([^\]]*)\])?")
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)

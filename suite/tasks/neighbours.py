@@ -47,7 +47,7 @@ def of_examples(
         embed: Computes the codes of examples.
         output: Which of its outputs is the code, `(batch, units)`.
         fitted: Its training examples go into the index.
-        facts_of: Maps their inputs to what is told of them, by name, `(examples, ...)`.
+        facts_of: Maps their inputs to further outputs for them, by name, `(examples, ...)`.
         measure: What nearness is.
     """
     examples = neighbours.indexed(fitted.data.splits["train"])

@@ -322,7 +322,7 @@ def test_the_best_rate_on_the_validation_split_is_tested(monkeypatch):
 
 
 def test_a_rate_that_diverges_is_left_out_unless_all_do(monkeypatch, export):
-    few = {**FEW, "backbone": str(export), "epochs": 1, "fine_tuning_epochs": 0}
+    knobs = {**FEW, "backbone": str(export), "epochs": 1, "fine_tuning_epochs": 0}
     diverging = {"learning_rate": 1e1, "fine_tuning_rate": 1e1}
     real = transfer.train_aside
 
@@ -333,10 +333,10 @@ def test_a_rate_that_diverges_is_left_out_unless_all_do(monkeypatch, export):
 
     monkeypatch.setattr(transfer, "train_aside", trained)
     monkeypatch.setattr(transfer, "RATES", (diverging, transfer.RATES[0]))
-    assert 0 <= transfer.accuracy_of_best_rate(app, few, EMBEDDED) <= 1
+    assert 0 <= transfer.accuracy_of_best_rate(app, knobs, EMBEDDED) <= 1
     monkeypatch.setattr(transfer, "RATES", (diverging,))
     with pytest.raises(Diverged):
-        transfer.accuracy_of_best_rate(app, few, EMBEDDED)
+        transfer.accuracy_of_best_rate(app, knobs, EMBEDDED)
 
 
 def test_four_ways_are_compared_and_drawn(monkeypatch, capsys):

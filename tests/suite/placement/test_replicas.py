@@ -114,10 +114,10 @@ def test_evaluation_is_that_of_one_device():
 def test_no_pipeline_has_a_thread_that_could_keep_its_end_waiting(name, monkeypatch):
     placement, whole = create_strategy(name), tf.distribute.InputContext(1, 0, 2)
     monkeypatch.setattr(placement, "distribute_datasets_from_function", lambda make: make(whole))
-    someones = tf.data.Dataset.from_tensors((np.zeros((4, 1)), np.zeros(4)))
-    passes, _ = distribute_passes(someones, placement)
+    tuned = tf.data.Dataset.from_tensors((np.zeros((4, 1)), np.zeros(4)))
+    passes, _ = distribute_passes(tuned, placement)
 
-    for dataset in (distribute(lambda shard: someones, placement), passes):
+    for dataset in (distribute(lambda shard: tuned, placement), passes):
         assert dataset.options().autotune.enabled is False
 
 
