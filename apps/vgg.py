@@ -102,8 +102,8 @@ app = App(
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10
-        | {"epochs": 16, "label_smoothing": 0.2, "cutout": 10}
-        | {"filters": (64, 128, 256), "dropout": 0.3},
+        | {"epochs": 32, "label_smoothing": 0.2, "cutout": 10}
+        | {"filters": (32, 128, 256), "dropout": 0.3},
         "vgg11": LARGE | {"convolutions": (1, 1, 2, 2, 2)},
         "vgg16": LARGE | {"convolutions": (2, 2, 3, 3, 3)},
         "vgg19": LARGE | {"convolutions": (2, 2, 4, 4, 4)},

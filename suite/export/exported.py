@@ -1,7 +1,6 @@
 """Exported versions: finding them, reading their metadata and networks, calling them."""
 
 import json
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from pydantic import PositiveInt
 
 from suite.errors import InputError
 from suite.export.endpoints import call
-from suite.export.loading import load_saved_model
+from suite.export.loading import load_saved_model, refusal
 from suite.export.versions import CHECKSUMS, METADATA, network_file, versions
 from suite.files import refuse_damage
 from suite.knobs import settings
 
 REQUIRED = {"app": str, "config": dict, "source": str, "metrics": dict}  # in every metadata.json
-# What an export's own check of its inputs raises: what must be and, in some, what was received.
-REFUSAL = re.compile(r"assertion failed: \[([^\]]*\bmust\b[^\]]*)\](?: \[([^\]]*)\])?")
 # What TensorFlow and Keras raise on reading a file that is cut off or changed.
 DAMAGE = (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, tf.errors.OpError)
 
@@ -104,9 +101,7 @@ class ExportedModel:
         try:
             return call(function, inputs)
         except tf.errors.InvalidArgumentError as error:
-            if refusal := REFUSAL.search(str(error)):
-                raise InputError(*filter(None, refusal.groups())) from None
-            raise
+            raise refusal(error) or error from None
 
     def signature(self, name: str = "serve") -> Any:
         """A signature of the version: a function of named tensors.

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from suite.export.loading import load_saved_model
+from suite.export.loading import load_saved_model, refusal
 from suite.export.versions import CHECKSUMS, METADATA, WARMUP, versions
 from suite.files import refuse_damage
 from suite.serve.batching import Arrays, Batcher, Limits
@@ -409,7 +409,9 @@ def _array(tensor: tf.Tensor) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    """The message of a TensorFlow error, without its position in the graph."""
+    """What the model refuses or, for other errors, the message without its place in the graph."""
+    if refused := refusal(error):
+        return str(refused)
     lines = [line for line in str(error).splitlines() if line]
     if lines[0] == "Graph execution error:":
         lines = lines[3:]
