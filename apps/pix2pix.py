@@ -89,7 +89,8 @@ class Config:
         loss: `non_saturating` and `minimax` by cross-entropy, `hinge` or `least_squares`.
         l1_weight: Weight of the mean absolute difference from the true picture, whose values are
             taken to lie in -1..1.
-        adversarial_weight: Weight of the generator's adversarial loss; 0 leaves L1 alone.
+        adversarial_weight: Weight of the generator's adversarial loss; 0 leaves L1 alone, and the
+            discriminator does not learn.
         ema_momentum: Momentum of the moving average of the generator's weights, which makes the
             pictures; with 0 the generator itself makes them.
     """
@@ -578,6 +579,7 @@ def tiles_endpoint(generator: keras.Model, preparation: PicturePairPreparation) 
             to_grey(scaled) if channels == 1 else scaled,
             tile=side,
             overlap=side // 2,
+            drop=0,  # a tile is as large as the training's pictures, whose edges were learnt, too
             finish=lambda rows: scale_to_bytes(rows, 255),
         )
         if not preparation.resized:

@@ -98,8 +98,9 @@ class Config:
         adversarial_rate: Peak of the one-cycle schedules of both networks in that phase.
         adversarial_weight: Weight of the adversarial loss in that phase; the other losses have 1.
         ema_momentum: Momentum of the moving average of the weights in that phase, which is kept.
-        features: Folder of an exported image classifier, such as saved_models/resnet. The second
-            phase then lowers the difference of its features as well, and the test reports it.
+        features: Folder of an exported image classifier: saved_models/resnet, of which the newest
+            version is taken each time, or one version, saved_models/resnet/1. The second phase then
+            lowers the difference of its features as well, and the test reports it.
     """
 
     scale: Scale = 3
@@ -327,8 +328,13 @@ def compile_model(
     """Compiles the network that enlarges, to come close to every pixel, with Adam.
 
     Raises:
-        InputError: `features`, which the second phase and the test need, cannot be opened.
+        InputError: `features`, which the second phase and the test need, cannot be opened; or
+            there are settings of a second phase, and none.
     """
+    if not config.adversarial_epochs:
+        for knob in ("adversarial_rate", "adversarial_weight", "ema_momentum"):
+            if (value := getattr(config, knob)) != getattr(Config(), knob):
+                raise InputError(f"`{knob}` must be left out without `adversarial_epochs`", value)
     if config.features:
         open_features(config.features)
     model = built if isinstance(built, keras.Model) else generator_of(built)
@@ -451,14 +457,16 @@ def enlarger(network: keras.Model, scale: int) -> Callable[[tf.Tensor], tf.Tenso
         A `tf.function` of a picture `(height, width, 3)`, uint8, that returns
         `(scale * height, scale * width, 3)`, uint8.
     """
-    tile, overlap = tile_and_overlap(network)
+    reach = reach_of(network)  # what is farther away changes nothing, so tiles leave no seam
+    overlap = max(4, 2 * reach + 2)
 
     def enlarged(picture: tf.Tensor) -> tf.Tensor:
         return in_tiles(
             lambda part: network(tf.cast(part, tf.float32), training=False),
             picture,
-            tile=tile,
+            tile=max(TILE, 3 * overlap),
             overlap=overlap,
+            drop=reach,
             factor=scale,
             finish=lambda rows: scale_to_bytes(rows, 255),
         )
@@ -466,16 +474,6 @@ def enlarger(network: keras.Model, scale: int) -> Callable[[tf.Tensor], tf.Tenso
     return tf.function(
         enlarged, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)], autograph=False
     )
-
-
-def tile_and_overlap(network: keras.Model) -> tuple[int, int]:
-    """The size and the overlap of tiles at which tiles give the same as the whole picture.
-
-    No output depends on pixels farther away than a quarter of the overlap: what all convolutions
-    together reach.
-    """
-    overlap = 4 * reach_of(network)
-    return max(TILE, 2 * overlap), overlap
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
@@ -632,6 +630,7 @@ app = App(
         "srresnet": {**SRRESNET, "epochs": 30},
         "srgan": {**SRRESNET, "epochs": 30, "adversarial_epochs": 15},
     },
+    search={"learning_rate": "0.0001..0.01", "loss": "charbonnier,mse", "residual": "true,false"},
     objective="val_psnr",
     objective_mode="max",
     data_layouts=(

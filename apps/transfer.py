@@ -501,7 +501,8 @@ def accuracies_by_labels(
                 seeded = dataclasses.replace(run, seed=seed)
                 accuracies[way][row, seed] = accuracy_of_best_rate(app, chosen, seeded)
             values = accuracies[way][row]
-            print(f"{way}, {count} a class: {values.mean():.1%}, spread {deviation(values):.1%}")
+            spread = f"{deviation(values):.1%}"
+            print(f"{way}, {count} a class: {values.mean():.1%}, spread {spread}", flush=True)
     return accuracies
 
 

@@ -3,7 +3,8 @@
     python -m benchmarks.pictures.attacks robust
     python -m benchmarks.pictures.attacks universal
 
-`robust` trains `mnist_cnn --recipe robust` and attacks every picture of MNIST's test split by
+Data are MNIST. `robust` trains `mnist_cnn --recipe robust` and attacks every picture of the test
+split by
 projected gradient descent, of 100 steps from 20 points. `universal` trains the recipe of the app,
 which defends nothing, makes one change for all pictures from training pictures, and adds it to the
 test split; a picture is fooled if the answer is another one than before.
@@ -29,8 +30,8 @@ command_line = cyclopts.App(help=__doc__)
 
 def trained(recipe: str | None, seed: int, folder: str) -> Trained:
     """A network that is trained and tested, without figures."""
-    run = Run(seed=seed, figures=False, run_dir=Path(folder, "run"), export_dir=Path(folder, "e"))
-    return train(app, app.recipe(recipe), run)
+    folders = {"run_dir": Path(folder, "run"), "export_dir": Path(folder, "exports")}
+    return train(app, app.recipe(recipe), Run(data="tfds", seed=seed, figures=False, **folders))
 
 
 @command_line.command
@@ -68,6 +69,7 @@ def robust(*, epsilon: float = 0.3, steps: int = 100, restarts: int = 20, seed: 
                 "attack_seconds": seconds,
             }
         ],
+        data=finished.report["data"]["source"],
         epsilon=epsilon,
         steps=steps,
         restarts=restarts,
@@ -102,14 +104,22 @@ def universal(*epsilons: float, seeds: int = 3) -> None:
             after = probabilities(network, changed).argmax(axis=1)
             rows.append(
                 {
+                    "change": f"at most {epsilon}",
                     "seed": seed,
-                    "epsilon": epsilon,
                     "fooled": float((after != before).mean()),
                     "accuracy": float((after == test.targets).mean()),
                     "test_accuracy": finished.metrics["test_accuracy"],
                 }
             )
-    publish("attacks_universal", rows, pictures=test.num_examples, learnt_from=NUM_TO_LEARN_FROM)
+    publish(
+        "attacks_universal",
+        rows,
+        data=finished.report["data"]["source"],
+        pictures=test.num_examples,
+        learnt_from=NUM_TO_LEARN_FROM,
+        parameters=finished.report["parameters"],
+        config=finished.report["config"],
+    )
 
 
 if __name__ == "__main__":

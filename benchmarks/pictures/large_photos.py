@@ -7,8 +7,8 @@ its default training, for a photo of 4000 x 3000 and for one of 400 x 300, whose
 TensorFlow and the network. Each answer is a process of its own.
 
 The photo is noise of all frequencies, without an edge at which a seam could hide. A seam is a row
-or a column from which the answer goes on higher or lower: `seam` is the largest such step of a
-line, in terms of the median of all lines.
+or a column from which the answer goes on higher or lower: `largest_step` is the largest such step,
+in grey levels, and `seam` is it in terms of the median of all lines.
 """
 
 import os
@@ -32,7 +32,7 @@ SMALL, LARGE = (400, 300), (4000, 3000)
 FALL, CONTRAST = 1.5, 50.0  # power of the frequency; standard deviation of the values
 EDGE, STRETCH = 8, 64  # pixels
 COMMANDS = {
-    "unet": ("predict",),
+    "unet": ("predict", "--show", "mask"),
     "pix2pix": ("translate", "--tiles"),
     "super_resolution": ("enlarge",),
 }
@@ -60,24 +60,25 @@ def answered(command: Sequence[str]) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
-def seam(answer: np.ndarray) -> float:
-    """The largest step from a row or a column to the next one, over the median of all.
+def seam(answer: np.ndarray) -> dict[str, float]:
+    """The `largest_step` from a row or a column to the next one, and that over the median of all.
 
-    The step is the mean difference of neighbours in a stretch of the line, without its sign, and
+    A step is the mean difference of neighbours in a stretch of the line, without its sign, and
     the mean of that over all stretches: noise averages out, and tiles may differ either way.
 
     Args:
         answer: `(height, width, channels)`. The outermost pixels are left out: networks see zeros
             beyond them.
     """
-    largest = []
+    seams = []
     for picture in (answer, answer.swapaxes(0, 1)):
         inside = picture[EDGE:-EDGE, EDGE:-EDGE].astype(np.float32)
         inside = inside[:, : inside.shape[1] // STRETCH * STRETCH].mean(axis=-1)
         stretches = np.diff(inside, axis=0).reshape(len(inside) - 1, -1, STRETCH)
         steps = np.abs(stretches.mean(axis=-1)).mean(axis=-1)
-        largest.append(steps.max() / np.median(steps))
-    return float(max(largest))
+        largest = float(steps.max())
+        seams.append({"seam": largest / float(np.median(steps)), "largest_step": largest})
+    return max(seams, key=lambda one: one["seam"])
 
 
 def main(*, apps: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = APPS) -> None:
@@ -104,11 +105,17 @@ def main(*, apps: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] =
                         "megapixels_of_answer": values.shape[0] * values.shape[1] / 1e6,
                         "seconds": seconds,
                         "memory_mib": memory,
-                        "seam": seam(values),
+                        **seam(values),
                     }
                 )
                 print(rows[-1], flush=True)
-    publish("large_photos", rows, seam_of_the_photo=seam(np.asarray(photo(*LARGE))))
+                of_photo = seam(np.asarray(PIL.Image.open(file)))
+    publish(
+        "large_photos",
+        rows,
+        seam_of_the_photo=of_photo["seam"],
+        largest_step_of_the_photo=of_photo["largest_step"],
+    )
 
 
 if __name__ == "__main__":

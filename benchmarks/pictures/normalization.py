@@ -79,9 +79,10 @@ def measured(
     rates = list(LEARNING_RATES)
     while rates:
         trained = fitted(knobs, rates[0], 0, data)
-        tried[rates.pop(0)] = accuracy = validation_accuracy(trained)
-        if accuracy == max(tried.values()):
+        accuracy = validation_accuracy(trained)
+        if accuracy > max(tried.values(), default=-np.inf):
             best = trained
+        tried[rates.pop(0)] = accuracy
         chosen = max(tried, key=tried.__getitem__)
         if not rates and len(tried) < MOST_RATES:
             beyond = {min(tried): chosen / FACTOR, max(tried): chosen * FACTOR}

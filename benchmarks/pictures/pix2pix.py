@@ -213,7 +213,7 @@ def main(
             row("tutorial", run["seed"], output_of("benchmarks.pictures.pix2pix", *arguments))
         )
     publish(
-        "pix2pix",
+        "pix2pix" if recipe == "facades" else f"pix2pix_{recipe}",
         rows,
         recipe=recipe,
         held_out=HELD_OUT,

@@ -14,14 +14,17 @@ process of its own.
 bicubic enlargement. Their schedules are as long as the time allows, judged by the speed of the
 first steps. The peer is the network of keras.io's "Image Super-Resolution using an Efficient
 Sub-Pixel CNN" under its loss and its optimizer; a batch of patches has as many pixels as its 8
-pictures of 100 x 100.
+pictures of 100 x 100. As there, the weights of the pass with the least loss are kept, and ten
+passes without a smaller one end the training.
 
 With `--judge`, the folder of an exported classifier of pictures in colour, something else is
-measured: four times larger, SRResNet with and without the adversary, by PSNR and by the distance of
-the judge's features; `--features` names the export by which SRGAN learns, best another one.
+measured: four times larger, SRResNet with and without the adversary, for as many epochs, by PSNR
+and by the distance of the judge's features; `--features` names another export, by which SRGAN
+learns.
 """
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,9 +33,10 @@ from typing import Any
 
 import cyclopts
 
-from apps.super_resolution import Config
+from apps.super_resolution import Config, open_features
 from benchmarks.results import publish
 from benchmarks.turns import output_of
+from suite import InputError
 
 TRAIN, TEST = ("yang91", "bsd200"), ("set5", "bsd100")
 PEER, PATCH = "keras.io", Config().patch_size
@@ -42,6 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     PEER: {"batch_size": 8 * 100**2 // PATCH**2},
 }
 STEPS_PER_EXECUTION = 20
+PATIENCE, MOST_PASSES = 10, 10_000  # of the peer
 # SRResNet and its adversary as two cores can train them; the smallest picture of `yang91` has 78
 # pixels along a side.
 SRRESNET = {
@@ -97,7 +102,9 @@ def contestant(name: str, data: Path, seconds: float, seed: int, scale: int) -> 
         linked(data, Path(folder))
         examples = app.data(recipe.config, Run(data=folder, seed=seed))
 
-    def fit(steps: int, after_step: Callable[[keras.Model, float], None]) -> keras.Model:
+    def fit(
+        steps: int, after_step: Callable[[keras.Model, float], None], passes: int = 1
+    ) -> keras.Model:
         started = time.perf_counter()
         keras.utils.set_random_seed(seed)
         if name == PEER:
@@ -106,11 +113,17 @@ def contestant(name: str, data: Path, seconds: float, seed: int, scale: int) -> 
         else:
             model = app.compile(build(app, recipe, examples), recipe.config, steps)
         model.steps_per_execution = STEPS_PER_EXECUTION
-        callback = keras.callbacks.LambdaCallback(
+        clock = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: after_step(model, time.perf_counter() - started)
         )
+        best = keras.callbacks.EarlyStopping("loss", patience=PATIENCE, restore_best_weights=True)
         model.fit(
-            examples.train(0), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[callback]
+            examples.train(0),
+            steps_per_epoch=steps,
+            epochs=passes,
+            shuffle=False,
+            verbose=0,
+            callbacks=[clock] if passes == 1 else [clock, best],
         )
         return model
 
@@ -123,8 +136,11 @@ def contestant(name: str, data: Path, seconds: float, seed: int, scale: int) -> 
     executions = (seconds - ends[0]) * (len(ends) - 1) / (ends[-1] - ends[0])
     steps = max(1, round(executions)) * STEPS_PER_EXECUTION
     started = time.perf_counter()
-    # The peer has no schedule to finish: the clock stops it.
-    model = fit(2 * steps if name == PEER else steps, stop_in_time)
+    if name == PEER:  # it has no schedule to finish: the clock stops it
+        executions = math.ceil(examples.steps_per_epoch / STEPS_PER_EXECUTION)
+        model = fit(executions * STEPS_PER_EXECUTION, stop_in_time, MOST_PASSES)
+    else:
+        model = fit(steps, stop_in_time)
     return {
         "seconds": time.perf_counter() - started,
         "steps": int(model.optimizer.iterations.numpy()),
@@ -142,7 +158,7 @@ def judged(network: Any, data: Path, scale: int, judge: str | None = None) -> di
         scale: How many times it enlarges.
         judge: Folder of the export by whose features pictures are compared.
     """
-    from apps.super_resolution import bicubic, enlarger, measure, open_features
+    from apps.super_resolution import bicubic, enlarger, measure
     from suite.data.pairs.patches import (
         pictures_of,
         read_whole_pictures,
@@ -179,20 +195,21 @@ def against_adversary(
     adversarial_epochs: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Trains SRResNet, alone or then against the adversary, and judges it."""
+    """Trains SRResNet, alone or then against the adversary, for as many epochs, and judges it."""
     from apps.super_resolution import app, generator_of
     from suite import Run, train
 
-    knobs: dict[str, Any] = {}
+    knobs: dict[str, Any] = {"epochs": epochs + adversarial_epochs}
     if name == "srgan":
-        knobs = {**ADVERSARY, "adversarial_epochs": adversarial_epochs, "features": features}
+        knobs = {"epochs": epochs, "adversarial_epochs": adversarial_epochs, **ADVERSARY}
+        knobs |= {"features": features}
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) / "pictures"
         pictures.mkdir()
         linked(data, pictures)
         run = Run(data=str(pictures), seed=seed, run_dir=Path(folder) / "run", quiet=True)
         started = time.perf_counter()
-        trained = train(app, app.recipe(epochs=epochs, **SRRESNET, **knobs), run, until="fit")
+        trained = train(app, app.recipe(**SRRESNET, **knobs), run, until="fit")
         seconds = time.perf_counter() - started
     network = generator_of(trained.networks)
     return {
@@ -223,8 +240,9 @@ def main(
         seed: Seed of all contestants.
         judge: Measure SRGAN instead, by the features of this export.
         features: The export by whose features SRGAN learns.
-        epochs: Epochs in which SRResNet and SRGAN compare pixels.
-        adversarial_epochs: Epochs of SRGAN against its adversary after that.
+        epochs: Epochs in which SRGAN compares pixels.
+        adversarial_epochs: Epochs of SRGAN against its adversary after that; SRResNet compares
+            pixels in these, too.
         only: Measure this one only, and print its result as JSON.
     """
     if only and judge:
@@ -238,7 +256,11 @@ def main(
         print(json.dumps(contestant(only, data, seconds, seed, scale)))
         return
     if judge:
+        if features in (None, judge):
+            raise InputError("`features` must be another export than `judge`", features)
         scale = SRRESNET["scale"]
+        for folder in (judge, features):
+            open_features(folder)
     plain = judged(None, data, scale, judge)
     rows: list[dict[str, Any]] = [
         {"contestant": "bicubic", "seconds": None, "parameters": None, **plain}
@@ -262,6 +284,8 @@ def main(
         seconds=None if judge else seconds,
         epochs=epochs if judge else None,
         adversarial_epochs=adversarial_epochs if judge else None,
+        judge=judge and Path(judge).name,
+        features=features and Path(features).name,
     )
 
 

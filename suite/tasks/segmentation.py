@@ -313,7 +313,16 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles with the loss of the settings and a one-cycle schedule; measures the mean IoU."""
+    """Compiles with the loss of the settings and a one-cycle schedule; measures the mean IoU.
+
+    Raises:
+        InputError: Borders have a weight in a loss that weighs no pixels.
+    """
+    if config.border_weight and config.loss == "dice":
+        raise InputError(
+            "`border_weight` must be 0 with `loss` dice, which weighs no pixels",
+            config.border_weight,
+        )
     model.compile(
         optimizer=scheduled_optimizer(config, steps),
         loss=loss_of(config),
@@ -447,6 +456,9 @@ def halvings(network: keras.Model) -> int:
 def tiling(network: keras.Model, side: int) -> tuple[int, int, int]:
     """Tiles at which a network answers as it would answer the whole picture.
 
+    One that normalises by the mean of a whole picture answers tiles of the size that it has learnt
+    from, which overlap by half.
+
     Args:
         network: From `image` `(batch, height, width, channels)` to logits.
         side: Height and width of what the network was trained on, a multiple of its stride.
@@ -455,6 +467,8 @@ def tiling(network: keras.Model, side: int) -> tuple[int, int, int]:
         The side of a tile and what two tiles have in common, in pixels, multiples of the stride;
         and how far the network looks, which is what is dropped at every edge of a tile.
     """
+    if any(isinstance(layer, layers.GroupNormalization) for layer in network.layers):
+        return side, side // 2, 0
     stride, reach = 2 ** halvings(network), reach_of(network)
     overlap = math.ceil(max(2 * reach + stride, 4) / stride) * stride  # at least 4, see `in_tiles`
     return max(min(side, LARGEST_TILE), 3 * overlap), overlap, reach

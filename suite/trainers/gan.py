@@ -110,6 +110,7 @@ class GenerativeAdversarialNetwork(keras.Model):
         self.label_smoothing = label_smoothing
         self.ema_momentum = ema_momentum
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.is_adversarial = True
         self.built = True  # its networks are built, and it has no `call`
         self.means = {
             name: keras.metrics.Mean(name)
@@ -158,10 +159,12 @@ class GenerativeAdversarialNetwork(keras.Model):
         both = functools.partial(
             self._both_losses, self.learner, real, self._generator_inputs(real), training=True
         )
-        return {
-            "generator": Objective(lambda: both()[0], self.learner.trainable_variables),
-            "discriminator": Objective(lambda: both()[1], self.discriminator.trainable_variables),
-        }
+        objectives = {"generator": Objective(lambda: both()[0], self.learner.trainable_variables)}
+        if self.is_adversarial:
+            objectives["discriminator"] = Objective(
+                lambda: both()[1], self.discriminator.trainable_variables
+            )
+        return objectives
 
     def _both_losses(
         self,
@@ -211,7 +214,7 @@ class GenerativeAdversarialNetwork(keras.Model):
     def _learn(
         self, real: Mapping[str, Any], weight: tf.Tensor | float, generator: bool = True
     ) -> None:
-        """Takes a step of the discriminator, and perhaps of the generator.
+        """Takes a step of the discriminator if it is of use, and perhaps of the generator.
 
         Args:
             real: Real images, and their codes if there are any.
@@ -219,23 +222,25 @@ class GenerativeAdversarialNetwork(keras.Model):
             generator: Whether the generator takes a step, too.
         """
         inputs = self._generator_inputs(real)
+        learning = [(self.optimizer, self.learner)] if generator else []
+        if self.is_adversarial:
+            learning.append((self.discriminator_optimizer, self.discriminator))
         with tf.GradientTape(persistent=True) as tape:
             generator_loss, discriminator_loss = self._both_losses(
                 self.learner, real, inputs, training=True
             )
             # Gradients are summed over the replicas.
             share = weight / tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = self.discriminator_optimizer.scale_loss(discriminator_loss * share)
-            scaled_for_generator = self.optimizer.scale_loss(generator_loss * share)
-        variables = self.discriminator.trainable_variables
-        gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        if generator:
-            generator_variables = self.learner.trainable_variables
-            generator_gradients = tape.gradient(
-                scaled_for_generator, [variable.value for variable in generator_variables]
-            )
-            self.optimizer.apply(generator_gradients, generator_variables)
-        self.discriminator_optimizer.apply(gradients, variables)
+            losses = {self.learner: generator_loss, self.discriminator: discriminator_loss}
+            scaled = [
+                optimizer.scale_loss(losses[network] * share) for optimizer, network in learning
+            ]
+        gradients = [
+            tape.gradient(loss, [variable.value for variable in network.trainable_variables])
+            for loss, (_, network) in zip(scaled, learning, strict=True)
+        ]
+        for (optimizer, network), of_network in zip(learning, gradients, strict=True):
+            optimizer.apply(of_network, network.trainable_variables)
 
     def _losses_of(
         self, real_scores: tf.Tensor, fake_scores: tf.Tensor
@@ -295,7 +300,8 @@ class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
             `(batch, ...)`; or images alone, if that is its only input.
         reconstruction: `reconstruction(real, fake)` is a distance of images, a scalar.
         reconstruction_weight: Weight of that distance in the loss of the generator.
-        adversarial_weight: Weight of the adversarial loss in it.
+        adversarial_weight: Weight of the adversarial loss in it; with 0 the discriminator does not
+            learn, since nobody asks it.
         options: Those of `GenerativeAdversarialNetwork`.
 
     Reference:
@@ -318,6 +324,7 @@ class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
         self.reconstruction = reconstruction
         self.reconstruction_weight = reconstruction_weight
         self.adversarial_weight = adversarial_weight
+        self.is_adversarial = adversarial_weight > 0
         self.means["reconstruction_loss"] = keras.metrics.Mean("reconstruction_loss")
 
     def _real(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -342,7 +349,9 @@ class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
         """The weighted sum of the adversarial loss and of the distance from the real images."""
         distance = self.reconstruction(real["image"], fake["image"])
         self.means["reconstruction_loss"].update_state(distance)
-        return self.adversarial_weight * adversarial + self.reconstruction_weight * distance
+        weighted = self.reconstruction_weight * distance
+        # Not a gradient of zero, which would be computed through the discriminator.
+        return weighted + self.adversarial_weight * adversarial if self.is_adversarial else weighted
 
 
 class StopWhenDiscriminatorWins(keras.callbacks.Callback):

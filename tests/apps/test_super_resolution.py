@@ -19,10 +19,10 @@ from apps.super_resolution import (
     generator_of,
     mse,
     open_features,
-    tile_and_overlap,
 )
 from suite import InputError, Run, cli, train
 from suite.data.images.bicubic import resize
+from suite.layers.reach import reach_of
 
 QUIET = Run(data="embedded", quiet=True)
 SMALL = {"filters": (8,), "width": 4, "blocks": 1, "discriminator_filters": (4, 4)}
@@ -124,13 +124,13 @@ def test_tiles_leave_no_seam(network):
     model = build_model(2, network=network, **SMALL)
     detail = model.get_layer("detail")
     detail.set_weights([20 * weight for weight in detail.get_weights()])
-    _, overlap = tile_and_overlap(model)
+    reach = reach_of(model)
     [picture] = some_pictures(1, 150, 170)
 
     in_tiles = enlarger(model, 2)(picture).numpy()
 
     whole = np.clip(array(model(picture[None]))[0], 0, 255)
-    inside = slice(overlap, -overlap)
+    inside = slice(2 * reach, -2 * reach)
     difference = (in_tiles - whole)[inside, inside]
     assert in_tiles.shape == (300, 340, 3) and in_tiles.dtype == np.uint8
     assert np.abs(difference).max() < 0.51  # half a step of grey, by rounding
@@ -295,6 +295,14 @@ def test_features_are_compared_and_judged_by(exported):
     assert trained.metrics["test_bicubic_feature_distance"] > 0
     for a, b in zip(before, exported.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("knob", ["adversarial_rate", "adversarial_weight", "ema_momentum"])
+def test_settings_of_an_adversary_want_an_adversary(knob):
+    recipe = app.recipe(**app.tiny, **{knob: 0.5})
+
+    with pytest.raises(InputError, match=f"`{knob}` must be left out without `adversarial_epochs`"):
+        train(app, recipe, QUIET, until="fit")
 
 
 def test_features_of_grey_pictures_are_refused(monkeypatch):

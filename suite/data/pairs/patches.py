@@ -36,8 +36,11 @@ def load_whole_pictures(run: "Run") -> Source:
         pictures differ, they are a `tf.RaggedTensor` of that shape.
 
     Raises:
-        InputError: There are no pictures, or one cannot be read, or is transparent.
+        InputError: There are no pictures, or one cannot be read, or is transparent; or classes are
+            asked for.
     """
+    if run.min_per_class > 1:
+        raise InputError("`min_per_class` must be 1 where there are no classes", run.min_per_class)
     if run.arrays is not None:
         return _checked(run.arrays)
     if run.data in ("auto", "embedded"):

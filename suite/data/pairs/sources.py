@@ -157,6 +157,8 @@ def load_pairs_of_any_kind(
     """
     if run.min_per_class > 1:
         raise InputError("`min_per_class` must be 1 where targets are pictures", run.min_per_class)
+    if run.skip_broken:
+        raise InputError("`skip_broken` must be left out where targets are pictures")
     if run.data == "tfds":
         _refuse_tfds(None, run.data)
     if run.data in ("auto", *sources.BUILT_IN):

@@ -217,6 +217,20 @@ def test_tiles_fit_the_network(depth, units):
     assert 4 <= overlap <= tile // 2 and 2 * drop < overlap
 
 
+@pytest.mark.parametrize("normalization", ["layer", "instance", "group"])
+def test_what_normalises_a_whole_picture_sees_tiles_of_the_training_s_size(normalization):
+    network = unet.build_model((None, None, 1), 2, depth=2, filters=4, normalization=normalization)
+
+    assert task.tiling(network, 32) == (32, 16, 0)
+
+
+def test_a_loss_that_weighs_no_pixels_has_no_weight_of_borders():
+    config = task.Config(loss="dice", border_weight=5.0)
+
+    with pytest.raises(InputError, match=r"`border_weight` must be 0 .* Received: 5"):
+        task.compile_model(brightness(), config, 1)
+
+
 def test_a_large_photo_is_answered_as_a_whole_without_a_seam():
     """By a whole U-Net, whose outputs depend on pixels far beyond the edges of a tile."""
     keras.utils.set_random_seed(0)

@@ -249,10 +249,14 @@ def test_a_discriminator_may_judge_images_alone():
 
 def test_without_an_adversary_it_learns_the_images_of_the_pairs():
     model = paired(adversarial_weight=0.0)
+    before = [np.array(weight) for weight in model.discriminator.trainable_weights]
 
     history = model.fit(*some_pairs(), batch_size=8, epochs=100, verbose=0).history
 
     assert history["reconstruction_loss"][-1] < history["reconstruction_loss"][0] / 2
+    for old, new in zip(before, model.discriminator.trainable_weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert list(model.objectives(some_pairs(2))) == ["generator"]
 
 
 def test_without_a_reconstruction_it_learns_to_deceive():

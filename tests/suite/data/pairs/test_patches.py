@@ -91,6 +91,11 @@ def test_what_is_no_folder_gets_one_sentence(data):
         load_whole_pictures(Run(data=data))
 
 
+def test_pictures_have_no_classes_to_leave_out():
+    with pytest.raises(InputError, match="`min_per_class` must be 1"):
+        load_whole_pictures(Run(min_per_class=2))
+
+
 def test_a_folder_without_pictures_gets_one_sentence():
     Path("empty").mkdir()
 

@@ -280,6 +280,8 @@ def test_knobs_that_need_a_folder_are_refused_without():
         load_picture_pairs(Run(), Path("own"))
     with pytest.raises(InputError, match="`min_per_class` must be 1"):
         load_picture_pairs(Run(min_per_class=2))
+    with pytest.raises(InputError, match="`skip_broken` must be left out"):
+        load_picture_pairs(Run(data="own", skip_broken=True))
     with pytest.raises(InputError, match="`data` must be auto, embedded or the path of a folder"):
         load_picture_pairs(Run(data="tfds"))
     two_folders()
