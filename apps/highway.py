@@ -101,8 +101,8 @@ app = App(
     commands=task.COMMANDS,
     studies=task.STUDIES,
     recipes={
-        "cifar10": task.CIFAR10 | {"epochs": 14},
-        "highway32": task.CIFAR10 | {"epochs": 14, "convolutions": (10, 10, 11)},
+        "cifar10": task.CIFAR10 | {"epochs": 24},
+        "highway32": task.CIFAR10 | {"epochs": 24, "convolutions": (10, 10, 11)},
     },
     objective="val_accuracy",
     data_layouts=task.DATA_LAYOUTS,
