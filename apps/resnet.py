@@ -307,7 +307,7 @@ app = App(
     commands={**task.COMMANDS, "blocks": compare_blocks},
     studies=task.STUDIES,
     recipes={
-        "cifar10": task.CIFAR10 | {"epochs": 30},
+        "cifar10": task.CIFAR10 | {"epochs": 60},
         "fast": FAST | {"epochs": 24},
         "fashion": FAST
         | {
