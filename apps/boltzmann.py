@@ -23,6 +23,7 @@ from suite import App, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data
+from suite.data.examples import spread
 from suite.export.endpoints import Endpoint, of_model
 from suite.figures import images as figures
 from suite.knobs import Epochs, LearningRate, Rate, Steps, Units, WeightDecay
@@ -208,10 +209,9 @@ def log_odds(fitted: Fitted, number: int) -> np.ndarray:
     """
     [network] = fitted.networks.values()
     train = fitted.data.splits["train"]
-    count = min(MOST_ROWS, train.num_examples)
-    images = train.rows(np.arange(count)).in_memory().inputs
+    images = spread(train, MOST_ROWS).in_memory().inputs
     probabilities = keras.ops.convert_to_numpy(inputs_of(network, number)(images, training=False))
-    means = (probabilities.astype(np.float64).sum(axis=0) + 0.5) / (count + 1)
+    means = (probabilities.astype(np.float64).sum(axis=0) + 0.5) / (len(images) + 1)
     odds: np.ndarray = np.log(means) - np.log1p(-means)
     return odds
 

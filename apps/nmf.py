@@ -196,8 +196,7 @@ def evaluate(fitted: Fitted) -> Metrics:
     lengths = np.maximum(np.linalg.norm(parts, axis=1), np.finfo(np.float64).tiny)
     even = np.abs(parts).sum(axis=1) / lengths
     sparsity = (np.sqrt(columns) - even) / max(np.sqrt(columns) - 1, 1e-9)
-    # Codes are remembered of the rows of the training, and of no others.
-    remembered = len(train) == len(codes)
+    remembered = fitted.learnt_from  # codes are remembered of the rows of the training alone
     return {
         "test_error": float(np.mean(answers["error"], dtype=np.float64)),
         "test_residual": float(np.linalg.norm(missing) / np.linalg.norm(test)),

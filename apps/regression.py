@@ -374,7 +374,7 @@ def quantile_of_errors(errors: np.ndarray, config: Config) -> float:
     if rank > len(errors):
         rank = len(errors)
         log.warning(
-            "An interval of %.0f%% needs more than %d validation rows: it may hold fewer.",
+            "An interval of %.0f%% needs more than %d rows: it may hold fewer.",
             100 * config.interval,
             rank,
         )
@@ -519,8 +519,7 @@ app = App(
     findings=findings,
     figures=draw,
     commands={"predict": predict},
-    # What both solvers take.
-    search={"degree": "1..6", "l2": "1e-6..1", "learning_rate": "0.001..0.1", "dropout": "0..0.5"},
+    search={"degree": "1..6", "l2": "1e-6..1"},  # what both solvers take
     recipes={
         "cubic": {"dataset": "cubic", "degree": 3},
         "network": {

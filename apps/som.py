@@ -271,11 +271,11 @@ def evaluate(fitted: Fitted) -> Metrics:
     """The errors of the map on the test images, and how many of them a unit names rightly.
 
     `test_accuracy` is the share of the images whose class is that of their unit; None without
-    classes.
+    classes, and on other data, whose training images do not name the units.
     """
     test, classes = fitted.data.splits["test"], unit_classes(fitted)
     accuracy = None
-    if classes is not None:
+    if classes is not None and fitted.learnt_from:
         [network] = fitted.networks.values()
         accuracy = float((classes[winners(network, test)] == test.targets).mean())
     return {**evaluate_on_test(fitted), "test_accuracy": accuracy}

@@ -251,7 +251,8 @@ def evaluate(fitted: Fitted) -> Metrics:
 
     `test_kept` is the mean share of the squared length of a document's TF-IDF vector that the
     components keep, None where no document has a known word; `test_accuracy` the share of all whose
-    nearest training document has their class, None without classes; `terms` the number of terms.
+    nearest training document has their class, None without classes and on other data; `terms` the
+    number of terms.
     """
     test, known = codes_of(fitted, "test").values()
     lengths = np.square(test, dtype=np.float64).sum(axis=1)[known > 0]
@@ -267,7 +268,7 @@ def neighbour_accuracy(fitted: Fitted) -> float | None:
     names, splits = fitted.data.description.class_names, fitted.data.splits
     labels: list[np.ndarray | None] = [classes_of(splits[n], names) for n in ("train", "test")]
     train_labels, test_labels = labels
-    if train_labels is None or test_labels is None:
+    if train_labels is None or test_labels is None or not fitted.learnt_from:
         return None
     train, test = (directions(codes_of(fitted, name)["code"]) for name in ("train", "test"))
     nearest = train_labels[(test @ train.T).argmax(axis=1)]
@@ -364,6 +365,8 @@ app = App(
     data=load_data,
     build=build_model,
     compile=no_compilation,
+    objective="val_kept",
+    objective_mode="max",
     phases=lambda config: [Phase(name="solve", begin=solve)],
     endpoints=endpoints,
     evaluate=evaluate,

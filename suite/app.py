@@ -54,6 +54,8 @@ class Fitted:
         config: The settings of the training, an instance of the app's `config`.
         folder: The run's folder; when `endpoints` and `example` are tried, there is none yet, and
             this is the current folder.
+        learnt_from: Whether the networks have learnt from the training examples of `data`; they
+            have not if an export is evaluated on other data.
     """
 
     model: "keras.Model"
@@ -61,6 +63,7 @@ class Fitted:
     data: "Data"
     config: Any
     folder: Path
+    learnt_from: bool = True
     _outputs: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def outputs(self, split: str = "test") -> Any:

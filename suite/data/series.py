@@ -104,6 +104,11 @@ def read_series(path: Path, column: str | None = None) -> np.ndarray:
         raise InputError(f"`column` must be a column of {path}: {names}", column)
     values = []
     for number, row in enumerate(rows[has_header:], start=1 + has_header):
+        if len(row) > len(header):  # as of decimals with commas, the delimiter of cells
+            raise InputError(
+                f"{path}, row {number}, must have no more cells than the first row, {len(header)}",
+                delimiter.join(row),
+            )
         cell = row[place].strip() if place < len(row) else ""
         values.append(number_in(cell))
         if not math.isfinite(values[-1]):

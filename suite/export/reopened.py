@@ -53,7 +53,9 @@ def reopen(
     examples = app.data(config, run)
     for field in ("class_names", "feature_names"):
         names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
-        if exported_names is not None and names != exported_names:
+        # Classes are not missed by what learns without them; what needs them says so itself.
+        needed = exported_names is not None and (field != "class_names" or names)
+        if needed and names != exported_names:
             raise InputError(f"the {field} of `data` must be {exported_names}", names)
     built = exported.built()
     return Fitted(
@@ -62,4 +64,5 @@ def reopen(
         data=examples,
         config=config,
         folder=exported.folder,
+        learnt_from=examples.description.fingerprint == metadata.get("fingerprint"),
     )

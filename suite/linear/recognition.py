@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from suite.errors import InputError
 from suite.linear.components import of_rows
 
 Method = Literal["eigenfaces", "fisherfaces", "subspaces"]
@@ -229,6 +230,9 @@ def discriminants(
         shrinkage: Share of the scatter within classes that is taken to be alike in all directions.
             At 0 the scatter must have as many dimensions as there are columns.
 
+    Raises:
+        InputError: Within every class, all codes are the same.
+
     Reference:
         Fisher, 1936, The Use of Multiple Measurements in Taxonomic Problems,
         https://doi.org/10.1111/j.1469-1809.1936.tb02137.x
@@ -240,6 +244,8 @@ def discriminants(
     centred = codes - means[places]
     within = centred.T @ centred / max(len(codes) - len(classes), 1)
     columns = len(within)
+    if not np.trace(within) > 0:
+        raise InputError("`data` must have pictures of one person that differ", "none that do")
     even = np.trace(within) / columns * np.eye(columns)
     within = (1 - shrinkage) * within + shrinkage * even
     apart = means - codes.mean(axis=0)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from suite.memories.boltzmann import RestrictedBoltzmann, drawn, split
 
-STATES_AT_ONCE = 2**14  # to bound the memory of the enumeration
+NUMBERS_AT_ONCE = 2**24  # to bound the memory of the enumeration
 # Distances of inverse temperatures grow smaller: shares of the steps up to each of them.
 ANNEALING = ((0.5, 1 / 29), (0.9, 8 / 29), (1.0, 20 / 29))
 
@@ -51,9 +51,10 @@ def exact_log_partition(parameters: Parameters) -> float:
         kernel, visible_bias, hidden_bias = kernel.T, hidden_bias, visible_bias
     places = np.arange(len(hidden_bias))
     count = 2 ** len(places)
+    at_once = max(1, NUMBERS_AT_ONCE // len(visible_bias))
     parts = []
-    for first in range(0, count, STATES_AT_ONCE):
-        numbers = np.arange(first, min(first + STATES_AT_ONCE, count))
+    for first in range(0, count, at_once):
+        numbers = np.arange(first, min(first + at_once, count))
         hidden = ((numbers[:, None] >> places) & 1).astype(np.float64)
         logits = hidden @ kernel.T + visible_bias
         parts.append(logsumexp(hidden @ hidden_bias + np.logaddexp(0, logits).sum(axis=1)))

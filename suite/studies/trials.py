@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 import keras
 
-from suite.app import App
+from suite.app import App, Fitted
 from suite.cluster import shares_of_cores
 from suite.errors import (
     Diverged,
@@ -408,8 +408,8 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
         if (outcome := read_outcome(trial.folder)) is not None:
             return outcome
         trained = _train(app, trial, "fit", callbacks)
-        history = _logged(trial.folder / LOG) or _validated(trained)
         config = app.recipe(trial.recipe, **trial.knobs).config
+        history = _logged(trial.folder / LOG) or _validated(app, config, trained)
         objective = objective_of(app, config, history)
     except Diverged as diverged:
         error = one_line_message(diverged)
@@ -457,12 +457,32 @@ def _train(
     )
 
 
-def _validated(trained: Trained) -> dict[str, list[float | None]]:
-    """The metrics on the validation split, as one epoch, of a training that has no epochs."""
-    if trained.data.validation is None or not trained.model.compiled:
+def _validated(app: App, config: Any, trained: Trained) -> dict[str, list[float | None]]:
+    """The metrics on the validation split, as one epoch, of a training that has no epochs.
+
+    Those of a model that is not compiled are the app's, of the test split, whose place it takes.
+    """
+    data = trained.data
+    if data.validation is None:
         return {}
-    metrics = trained.model.evaluate(trained.data.validation, return_dict=True, verbose=0)
-    return {f"val_{name}": [float(value)] for name, value in metrics.items()}
+    if trained.model.compiled:
+        metrics = trained.model.evaluate(data.validation, return_dict=True, verbose=0)
+        return {f"val_{name}": [float(value)] for name, value in metrics.items()}
+    splits = {**data.splits, "test": data.splits["validation"]}
+    metrics = app.evaluate(
+        Fitted(
+            model=trained.model,
+            networks=trained.networks,
+            data=dataclasses.replace(data, splits=splits, test=data.validation),
+            config=config,
+            folder=trained.folder,
+        )
+    )
+    return {
+        name.replace("test_", "val_", 1): [float(value)]
+        for name, value in metrics.items()
+        if name.startswith("test_") and isinstance(value, int | float)
+    }
 
 
 def _wait_for_lock(folder: Path) -> None:

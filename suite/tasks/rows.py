@@ -321,7 +321,7 @@ def refuse_negative(rows: np.ndarray) -> None:
         row, column = np.unravel_index(rows.argmin(), rows.shape)
         raise InputError(
             "`data` must have no negative numbers",
-            f"{rows[row, column]:.6g} in column {column + 1} of training row {row + 1}",
+            f"{rows[row, column]:.6g} in column {column + 1} of row {row + 1}",
         )
 
 

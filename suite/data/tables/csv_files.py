@@ -174,11 +174,17 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise InputError(f"{path} must have printable column names", repr(name))
 
 
-def is_index(name: str, cells: Sequence[str]) -> bool:
+def is_index(name: str, cells: Sequence[str], *, may_count: bool = False) -> bool:
     """Whether a column only numbers or names the rows.
 
     Such a column must not become a feature: in a sorted file the number of a row predicts its
     class, but nothing about new rows.
+
+    Args:
+        name: Name of the column.
+        cells: Its cells.
+        may_count: Whether numbers that go up by one may be a feature, as days are for a number
+            that changes with them. A column that is called an index is one all the same.
     """
     if len(set(cells)) < len(cells):
         return False
@@ -186,7 +192,7 @@ def is_index(name: str, cells: Sequence[str]) -> bool:
     texts = all(map(math.isnan, numbers))
     if INDEX_NAME.fullmatch(name):
         return texts or all(number.is_integer() for number in numbers)
-    return len(cells) >= ENOUGH_ROWS and (texts or _consecutive(numbers))
+    return len(cells) >= ENOUGH_ROWS and (texts or (not may_count and _consecutive(numbers)))
 
 
 def _consecutive(numbers: Sequence[float]) -> bool:

@@ -58,9 +58,11 @@ class TablePreparation:
 
     Args:
         columns: The columns, in the order of their features.
+        label: Name of the column that holds the label, where it is a part of a table.
     """
 
     columns: tuple[Column, ...]
+    label: str | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any]) -> "TablePreparation":
@@ -74,7 +76,7 @@ class TablePreparation:
             {**column, "categories": column["categories"] and tuple(column["categories"])}
             for column in record["columns"]
         )
-        return cls(tuple(Column(**column) for column in columns))
+        return cls(tuple(Column(**column) for column in columns), record.get("label"))
 
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "TablePreparation":

@@ -222,7 +222,11 @@ class _Reading:
         table = _Table(name=name, numbers=numbers, cells=cells, label=label, labels=labels)
         table = self._without_unwanted(table)
         if self.preparation is None and (
-            indices := [column for column, cells in table.cells.items() if is_index(column, cells)]
+            indices := [
+                column
+                for column, cells in table.cells.items()
+                if is_index(column, cells, may_count=self.numeric)
+            ]
         ):
             notes["index"] = ", ".join(indices)
             warn_left_out("columns that only number or name the rows", notes["index"], name)
@@ -235,7 +239,10 @@ class _Reading:
         tables = {}
         for split, examples in source.splits().items():
             table = self._in_memory(f"{source.name}, {split}", examples, source.feature_names)
-            tables[split] = self._without_unwanted(table)
+            # What was prepared before has lost what is to be left out.
+            if self.preparation is not None or source.preparation is None:
+                table = self._without_unwanted(table)
+            tables[split] = table
         return dataclasses.replace(source, **self._fields(tables, source))
 
     def _in_memory(self, name: str, examples: Examples, feature_names: Sequence[str]) -> _Table:
@@ -270,6 +277,8 @@ class _Reading:
             if self.label not in names:
                 raise InputError(f"`label` must be a column of {name}: {listed(names)}", self.label)
             return self.label
+        if self.preparation is not None and self.preparation.label in names:
+            return self.preparation.label
         known = [column for column in names if column.casefold() in LABEL_NAMES]
         if len(known) != 1 or known[0] == names[-1]:
             return names[-1]
@@ -365,9 +374,8 @@ class _Reading:
         """
         if not table.cells:
             raise InputError(f"{table.name} must have features beside the label {table.label}")
-        return TablePreparation(
-            tuple(self._column(table, name, cells) for name, cells in table.cells.items())
-        )
+        columns = (self._column(table, name, cells) for name, cells in table.cells.items())
+        return TablePreparation(tuple(columns), table.label)
 
     def _column(self, table: _Table, name: str, cells: Sequence[str]) -> Column:
         present = [cell for cell in cells if cell]

@@ -60,6 +60,7 @@ def test_a_column_is_read(content, column, values, tmp_path):
         (b"height\n1\n\nNaN\n", None, "row 3, must be a finite number. Received: NaN"),
         (b"height\n1\ninf\n", None, "row 3, must be a finite number. Received: inf"),
         (b"a,b\n1,2\n3\n", None, "row 3, must be a finite number. Received: nothing"),
+        (b"height\n1,25\n", None, "row 2, must have no more cells than .* 1. Received: 1,25"),
     ],
 )
 def test_what_is_no_series_is_refused(content, column, message, tmp_path):

@@ -3,6 +3,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from suite.data.faces import generate_faces
+from suite.errors import InputError
 from suite.linear.components import of_rows
 from suite.linear.recognition import (
     NearestSubspaces,
@@ -40,6 +41,14 @@ def test_discriminants_are_scikit_learn_s():
         np.linalg.norm(ours, axis=0) * np.linalg.norm(theirs, axis=0)
     )
     np.testing.assert_allclose(np.abs(cosines), 1, atol=1e-8)
+
+
+def test_copies_of_one_picture_do_not_tell_what_differs():
+    labels = np.repeat(np.arange(3), 2)
+    codes = np.random.default_rng(0).normal(size=(3, 4))[labels]
+
+    with pytest.raises(InputError, match="must have pictures of one person that differ"):
+        discriminants(codes, labels, 2, 0.5)
 
 
 def test_classes_scatter_alike_along_discriminants():

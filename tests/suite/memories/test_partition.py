@@ -54,7 +54,7 @@ def test_the_sum_over_one_side_is_that_over_both(visible, hidden):
 
 def test_the_sum_in_parts_is_the_same(monkeypatch):
     parameters = random_parameters(6, 5, 1.0)
-    monkeypatch.setattr(partition, "STATES_AT_ONCE", 7)
+    monkeypatch.setattr(partition, "NUMBERS_AT_ONCE", 7 * 6)  # 7 states of 6 units
 
     assert exact_log_partition(parameters) == pytest.approx(brute_force(parameters), rel=1e-12)
 

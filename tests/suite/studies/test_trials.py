@@ -172,6 +172,26 @@ def test_a_training_without_epochs_is_judged_on_the_validation_split():
     assert ran["1"].objective > 2 * ran["3"].objective
 
 
+def test_what_is_not_compiled_is_judged_by_its_own_metrics():
+    """Hebb's rule forgets patterns that are alike, which the pseudo-inverse tells apart."""
+    ran = outcomes(
+        [
+            Trial(
+                app="apps.hopfield",
+                knobs={"rule": rule, "num_units": 50, "patterns": 20},
+                folder=Path(f"trials/{rule}"),
+            )
+            for rule in ("hebb", "pseudo_inverse")
+        ],
+        2,
+    )
+
+    for outcome in ran.values():
+        assert outcome.error is None
+        assert [outcome.objective] == outcome.history["val_recalled"]
+    assert ran["hebb"].objective < ran["pseudo_inverse"].objective
+
+
 def test_failures_stay_their_own():
     """A divergence is kept; bad input and bugs are tried again."""
     unstable = Trial(

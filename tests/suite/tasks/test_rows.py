@@ -62,7 +62,7 @@ def test_negative_numbers_are_refused_by_place():
     task.refuse_negative(rows)
     rows[1, 2] = -0.5
 
-    with pytest.raises(InputError, match=r"-0\.5 in column 3 of training row 2"):
+    with pytest.raises(InputError, match=r"-0\.5 in column 3 of row 2"):
         task.refuse_negative(rows)
 
 

@@ -303,6 +303,33 @@ def test_label_in_another_column(caplog):
         load(content, label="Kind")
 
 
+def test_an_export_knows_which_column_is_the_label():
+    """Also where there are more columns, or they come in another order."""
+    recorded = load("height,price\n1,2.5\n2,5\n", numeric=True).preparation
+    metadata = json.loads(json.dumps(dataclasses.asdict(recorded)))
+
+    Path("own.csv").write_text("price,height,tax\n3,1,9\n6,2,8\n")
+    again = load_table(Run(data="own.csv", preparation=metadata), numeric=True)
+
+    assert again.train.targets.tolist() == [3, 6]
+    assert again.train.inputs.tolist() == [[1], [2]]
+
+
+def test_what_was_left_out_is_not_missed_afterwards():
+    source = load("name,height,kind\na,1,oak\nb,2,elm\nc,3,oak\n", leave_out=("name",))
+
+    again = load_table(Run(data="arrays", arrays=source), leave_out=("name",))
+
+    assert again.feature_names == ("height",)
+
+
+def test_numbers_that_go_up_by_one_may_be_what_a_number_depends_on():
+    days = many(lambda number: f"{number},{number},{2 * number}", header="id,day,price")
+
+    assert load(days, numeric=True).feature_names == ("day",)
+    assert load(days, needs_label=False).feature_names == ("price",)
+
+
 def test_rows_without_a_label_are_left_out(caplog):
     source = load("height,kind\n1,oak\n2,NA\n3,elm\n4,\n5,oak\n")
 
