@@ -9,7 +9,7 @@ from suite.data.boxes.annotations import Truths
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of overlap
 RECALLS = np.linspace(0.0, 1.0, 101)  # at which precision is taken
-# Areas in pixels, both ends included.
+# Areas in pixels, both ends included. They are COCO's, whose pixels are those of its pictures.
 SIZES = {
     "all": (0.0, 1e5**2),
     "small": (0.0, 32.0**2),

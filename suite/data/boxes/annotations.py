@@ -65,11 +65,13 @@ class Entry(NamedTuple):
         picture: The file of the picture.
         file: The file with the boxes; None if there is none.
         things: The boxes; None if no file mentions this picture, not even as empty.
+        size: Height and width of the picture by the file; None if it has none.
     """
 
     picture: Path
     file: Path | None
     things: Sequence[Thing] | None
+    size: tuple[int, int] | None = None
 
 
 class Labelled(NamedTuple):
@@ -107,7 +109,8 @@ def check(
     Raises:
         InputError: Names the file and the entry of a box that lies outside of the picture, has
             swapped corners or no area, is given as shares or percent of the picture, or has an
-            unknown class; or a picture without an annotation.
+            unknown class; or a picture without an annotation, or of another size than its file
+            says.
     """
     sized: list[tuple[Entry, tuple[int, int]]] = []
     labelled: list[Labelled] = []
@@ -180,6 +183,12 @@ def _truths(
             "every picture must have an annotation, or `unannotated` must be empty, which takes "
             "pictures without one as empty",
             f"{entry.picture}, without one",
+        )
+    if entry.size not in (None, size):
+        (height, width), (real_height, real_width) = entry.size, size
+        raise InputError(
+            "a picture must have the size, upright, that its annotation says",
+            f"{entry.picture} of {real_width} x {real_height}, {width} x {height} in {entry.file}",
         )
     things = entry.things or ()
     boxes = np.array([_box(entry, thing, size) for thing in things], np.float32)
@@ -263,6 +272,18 @@ def with_unique_names(names: Sequence[str], place: object) -> tuple[str, ...]:
             f"the classes of {place} must have names that differ", ", ".join(names) or "none"
         )
     return tuple(names)
+
+
+def size_of(width: Any, height: Any, refuse: Callable[[], InputError]) -> tuple[int, int] | None:
+    """Height and width from values of a file; None if it leaves one out, or says 0.
+
+    Raises:
+        InputError: The result of `refuse`, if a value is no number.
+    """
+    if not (width and height):
+        return None
+    size = int(number_or(height, refuse)), int(number_or(width, refuse))
+    return size if min(size) > 0 else None
 
 
 def number_or(text: Any, refuse: Callable[[], InputError]) -> float:

@@ -1,11 +1,12 @@
 """Boxes in COCO's JSON: one file with all pictures, boxes and classes."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from suite.data.boxes.annotations import Thing, number_or, with_unique_names
+from suite.data.boxes.annotations import Thing, number_or, size_of, with_unique_names
 from suite.data.text.files import read_text
 from suite.errors import InputError
 
@@ -17,10 +18,12 @@ class CocoFile(NamedTuple):
         class_names: Names of the classes, in the order of their ids.
         things: The boxes of every picture, by the name of its file; None for a picture without
             boxes, which may be empty or not annotated.
+        sizes: Height and width of every picture, likewise; None if they are missing or 0.
     """
 
     class_names: tuple[str, ...]
     things: dict[str, list[Thing] | None]
+    sizes: dict[str, tuple[int, int] | None]
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -47,23 +50,35 @@ def read_coco(path: Path) -> CocoFile:
         key = _new_id(category, names, place, path)
         names[key] = str(_value(category, "name", place, path))
     files: dict[Any, str] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
     for number, image in enumerate(tables["images"]):
         place = f"images[{number}]"
         key = _new_id(image, files, place, path)
-        files[key] = str(_value(image, "file_name", place, path))
+        name = str(_value(image, "file_name", place, path))
+        if name in sizes:
+            raise InputError(
+                "the pictures of COCO's JSON must have different file names",
+                f"{name} of {place} in {path}",
+            )
+        refusal = functools.partial(_refused_size, place, path)
+        files[key], sizes[name] = name, size_of(image.get("width"), image.get("height"), refusal)
     things: dict[str, list[Thing] | None] = dict.fromkeys(files.values())
     for number, annotation in enumerate(tables["annotations"]):
         place = f"annotations[{number}]"
         picture = _of(files, _value(annotation, "image_id", place, path), "image", place, path)
         label = _of(names, _value(annotation, "category_id", place, path), "category", place, path)
         corners = _corners(_value(annotation, "bbox", place, path), place, path)
-        crowd = bool(annotation.get("iscrowd"))
+        crowd = str(annotation.get("iscrowd")) in ("1", "True")
         inside = things[picture]
         if inside is None:
             inside = things[picture] = []
         inside.append(Thing(place, label, corners, crowd))
     class_names = [names[key] for key in sorted(names, key=_order)]
-    return CocoFile(with_unique_names(class_names, path), things)
+    return CocoFile(with_unique_names(class_names, path), things, sizes)
+
+
+def _refused_size(place: str, path: Path) -> InputError:
+    return InputError("width and height of a picture must be numbers", f"{place} in {path}")
 
 
 def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 import collections
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,8 @@ def read_annotations(
     """
     if not path.is_dir():
         raise InputError("`data` must be a folder of pictures with boxes", path)
-    if annotations is not None and not annotations.exists():
+    # Not with methods of Path, which raise for long names.
+    if annotations is not None and not os.path.exists(annotations):  # noqa: PTH110
         raise InputError("`annotations` must be a file or a folder", f"{annotations}, not there")
     pictures = [file for file in files_in(path) if file.suffix.lower() in ENDINGS]
     if not pictures:
@@ -101,22 +103,25 @@ def _voc(path: Path, pictures: Sequence[Path], files: Sequence[Path]) -> Annotat
     index = _by_ending(path, pictures)
     entries = {picture: Entry(picture, None, None) for picture in pictures}
     for file in files:
-        name, things = read_voc(file)
+        name, things, size = read_voc(file)
         picture = _named([file.stem, name], file, path, index)
         if entries[picture].file is not None:
             raise InputError(
                 "every picture must have one file of boxes", f"{entries[picture].file} and {file}"
             )
-        entries[picture] = Entry(picture, file, things)
+        entries[picture] = Entry(picture, file, things, size)
     lists = lists_in(path / LISTS)
     if not lists:
         return Annotations(None, _by_folder(path, entries.values()))
     by_stem: dict[str, Path] = {}
-    for picture in pictures:
-        if by_stem.setdefault(picture.stem, picture) != picture:
+    # Those with boxes first: masks may have the same names.
+    for picture in sorted(pictures, key=lambda picture: entries[picture].file is None):
+        other = by_stem.setdefault(picture.stem, picture)
+        alike = (entries[picture].file is None) == (entries[other].file is None)
+        if other != picture and alike:
             raise InputError(
                 f"pictures must have different names, since {path / LISTS} lists them by name",
-                f"{by_stem[picture.stem]} and {picture}",
+                f"{other} and {picture}",
             )
     chosen = listed(lists, by_stem)
     return Annotations(
@@ -181,8 +186,9 @@ def _tables(
     for file in files:
         split = "train" if is_one_file else split_in(file.relative_to(base)) or "train"
         things: Mapping[str, Sequence[Thing] | None]
+        sizes: Mapping[str, tuple[int, int] | None] = {}
         if format == "coco":
-            names, things = read_coco(file)
+            names, things, sizes = read_coco(file)
             if class_names not in (None, names):
                 raise InputError(
                     "all files of boxes must have the same classes",
@@ -200,7 +206,7 @@ def _tables(
                     f"{picture} as {alias} in {other} and as {name} in {file}",
                 )
             owner[picture] = file, name
-            splits[split].append(Entry(picture, file, boxes))
+            splits[split].append(Entry(picture, file, boxes, sizes.get(name)))
     others = [picture for picture in pictures if picture not in owner]
     if format == "coco":
         if others:
@@ -257,6 +263,7 @@ def _named(
         index: Pictures by the endings of their paths.
         split: The split of the file.
     """
+    alike: list[Path] = []
     for name in names:
         plain = name.replace("\\", "/")
         for spelling in (plain, plain.rpartition("/")[2]):
@@ -268,11 +275,12 @@ def _named(
                 pictures = narrower if len(pictures) > 1 and narrower else pictures
             if len(pictures) == 1:
                 return pictures[0]
-            if pictures:
-                raise InputError(
-                    f"pictures named in {file} must be told apart by their names",
-                    f"{pictures[0]} and {pictures[1]}",
-                )
+            alike = alike or pictures
+    if alike:
+        raise InputError(
+            f"pictures named in {file} must be told apart by their names",
+            f"{alike[0]} and {alike[1]}",
+        )
     raise InputError(f"pictures named in {file} must be in {path}", f"{names[0]}, not there")
 
 

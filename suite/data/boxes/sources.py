@@ -5,6 +5,7 @@ import functools
 import itertools
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,9 @@ def load_boxes(
     def scenes_of(digits: Source) -> Source:
         return _of_scenes(digits, inputs, scenes, most, overlap)
 
+    def of_arrays(source: Source) -> Source:
+        return _of_arrays(source, inputs, source.class_names or _given(classes))
+
     def read_path(path: Path) -> Source:
         names = recorded.names if recorded is not None else _given(classes)
         return _of_files(run, path, annotations, names, format, unannotated, inputs)
@@ -159,14 +163,15 @@ def load_boxes(
         from_tfds=lambda builder, name: scenes_of(_digits_of(builder, name)),
         embedded=lambda: scenes_of(embedded_digits()),
         from_path=read_path,
-        from_arrays=functools.partial(_of_arrays, inputs=inputs),
+        from_arrays=of_arrays,
     )
 
 
 def _given(classes: Sequence[str]) -> tuple[str, ...]:
     """The names of classes that the user gives, or the lines of the file that has them."""
     names = [name.strip() for name in classes]
-    if len(names) == 1 and Path(names[0]).is_file():
+    # Not with methods of Path, which raise for long names.
+    if len(names) == 1 and os.path.isfile(names[0]):  # noqa: PTH113
         lines = map(str.strip, read_text(Path(names[0])).splitlines())
         names = [line for line in lines if line]
     return with_unique_names(names, "`classes`") if classes else ()
@@ -259,13 +264,13 @@ def _in_input(targets: np.ndarray, sizes: np.ndarray, preparation: BoxPreparatio
     return changed
 
 
-def _of_arrays(source: Source, inputs: InputSize) -> Source:
+def _of_arrays(source: Source, inputs: InputSize, class_names: Sequence[str]) -> Source:
     """Checks and prepares pictures and targets in arrays; a prepared source stays as it is."""
     if source.preparation is not None:
         return source
     parts = source.splits()
     pictures = picture_arrays({split: part.inputs for split, part in parts.items()}, source.name)
-    names = with_unique_names(source.class_names, source.name)
+    names = with_unique_names(class_names, source.name)
     most = 1
     targets: dict[str, np.ndarray] = {}
     for split, part in parts.items():
@@ -282,7 +287,9 @@ def _of_arrays(source: Source, inputs: InputSize) -> Source:
     height, width = pictures["train"].shape[1:3]
     sample = pictures["train"][sample_rows(len(pictures["train"]))]
     preparation = inputs.preparation([(height, width)], list(sample), names)
-    return _of_pictures(source, pictures, padded, preparation)
+    return _of_pictures(
+        dataclasses.replace(source, class_names=names), pictures, padded, preparation
+    )
 
 
 def _refuse_wrong(targets: np.ndarray, size: tuple[int, ...], num_classes: int, name: str) -> None:

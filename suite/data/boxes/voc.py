@@ -5,7 +5,7 @@ from typing import NamedTuple, NoReturn
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from suite.data.boxes.annotations import Thing, number_or
+from suite.data.boxes.annotations import Thing, number_or, size_of
 from suite.errors import InputError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -17,10 +17,12 @@ class VocFile(NamedTuple):
     Args:
         picture: The file name of the picture; empty if it is missing.
         things: The boxes. Difficult ones, which VOC leaves out of evaluations, are crowds.
+        size: Height and width of the picture; None if they are missing or 0.
     """
 
     picture: str
     things: list[Thing]
+    size: tuple[int, int] | None
 
 
 def read_voc(path: Path) -> VocFile:
@@ -56,7 +58,12 @@ def read_voc(path: Path) -> VocFile:
         x1, y1, x2, y2 = (number_or(text, refusal) for text in texts)
         difficult = (element.findtext("difficult") or "").strip() == "1"
         things.append(Thing(place, name, (x1, y1, x2, y2), crowd=difficult, unit="counted"))
-    return VocFile((root.findtext("filename") or "").strip(), things)
+    size = size_of(
+        root.findtext("size/width"),
+        root.findtext("size/height"),
+        lambda: InputError("the size in VOC's XML must be a width and a height", path),
+    )
+    return VocFile((root.findtext("filename") or "").strip(), things, size)
 
 
 def parsed(path: Path) -> ElementTree.Element:

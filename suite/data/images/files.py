@@ -135,12 +135,14 @@ def refuse_blank(prepared: np.ndarray, path: Path, preparation: Preparation) -> 
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture file, turned upright, in pixels; reads its head only.
+    """Height and width of a picture file, turned upright, in pixels; of most it reads the head.
 
     Raises:
         InputError: The file is missing, is no image, or has too many pixels.
     """
     with opened(path) as image:
+        if image.format == "TIFF":
+            image.load()  # which turns it upright
         width, height = image.size
         return (width, height) if _orientation(image, path) >= 5 else (height, width)
 

@@ -9,8 +9,9 @@ from tests.suite.data.boxes.own import coco, write
 
 
 def test_boxes_are_corners_and_classes_are_in_the_order_of_their_numbers():
-    names, things = read_coco(write("boxes.json", coco()))
+    names, things, sizes = read_coco(write("boxes.json", coco()))
 
+    assert set(sizes.values()) == {None}
     assert names == ("cat", "dog")
     assert things["a.png"] == [
         Thing("annotations[0]", "cat", (10.0, 20.0, 30.0, 44.0)),
@@ -19,13 +20,16 @@ def test_boxes_are_corners_and_classes_are_in_the_order_of_their_numbers():
     assert things["c.png"] is None  # empty or forgotten
 
 
-def test_crowds_are_kept():
+@pytest.mark.parametrize(
+    ("value", "crowd"), [(1, True), ("1", True), (True, True), (0, False), ("0", False)]
+)
+def test_crowds_are_kept(value, crowd):
     content = coco()
-    content["annotations"][2]["iscrowd"] = 1
+    content["annotations"][2]["iscrowd"] = value
 
-    _, things = read_coco(write("boxes.json", content))
+    things = read_coco(write("boxes.json", content)).things
 
-    assert [thing.crowd for thing in things["b.png"]] == [True]
+    assert [thing.crowd for thing in things["b.png"]] == [crowd]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,8 @@ def test_crowds_are_kept():
         (("annotations", 1, "category_id"), 4, "category 4 of annotations.1."),
         (("annotations", 1, "category_id"), [4], "usable category_id"),
         (("images", 2, "file_name"), None, "usable file_name.*images.2."),
+        (("images", 2, "file_name"), "a.png", "different file names.*a.png of images.2."),
+        (("images", 2, "width"), "wide", "must be numbers.*images.2."),
         (("images", 2, "id"), 0, "must differ.*0 of images.2. in boxes.json"),
         (("categories", 1, "id"), 9, "must differ.*9 of categories.1."),
         (("categories", 0, "name"), "cat", "names that differ"),

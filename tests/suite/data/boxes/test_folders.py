@@ -43,6 +43,16 @@ def test_lists_of_voc_are_the_splits(caplog):
     assert "1 pictures are in no list" in caplog.text
 
 
+def test_masks_of_voc_are_not_taken_for_its_pictures():
+    whole("voc")
+    save("own/SegmentationClass/a.jpg")
+    write("own/ImageSets/Main/train.txt", "a\nb\nc\n")
+
+    [entries] = read_annotations(Path("own")).splits.values()
+
+    assert [entry.picture.parent.name for entry in entries] == ["images"] * 3
+
+
 def test_pictures_that_lists_of_voc_cannot_tell_apart_are_refused():
     for folder in ("one", "other"):
         pictures(f"own/{folder}", ["a"])

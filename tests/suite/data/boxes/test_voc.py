@@ -10,9 +10,9 @@ BOMB = """<!DOCTYPE annotation [<!ENTITY a "cat"><!ENTITY b "&a;&a;">]>
 
 
 def test_numbers_of_pixels_are_kept_as_they_stand():
-    picture, things = read_voc(write("a.xml", voc("a")))
+    picture, things, size = read_voc(write("a.xml", voc("a")))
 
-    assert picture == "a.png"
+    assert picture == "a.png" and size is None
     assert things == [
         Thing("object 1", "cat", (11.0, 21.0, 30.0, 44.0), unit="counted"),
         Thing("object 2", "dog", (51.0, 9.0, 90.0, 60.0), unit="counted"),
@@ -23,6 +23,15 @@ def test_difficult_objects_are_crowds():
     text = voc("a").replace("<difficult>0</difficult>", "<difficult>1</difficult>", 1)
 
     assert [thing.crowd for thing in read_voc(write("a.xml", text)).things] == [True, False]
+
+
+@pytest.mark.parametrize(("width", "expected"), [("96", (64, 96)), ("0", None)])
+def test_the_size_of_the_picture_is_read(width, expected):
+    size = f"<size><width>{width}</width><height>64</height></size>"
+
+    assert read_voc(write("a.xml", voc("a").replace("<object>", size + "<object>", 1))).size == (
+        expected
+    )
 
 
 def test_a_file_without_objects_is_of_an_empty_picture():
