@@ -23,6 +23,7 @@ from suite import App, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data
+from suite.data.checks import only_if
 from suite.data.examples import spread
 from suite.export.endpoints import Endpoint, of_model
 from suite.figures import images as figures
@@ -247,12 +248,10 @@ def sample_endpoint(network: keras.Model, steps: int) -> Endpoint:
     most = image_generation.LARGEST_REQUEST
 
     def draw_samples(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        allowed = tf.debugging.Assert(
-            (num >= 1) & (num <= most), [f"num must be in 1..{most:,}", num]
-        )
-        with tf.control_dependencies([allowed]):
-            pair = tf.stack([tf.cast(seed, tf.int64), 0])
-            probabilities = sample(machines_of(network), tf.identity(num), steps, pair)
+        requirement = f"num must be in 1..{most:,}"
+        allowed = only_if((num >= 1) & (num <= most), num, requirement, num)
+        pair = tf.stack([tf.cast(seed, tf.int64), 0])
+        probabilities = sample(machines_of(network), allowed, steps, pair)
         return {"image": 255 * tf.reshape(probabilities, [-1, *network.input_shape[1:]])}
 
     inputs = [tf.TensorSpec((), tf.int32, "num"), tf.TensorSpec((), tf.int64, "seed")]

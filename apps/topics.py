@@ -24,7 +24,7 @@ from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.examples import Split, classes_of
 from suite.data.text.documents import TermCounts, choose_terms, load_documents
-from suite.data.text.files import read_text
+from suite.data.text.files import read_text, texts_in
 from suite.export import neighbours
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
@@ -344,14 +344,15 @@ def show_nearest(app: App, document: str, *, exports: Exports = Exports()) -> No
     """
     if os.path.isfile(document):  # noqa: PTH113 - Path.is_file raises for names too long
         document = read_text(Path(document))
+    texts = texts_in([document], "the text")
     exported = exports.open(app.name)
-    suggested: Mapping[str, np.ndarray] = exported.call([document])
+    suggested: Mapping[str, np.ndarray] = exported.call(texts)
     if not suggested["known_words"][0]:
         raise InputError(
             "the text must have a word that counts in training documents", excerpt(document)
         )
     print(f"suggests: {suggested['words'][0].decode()}")
-    nearest = exported.call([document], "nearest")
+    nearest = exported.call(texts, "nearest")
     for place, similarity in enumerate(nearest["similarity"][0]):
         name = f" ({nearest['name'][0, place].decode()})" if "name" in nearest else ""
         print(f"{similarity:.4f}{name}  {nearest['excerpt'][0, place].decode()}")

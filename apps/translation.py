@@ -26,6 +26,7 @@ from suite.cli import main
 from suite.data import Data, Source, supervised
 from suite.data.images.files import writable_picture
 from suite.data.pipelines import MIN_STEPS
+from suite.data.text.files import texts_in
 from suite.data.text.pairs import Sides, load_pairs
 from suite.data.text.tokenizers import (
     Tokenizer,
@@ -360,7 +361,11 @@ def evaluate(fitted: Fitted) -> Metrics:
     texts, outputs = pairs_of(fitted).texts, translated(fitted)
     test, translations = texts["test"], texts_of(outputs)
     scores = bleu_scores(texts, translations, fitted.config.bleu_tokenizer)
-    right = [one == other for one, other in zip(translations, test.target, strict=True)]
+    pairs = list(zip(translations, test.target, strict=True))
+    if fitted.config.tokens == "words":  # which do not keep the spaces between them
+        right = [one.split() == other.split() for one, other in pairs]
+    else:
+        right = [one == other for one, other in pairs]
     return {
         **evaluate_on_test(fitted),
         "val_bleu": validation_bleu(fitted),
@@ -464,16 +469,13 @@ def translate(
     sentence = " ".join(text).strip()
     if not sentence:
         raise InputError("the text must have a word or more", "none")
-    try:
-        sentence.encode()
-    except UnicodeEncodeError:
-        raise InputError("the text must be UTF-8", ascii(sentence)) from None
+    sentences = texts_in([sentence], "the text")
     if attention is not None:
         writable_picture(attention)
     exported = exports.open(app.name)
     if attention is not None:
         exported.signature("align")  # which a network without attention has not
-    outputs = {name: values[0] for name, values in exported.call(np.array([sentence])).items()}
+    outputs = {name: values[0] for name, values in exported.call(sentences).items()}
     longest, read = exported.metadata()["config"]["longest"], int(outputs["tokens_read"])
     if outputs["truncated"]:
         raise InputError(
@@ -491,7 +493,7 @@ def translate(
         log.warning("The translation has no end after %d tokens: it is cut.", longest)
     print(outputs["translation"].decode())
     if attention is not None:
-        curves.write(task.draw_alignment(exported.call(np.array([sentence]), "align")), attention)
+        curves.write(task.draw_alignment(exported.call(sentences, "align")), attention)
         print(attention)
 
 

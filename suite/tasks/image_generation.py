@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from suite.app import App
+from suite.data.checks import only_if
 from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.export.endpoints import Endpoint, call
 from suite.export.exported import Exports
@@ -105,12 +106,9 @@ def sample_endpoint(decoder: keras.Model) -> Endpoint:
     latent_dim = decoder.input_shape[-1]
 
     def sample(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        allowed = tf.debugging.Assert(
-            (num >= 1) & (num <= LARGEST_REQUEST),
-            [f"num must be in 1..{LARGEST_REQUEST:,}", num],
-        )
-        with tf.control_dependencies([allowed]):
-            outputs = decoder(sample_latents(num, latent_dim, seed), training=False)
+        requirement = f"num must be in 1..{LARGEST_REQUEST:,}"
+        allowed = only_if((num >= 1) & (num <= LARGEST_REQUEST), num, requirement, num)
+        outputs = decoder(sample_latents(allowed, latent_dim, seed), training=False)
         return {"image": outputs["image"]}
 
     return Endpoint(

@@ -4,6 +4,7 @@ An application builds a network that predicts the next token, says how it reads 
 passes the functions of this module to its `App`.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -20,10 +21,12 @@ from pydantic.dataclasses import dataclass
 
 from suite.app import App, Fitted, Metrics
 from suite.data import Data, Examples, Source, sources
+from suite.data.checks import only_if
 from suite.data.pipelines import MIN_STEPS, describe
-from suite.data.text.files import read_text, read_texts
+from suite.data.text.files import read_text, read_texts, texts_in
 from suite.data.text.tokenizers import (
     END,
+    MOST_UNKNOWN,
     PADDING,
     START,
     UNKNOWN,
@@ -36,7 +39,7 @@ from suite.data.text.tokenizers import (
 )
 from suite.data.text.windows import consecutive_windows, shuffled_windows, windows
 from suite.decoding.sampling import HOTTEST, sample
-from suite.decoding.stepper import Stepper
+from suite.decoding.stepper import Stepper, few_texts
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
@@ -71,6 +74,7 @@ MOST_SCORED = 10_000  # tokens of a text whose likelihood a server computes
 MOST_GENERATED = 100_000
 MOST_GENERATED_TOGETHER = 2**20  # tokens of all texts of a call
 MOST_FLOATS = 2**24  # of the logits of a batch, when a model is judged
+MOST_ANSWERED = 2**28  # of the logits of a call, when a server answers
 MOST_WINDOWS = 64
 SAMPLES = 3  # texts that a report ends with
 SAMPLE_LENGTH = 200
@@ -78,7 +82,7 @@ ANY_TOKEN = 2**31 - 1
 
 Length = Annotated[int, Field(ge=1, le=MOST_GENERATED)]
 Temperature = Annotated[float, Field(gt=0, le=HOTTEST)]
-TopK = Annotated[int, Field(ge=1)]
+TopK = Annotated[int, Field(ge=1, le=ANY_TOKEN)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -162,8 +166,19 @@ def load_data(config: Config, run: Run) -> Data:
     for name, part in ids.items():
         if len(part) < 2:
             raise InputError(f"`data` must have two tokens or more to {name} on", len(part))
-    cut = consecutive_windows if config.carry else shuffled_windows
-    train, one_pass = cut(ids["train"], config.context, config.batch_size, run.seed)
+    unknown = {name: int((part == UNKNOWN).sum()) for name, part in ids.items()}
+    if unknown["train"] > MOST_UNKNOWN * len(ids["train"]):
+        log.warning(
+            "%.0f%% of the training text are %s that are not in the vocabulary, and not learnt.",
+            100 * unknown["train"] / len(ids["train"]),
+            config.tokens,
+        )
+    if run.preparation is None:
+        cut = consecutive_windows if config.carry else shuffled_windows
+        train, one_pass = cut(ids["train"], config.context, config.batch_size, run.seed)
+    else:  # of an export, which does not train: its text may be shorter than a window
+        longest = min(config.context, len(ids["train"]) - 1)
+        train, one_pass = shuffled_windows(ids["train"], longest, 1, run.seed)
     length = config.context * (LONGER if config.carry else 1)
     overlap = config.context if config.carry else 0
     splits = {
@@ -179,7 +194,7 @@ def load_data(config: Config, run: Run) -> Data:
             **tokenizer.notes(),
             "characters": {name: len(text) for name, text in texts.items()},
             "counts_of_tokens": {name: len(part) for name, part in ids.items()},
-            "unknown_tokens": {n: int((part == UNKNOWN).sum()) for n, part in ids.items()},
+            "unknown_tokens": unknown,
         },
     )
     return Data(
@@ -205,6 +220,7 @@ def load_texts(run: Run) -> tuple[dict[str, str], Source]:
     """
     source = sources.load(
         run,
+        from_arrays=_of_arrays,
         tfds_name=TFDS_NAME,
         from_tfds=_from_tfds,
         embedded=lambda: Source(name="embedded:shakespeare", train=_rows([read_text(EMBEDDED)])),
@@ -232,6 +248,14 @@ def load_texts(run: Run) -> tuple[dict[str, str], Source]:
 def encoded(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """The ids of a text, `(tokens,)`, int32."""
     return tokenizer.encode(tf.constant([text])).flat_values.numpy()
+
+
+def _of_arrays(source: Source) -> Source:
+    parts: dict[str, Any] = {
+        name: Examples(texts_in(part.in_memory().inputs, f"the inputs of {source.name}"))
+        for name, part in source.splits().items()
+    }
+    return dataclasses.replace(source, **parts)
 
 
 def _rows(texts: Sequence[str]) -> Examples:
@@ -291,6 +315,8 @@ callbacks = weight_average_callbacks
 def evaluate(fitted: Fitted) -> Metrics:
     """`test_nats` of a token, `test_perplexity`, `test_bits_per_character`, `test_accuracy`.
 
+    Bits of a character are None where the test text has unknown tokens: which characters those have
+    is not predicted.
     `held_out_nats` is of validation and test together: for a text without splits, the last 10 %,
     which nanoGPT validates on.
     """
@@ -301,12 +327,11 @@ def evaluate(fitted: Fitted) -> Metrics:
         logs[name], predicted[name] = values, notes["counts_of_tokens"][name] - 1
     test = float(logs["test"]["nats"])
     held_out = sum(float(logs[name]["nats"]) * predicted[name] for name in logs)
+    bits = test * predicted["test"] / (math.log(2) * notes["characters"]["test"])
     return {
         "test_nats": test,
         "test_perplexity": math.exp(min(test, 700.0)),
-        "test_bits_per_character": test
-        * predicted["test"]
-        / (math.log(2) * notes["characters"]["test"]),
+        "test_bits_per_character": None if notes["unknown_tokens"]["test"] else bits,
         "test_accuracy": float(logs["test"]["accuracy"]),
         "held_out_nats": held_out / sum(predicted.values()),
     }
@@ -375,10 +400,16 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
             "unknown_tokens": unknown_tokens(tokenizer, read_ids),
         }
 
+    def allowed(padded: tf.Tensor) -> tf.Tensor:
+        """The ids `(batch, time)`, if there is memory for their logits."""
+        floats = tf.size(padded, tf.int64) * tokenizer.size
+        requirement = f"`text` must be fewer texts, of {MOST_ANSWERED:,} logits together at most"
+        return only_if(floats <= MOST_ANSWERED, padded, requirement, floats)
+
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = read(text)
         last = ids[:, -most_read:]
-        logits = model(last.to_tensor(), training=False)
+        logits = model(allowed(last.to_tensor()), training=False)
         probabilities = tf.nn.softmax(tf.gather(logits, last.row_lengths() - 1, batch_dims=1))
         most = tf.math.top_k(probabilities, min(MOST_NEXT, tokenizer.size))
         return {
@@ -391,8 +422,8 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         ids = read(text)
         tokens = tf.cast(ids.row_lengths(), tf.int32) - 1
         requirement = f"`text` must have at most {MOST_SCORED:,} tokens"
-        tf.debugging.Assert(tf.reduce_all(tokens <= MOST_SCORED), [requirement])
-        padded = ids.to_tensor()
+        short = tf.reduce_all(tokens <= MOST_SCORED)
+        padded = allowed(only_if(short, ids.to_tensor(), requirement))
         rows, time = tf.shape(padded)[0], tf.shape(padded)[1] - 1
         length = tf.maximum(time, 1) if whole else most_read
         count = tf.maximum(1, (time + length - 1) // length)
@@ -418,14 +449,13 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         top_p: tf.Tensor,
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        requirement = f"`length` must be from 1 to {MOST_GENERATED:,}"
-        tf.debugging.Assert(
-            tf.reduce_all((length >= 1) & (length <= MOST_GENERATED)), [requirement]
-        )
+        is_length = tf.reduce_all((length >= 1) & (length <= MOST_GENERATED))
+        length = only_if(is_length, length, f"`length` must be from 1 to {MOST_GENERATED:,}")
+        text = few_texts(text)
         rows = tf.shape(text)[0]
         requirement = f"texts times `length` must be at most {MOST_GENERATED_TOGETHER:,}"
         together = tf.cast(rows, tf.int64) * tf.cast(tf.reduce_max(length), tf.int64)
-        tf.debugging.Assert(together <= MOST_GENERATED_TOGETHER, [requirement])
+        text = only_if(together <= MOST_GENERATED_TOGETHER, text, requirement)
         ids = read(text)
         prompt = ids[:, -most_read:]
         drawn = sample(
@@ -519,7 +549,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     new = reach(fitted.config)  # tokens of a row that are not in the row before
     ids = np.concatenate([test.inputs[0, :new], test.inputs[1:, -new:].ravel()])
     inputs, targets = windows(ids[ids != PADDING], length)
-    rows = np.arange(min(len(inputs), MOST_WINDOWS))
+    rows = np.arange(min(len(inputs), fitted.data.evaluation_batch_size))
     losses = ops.convert_to_numpy(nats(targets[rows], model.predict(inputs[rows], verbose=0)))
     losses = np.where(targets[rows] == PADDING, np.nan, losses)
     counts = np.bincount(
@@ -561,13 +591,10 @@ def generate(
             probability together.
         seed: Decides what is drawn.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError("the text must be UTF-8", ascii(text)) from None
+    texts = texts_in([text], "the text").tolist()
     exported = exports.open(app.name)
     inputs = generation_inputs(
-        [text], length=length, temperature=temperature, top_k=top_k, top_p=top_p, seeds=[seed]
+        texts, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seeds=[seed]
     )
     outputs = exported.call(inputs, signature="generate")
     read, unknown = int(outputs["tokens_read"][0]), int(outputs["unknown_tokens"][0])

@@ -5,10 +5,11 @@ Everything is made of TensorFlow ops, so that it can become part of an exported 
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from suite.data.checks import only_if
 
 FAINTEST = 32  # smallest difference in grey values between a drawing and its background
 # Possible values of white: 1 for shares, 16 as in scikit-learn's digits, or the largest value of
@@ -42,10 +43,10 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.pad(head, [[0, 32]])  # so that shorter files have a byte at that place, too
     # TensorFlow decodes more formats, whose pixels are not counted before.
     is_known = tf.reduce_any([_begins_with(head, magic) for magic in (PNG, JPEG, GIF, BMP)])
-    encoded = _if_so(is_known, encoded, "a picture must be a PNG, JPEG, GIF or BMP")
+    encoded = only_if(is_known, encoded, "a picture must be a PNG, JPEG, GIF or BMP")
     # A few kilobytes can hold gigabytes of one colour.
     is_small = _num_pixels(encoded, head) <= MOST_PIXELS
-    encoded = _if_so(is_small, encoded, f"a picture must have at most {MOST_PIXELS:,} pixels")
+    encoded = only_if(is_small, encoded, f"a picture must have at most {MOST_PIXELS:,} pixels")
     has_16_bits = _begins_with(head, PNG) & (head[PNG_BIT_DEPTH] == 16)
     pixels = tf.cond(
         has_16_bits,
@@ -72,24 +73,9 @@ def allowed_size(size: tf.Tensor, most: int, kind: str) -> tf.Tensor:
         tf.errors.InvalidArgumentError: It has more pixels.
     """
     size = tf.cast(size, tf.int64)
-    return _if_so(
+    return only_if(
         size[0] * size[1] <= most, size, f"{kind} must have at most {most:,} pixels", size
     )
-
-
-def _if_so(condition: tf.Tensor, tensor: tf.Tensor, *otherwise: Any) -> tf.Tensor:
-    """The tensor, if a condition holds; in a graph, too, nothing that takes it runs before that.
-
-    Args:
-        condition: A scalar, bool.
-        tensor: What is returned.
-        otherwise: The message of the error, and what was received.
-
-    Raises:
-        tf.errors.InvalidArgumentError: The condition does not hold.
-    """
-    with tf.control_dependencies([tf.debugging.Assert(condition, list(otherwise))]):
-        return tf.identity(tensor)
 
 
 def to_opaque_rgb(pixels: tf.Tensor) -> tf.Tensor:

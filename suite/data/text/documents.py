@@ -15,7 +15,7 @@ import tensorflow as tf
 from suite.data import sources
 from suite.data.examples import Examples, Source
 from suite.data.folders import files_in
-from suite.data.text.files import read_text
+from suite.data.text.files import read_text, texts_in
 from suite.data.text.tokenizers import SPECIAL_PIECES, Words
 from suite.errors import InputError
 
@@ -156,9 +156,7 @@ def _checked(source: Source) -> Source:
     Raises:
         InputError: An input is no string.
     """
-    texts = np.asarray(source.train.in_memory().inputs)
-    if texts.ndim != 1 or not all(isinstance(text, (str, bytes)) for text in texts.tolist()):
-        raise InputError("`data` must have texts as inputs", f"{texts.dtype} {texts.shape}")
+    texts_in(source.train.in_memory().inputs, f"the inputs of {source.name}")
     return source
 
 

@@ -1,13 +1,19 @@
 """Text from files: one file of UTF-8, or a folder of them."""
 
+import codecs
 import logging
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from suite.data.examples import SPLITS
 from suite.data.folders import files_in, split_named_in
 from suite.errors import InputError
 
 log = logging.getLogger(__name__)
+
+SHOWN = 60  # characters of a text that an error repeats
 
 
 def read_text(path: Path) -> str:
@@ -22,8 +28,9 @@ def read_text(path: Path) -> str:
         raise InputError(
             "every file of text must be readable", f"{path}: {error.strerror}"
         ) from None
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
@@ -31,6 +38,28 @@ def read_text(path: Path) -> str:
             f"{path}, with the byte 0x{content[error.start]:02x} in line {line}",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def texts_in(given: Any, name: str) -> np.ndarray:
+    """Texts given in Python or typed, `(texts,)`, as strings; bytes are UTF-8.
+
+    Args:
+        given: An array or list of strings.
+        name: What they are, for the error.
+
+    Raises:
+        InputError: Something else is given, or characters that are none.
+    """
+    texts = np.asarray(given)
+    if texts.ndim != 1 or not all(isinstance(text, str | bytes) for text in texts.tolist()):
+        raise InputError(f"{name} must be texts, (any,)", f"{texts.dtype} {texts.shape}")
+    strings = np.empty(len(texts), object)
+    for row, text in enumerate(texts.tolist()):
+        try:
+            strings[row] = (text.encode() if isinstance(text, str) else text).decode()
+        except UnicodeError:
+            raise InputError(f"{name} must be UTF-8", ascii(text[:SHOWN])) from None
+    return strings
 
 
 def read_texts(path: Path, skip_broken: bool = False) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from suite.data import sources
 from suite.data.examples import Examples, Source
 from suite.data.folders import split_named_in
 from suite.data.text import numerals
-from suite.data.text.files import read_text
+from suite.data.text.files import SHOWN, read_text, texts_in
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 TABLES = (".tsv", ".tab")
 MADE = 10_000  # pairs, where there are no others
-SHOWN = 60  # characters of a line that an error repeats
 
 
 class Sides(NamedTuple):
@@ -67,6 +66,7 @@ def load_pairs(run: "Run", translations: Path | None = None, swap: bool = False)
             "embedded:numbers", {"train": Sides(*zip(*numerals.pairs(MADE), strict=True))}
         ),
         from_path=read,
+        from_arrays=_of_arrays,
     )
     if not swap:
         return source
@@ -75,6 +75,20 @@ def load_pairs(run: "Run", translations: Path | None = None, swap: bool = False)
         for name, split in source.splits().items()
     }
     return dataclasses.replace(source, **swapped)
+
+
+def _of_arrays(source: Source) -> Source:
+    """Pairs given in Python; bytes are UTF-8.
+
+    Raises:
+        InputError: A side is no text.
+    """
+    sides = f"both sides of {source.name}"
+    parts: dict[str, Any] = {
+        name: Examples(*(texts_in(side, sides) for side in part.in_memory()))
+        for name, part in source.splits().items()
+    }
+    return dataclasses.replace(source, **parts)
 
 
 def source_of(name: str, splits: Mapping[str, Sides]) -> Source:

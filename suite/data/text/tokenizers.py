@@ -23,7 +23,7 @@ SPECIAL_PIECES = ("<pad>", "<s>", "</s>", "<unk>")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # the character that stands for one out of vocabulary
 SPACES = r"[ \t\r\f\v]+"
 WORD = re.compile(r"\n|[^ \t\r\n\f\v]+")
-LONGEST_LINE = 2**20  # bytes; SentencePiece would leave longer lines out of its training
+LONGEST_LINE = 2**30  # bytes, the most that SentencePiece takes; it would leave longer lines out
 # Largest share of unknown tokens in text for an export. It is below a third, since a known space
 # and a known end of a line may stand beside every unknown piece of foreign text.
 MOST_UNKNOWN = 0.3

@@ -1,6 +1,6 @@
 // Shows the outputs of a model for one example: the class, a bar for each class, other outputs.
 
-const CLASSIFIER_OUTPUTS = ["name", "label", "probabilities", "logits"];
+const CLASSIFIER_OUTPUTS = ["name", "label", "probabilities", "logits", "next"];
 
 // Puts an empty answer into an element, and returns functions that fill and clear it.
 export function answerIn(element, { about }, { outputs }) {
@@ -26,14 +26,16 @@ export function answerIn(element, { about }, { outputs }) {
   }
 
   // Fills in what a classifier may leave out: the label from the probabilities, the name from the metadata.
-  // Outputs that are no class are listed below.
+  // The classes of a language model are the tokens that may come next. Outputs that are no class are listed below.
   function fill(answer) {
-    const { probabilities, label = probabilities?.indexOf(Math.max(...probabilities)) } = answer;
-    const name = answer.name ?? names[label] ?? label;
+    const { probabilities, next, label = probabilities?.indexOf(Math.max(...probabilities)) } = answer;
+    const classes = next?.map(JSON.stringify) ?? names;
+    const name = answer.name ?? classes[label] ?? label;
     line.textContent = name === undefined ? "" : probabilities ? `${name}, ${percent(probabilities[label])}` : name;
     grow(probabilities?.length ?? 0);
     probabilities?.forEach((share, n) => {
-      const { lastChild, children: [, meter], classList } = list.children[n];
+      const { firstChild, lastChild, children: [, meter], classList } = list.children[n];
+      firstChild.textContent = classes[n] ?? n;
       meter.value = share;
       lastChild.textContent = percent(share);
       classList.toggle("best", n === label);

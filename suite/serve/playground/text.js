@@ -62,7 +62,7 @@ export function begin(section, model, first, showError) {
 function field(input) {
   const label = Object.assign(document.createElement("label"), { textContent: `${input.name} ` });
   const control = isText(input)
-    ? Object.assign(document.createElement("textarea"), { rows: 3, required: true })
+    ? Object.assign(document.createElement("textarea"), { rows: 3 })
     : Object.assign(document.createElement("input"), {
         type: "number",
         step: INTEGER.test(input.type) ? 1 : "any",
