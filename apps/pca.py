@@ -208,6 +208,7 @@ app = App(
         "faces": {"dataset": "faces", "components": 24},
         "table": {"dataset": "wine", "components": 2, "standardize": True},
     },
+    objective="val_error",
     try_next="reconstruct docs/pictures/digit.png",
     data_layouts=task.DATA_LAYOUTS,
     tiny={"solver": "svd", "components": 8},

@@ -119,7 +119,7 @@ class ComponentAnalysis(keras.Model):
             tf.reshape(tf.square(rows - again), [tf.shape(rows)[0], -1]), axis=1
         )
         self.error.update_state(errors, weights)
-        return {"loss": self.error.result()}
+        return {"error": self.error.result()}
 
     @property
     def metrics(self) -> list[keras.Metric]:

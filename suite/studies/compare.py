@@ -18,7 +18,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from suite.app import App
-from suite.errors import Diverged, InputError, Interrupted, as_input_error
+from suite.errors import Diverged, InputError, Interrupted, Unwritable, as_input_error
 from suite.figures import comparisons, curves
 from suite.files import claimed, refuse_path_for_tensorflow, write_whole
 from suite.run import Run
@@ -169,7 +169,13 @@ def compare(
         _write(app, listed, lines, best, table, folder)
         if best is None:
             raise _without_objective(app, lines, folder)
-        metrics = _tested(best, folder) if test else {}
+        try:
+            metrics = _tested(best, folder) if test else {}
+        except Interrupted as interrupted:
+            raise Interrupted(
+                f"stopped before the test; go on with {_again(app, folder, jobs, test)}",
+                interrupted.signal_number,
+            ) from None
     return Comparison(lines=lines, best=best, table=table, metrics=metrics, folder=folder)
 
 
@@ -251,11 +257,14 @@ def _words(values: Mapping[str, Any]) -> str:
 
 def command(app: App, listed: Listed) -> str:
     """The command that repeats a comparison."""
-    flags = (
-        f"--{name.replace('_', '-')} {shlex.join(map(spelled, values))}"
-        for name, values in listed.items()
-    )
-    return " ".join([f"python -m apps.{app.name} compare", *flags])
+    words: list[str] = []
+    for name, values in listed.items():
+        flag, texts = f"--{name.replace('_', '-')}", list(map(spelled, values))
+        if any(text.startswith("-") for text in texts):  # which would be taken for flags
+            words += [f"{flag}={text}" for text in texts]
+        else:
+            words += [flag, *texts]
+    return f"python -m apps.{app.name} compare {shlex.join(words)}"
 
 
 def _combinations(app: App, listed: Listed) -> list[dict[str, Any]]:
@@ -369,21 +378,21 @@ def _trained(
     }
     ended: dict[Path, tuple[Trial, Outcome]] = {}
     log.info("%d trials in %s", len(trials), folder)
+    again = _again(app, folder, jobs, test)
     running = run_trials((_trial(app, module, v, path) for path, v in trials.items()), jobs)
     try:
         with contextlib.closing(running):
             for trial, outcome in running:
+                if outcome.unwritable:
+                    raise Unwritable(f"{outcome.error}; with room made, go on with {again}")
                 ended[trial.folder] = trial, outcome
                 words = _words({name: trials[trial.folder][name] for name in varying})
                 log.info(
                     "%*d/%d  %s  %s", width, len(ended), len(trials), words, _result(app, outcome)
                 )
     except Interrupted as interrupted:
-        flags = [f"--jobs {jobs}"] * (jobs > 1) + ["--test"] * test
-        again = [f"python -m apps.{app.name} compare --resume", *flags]
         raise Interrupted(
-            f"stopped with {len(ended)} of {len(trials)} trials done; go on with "
-            f"{' '.join(again)} --run-dir {shlex.quote(str(folder))}",
+            f"stopped with {len(ended)} of {len(trials)} trials done; go on with {again}",
             interrupted.signal_number,
         ) from None
     lines: dict[str, list[Path]] = {}
@@ -396,6 +405,13 @@ def _trained(
         )
         for paths in lines.values()
     ]
+
+
+def _again(app: App, folder: Path, jobs: int, test: bool) -> str:
+    """The command that goes on with a comparison."""
+    flags = [f"--jobs {jobs}"] * (jobs > 1) + ["--test"] * test
+    words = [f"python -m apps.{app.name} compare --resume", *flags]
+    return f"{' '.join(words)} --run-dir {shlex.quote(str(folder))}"
 
 
 def _without_seed(values: Mapping[str, Any]) -> dict[str, Any]:

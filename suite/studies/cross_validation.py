@@ -15,6 +15,7 @@ from suite.data.examples import Examples, Source, classes_of
 from suite.data.pipelines import Data, steps_per_execution
 from suite.errors import InputError
 from suite.run import Run
+from suite.trainers.averages import AverageWeights
 from suite.training.callbacks import StopOnNaN
 from suite.training.process import restored_settings
 from suite.training.session import build
@@ -32,7 +33,8 @@ def cross_validate(
     one group stay in one fold.
 
     Args:
-        app: An app whose examples have labels. Of its callbacks those of the phases are used.
+        app: An app whose examples have labels. Of its callbacks those of the phases are used, and
+            the average of the weights.
         recipe: The knobs of the app.
         run: The run, which decides where the examples come from, and the seed of the weights.
         folds: Number of parts of the examples.
@@ -44,16 +46,21 @@ def cross_validate(
         and repeats that have it.
 
     Raises:
-        InputError: The app has no labelled examples, or there are fewer of them than folds.
+        InputError: The app has no labelled examples, there are fewer of them than folds, a best
+            epoch is asked for, or no metric is a number.
         Diverged: The loss of a fold is no longer a finite number.
     """
+    if patience := getattr(recipe.config, "patience", None):
+        raise InputError("`patience` must be none: a fold has no validation to stop by", patience)
     with restored_settings():
         results = _results(app, recipe, run, folds, repeats, folds_seed)
     values: dict[str, list[float]] = {}
     for result in results:
         for name, value in result.items():
-            if isinstance(value, float):  # None where a fold has nothing to measure
+            if isinstance(value, int | float):  # None where a fold has nothing to measure
                 values.setdefault(name.removeprefix("test_"), []).append(value)
+    if not values:
+        raise InputError("cross-validation needs metrics that are numbers", app.name)
     return {
         f"cv_{name}_{statistic}": float(function(of_folds))
         for name, of_folds in values.items()
@@ -214,13 +221,14 @@ class _Trainer:
             if phase.begin:
                 phase.begin(fitted)
             if phase.epochs:
+                averages = [c for c in app.callbacks(fitted) if isinstance(c, AverageWeights)]
                 if phase.features:
                     trained_on = trained_on.with_features(phase.features(networks))
                 model.fit(
                     trained_on.train(0),
                     steps_per_epoch=steps,
                     epochs=phase.epochs,
-                    callbacks=[StopOnNaN(), *phase.callbacks(fitted)],
+                    callbacks=[StopOnNaN(), *phase.callbacks(fitted), *averages],
                     shuffle=False,
                     verbose=0,
                 )

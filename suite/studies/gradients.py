@@ -108,6 +108,8 @@ def measure_gradients(app: App, recipe: Recipe, run: Run, *, steps: int = 100) -
         keras.utils.set_random_seed(run.seed)
         data = app.data(recipe.config, run)
         measurements = list(_train(app, recipe, data, steps))
+    if not measurements:  # of passes that sum up, without an optimizer
+        raise _no_steps(app)
     return Gradients(measurements)
 
 
@@ -118,7 +120,11 @@ def refuse_no_steps(app: App, recipe: Recipe) -> None:
         InputError: All phases are without epochs.
     """
     if not any(phase.epochs for phase in app.phases(recipe.config)):
-        raise InputError("`gradients` needs a training by steps of an optimizer", app.name)
+        raise _no_steps(app)
+
+
+def _no_steps(app: App) -> InputError:
+    return InputError("`gradients` needs a training by steps of an optimizer", app.name)
 
 
 def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measurement]:

@@ -380,6 +380,9 @@ def _work(
         sender.send(target(trial, *arguments))
     except Interrupted as error:
         sys.exit(128 + error.signal_number)
+    except Exception:
+        traceback.print_exc()  # into the file, before it is looked at
+        raise
     finally:
         sys.stdout.flush()
         if not os.fstat(descriptor).st_size:
@@ -428,7 +431,11 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
     if not refused and not failed:
         content = {"trial": plain(trial), **dataclasses.asdict(outcome)}
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        write_whole(trial.folder / OUTCOME, text + "\n")
+        try:
+            write_whole(trial.folder / OUTCOME, text + "\n")
+        except Unwritable as full:
+            error = one_line_message(full)
+            outcome = dataclasses.replace(outcome, error=error, unwritable=True)
     return outcome
 
 

@@ -117,5 +117,5 @@ def test_the_validation_measures_what_is_lost():
     components = of_rows(PIXELS, 8)
     centred = PIXELS - components.mean
     lost = centred - centred @ components.axes @ components.axes.T
-    assert history["val_loss"][-1] == pytest.approx((lost**2).mean(), rel=1e-4)
+    assert history["val_error"][-1] == pytest.approx((lost**2).mean(), rel=1e-4)
     assert history["rows"] == [500]

@@ -275,6 +275,9 @@ def test_texts_are_read_as_on_a_command_line_and_spelled_again():
         "none",
         "none",
     ]
+    assert command(mnist_cnn, {"value_range": [(-1.0, 1.0), None]}).endswith(
+        "compare --value-range=-1,1 --value-range=none"
+    )
     assert command(mnist_cnn, {"batch_size": [8], "data": ["my file"]}) == (
         "python -m apps.mnist_cnn compare --batch-size 8 --data 'my file'"
     )

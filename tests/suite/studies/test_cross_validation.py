@@ -6,11 +6,13 @@ import pytest
 
 from apps.binary_addition import app as binary_addition
 from apps.iris import app as iris
+from apps.mnist_mlp import app as mnist_mlp
 from suite import InputError, Run
 from suite.app import Phase
 from suite.data import Examples, Source
 from suite.errors import Diverged
 from suite.studies.cross_validation import cross_validate
+from suite.trainers.averages import AverageWeights
 from tests.suite.small import app, points, variant
 
 EMBEDDED = Run(data="embedded", quiet=True)
@@ -113,6 +115,26 @@ def test_folds_are_trained_anew_each():
     for a, b, other in zip(weights[0], weights[2], weights[1], strict=True):
         np.testing.assert_array_equal(a, b)
         assert (a != other).any()
+
+
+def test_the_average_of_the_weights_is_what_is_judged():
+    weights = []
+
+    def evaluate(fitted):
+        weights.append(fitted.model.get_weights())
+        return {"test_loss": 0.0}
+
+    for callbacks in (lambda _: [], lambda _: [AverageWeights(0.9)]):
+        judged = variant(app, evaluate=evaluate, callbacks=callbacks)
+        cross_validate(judged, app.recipe(epochs=1), Run(arrays=TWO), folds=2)
+
+    last, averaged = weights[0], weights[2]
+    assert any((one != other).any() for one, other in zip(last, averaged, strict=True))
+
+
+def test_a_training_that_stops_by_validation_is_refused():
+    with pytest.raises(InputError, match="`patience` must be none"):
+        cross_validate(mnist_mlp, mnist_mlp.recipe(patience=3), EMBEDDED)
 
 
 def test_phases_take_part():
