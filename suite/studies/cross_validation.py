@@ -207,7 +207,7 @@ class _Trainer:
             steps = trained_on.steps_per_epoch
             if (phase.name, steps) not in self.models:
                 compiled = app.compiled(phase, self.built, config, phase.epochs * steps)
-                compiled.steps_per_execution = steps_per_execution(steps, max_steps=100)
+                compiled.steps_per_execution = steps_per_execution(steps)
                 build_optimizers(compiled)
                 self.models[phase.name, steps] = compiled, _values(compiled)
             model, values = self.models[phase.name, steps]

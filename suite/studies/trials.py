@@ -480,7 +480,7 @@ def _validated(app: App, config: Any, trained: Trained) -> dict[str, list[float 
         Fitted(
             model=trained.model,
             networks=trained.networks,
-            data=dataclasses.replace(data, splits=splits, test=data.validation),
+            data=dataclasses.replace(data, splits=splits),
             config=config,
             folder=trained.folder,
         )

@@ -118,5 +118,5 @@ def test_what_holds_no_documents_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"^`data` must hold two documents or more"):
         load_documents(Run(data=str(tmp_path), skip_broken=True))
     numbers = Source(name="arrays", train=Examples(np.ones((3, 2))))
-    with pytest.raises(InputError, match=r"^`data` must have texts as inputs"):
+    with pytest.raises(InputError, match=r"^the inputs of arrays must be texts"):
         load_documents(Run(data="arrays", arrays=numbers))

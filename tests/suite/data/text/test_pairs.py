@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -66,7 +68,12 @@ def test_two_files_in_a_folder_need_no_names_of_splits(tmp_path):
 def test_arrays_and_the_numbers_that_come_with_the_suite():
     given = Source(name="arrays", train=Examples(np.array(ENGLISH), np.array(JAPANESE)))
 
-    assert load_pairs(Run(arrays=given)).train is given.train
+    assert texts(load_pairs(Run(arrays=given)).train) == (ENGLISH, JAPANESE)
+    in_bytes = Examples(*(np.array([s.encode() for s in side]) for side in (ENGLISH, JAPANESE)))
+    as_bytes = dataclasses.replace(given, train=in_bytes)
+    assert texts(load_pairs(Run(arrays=as_bytes)).train) == (ENGLISH, JAPANESE)
+    with pytest.raises(InputError, match="both sides of arrays must be texts"):
+        load_pairs(Run(arrays=Source(name="arrays", train=Examples(np.ones((3, 2)), np.ones(3)))))
     numbers = load_pairs(Run())
     assert numbers.name == "embedded:numbers"
     assert len(set(numbers.train.inputs)) == numbers.train.num_examples
