@@ -156,7 +156,8 @@ class Phase:
             and take the place of the inputs.
         callbacks: `callbacks(fitted)` are those without which the phase does not learn what it is
             meant to, and which a cross-validation has as well. Those that watch a training, draw,
-            or measure belong to the app's `callbacks`.
+            or measure belong to the app's `callbacks`, of which a cross-validation takes the
+            average of the weights alone.
     """
 
     name: str
@@ -257,7 +258,9 @@ class App:
             the weight decay suggest.
         try_next: A command to suggest after an export, as typed after the app's name.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `recipe`.
-        objective: The validation metric that compares recipes, and epochs if `keep_best`.
+        objective: The validation metric that compares recipes, and epochs if `keep_best`; of a
+            model that is not compiled `val_x` is the `test_x` of `evaluate`, on the validation
+            split.
         objective_mode: Whether a smaller or a larger objective is better; `auto` leaves the
             decision to Keras, which knows its metrics.
         keep_best: Whether the weights of the epoch with the best objective (of equal ones, the

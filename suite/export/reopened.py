@@ -48,6 +48,8 @@ def reopen(
         data_dir=data_dir,
         min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
         skip_broken=metadata.get("skip_broken", False),
+        # The fingerprint of examples on disk is another one than that of the same in memory.
+        in_memory=metadata.get("in_memory", "auto") if data is None else "auto",
         preparation=recorded_preparation(metadata),
     )
     examples = app.data(config, run)

@@ -145,6 +145,7 @@ def compare(
         InputError: A knob or a value cannot be used, nothing varies, or there is no comparison to
             resume.
         Diverged: No trial has trained to its end.
+        Unwritable: A trial could not save what it has learnt.
         Interrupted: SIGINT or SIGTERM came; states are saved.
     """
     if not 1 <= jobs <= MOST_JOBS:

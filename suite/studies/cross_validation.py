@@ -51,7 +51,7 @@ def cross_validate(
         Diverged: The loss of a fold is no longer a finite number.
     """
     if patience := getattr(recipe.config, "patience", None):
-        raise InputError("`patience` must be none: a fold has no validation to stop by", patience)
+        raise InputError("`patience` must be left out: folds are not stopped early", patience)
     with restored_settings():
         results = _results(app, recipe, run, folds, repeats, folds_seed)
     values: dict[str, list[float]] = {}
@@ -186,7 +186,7 @@ class _Trainer:
         self.built: Built = None
         self.constants: dict[str, Any] | None = None
         self.models: dict[tuple[str, int], tuple[keras.Model, list[np.ndarray]]] = {}
-        self.folder = Path(tempfile.gettempdir())  # callbacks, which write to it, are not used
+        self.folder = Path(tempfile.gettempdir())  # of callbacks that write, which are not used
 
     def train(self, data: Data) -> Fitted:
         """Trains a newly initialised model on these data, phase after phase."""

@@ -382,7 +382,7 @@ def _work(
         sys.exit(128 + error.signal_number)
     except Exception:
         traceback.print_exc()  # into the file, before it is looked at
-        raise
+        sys.exit(1)
     finally:
         sys.stdout.flush()
         if not os.fstat(descriptor).st_size:

@@ -400,16 +400,16 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
             "unknown_tokens": unknown_tokens(tokenizer, read_ids),
         }
 
-    def allowed(padded: tf.Tensor) -> tf.Tensor:
-        """The ids `(batch, time)`, if there is memory for their logits."""
-        floats = tf.size(padded, tf.int64) * tokenizer.size
-        requirement = f"`text` must be fewer texts, of {MOST_ANSWERED:,} logits together at most"
-        return only_if(floats <= MOST_ANSWERED, padded, requirement, floats)
+    def allowed(padded: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
+        """The ids `(batch, time)` of so many texts, if there is memory for all their logits."""
+        is_small = tf.size(padded, tf.int64) * tokenizer.size <= MOST_ANSWERED
+        requirement = "`text` must be fewer or shorter texts at a time"
+        return only_if(is_small | (texts == 1), padded, requirement, texts)
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = read(text)
         last = ids[:, -most_read:]
-        logits = model(allowed(last.to_tensor()), training=False)
+        logits = model(allowed(last.to_tensor(), tf.size(text)), training=False)
         probabilities = tf.nn.softmax(tf.gather(logits, last.row_lengths() - 1, batch_dims=1))
         most = tf.math.top_k(probabilities, min(MOST_NEXT, tokenizer.size))
         return {
@@ -422,8 +422,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         ids = read(text)
         tokens = tf.cast(ids.row_lengths(), tf.int32) - 1
         requirement = f"`text` must have at most {MOST_SCORED:,} tokens"
-        short = tf.reduce_all(tokens <= MOST_SCORED)
-        padded = allowed(only_if(short, ids.to_tensor(), requirement))
+        padded = only_if(tf.reduce_all(tokens <= MOST_SCORED), ids, requirement).to_tensor()
         rows, time = tf.shape(padded)[0], tf.shape(padded)[1] - 1
         length = tf.maximum(time, 1) if whole else most_read
         count = tf.maximum(1, (time + length - 1) // length)
@@ -431,7 +430,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
         inputs, targets = (
             tf.reshape(part, [rows * count, length]) for part in (padded[:, :-1], padded[:, 1:])
         )
-        losses = nats(targets, model(inputs, training=False))
+        losses = nats(targets, model(allowed(inputs, rows), training=False))
         losses = tf.where(targets == PADDING, 0.0, losses)
         likelihood = -tf.reduce_sum(tf.reshape(losses, [rows, count * length]), axis=1)
         return {

@@ -456,8 +456,8 @@ def halvings(network: keras.Model) -> int:
 def tiling(network: keras.Model, side: int) -> tuple[int, int, int]:
     """Tiles at which a network answers as it would answer the whole picture.
 
-    One that normalises by the mean of a whole picture answers tiles of the size that it has learnt
-    from, which overlap by half.
+    One that normalises by the mean of a whole picture does not: it gets tiles of about the size
+    that it has learnt from, which overlap by about half.
 
     Args:
         network: From `image` `(batch, height, width, channels)` to logits.
@@ -467,9 +467,11 @@ def tiling(network: keras.Model, side: int) -> tuple[int, int, int]:
         The side of a tile and what two tiles have in common, in pixels, multiples of the stride;
         and how far the network looks, which is what is dropped at every edge of a tile.
     """
+    stride = 2 ** halvings(network)
     if any(isinstance(layer, layers.GroupNormalization) for layer in network.layers):
-        return side, side // 2, 0
-    stride, reach = 2 ** halvings(network), reach_of(network)
+        side = max(side, 2 * stride, 8)  # so that there is an overlap for `in_tiles`
+        return side, max(side // 2 // stride, 1) * stride, 0
+    reach = reach_of(network)
     overlap = math.ceil(max(2 * reach + stride, 4) / stride) * stride  # at least 4, see `in_tiles`
     return max(min(side, LARGEST_TILE), 3 * overlap), overlap, reach
 

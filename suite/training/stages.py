@@ -384,6 +384,7 @@ def _publish(
         "config": plain(session.config),
         "min_per_class": run.min_per_class,
         "skip_broken": run.skip_broken,
+        "in_memory": run.in_memory,
         "metrics": judgement["metrics"],
         **plain(session.data.description),
         **judgement["findings"],

@@ -247,6 +247,17 @@ def test_the_vocabulary_is_that_of_the_training_text(tmp_path):
     fitted = opened(app.recipe(**app.tiny), data=str(tmp_path))
     assert "z" not in task.tokenizer_of(fitted).pieces()
     assert fitted.data.source.notes["unknown_tokens"]["test"] == 20
+    assert app.evaluate(fitted)["test_bits_per_character"] is None
+
+
+@pytest.mark.parametrize("signature", ["serve", "score"])
+def test_memory_for_many_texts_is_bounded_and_one_is_always_answered(signature, monkeypatch):
+    monkeypatch.setattr(task, "MOST_ANSWERED", 1)
+    endpoint = app.endpoints(opened(app.recipe(**app.tiny)))[signature].function
+
+    assert endpoint(tf.constant(["To be"]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be fewer or shorter texts"):
+        endpoint(tf.constant(["To be", "or"]))
 
 
 def test_metrics_are_of_every_token(tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from apps.nmf import app, build_model
 from suite import InputError, Run, cli, train
+from suite.export.exported import ExportedModel
+from suite.export.reopened import reopen
 
 QUIET = Run(data="embedded", quiet=True, figures=False)
 SMALL = {"epochs": 1, "steps_per_epoch": 20, "components": 6, "code_steps": 100}
@@ -66,6 +68,23 @@ def test_a_training_row_has_the_code_of_its_number():
     again = trained.networks["nmf"](train_rows)["code"]
 
     np.testing.assert_allclose(remembered, again, atol=0.05 * np.max(again))
+
+
+def test_codes_of_other_rows_are_not_taken_for_theirs(tmp_path):
+    """Also if there are as many of them."""
+    files = [tmp_path / "january.csv", tmp_path / "february.csv"]
+    for seed, file in enumerate(files):
+        rows = np.random.default_rng(seed).random((60, 4)).tolist()
+        lines = ["a,b,c,d", *(",".join(map(str, row)) for row in rows)]
+        file.write_text("\n".join(lines) + "\n")
+    run = dataclasses.replace(QUIET, data=str(files[0]), export_dir=tmp_path / "exports")
+    factored(run, "publish", dataset="wine", components=2)
+    exported = ExportedModel(tmp_path / "exports" / "nmf" / "1")
+
+    same, other = (app.evaluate(reopen(app, exported, data)) for data in (None, str(files[1])))
+
+    assert same["train_residual"] is not None
+    assert other["train_residual"] is None and other["test_residual"] is not None
 
 
 def test_a_table_has_parts_of_its_columns():

@@ -282,8 +282,10 @@ def size_of(width: Any, height: Any, refuse: Callable[[], InputError]) -> tuple[
     """
     if not (width and height):
         return None
-    size = int(number_or(height, refuse)), int(number_or(width, refuse))
-    return size if min(size) > 0 else None
+    size = number_or(height, refuse), number_or(width, refuse)
+    if not all(map(math.isfinite, size)):
+        raise refuse()
+    return (int(size[0]), int(size[1])) if min(size) > 0 else None
 
 
 def number_or(text: Any, refuse: Callable[[], InputError]) -> float:

@@ -68,7 +68,7 @@ def read_coco(path: Path) -> CocoFile:
         picture = _of(files, _value(annotation, "image_id", place, path), "image", place, path)
         label = _of(names, _value(annotation, "category_id", place, path), "category", place, path)
         corners = _corners(_value(annotation, "bbox", place, path), place, path)
-        crowd = str(annotation.get("iscrowd")) in ("1", "True")
+        crowd = str(annotation.get("iscrowd")).lower() in ("1", "1.0", "true")
         inside = things[picture]
         if inside is None:
             inside = things[picture] = []

@@ -151,7 +151,7 @@ def load_boxes(
         return _of_scenes(digits, inputs, scenes, most, overlap)
 
     def of_arrays(source: Source) -> Source:
-        return _of_arrays(source, inputs, source.class_names or _given(classes))
+        return _of_arrays(source, inputs, _given(classes) or source.class_names)
 
     def read_path(path: Path) -> Source:
         names = recorded.names if recorded is not None else _given(classes)

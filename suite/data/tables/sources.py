@@ -239,10 +239,7 @@ class _Reading:
         tables = {}
         for split, examples in source.splits().items():
             table = self._in_memory(f"{source.name}, {split}", examples, source.feature_names)
-            # What was prepared before has lost what is to be left out.
-            if self.preparation is not None or source.preparation is None:
-                table = self._without_unwanted(table)
-            tables[split] = table
+            tables[split] = self._without_unwanted(table, prepared=source.preparation is not None)
         return dataclasses.replace(source, **self._fields(tables, source))
 
     def _in_memory(self, name: str, examples: Examples, feature_names: Sequence[str]) -> _Table:
@@ -300,8 +297,14 @@ class _Reading:
         numbers = not any(math.isnan(number_in(cell)) for cell in present)
         return not _are_classes(present) or (numbers and name.casefold() not in LABEL_NAMES)
 
-    def _without_unwanted(self, table: _Table) -> _Table:
-        """The table without the columns of `leave_out`, or with those of the preparation only."""
+    def _without_unwanted(self, table: _Table, prepared: bool = False) -> _Table:
+        """The table without the columns of `leave_out`, or with those of the preparation only.
+
+        Args:
+            table: The table.
+            prepared: Whether its columns are features already, so that those of `leave_out` may
+                have been left out before.
+        """
         if self.preparation is not None:
             names = [column.name for column in self.preparation.columns]
             if not set(names) <= table.cells.keys():
@@ -310,11 +313,11 @@ class _Reading:
                 )
             return dataclasses.replace(table, cells={name: table.cells[name] for name in names})
         for name in self.leave_out:
-            if name not in table.cells:
+            if name not in table.cells and not prepared:
                 raise InputError(
                     f"`leave_out` must be features of {table.name}: {listed(table.cells)}", name
                 )
-        return table.without(self.leave_out)
+        return table.without([name for name in self.leave_out if name in table.cells])
 
     def _fields(self, tables: Mapping[str, _Table], known: Source | None = None) -> dict[str, Any]:
         """The fields of a `Source` that follow from its tables.

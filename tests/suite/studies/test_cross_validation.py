@@ -133,7 +133,7 @@ def test_the_average_of_the_weights_is_what_is_judged():
 
 
 def test_a_training_that_stops_by_validation_is_refused():
-    with pytest.raises(InputError, match="`patience` must be none"):
+    with pytest.raises(InputError, match="`patience` must be left out"):
         cross_validate(mnist_mlp, mnist_mlp.recipe(patience=3), EMBEDDED)
 
 

@@ -222,6 +222,7 @@ def test_what_normalises_a_whole_picture_sees_tiles_of_the_training_s_size(norma
     network = unet.build_model((None, None, 1), 2, depth=2, filters=4, normalization=normalization)
 
     assert task.tiling(network, 32) == (32, 16, 0)
+    assert task.tiling(network, 12) == (12, 4, 0) and task.tiling(network, 4) == (8, 4, 0)
 
 
 def test_a_loss_that_weighs_no_pixels_has_no_weight_of_borders():

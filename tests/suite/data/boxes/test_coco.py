@@ -26,9 +26,10 @@ def test_sizes_of_pictures_are_read():
     content["images"][1] |= {"width": 0, "height": 0}
 
     assert list(read_coco(write("boxes.json", content)).sizes.values()) == [(64, 96), None, None]
-    content["images"][0]["width"] = "wide"
-    with pytest.raises(InputError, match=r"must be numbers.*images\[0\]"):
-        read_coco(write("boxes.json", content))
+    for wrong in ("wide", "nan", float("inf")):
+        content["images"][0]["width"] = wrong
+        with pytest.raises(InputError, match=r"must be numbers.*images\[0\]"):
+            read_coco(write("boxes.json", content))
 
 
 @pytest.mark.parametrize(
