@@ -32,7 +32,7 @@ SMALL, LARGE = (400, 300), (4000, 3000)
 FALL, CONTRAST = 1.5, 50.0  # power of the frequency; standard deviation of the values
 EDGE, STRETCH = 8, 64  # pixels
 COMMANDS = {
-    "unet": ("predict", "--show", "mask"),
+    "unet": ("predict",),
     "pix2pix": ("translate", "--tiles"),
     "super_resolution": ("enlarge",),
 }

@@ -252,12 +252,13 @@ def test_the_vocabulary_is_that_of_the_training_text(tmp_path):
 
 @pytest.mark.parametrize("signature", ["serve", "score"])
 def test_memory_for_many_texts_is_bounded_and_one_is_always_answered(signature, monkeypatch):
+    endpoint = app.endpoints(opened(app.recipe(**app.tiny)))[signature]
     monkeypatch.setattr(task, "MOST_ANSWERED", 1)
-    endpoint = app.endpoints(opened(app.recipe(**app.tiny)))[signature].function
+    answer = endpoint.as_graph()
 
-    assert endpoint(tf.constant(["To be"]))
+    assert answer(text=tf.constant(["To be"]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be fewer or shorter texts"):
-        endpoint(tf.constant(["To be", "or"]))
+        answer(text=tf.constant(["To be", "or"]))
 
 
 def test_metrics_are_of_every_token(tmp_path):
