@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+MOST_TEXTS = 1024  # of a call: what a network keeps of each may take a megabyte
+
 
 def only_if(condition: tf.Tensor, tensor: tf.Tensor, requirement: str, *received: Any) -> tf.Tensor:
     """The tensor, if a condition holds; in a graph, too, nothing that takes it runs before that.
@@ -19,3 +21,13 @@ def only_if(condition: tf.Tensor, tensor: tf.Tensor, requirement: str, *received
     """
     with tf.control_dependencies([tf.debugging.Assert(condition, [requirement, *received])]):
         return tf.identity(tensor)
+
+
+def texts_within_limit(text: tf.Tensor) -> tf.Tensor:
+    """Texts `(batch,)`, if there is memory to go on with as many.
+
+    Raises:
+        tf.errors.InvalidArgumentError: They are more than 1,024.
+    """
+    count = tf.size(text)
+    return only_if(count <= MOST_TEXTS, text, f"`text` must be at most {MOST_TEXTS:,} texts", count)

@@ -5,10 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from suite.data.checks import only_if
-
 State = Any  # a structure of tensors
-MOST_TEXTS = 1024  # of a call: what a network keeps of each may take a megabyte
 
 
 class Stepper(NamedTuple):
@@ -29,16 +26,6 @@ class Stepper(NamedTuple):
 
     start: Callable[..., State]
     step: Callable[[tf.Tensor, tf.Tensor, State], tuple[tf.Tensor, State]]
-
-
-def few_texts(text: tf.Tensor) -> tf.Tensor:
-    """Texts `(batch,)`, if there is memory to go on with as many.
-
-    Raises:
-        tf.errors.InvalidArgumentError: They are more than 1,024.
-    """
-    count = tf.size(text)
-    return only_if(count <= MOST_TEXTS, text, f"`text` must be at most {MOST_TEXTS:,} texts", count)
 
 
 class Decoded(NamedTuple):

@@ -13,7 +13,8 @@ from pydantic import PositiveInt
 
 from suite.errors import InputError
 from suite.export.endpoints import call
-from suite.export.loading import load_saved_model, refusal
+from suite.export.loading import load_saved_model
+from suite.export.refusals import refusal
 from suite.export.versions import CHECKSUMS, METADATA, network_file, versions
 from suite.files import refuse_damage
 from suite.knobs import settings

@@ -1,4 +1,4 @@
-"""Loads SavedModels, with tensorflow-text's operations where needed, and words their refusals."""
+"""Loads SavedModels, with tensorflow-text's operations where they have some."""
 
 import importlib
 import re
@@ -10,8 +10,6 @@ import tensorflow as tf
 from suite.errors import InputError
 
 UNKNOWN = re.compile(r"Op type not registered '([^']+)'")
-# What an export's own check of its inputs raises: what must be and, in some, what was received.
-REFUSAL = re.compile(r"assertion failed: \[([^\]]*\bmust\b[^\]]*)\](?: \[([^\]]*)\])?")
 
 
 def load_saved_model(folder: Path) -> Any:
@@ -42,12 +40,6 @@ def load_saved_model(folder: Path) -> Any:
             f"the operations of {folder} must be TensorFlow's or tensorflow-text's",
             _unknown(error),
         ) from error
-
-
-def refusal(error: Exception) -> InputError | None:
-    """What an export's own check of its inputs says; None for an error of another kind."""
-    words = REFUSAL.search(str(error))
-    return InputError(*filter(None, words.groups())) if words else None
 
 
 def _unknown(error: RuntimeError) -> str:

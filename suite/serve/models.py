@@ -18,7 +18,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from suite.export.loading import load_saved_model, refusal
+from suite.export.loading import load_saved_model
+from suite.export.refusals import refusal
 from suite.export.versions import CHECKSUMS, METADATA, WARMUP, versions
 from suite.files import refuse_damage
 from suite.serve.batching import Arrays, Batcher, Limits

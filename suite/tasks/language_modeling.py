@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from suite.app import App, Fitted, Metrics
 from suite.data import Data, Examples, Source, sources
-from suite.data.checks import only_if
+from suite.data.checks import only_if, texts_within_limit
 from suite.data.pipelines import MIN_STEPS, describe
 from suite.data.text.files import read_text, read_texts, texts_in
 from suite.data.text.tokenizers import (
@@ -39,7 +39,7 @@ from suite.data.text.tokenizers import (
 )
 from suite.data.text.windows import consecutive_windows, shuffled_windows, windows
 from suite.decoding.sampling import HOTTEST, sample
-from suite.decoding.stepper import Stepper, few_texts
+from suite.decoding.stepper import Stepper
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
@@ -450,7 +450,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
     ) -> dict[str, tf.Tensor]:
         is_length = tf.reduce_all((length >= 1) & (length <= MOST_GENERATED))
         length = only_if(is_length, length, f"`length` must be from 1 to {MOST_GENERATED:,}")
-        text = few_texts(text)
+        text = texts_within_limit(text)
         rows = tf.shape(text)[0]
         requirement = f"texts times `length` must be at most {MOST_GENERATED_TOGETHER:,}"
         together = tf.cast(rows, tf.int64) * tf.cast(tf.reduce_max(length), tf.int64)

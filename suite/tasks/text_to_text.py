@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from suite.data import Examples
+from suite.data.checks import texts_within_limit
 from suite.data.text.tokenizers import (
     END,
     PADDING,
@@ -25,7 +26,7 @@ from suite.data.text.tokenizers import (
     unknown_tokens,
 )
 from suite.decoding.search import beam
-from suite.decoding.stepper import Decoded, few_texts
+from suite.decoding.stepper import Decoded
 from suite.export.endpoints import Endpoint
 from suite.figures.text import attention_map
 from suite.knobs import BatchSize, Epochs, LearningRate, Rate, Share, WeightDecay, settings
@@ -198,7 +199,7 @@ def answering(model: keras.Model, languages: Languages, decoding: Search, output
     """
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids, lengths, unknown = read(languages.source, few_texts(text), decoding.longest)
+        ids, lengths, unknown = read(languages.source, texts_within_limit(text), decoding.longest)
         decoded = search(model, ids, decoding)
         empty = lengths == 0
         endless = ~tf.reduce_any(decoded.ids == END, axis=1) & ~empty
@@ -229,7 +230,7 @@ def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endp
     names = [tf.constant(["", "", *language.pieces()[2:]]) for language in languages]
 
     def align(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids = read(languages.source, few_texts(text), decoding.longest).ids
+        ids = read(languages.source, texts_within_limit(text), decoding.longest).ids
         written = search(model, ids, decoding).ids
         prefix = tf.pad(written[:, :-1], [[0, 0], [1, 0]], constant_values=START)
         return {

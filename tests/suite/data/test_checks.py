@@ -6,8 +6,8 @@ from suite.data.checks import only_if
 
 @tf.function
 def summed(numbers):
-    few = tf.size(numbers.flat_values) <= 3
-    return tf.reduce_sum(only_if(few, numbers, "numbers must be 3 at most", 3).to_tensor())
+    is_allowed = tf.size(numbers.flat_values) <= 3
+    return tf.reduce_sum(only_if(is_allowed, numbers, "numbers must be 3 at most", 3).to_tensor())
 
 
 def test_a_graph_goes_on_only_if_the_condition_holds():

@@ -125,8 +125,8 @@ def test_the_average_of_the_weights_is_what_is_judged():
         return {"test_loss": 0.0}
 
     for callbacks in (lambda _: [], lambda _: [AverageWeights(0.9)]):
-        judged = variant(app, evaluate=evaluate, callbacks=callbacks)
-        cross_validate(judged, app.recipe(epochs=20), Run(arrays=TWO), folds=2)
+        with_callbacks = variant(app, evaluate=evaluate, callbacks=callbacks)
+        cross_validate(with_callbacks, app.recipe(epochs=20), Run(arrays=TWO), folds=2)
 
     last, averaged = weights[0], weights[2]
     assert any((one != other).any() for one, other in zip(last, averaged, strict=True))
