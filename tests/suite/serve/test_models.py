@@ -94,6 +94,7 @@ def test_the_server_needs_no_module_that_needs_keras():
         "suite.errors",
         "suite.export",
         "suite.export.loading",
+        "suite.export.refusals",
         "suite.export.versions",
         "suite.files",
         "suite.startup",

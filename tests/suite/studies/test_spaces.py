@@ -39,8 +39,13 @@ def test_types_say_what_is_searched():
 @pytest.mark.parametrize("name", app_names())
 def test_every_app_can_be_searched(name):
     searched = load_app(name)
+    names = set(spaces(searched))
 
-    assert "learning_rate" in spaces(searched) or "learning_rate" not in vars(searched.config())
+    if searched.search:
+        assert names <= set(searched.search)
+    else:
+        assert "learning_rate" in names or "learning_rate" not in vars(searched.config())
+    assert names
 
 
 def test_spaces_lie_around_the_values_of_the_recipe():
