@@ -23,11 +23,13 @@ def only_if(condition: tf.Tensor, tensor: tf.Tensor, requirement: str, *received
         return tf.identity(tensor)
 
 
-def texts_within_limit(text: tf.Tensor) -> tf.Tensor:
-    """Texts `(batch,)`, if there is memory to go on with as many.
+def accepted_texts(text: tf.Tensor) -> tf.Tensor:
+    """Texts `(batch,)`, if they can be read and there is memory to go on with as many.
 
     Raises:
-        tf.errors.InvalidArgumentError: They are more than 1,024.
+        tf.errors.InvalidArgumentError: They are more than 1,024, or one of them is not UTF-8.
     """
     count = tf.size(text)
-    return only_if(count <= MOST_TEXTS, text, f"`text` must be at most {MOST_TEXTS:,} texts", count)
+    text = only_if(count <= MOST_TEXTS, text, f"`text` must be at most {MOST_TEXTS:,} texts", count)
+    mended = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
+    return only_if(tf.reduce_all(mended == text), text, "`text` must be UTF-8")

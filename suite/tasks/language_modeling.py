@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from suite.app import App, Fitted, Metrics
 from suite.data import Data, Examples, Source, sources
-from suite.data.checks import only_if, texts_within_limit
+from suite.data.checks import accepted_texts, only_if
 from suite.data.pipelines import MIN_STEPS, describe
 from suite.data.text.files import read_text, read_texts, texts_in
 from suite.data.text.tokenizers import (
@@ -450,7 +450,7 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
     ) -> dict[str, tf.Tensor]:
         is_length = tf.reduce_all((length >= 1) & (length <= MOST_GENERATED))
         length = only_if(is_length, length, f"`length` must be from 1 to {MOST_GENERATED:,}")
-        text = texts_within_limit(text)
+        text = accepted_texts(text)
         rows = tf.shape(text)[0]
         requirement = f"texts times `length` must be at most {MOST_GENERATED_TOGETHER:,}"
         together = tf.cast(rows, tf.int64) * tf.cast(tf.reduce_max(length), tf.int64)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from suite.data import Examples
-from suite.data.checks import texts_within_limit
+from suite.data.checks import accepted_texts
 from suite.data.text.tokenizers import (
     END,
     PADDING,
@@ -199,7 +199,7 @@ def answering(model: keras.Model, languages: Languages, decoding: Search, output
     """
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids, lengths, unknown = read(languages.source, texts_within_limit(text), decoding.longest)
+        ids, lengths, unknown = read(languages.source, accepted_texts(text), decoding.longest)
         decoded = search(model, ids, decoding)
         empty = lengths == 0
         endless = ~tf.reduce_any(decoded.ids == END, axis=1) & ~empty
@@ -230,7 +230,7 @@ def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endp
     names = [tf.constant(["", "", *language.pieces()[2:]]) for language in languages]
 
     def align(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids = read(languages.source, texts_within_limit(text), decoding.longest).ids
+        ids = read(languages.source, accepted_texts(text), decoding.longest).ids
         written = search(model, ids, decoding).ids
         prefix = tf.pad(written[:, :-1], [[0, 0], [1, 0]], constant_values=START)
         return {

@@ -237,15 +237,29 @@ def test_it_learns_a_verse_of_a_file_and_says_it(tokens, network, tmp_path, monk
     assert "a test split of which it does not know" in capsys.readouterr().err
 
 
-def test_the_vocabulary_is_that_of_the_training_text(tmp_path):
+def test_it_learns_a_verse_in_japanese(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "verse.txt").write_text("猫はマットの上に座った\n" * 200, encoding="utf-8")
+    words = "--data verse.txt --num-layers 1 --units 32 --num-heads 2 --epochs 1 --context 24"
+    words += " --steps-per-epoch 100 --batch-size 8 --learning-rate 0.02"
+
+    assert run(app, words.split()) == 0
+    assert run(app, ["generate", "猫は", "--temperature", "0.1", "--length", "20"]) == 0
+
+    assert "猫はマットの上に座った" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tokens", ["characters", "words", "pieces"])
+def test_the_vocabulary_is_that_of_the_training_text(tokens, tmp_path):
     for split, text in {
-        "train": "abc\n" * 200,
-        "valid": "abc\n" * 20,
-        "test": "abz\n" * 20,
+        "train": "abc cab\n" * 200,
+        "valid": "abc cab\n" * 20,
+        "test": "abz cab\n" * 20,
     }.items():
         (tmp_path / f"{split}.txt").write_text(text)
-    fitted = opened(app.recipe(**app.tiny), data=str(tmp_path))
-    assert "z" not in task.tokenizer_of(fitted).pieces()
+    recipe = app.recipe(**app.tiny, tokens=tokens, vocabulary_size=12)
+    fitted = opened(recipe, data=str(tmp_path))
+    assert not [piece for piece in task.tokenizer_of(fitted).pieces()[4:] if "z" in piece]
     assert fitted.data.source.notes["unknown_tokens"]["test"] == 20
     assert app.evaluate(fitted)["test_bits_per_character"] is None
 

@@ -182,6 +182,36 @@ def test_long_training_pairs_are_left_out_and_that_is_told(caplog):
         load_data(app.config(longest=2), Run(arrays=long))
 
 
+def test_a_sentence_without_an_end_is_refused():
+    endless = Examples(np.array(["a b", "a " * 10_001], object), np.array(["y x", "x"], object))
+    source = Source(name="arrays", train=PAIRS.train, test=endless)
+
+    with pytest.raises(InputError, match="at most 10,000 tokens.*10,001 in the source of pair 2"):
+        load_data(app.config(), Run(arrays=source))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"a.en": b"a\nb\n", "a.ja": b"x\n"}, "a.ja"),
+        ({"a.tsv": b"a\tx\nb\t\n"}, "line 2"),
+        ({"a.tsv": b"a\tx\nb\xff\ty\n"}, "line 2"),
+    ],
+)
+def test_files_that_are_no_pairs_are_one_sentence(contents, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    first, *other = contents
+
+    words = ["--data", first, *(["--translations", *other] if other else [])]
+
+    assert run(app, words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 def test_numbers_in_words_are_there_without_data():
     data = load_data(app.config(), Run())
 

@@ -211,8 +211,9 @@ class LuongAttention(keras.layers.Layer):
     `(batch, queries, other features)` and weights `(batch, queries, keys)`. A single step is a
     sequence of one query.
 
-    This is the paper's score "general", which projects the queries to the features of the memory.
-    Its score "dot" is `keras.layers.Attention`.
+    This is the paper's score "general". The memory is projected to the features of the queries,
+    `project(value)`, so that steps need not do it again with the same `keys`. Its score "dot" is
+    `keras.layers.Attention`.
 
     Reference:
         Luong, Pham and Manning, 2015, Effective Approaches to Attention-based Neural Machine
@@ -222,15 +223,19 @@ class LuongAttention(keras.layers.Layer):
     def build(
         self, query_shape: tuple[int | None, ...], value_shape: tuple[int | None, ...]
     ) -> None:
-        self.query_dense = keras.layers.Dense(
-            value_shape[-1], use_bias=False, name="query", dtype=self.dtype_policy
+        self.key_dense = keras.layers.Dense(
+            query_shape[-1], use_bias=False, name="key", dtype=self.dtype_policy
         )
-        self.query_dense.build(query_shape)
+        self.key_dense.build(value_shape)
 
-    def call(self, query: Any, value: Any, value_mask: Any = None) -> Any:
-        scores = ops.einsum("bqd,bkd->bqk", self.query_dense(query), value)
-        weights = attention_weights(scores, value_mask)
+    def call(self, query: Any, value: Any, value_mask: Any = None, *, keys: Any = None) -> Any:
+        keys = self.project(value) if keys is None else keys
+        weights = attention_weights(ops.einsum("bqd,bkd->bqk", query, keys), value_mask)
         return ops.matmul(weights, value), weights
+
+    def project(self, value: Any) -> Any:
+        """The keys of a memory, `(batch, keys, query features)`."""
+        return self.key_dense(value)
 
 
 def attention_weights(

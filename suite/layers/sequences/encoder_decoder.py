@@ -182,8 +182,9 @@ def decode(
     Args:
         parts: The layers of the network by name.
         tokens: Ids `(batch, time)` from the first on, or one step `(batch, 1)`.
-        state: What `encode` returned, or the state after the step before. For the steps of a
-            Transformer it has `caches` in place of `memory`.
+        state: What `encode` returned, or the state after the step before. For steps it may have the
+            `keys` of the recurrent decoder's attention, and has the `caches` of a Transformer in
+            place of `memory`.
         index: Position of the token of a step.
         training: Whether there is dropout.
 
@@ -198,7 +199,9 @@ def decode(
         x, states = parts["decoder"](x, state["states"], training=training)
         state = {**state, "states": states}
         if "attention" in parts:
-            context, weights = parts["attention"](x, state["memory"], state["mask"])
+            context, weights = parts["attention"](
+                x, state["memory"], state["mask"], keys=state.get("keys")
+            )
             x = parts["attended"](ops.concatenate([x, context], axis=-1))
         x = parts["dropout"](x, training=training)
     elif index is None:
@@ -234,6 +237,8 @@ def stepper(model: keras.Model, length: int) -> Stepper:
 
     def start(source: Any) -> State:
         state = encode(parts, source, decoder_layers)
+        if "attention" in parts:
+            return {**state, "keys": parts["attention"].project(state["memory"])}
         if "decoder" in parts:
             return state
         memory, rows = state.pop("memory"), ops.shape(source)[0]

@@ -12,6 +12,8 @@ LAYERS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 States = list[list[Any]]  # for each layer its states, (batch, units)
 
 
+# `keras.layers.RNN` of several cells takes states, too, but never the fused kernels that `LSTM` and
+# `GRU` have on a GPU.
 @keras.saving.register_keras_serializable(package="suite")
 class RecurrentStack(keras.layers.Layer):
     """Recurrent layers on top of each other.

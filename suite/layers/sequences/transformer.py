@@ -8,6 +8,7 @@ from suite.errors import InputError
 from suite.layers.sequences.attention import Cache, MultiHeadAttention, apply_dense
 
 
+# Keras itself has no such block, nor positions that are added or turned.
 @keras.saving.register_keras_serializable(package="suite")
 class TransformerBlock(keras.layers.Layer):
     """Attention and a feed-forward network, both normalised before and added to their inputs.

@@ -55,27 +55,32 @@ def stop(server):
     return server.process.wait(60)
 
 
+def export_untrained(name, folder):
+    """Writes an export of an app that has not been trained into the app's folder in a folder."""
+    app = load_app(name)
+    run = Run(data="embedded", quiet=True, run_dir=folder.parent / f"run-{name}")
+    prepared = train(app, app.recipe(**app.tiny), run, until="open")
+    fitted = Fitted(
+        model=prepared.model,
+        networks=prepared.networks,
+        data=prepared.data,
+        config=app.recipe(**app.tiny).config,
+        folder=folder.parent,
+    )
+    metadata = {"app": name, "class_names": prepared.data.description.class_names}
+    metadata["config"] = dataclasses.asdict(fitted.config)
+    write_saved_model(
+        folder / name, fitted.networks, app.endpoints(fitted), app.example(fitted), metadata
+    )
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """A folder with untrained exports of some apps, which have all kinds of signatures."""
     folder = tmp_path_factory.mktemp("serve") / "saved_models"
     keras.utils.set_random_seed(0)
     for name in SERVED:
-        app = load_app(name)
-        run = Run(data="embedded", quiet=True, run_dir=folder.parent / f"run-{name}")
-        prepared = train(app, app.recipe(**app.tiny), run, until="open")
-        fitted = Fitted(
-            model=prepared.model,
-            networks=prepared.networks,
-            data=prepared.data,
-            config=app.recipe(**app.tiny).config,
-            folder=folder.parent,
-        )
-        metadata = {"app": name, "class_names": prepared.data.description.class_names}
-        metadata["config"] = dataclasses.asdict(fitted.config)
-        write_saved_model(
-            folder / name, fitted.networks, app.endpoints(fitted), app.example(fitted), metadata
-        )
+        export_untrained(name, folder)
     return folder
 
 

@@ -100,10 +100,10 @@ def test_padding_of_queries_and_memory_changes_nothing(layer):
 @pytest.mark.parametrize("layer", [BahdanauAttention(9), LuongAttention()])
 def test_recurrent_attention_step_by_step(layer):
     contexts, weights = layer(X, MEMORY, MASK)
-    knobs = {"keys": layer.project(MEMORY)} if isinstance(layer, BahdanauAttention) else {}
+    keys = layer.project(MEMORY)
 
     for index in range(7):
-        context, weight = layer(X[:, index : index + 1], MEMORY, MASK, **knobs)
+        context, weight = layer(X[:, index : index + 1], MEMORY, MASK, keys=keys)
         np.testing.assert_allclose(context[:, 0], contexts[:, index], atol=1e-5)
         np.testing.assert_allclose(weight[:, 0], weights[:, index], atol=1e-5)
     np.testing.assert_allclose(np.sum(weights, axis=-1), 1, rtol=1e-5)
@@ -124,7 +124,7 @@ def test_scores_of_bahdanau_and_luong():
 
     expected = softmax((np.tanh(query[0, 0] @ w + b + value[0] @ u) @ v)[:, 0])
     np.testing.assert_allclose(added[0, 0], expected, rtol=1e-4)
-    expected = softmax(value[0] @ (query[0, 0] @ g))
+    expected = softmax(value[0] @ g @ query[0, 0])
     np.testing.assert_allclose(multiplied[0, 0], expected, rtol=1e-4)
 
 
