@@ -20,7 +20,7 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite import App, InputError, Run, checked, settings, train_aside
+from suite import App, InputError, Run, checked, settings, train, train_aside
 from suite.app import Phase
 from suite.cli import main, show_messages
 from suite.data import Data
@@ -177,7 +177,7 @@ def build_model(
         features = of_small_network(image)
     elif spelt(backbone) in KERAS_NETWORKS:
         features = of_keras_network(image, backbone, pretrained=weights != "none")
-    elif "/" in backbone or Path(backbone).is_dir():
+    elif "/" in backbone or is_folder(backbone):
         features = of_export(image, Path(backbone), pretrained=weights != "none")
     else:
         names = sorted(network.__name__ for network in KERAS_NETWORKS.values())
@@ -189,6 +189,14 @@ def build_model(
     x = layers.Dropout(dropout, name=HEAD_DROPOUT)(features)
     logits = layers.Dense(num_classes, dtype=keras.config.floatx(), name=LOGITS)(x)
     return keras.Model(image, logits, name="transfer")
+
+
+def is_folder(name: str) -> bool:
+    """Whether there is a folder of that name; of one that is too long there is none."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False
 
 
 def of_small_network(image: keras.KerasTensor) -> keras.KerasTensor:
@@ -433,7 +441,7 @@ def compare_labels(
     data_dir: Path | None = None,
     image_size: PositiveInt | None = None,
     channels: PositiveInt | None = None,
-    labels: tuple[PositiveInt, ...] = (1, 5, 10, 100),
+    labels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 100),
     epochs: Annotated[int, Field(ge=2)] = 20,
     seeds: PositiveInt = 5,
     output: Path = Path("labels.png"),
@@ -464,8 +472,8 @@ def compare_labels(
         "channels": channels,
     }
     run = Run(data=data, data_dir=data_dir, quiet=True)
-    # Before any training: are there as many labels?
-    app.data(app.recipe(**knobs, labels_per_class=max(labels)).config, run)
+    # Before any training: are there as many labels, and what the backbone has learnt?
+    train(app, app.recipe(**knobs, labels_per_class=max(labels)), run, until="open")
     accuracies = accuracies_by_labels(app, knobs, run, labels, epochs, seeds)
     curves.write(draw_accuracies(accuracies, labels), output)
     print(f"{output}: {', '.join(accuracies)}")

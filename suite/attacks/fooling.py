@@ -9,6 +9,7 @@ import tensorflow as tf
 from suite.attacks.gradients import RANGE, logits_of
 
 STEP = 1.0  # grey values
+CONFIDENCE, STEPS = 0.9999, 2000
 
 
 def fooling_picture(
@@ -16,8 +17,8 @@ def fooling_picture(
     label: int,
     shape: Sequence[int],
     *,
-    confidence: float = 0.9999,
-    steps: int = 2000,
+    confidence: float = CONFIDENCE,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> np.ndarray:
     """A picture made out of noise that the network takes for a class with great confidence.

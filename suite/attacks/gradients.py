@@ -15,7 +15,8 @@ import tensorflow as tf
 from suite.errors import InputError
 
 RANGE = 255.0  # of a pixel
-BATCH_SIZE = 200
+# Pictures of a batch: as many, unless they have more values together.
+BATCH_SIZE, MOST_VALUES = 200, 2_500_000
 
 
 def fgsm(
@@ -39,9 +40,12 @@ def fgsm(
         Goodfellow, Shlens and Szegedy, 2014, Explaining and Harnessing Adversarial Examples,
         https://arxiv.org/abs/1412.6572
     """
-    return pgd(
-        network, images, labels, epsilon=epsilon, steps=1, step_size=epsilon, random_start=False
-    )
+    refuse_epsilon(epsilon)
+
+    def attack(first: tf.Tensor, batch: tf.Tensor, batch_labels: tf.Tensor) -> tf.Tensor:
+        return climb(network, batch, batch_labels, batch, epsilon, epsilon, steps=1)
+
+    return in_batches(attack, np.asarray(images, np.float32), np.asarray(labels, np.int32))
 
 
 def pgd(
@@ -53,14 +57,14 @@ def pgd(
     steps: int = 40,
     step_size: float | None = None,
     restarts: int = 1,
-    random_start: bool = True,
     seed: int = 0,
 ) -> np.ndarray:
     """Projected gradient descent: many small steps up the loss, none of which leaves the ball.
 
-    The ball holds the pictures no pixel of which differs by more than `epsilon`. Of several
-    restarts the worst one is kept: the one in which a wrong class leads by the most, or the right
-    class by the least. So more restarts never find fewer wrong answers.
+    The ball holds the pictures no pixel of which differs by more than `epsilon`. Of all that the
+    steps come to, and of the picture itself, the worst is kept: the one in which a wrong class
+    leads by the most, or the right class by the least. So more restarts never find fewer wrong
+    answers.
 
     Args:
         network: The network to fool.
@@ -70,8 +74,6 @@ def pgd(
         steps: Steps of every restart.
         step_size: Length of a step, as a share of the range; by default `default_step_size`.
         restarts: Number of attacks, each from another point of the ball.
-        random_start: Whether the first step begins at a random point of the ball, and not at the
-            picture.
         seed: Seed of the random points, below 2 ** 31.
 
     Returns:
@@ -83,8 +85,8 @@ def pgd(
     Reference:
         Madry et al., 2017, Towards Deep Learning Models Resistant to Adversarial Attacks,
         https://arxiv.org/abs/1706.06083
-        Differs from the paper: the worst restart is the one of the largest margin rather than of
-        the largest loss.
+        Differs from the paper: what is kept has the largest margin of all steps, rather than the
+        largest loss of the last ones.
     """
     refuse_epsilon(epsilon)
     if steps < 1:
@@ -94,19 +96,25 @@ def pgd(
     length = default_step_size(epsilon, steps) if step_size is None else step_size
 
     def attack(first: tf.Tensor, batch: tf.Tensor, batch_labels: tf.Tensor) -> tf.Tensor:
-        def restart(
-            number: tf.Tensor, worst: tf.Tensor, largest: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            start = batch
-            if random_start:
-                start = random_point(batch, epsilon, seed=tf.stack([seed + number, first]))
-            changed = climb(network, batch, batch_labels, start, epsilon, length, steps)
-            margin = margins(logits_of(network, changed), batch_labels)
-            worse = tf.reshape(margin > largest, [-1, 1, 1, 1])
-            return number + 1, tf.where(worse, changed, worst), tf.maximum(margin, largest)
+        def worse(
+            changed: tf.Tensor, margin: tf.Tensor, worst: tf.Tensor, largest: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            is_worse = tf.reshape(margin > largest, [-1, 1, 1, 1])
+            return tf.where(is_worse, changed, worst), tf.maximum(margin, largest)
 
-        nothing = tf.fill(tf.shape(batch_labels), -np.inf)
-        state = (tf.constant(0), batch, nothing)
+        def step(number: tf.Tensor, changed: tf.Tensor, *worst: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            margin, direction = margins_and_direction(network, changed, batch_labels)
+            following = within(changed + RANGE * length * direction, batch, epsilon)
+            return number + 1, following, *worse(changed, margin, *worst)
+
+        def restart(number: tf.Tensor, *worst: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            start = random_point(batch, epsilon, seed=tf.stack([seed + number, first]))
+            loop = (tf.constant(0), start, *worst)
+            _, changed, *worst = tf.while_loop(lambda count, *_: count < steps, step, loop)
+            margin = margins(logits_of(network, changed), batch_labels)
+            return number + 1, *worse(changed, margin, *worst)
+
+        state = (tf.constant(0), batch, margins(logits_of(network, batch), batch_labels))
         return tf.while_loop(lambda number, *_: number < restarts, restart, state)[1]
 
     return in_batches(attack, np.asarray(images, np.float32), np.asarray(labels, np.int32))
@@ -121,11 +129,7 @@ def climb(
     step_size: float,
     steps: int,
 ) -> tf.Tensor:
-    """Steps along the signs of the gradient of the cross-entropy, projected to the ball.
-
-    The gradient is that of what the cross-entropy grows with, the wrong classes' share of the
-    softmax over the right one's, in logarithms: where a network is sure, the cross-entropy itself
-    is rounded to 0, and has no direction.
+    """Steps along the signs of the gradient of the loss, projected to the ball.
 
     Args:
         network: The network to fool.
@@ -139,20 +143,36 @@ def climb(
     Returns:
         The changed pictures, without a gradient.
     """
-    low = tf.maximum(images - RANGE * epsilon, 0.0)
-    high = tf.minimum(images + RANGE * epsilon, RANGE)
 
     def step(number: tf.Tensor, changed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(changed)
-            right, wrong = right_and_wrong(logits_of(network, changed), labels)
-            # The sign stays the same, and half precision does not round the gradient to zero.
-            loss = RANGE * tf.reduce_sum(tf.reduce_logsumexp(wrong, axis=1) - right)
-        direction = tf.sign(tape.gradient(loss, changed))
-        return number + 1, tf.clip_by_value(changed + RANGE * step_size * direction, low, high)
+        _, direction = margins_and_direction(network, changed, labels)
+        return number + 1, within(changed + RANGE * step_size * direction, images, epsilon)
 
     state = (tf.constant(0), start)
     return tf.stop_gradient(tf.while_loop(lambda number, _: number < steps, step, state)[1])
+
+
+def margins_and_direction(
+    network: keras.Model, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `margins` of pictures, and the signs of the gradient that leads away from their classes.
+
+    The gradient is that of what the cross-entropy grows with, the wrong classes' share of the
+    softmax over the right one's, in logarithms: where a network is sure, the cross-entropy itself
+    is rounded to 0, and has no direction.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        right, wrong = right_and_wrong(logits_of(network, images), labels)
+        # The sign stays the same, and half precision does not round the gradient to zero.
+        loss = RANGE * tf.reduce_sum(tf.reduce_logsumexp(wrong, axis=1) - right)
+    return tf.reduce_max(wrong, axis=1) - right, tf.sign(tape.gradient(loss, images))
+
+
+def within(changed: tf.Tensor, images: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The nearest points of the balls around pictures, in 0..255."""
+    low = tf.maximum(images - RANGE * epsilon, 0.0)
+    return tf.clip_by_value(changed, low, tf.minimum(images + RANGE * epsilon, RANGE))
 
 
 def random_point(images: tf.Tensor, epsilon: float, seed: tf.Tensor) -> tf.Tensor:
@@ -210,7 +230,7 @@ def in_batches(function: Callable[..., tf.Tensor], *arrays: np.ndarray) -> np.nd
 
     Args:
         function: `function(first, *rows)`, where `first` is the number of the batch's first row.
-        arrays: Arrays of as many rows, at least one.
+        arrays: Arrays of as many rows, at least one; the first are pictures.
 
     Returns:
         What the calls returned, as one array.
@@ -219,10 +239,10 @@ def in_batches(function: Callable[..., tf.Tensor], *arrays: np.ndarray) -> np.nd
     traced: Any = tf.function(
         function, input_signature=[tf.TensorSpec((), tf.int32), *specs], autograph=False
     )
-    starts = range(0, len(arrays[0]), BATCH_SIZE)
+    size = max(1, min(BATCH_SIZE, MOST_VALUES // arrays[0][:1].size))
     parts = [
-        traced(start, *(array[start : start + BATCH_SIZE] for array in arrays)).numpy()
-        for start in starts
+        traced(start, *(array[start : start + size] for array in arrays)).numpy()
+        for start in range(0, len(arrays[0]), size)
     ]
     return np.concatenate(parts)
 

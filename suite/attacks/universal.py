@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from suite.attacks.gradients import RANGE, logits_of, refuse_epsilon
+from suite.attacks.gradients import RANGE, logits_of, refuse_epsilon, right_and_wrong
 
 # Losses above it do not count, so that a few pictures that are wrong already do not decide.
 LARGEST_LOSS = 9.0
@@ -43,7 +43,8 @@ def universal_perturbation(
         Moosavi-Dezfooli, Fawzi, Fawzi and Frossard, 2016, Universal Adversarial Perturbations,
         https://arxiv.org/abs/1610.08401
         Shafahi et al., 2018, Universal Adversarial Training, https://arxiv.org/abs/1811.11304
-        This is the latter's stochastic gradient method, with the signs of the gradient.
+        This is the latter's stochastic gradient method, with the signs of the gradient, and a loss
+        that has one where the network is sure (`suite.attacks.gradients.margins_and_direction`).
     """
     refuse_epsilon(epsilon)
 
@@ -54,9 +55,8 @@ def universal_perturbation(
         changed = add_change(batch, change)
         with tf.GradientTape() as tape:
             tape.watch(changed)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                batch_labels, logits_of(network, changed)
-            )
+            right, wrong = right_and_wrong(logits_of(network, changed), batch_labels)
+            losses = tf.reduce_logsumexp(wrong, axis=1) - right
             loss = RANGE * tf.reduce_sum(tf.minimum(losses, LARGEST_LOSS))
         # With respect to the changed picture: where a pixel is clipped, the gradient with respect
         # to the change is 0.
@@ -65,11 +65,13 @@ def universal_perturbation(
             change + length * tf.sign(gradient), -RANGE * epsilon, RANGE * epsilon
         )
 
+    # All steps together lead from one side of the ball to the other.
+    first_length = RANGE * epsilon * max(1 / 5, 4 / (steps + 1))
     generator = np.random.default_rng(seed)
     change = tf.zeros(images.shape[1:])
     for number in range(steps):
         rows = generator.integers(len(images), size=BATCH_SIZE)
-        length = RANGE * epsilon / 5 * (1 - number / steps)
+        length = first_length * (1 - number / steps)
         change = step(
             change,
             np.asarray(images[rows], np.float32),

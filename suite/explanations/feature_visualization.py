@@ -30,9 +30,10 @@ def excitement_of(network: keras.Model, names: Sequence[str]) -> keras.Model:
 
     Returns:
         A model from `image` to a dict of `(batch, filters)`, float32, by the name of the layer: the
-        mean over height and width of the squares of what the layer computes where it is positive.
-        Squares make a strong response in some places count more than a weak one everywhere: the
-        plain mean of a first layer is linear, and an even picture would excite it most.
+        mean over height and width of the squares of what the layer computes where it is positive,
+        and of a hundredth of it where it is negative. Squares make a strong response in some places
+        count more than a weak one everywhere: the plain mean of a first layer is linear, and an
+        even picture would excite it most.
     """
 
     def excitement(maps: keras.KerasTensor) -> keras.KerasTensor:

@@ -45,7 +45,9 @@ def overlays(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], method
 
 @matplotlib.rc_context(AS_TEXT)
 def shares(names: Sequence[str], values: np.ndarray, title: str, xlabel: str) -> Figure:
-    """Bars of what each feature contributes, the largest `MOST_BARS` of them; red if positive.
+    """Bars of what each feature contributes; red if positive.
+
+    Beside the largest `MOST_BARS`, one bar is the sum of all others.
 
     Args:
         names: Names of the features.
@@ -53,17 +55,23 @@ def shares(names: Sequence[str], values: np.ndarray, title: str, xlabel: str) ->
         title: Title of the figure.
         xlabel: What the shares are, with their unit.
     """
-    largest = np.sort(np.argsort(-np.abs(values), kind="stable")[:MOST_BARS])[::-1]
-    figure = Figure(figsize=(6, 1.3 + 0.35 * len(largest)), layout="constrained")
+    by_size = np.argsort(-np.abs(values), kind="stable")
+    largest, others = np.sort(by_size[:MOST_BARS]), by_size[MOST_BARS:]
+    labels, lengths = [names[index] for index in largest], values[largest].tolist()
+    if len(others):
+        labels.append(f"{len(others)} others")
+        lengths.append(float(values[others].sum()))
+    figure = Figure(figsize=(6, 1.3 + 0.35 * len(labels)), layout="constrained")
     axes = figure.subplots()
-    colours = [FOR if values[index] > 0 else AGAINST for index in largest]
-    bars = axes.barh(range(len(largest)), values[largest], color=colours)
+    colours = [FOR if length > 0 else AGAINST for length in lengths]
+    bars = axes.barh(range(len(labels)), lengths, color=colours)
+    axes.invert_yaxis()
     axes.bar_label(bars, fmt="%+.1f", padding=3, fontsize=8)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.margins(x=0.15)
     axes.set(
-        yticks=range(len(largest)),
-        yticklabels=[names[index] for index in largest],
+        yticks=range(len(labels)),
+        yticklabels=labels,
         title=title,
         xlabel=xlabel,
     )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite.app import App, networks_of
-from suite.attacks.fooling import fooling_picture
+from suite.attacks.fooling import CONFIDENCE, fooling_picture
 from suite.attacks.gradients import fgsm, pgd, probabilities
 from suite.attacks.universal import add_change, universal_perturbation
 from suite.data.examples import Split
@@ -171,9 +171,12 @@ def _fool(app: App, knobs: Attack, exports: Exports) -> Figure:
     shape = network.inputs[0].shape[1:]
     if None in shape:
         shape = Preparation.of_export(metadata).shape
-    picture = fooling_picture(network, names.index(knobs.label), shape, **_steps(knobs))
-    [answer] = _answers(network, picture[None], names)
-    print(f"made out of noise: {answer}")
+    index = names.index(knobs.label)
+    picture = fooling_picture(network, index, shape, **_steps(knobs))
+    chance = probabilities(network, picture[None])[0, index]
+    answer = f"{knobs.label} ({chance:.2%})"
+    resisted = "" if chance >= CONFIDENCE else f", not {CONFIDENCE:.2%}: the steps did not suffice"
+    print(f"made out of noise: {answer}{resisted}")
     return figures.fooling(picture, answer)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import App, networks_of
+from suite.attacks.gradients import in_batches
 from suite.data.examples import spread
 from suite.data.images.files import writable_picture
 from suite.data.tables.preparation import TablePreparation
@@ -52,7 +53,8 @@ def explain(
             the order of the training data.
         method: For pictures: `grad_cam` and `cam` weight the last features; `saliency` and
             `integrated_gradients` take gradients of pixels; `occlusion`, `lime` and `shap` hide
-            parts. By default grad_cam. For tables: shap, which is exact up to 12 columns.
+            parts. By default grad_cam, or occlusion without convolutions. For tables: shap, which
+            is exact up to 12 columns.
         label: Name of the class to explain. Defaults to the most likely one.
         output: Image file to draw.
         data: For tables, where the rows come from with which a row is compared, as in training.
@@ -64,18 +66,25 @@ def explain(
     if exported.metadata("class_names").get("feature_names"):
         _explain_row(app, exported, inputs, method, label, output, data, data_dir)
     else:
+        if data is not None or data_dir is not None:
+            raise InputError(
+                "`data` and `data_dir` must be left out for pictures", data or data_dir
+            )
         images = pictures.prepare_files(exported, [Path(name) for name in inputs])
-        _explain_pictures(exported, inputs, images, method or "grad_cam", label, output)
+        _explain_pictures(exported, inputs, images, method, label, output)
 
 
 def _explain_pictures(
     exported: ExportedModel,
     files: Sequence[str],
     images: np.ndarray,
-    method: Method,
+    method: Method | None,
     label: str | None,
     output: Path,
 ) -> None:
+    networks = networks_of(exported.built())
+    [model] = networks.values()
+    method = method or ("grad_cam" if heat_maps.has_convolution(model) else "occlusion")
     names = exported.metadata("class_names")["class_names"]
     serve = exported.signature()
     answers = call(serve, images)
@@ -88,8 +97,6 @@ def _explain_pictures(
             ]
         )
     else:
-        networks = networks_of(exported.built())
-        [model] = networks.values()
         if method in OF_ANSWERS:
             model = pictures.answering(exported, networks)
         maps = _heat_maps(method, model, images, classes)
@@ -107,19 +114,11 @@ def _heat_maps(
     method: Method, model: keras.Model, images: np.ndarray, classes: np.ndarray
 ) -> np.ndarray:
     """Heat maps `(batch, height, width)` by features, gradients or logits of a model."""
-    background = _background(images)
-    functions: dict[str, Callable[..., tf.Tensor]] = {
-        "grad_cam": heat_maps.grad_cam,
-        "cam": heat_maps.cam,
-        "saliency": heat_maps.saliency,
-        "integrated_gradients": functools.partial(
-            heat_maps.integrated_gradients, background=background
-        ),
-        "occlusion": functools.partial(heat_maps.occlusion, background=background),
-    }
-    function = functions[method]
-    traced = tf.function(lambda *inputs: function(model, *inputs), autograph=False)
-    return traced(tf.constant(images, tf.float32), tf.constant(classes)).numpy()
+    function: Callable[..., tf.Tensor] = getattr(heat_maps, method)
+    inputs = [np.asarray(images, np.float32), np.asarray(classes)]
+    if method in ("integrated_gradients", "occlusion"):
+        inputs.append(_background(images))
+    return in_batches(lambda first, *rows: function(model, *rows), *inputs)
 
 
 def _cell_map(

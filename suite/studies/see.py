@@ -50,8 +50,6 @@ def see(
         data: Where the test split comes from, as in training. Defaults to where the export's did.
         data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
     """
-    if view.output.exists() and not view.output.is_dir():
-        raise InputError("`output` must be a folder", view.output)
     refuse_unwritable(view.output, "output")
     fitted = reopen(app, exports.open(app.name), data, data_dir)
     [network] = fitted.networks.values()

@@ -348,7 +348,7 @@ def test_four_ways_are_compared_and_drawn(monkeypatch, capsys):
         return 0.5 + 0.1 * run.seed
 
     monkeypatch.setattr(transfer, "accuracy_of_best_rate", accuracy)
-    words = "labels --labels 1 5 --seeds 2 --backbone mobilenet --output drawn.png --epochs 5"
+    words = "labels --labels 1 5 --seeds 2 --backbone small --output drawn.png --epochs 5"
     words += " --dataset mnist --data embedded"
 
     assert run(app, words.split()) == 0

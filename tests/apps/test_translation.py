@@ -186,7 +186,7 @@ def test_a_sentence_without_an_end_is_refused():
     endless = Examples(np.array(["a b", "a " * 10_001], object), np.array(["y x", "x"], object))
     source = Source(name="arrays", train=PAIRS.train, test=endless)
 
-    with pytest.raises(InputError, match="at most 10,000 tokens.*10,001 in the source of pair 2"):
+    with pytest.raises(InputError, match=r"at most 10,000 tokens.*10,001 in the source of pair 2"):
         load_data(app.config(), Run(arrays=source))
 
 

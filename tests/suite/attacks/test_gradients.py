@@ -31,13 +31,11 @@ def linear(seed=0, scale=1.0):
     return model, (weights[:, 1] - weights[:, 0]).reshape(4, 4, 3) / 255
 
 
-def test_a_single_step_without_random_start_is_the_fast_gradient_sign_method(network, digits):
+def test_the_fast_gradient_sign_method_is_one_step(network, digits):
     images, labels = (part[:100] for part in digits)
 
-    one_step = pgd(network, images, labels, epsilon=0.1, steps=1, step_size=0.1, random_start=False)
     changed = fgsm(network, images, labels, epsilon=0.1)
 
-    np.testing.assert_array_equal(changed, one_step)
     with tf.GradientTape() as tape:
         pixels = tf.constant(images)
         tape.watch(pixels)
@@ -104,6 +102,24 @@ def test_more_restarts_never_find_fewer_wrong_answers(network, digits):
     for fewer, more in itertools.pairwise(right):
         assert not (more & ~fewer).any()
     assert right[-1].sum() < right[0].sum()
+
+
+def test_what_fooled_the_network_on_the_way_is_not_forgotten(network, digits):
+    """Steps of twice the ball's width jump to and fro; more of them fool no fewer."""
+    images, labels = (part[:300] for part in digits)
+    leads = [
+        margins(logits_of(network, pgd(network, images, labels, **knobs)), labels).numpy()
+        for knobs in (
+            {"epsilon": 0.0, "steps": 1},
+            {"epsilon": 0.05, "steps": 1, "step_size": 0.2},
+            {"epsilon": 0.05, "steps": 2, "step_size": 0.2},
+            {"epsilon": 0.05, "steps": 3, "step_size": 0.2},
+        )
+    ]
+
+    for fewer, more in itertools.pairwise(leads):
+        assert (more >= fewer - 1e-4).all()
+    assert (leads[-1] > leads[0]).any()
 
 
 def test_an_attack_depends_on_its_seed_alone(network, digits):

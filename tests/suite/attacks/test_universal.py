@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -31,6 +32,24 @@ def test_the_same_seed_gives_the_same_change(network, digits):
 
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+def test_a_network_that_is_sure_is_fooled_as_well(network, digits):
+    """The cross-entropy of a right answer, and its gradient, are rounded to 0."""
+    image = network.input
+    sure = keras.Model(image, 1000.0 * network(image))
+
+    change = universal_perturbation(sure, *digits, epsilon=0.3, steps=60)
+
+    right = probabilities(sure, add_change(digits[0], change)).argmax(axis=1) == digits[1]
+    assert right.mean() < 0.5
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_few_steps_reach_the_ends_as_well(network, digits, steps):
+    change = universal_perturbation(network, *digits, epsilon=0.1, steps=steps)
+
+    assert np.abs(change).max() == pytest.approx(25.5)
 
 
 def test_bad_input_is_refused(network, digits):

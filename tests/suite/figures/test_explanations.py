@@ -32,8 +32,9 @@ def test_the_largest_shares_are_drawn_in_the_order_of_the_features(tmp_path):
 
     [axes] = figure.axes
     names = [text.get_text() for text in axes.get_yticklabels()]
-    assert names == [f"$f{n}" for n in range(29, 9, -1)]
-    assert [bar.get_width() for bar in axes.patches] == values[29:9:-1].tolist()
+    assert names == [*(f"$f{n}" for n in range(10, 30)), "10 others"]
+    assert [bar.get_width() for bar in axes.patches] == [*values[10:], values[:10].sum()]
+    assert axes.yaxis_inverted()  # the first feature is on top
     colours = {bar.get_facecolor() for bar in axes.patches if bar.get_width() > 0}
     assert len(colours) == 1
     [path] = curves.save({"shares": figure}, tmp_path)

@@ -53,6 +53,8 @@ def test_what_is_cut_and_what_is_unknown_is_told(text_server):
     assert outputs["truncated"] == [True, False, False, False]
     assert outputs["unknown_tokens"] == [0, 0, 2, 1]
     assert outputs["translation"][1] == ""
-    outputs = text_server.post("addition_seq2seq:predict", inputs=["1+2", "one+2"]).json()["outputs"]
+    outputs = text_server.post("addition_seq2seq:predict", inputs=["1+2", "one+2"]).json()[
+        "outputs"
+    ]
     assert outputs["valid"] == [True, False]
     assert outputs["answer"][1] == ""
