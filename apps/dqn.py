@@ -60,6 +60,7 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
 MEAN = "mean_return"  # the layer that takes the mean of a distribution
 
 Convolutions = Literal["auto", "none", "minatar", "atari", "efficient"]
+Return = Annotated[float, Field(ge=-1e9, le=1e9)]  # which 32 bits can tell from others
 
 
 @settings
@@ -230,7 +231,7 @@ def build_model(
     noisy: bool = False,
     distributional: bool = False,
     atoms: Annotated[int, Field(ge=2, le=1024)] = 51,
-    value_range: tuple[float, float] = (-10.0, 10.0),
+    value_range: tuple[Return, Return] = (-10.0, 10.0),
 ) -> keras.Model:
     """Builds the network: from an observation to the expected return of every action.
 

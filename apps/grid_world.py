@@ -70,7 +70,7 @@ class Config:
         num_envs: Number of agents, which play side by side and share the table.
         learning_rate: Share of the way that a value moves towards its first target.
         learning_rate_decay: The rate falls with the number of targets to this power: 0 keeps it,
-            1 takes the mean of all targets.
+            1 takes the mean of targets that come one by one.
         exploration: `epsilon_greedy` takes some actions at random; `softmax` takes better ones
             more often.
         epsilon: Share of random actions at first.
@@ -136,7 +136,10 @@ def load_data(config: Config, run: Run) -> Data:
         "steps": task.limit if config.timed else None,
         "num_tables": 2 if config.method == "double_q_learning" else 1,
     }
-    return dataclasses.replace(data, model_arguments=arguments)
+    description = data.description
+    if is_planned(config):  # nothing is played
+        description = dataclasses.replace(description, train=0)
+    return dataclasses.replace(data, model_arguments=arguments, description=description)
 
 
 def task_of(config: Config) -> Task:
@@ -365,7 +368,7 @@ def evaluate(fitted: Fitted) -> Metrics:
         }
     start = task.dynamics.start
     value = planning.policy_return(task.dynamics, actions, task.limit)
-    best = planning.best_within(task.dynamics, task.limit)[..., -1].max(axis=1)
+    best = planning.best_at_limit(task.dynamics, task.limit)
     unlimited = planning.best_without_limit(task.dynamics)
     return {
         "eval_return": value,

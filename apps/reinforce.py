@@ -24,7 +24,7 @@ from suite.knobs import Epochs, LearningRate, Steps
 from suite.rl.checks import LONGEST_EPISODE
 from suite.rl.environments import Environments, naming_errors
 from suite.rl.episodes import DATA_LAYOUTS
-from suite.rl.evaluation import COMMANDS, unit_observations
+from suite.rl.evaluation import COMMANDS, as_made, unit_observations
 from suite.rl.on_policy import flat
 from suite.rl.policies import distribution
 from suite.rl.rollouts import Rollout
@@ -266,11 +266,13 @@ class GradientVariance(keras.callbacks.Callback):
         # A copy on one device, so that on several replicas the measurement is made only once.
         self.player = Reinforce(keras.models.clone_model(network), config)
         self.environments = control.make_environments(config, self.batches * config.num_envs)
+        self._begin_anew = as_made(self.environments)
         self._measure = tf.function(self._variances, autograph=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         self.player.set_weights(self.network.get_weights())
         with naming_errors([self.environments]):
+            self._begin_anew()
             self.environments.reset(VARIANCE_SEED)
             variances = self._measure(tf.constant([VARIANCE_SEED, epoch], tf.int32))
         for baseline, variance in zip(BASELINES, variances.numpy(), strict=True):

@@ -121,6 +121,7 @@ class Environments:
         Raises:
             Exception: Whatever the environment raises, whose text is then in `error`.
         """
+        self.begun = self.begun or time.perf_counter()
         valid = ~self._ended
         with self._noting_errors():
             observations, rewards, terminated, truncated, info = self._vector.step(
@@ -173,9 +174,8 @@ class Environments:
             Exception: Any error, if the state is not one of such environments.
         """
         self.reset(0)  # environments create some of their attributes here
-        begun = self.begun
         restore_into(self, state)
-        self.begun = begun  # the clock of another process has another zero
+        self.begun = 0.0  # the clock of another process has another zero: the next step sets it
 
     def render(self) -> np.ndarray:
         """The frames that the environments draw, `(envs, height, width, 3)`."""

@@ -21,6 +21,7 @@ from suite.rl.environments import Environments, naming_errors
 from suite.rl.episodes import TEST_SEED
 from suite.rl.players import Player
 from suite.rl.policies import on_arrays
+from suite.rl.snapshot import Opaque
 
 # A policy: maps observations `(envs, ...)` to actions `(envs, ...)`.
 Policy: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -53,6 +54,20 @@ def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray
         if not np.isnan(returns).any():
             return returns
     raise endless_error(environments.name, limit)
+
+
+def as_made(environments: Environments) -> Callable[[], None]:
+    """A function that puts environments back into the state that they are in now.
+
+    Some keep more than they should from one episode to the next: MinAtar's remember the last action
+    through a reset. An evaluation that begins so depends on nothing that was evaluated before. What
+    `Environments.state` cannot see stays as it is.
+    """
+    try:
+        state = environments.state()
+    except Opaque:
+        return lambda: None
+    return lambda: environments.restore(state)
 
 
 def metrics_of(act: Policy, environments: Environments, model: keras.Model) -> Metrics:
@@ -123,6 +138,7 @@ class GreedyReturns(keras.callbacks.Callback):
     def __init__(self, environments: Environments, solved_at: float | None, seed: int) -> None:
         super().__init__()
         self.environments, self.solved_at, self.seed = environments, solved_at, seed
+        self._begin_anew = as_made(environments)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -143,6 +159,7 @@ class GreedyReturns(keras.callbacks.Callback):
         self._since = now
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        self._begin_anew()
         returns = returns_of(self._act, self.environments, self.seed)
         logs["val_return"] = float(returns.mean())
         logs["val_return_std"] = float(returns.std())

@@ -424,6 +424,7 @@ def test_a_distribution_is_served_with_its_values():
         (["--initial-epsilon", "-0.1"], "--initial-epsilon "),
         (["--n-step", "0"], "--n-step "),
         (["--value-range", "1", "0"], "--value-range "),
+        (["--value-range", "0", "inf"], "--value-range "),
         (["--convolutions", "atari"], "--convolutions "),
         (["--data", "pole.csv"], "--environment says what is played"),
         (["play"], "an exported model is needed"),

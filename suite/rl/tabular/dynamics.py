@@ -225,15 +225,24 @@ def from_table(table: Any, start: np.ndarray, num_actions: int) -> Dynamics:
 
 
 def _agrees(environment: gymnasium.Env, task: Task, dynamics: Dynamics) -> bool:
-    """Whether `CHECKED_STEPS` random steps are all among the outcomes of the table."""
+    """Whether `CHECKED_STEPS` random steps, and the begins of their episodes, are in the table.
+
+    An episode that is cut off before the limit depends on more than the table says.
+    """
     space, choices = environment.observation_space, np.random.default_rng(0)
 
     def number(observation: Any) -> int:
         vector = spaces.flatten(space, observation)
         return int(task.states_of(np.asarray(vector)[None])[0])
 
-    observation, _ = environment.reset(seed=0)
+    steps = task.limit
     for _ in range(CHECKED_STEPS):
+        if steps == task.limit:
+            observation, _ = environment.reset(seed=int(choices.integers(2**31)))
+            states = np.flatnonzero(dynamics.observed == number(observation))
+            if not dynamics.start[states].any():
+                return False
+            steps = 0
         states = np.flatnonzero(dynamics.observed == number(observation))
         action = int(choices.integers(task.num_actions))
         start = environment.action_space.start
@@ -245,10 +254,11 @@ def _agrees(environment: gymnasium.Env, task: Task, dynamics: Dynamics) -> bool:
         if not terminated:
             after = dynamics.observed[dynamics.following[states, action]]
             same &= after == number(observation)
-        if not same.any():
+        steps += 1
+        if not same.any() or (truncated and steps < task.limit):
             return False
-        if terminated or truncated:
-            observation, _ = environment.reset()
+        if terminated:
+            steps = task.limit
     return True
 
 

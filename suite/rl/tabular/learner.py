@@ -54,14 +54,18 @@ class Statistics(NamedTuple):
         visits: Number of targets of each row of each table, as in `TabularLearner.visits`.
         distance: Mean distance of values from their targets; while playing, the sum over the steps.
         running: The returns so far of the episodes that go on, `(agents,)`.
+        lasted: Their steps so far, `(agents,)`.
         returns: The sum of the returns of the episodes that are over.
+        lengths: The sum of their steps.
         episodes: The number of episodes that are over.
     """
 
     visits: tuple[tf.Tensor, ...]
     distance: tf.Tensor
     running: tf.Tensor
+    lasted: tf.Tensor
     returns: tf.Tensor
+    lengths: tf.Tensor
     episodes: tf.Tensor
 
 
@@ -145,12 +149,11 @@ class TabularLearner(Player):
         for visits, new in zip(self.visits, statistics.visits, strict=True):
             visits.assign(new)
         self.td_error.update_state(statistics.distance)
-        mean = statistics.returns / tf.maximum(statistics.episodes, 1.0)
-        self.episode_return.update_state(mean, statistics.episodes)
-        self.episode_length.update_state(
-            world.num_agents * self.rollout_length / tf.maximum(statistics.episodes, 1.0),
-            statistics.episodes,
-        )
+        for metric, total in (
+            (self.episode_return, statistics.returns),
+            (self.episode_length, statistics.lengths),
+        ):
+            metric.update_state(total / tf.maximum(statistics.episodes, 1.0), statistics.episodes)
         return {metric.name: metric.result() for metric in self.metrics}
 
     @property
@@ -307,11 +310,14 @@ class TabularLearner(Player):
                 distance += distance_of_table / len(tables)
             running = statistics.running + tf.where(move.valid, move.rewards, 0.0)
             ended = tf.cast(move.over, running.dtype)
+            lasted = statistics.lasted + tf.cast(move.valid, running.dtype)
             statistics = Statistics(
                 visits=tuple(visits),
                 distance=distance,
                 running=running * (1 - ended),
+                lasted=lasted * (1 - ended),
                 returns=statistics.returns + tf.reduce_sum(running * ended),
+                lengths=statistics.lengths + tf.reduce_sum(lasted * ended),
                 episodes=statistics.episodes + tf.reduce_sum(ended),
             )
             return number + 1, move.place, following, tuple(learnt), statistics
@@ -324,7 +330,9 @@ class TabularLearner(Player):
             visits=tuple(visits.value + 0 for visits in self.visits),
             distance=tf.zeros((), dtype),
             running=tf.zeros([world.num_agents], dtype),
+            lasted=tf.zeros([world.num_agents], dtype),
             returns=tf.zeros((), dtype),
+            lengths=tf.zeros((), dtype),
             episodes=tf.zeros((), dtype),
         )
         *_, tables, statistics = tf.while_loop(
@@ -382,7 +390,9 @@ class TabularLearner(Player):
             visits=(visits,),
             distance=distance,
             running=zeros,
+            lasted=zeros,
             returns=tf.reduce_sum(tf.where(known, rewards, 0.0)),
+            lengths=tf.reduce_sum(tf.cast(known & valid, table.dtype)),
             episodes=tf.reduce_sum(tf.cast(over, table.dtype)),
         )
         return (tf.reshape(learnt, table.shape),), statistics

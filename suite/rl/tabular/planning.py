@@ -93,6 +93,15 @@ def best_within(dynamics: Dynamics, steps: int, discount: float = 1.0) -> np.nda
     return values
 
 
+def best_at_limit(dynamics: Dynamics, steps: int) -> np.ndarray:
+    """The best sum of rewards from every state in at most so many steps, exactly: `(states,)`."""
+    backup = Backup(dynamics)
+    best = np.zeros(backup.shape[0])
+    for _ in range(steps):
+        best = backup(best).max(axis=1)
+    return best
+
+
 def best_without_limit(dynamics: Dynamics, discount: float = 1.0) -> np.ndarray | None:
     """Value iteration without a limit of steps, until the values of states do not change.
 

@@ -96,7 +96,7 @@ class Rate(NamedTuple):
 
     Args:
         initial: The rate of the first visit.
-        decay: 0 keeps the rate; 1 takes the mean of all targets.
+        decay: 0 keeps the rate; 1 takes the mean of all targets, if they come one by one.
     """
 
     initial: float
@@ -117,7 +117,7 @@ def move_towards(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Moves the rows of a table towards targets, of which a row may have several.
 
-    `n` targets of a row move it as far as `n` moves towards their mean.
+    `n` targets of a row move it as far as `n` moves towards their mean, at the rate of the last.
 
     Args:
         table: `(rows, columns)`.
@@ -128,7 +128,8 @@ def move_towards(
         rate: How far a row moves.
 
     Returns:
-        The new table, the new visits, and the mean distance of a row from its targets, a scalar.
+        The new table, the new visits, and the mean distance of a row from the mean of its targets,
+        a scalar.
     """
     size = table.shape[0]
     weights = tf.cast(valid, table.dtype)

@@ -70,6 +70,8 @@ def test_a_restored_one_keeps_its_own_clock():
 
     other.restore(one.state())
 
+    assert not other.begun  # until its first step
+    other.step(np.zeros(2, int))
     assert other.begun > one.begun
 
 

@@ -1,10 +1,11 @@
+import gymnasium
 import numpy as np
 import pytest
 
 from suite import InputError
 from suite.rl.environments import Environments
 from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED
-from suite.rl.evaluation import GreedyReturns, metrics_of, render_episode, returns_of
+from suite.rl.evaluation import GreedyReturns, as_made, metrics_of, render_episode, returns_of
 from tests.suite.rl.walkers import ticks, walker
 
 pytestmark = pytest.mark.usefixtures("blinkers", "corridors", "rings")
@@ -54,6 +55,38 @@ def test_each_environment_plays_one_episode():
     )
 
     assert returns.tolist() == [6, 6, 6]
+
+
+class Remembering(gymnasium.Env):
+    """Rewards a step by the number of steps since it was made, which a reset does not forget."""
+
+    observation_space, action_space = gymnasium.spaces.Box(0, 1), gymnasium.spaces.Discrete(2)
+
+    def __init__(self):
+        self.steps = 0
+
+    def reset(self, **knobs):
+        super().reset(**knobs)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(1, np.float32), float(self.steps), True, False, {}
+
+
+def test_an_evaluation_depends_on_nothing_that_was_evaluated_before():
+    gymnasium.register("Remembering-v0", Remembering, max_episode_steps=3)
+    environments = Environments("Remembering-v0", 2)
+    gymnasium.registry.pop("Remembering-v0")
+    begin_anew = as_made(environments)
+
+    def returns():
+        return returns_of(lambda observations: np.zeros(2, int), environments, seed=0).tolist()
+
+    first, second = returns(), returns()
+    begin_anew()
+
+    assert first == returns() != second
 
 
 def test_an_episode_that_is_as_long_as_it_may_be_counts():

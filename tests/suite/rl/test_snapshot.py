@@ -1,4 +1,5 @@
-from collections import deque, namedtuple
+import enum
+from collections import Counter, defaultdict, deque, namedtuple
 
 import numpy as np
 import pytest
@@ -66,6 +67,50 @@ def test_only_what_can_be_seen_is_taken(thing):
     else:
         with pytest.raises(Opaque):
             snapshot(thing)
+
+
+class Phase(enum.Enum):
+    HIDE, SEEK = range(2)
+
+
+class Chase:
+    def __init__(self):
+        self.ghosts = [Board(1), Board(2)]
+        self.target = self.ghosts[0]
+        self.field = np.zeros(4)
+        self.same_field, self.fields = self.field, [self.field]
+        self.speed, self.phase = np.float64(1.5), Phase.HIDE
+        self.visits, self.counts = defaultdict(int), Counter("a")
+
+
+def test_what_is_one_object_stays_one():
+    chase, target = Chase(), Chase()
+    chase.target, chase.phase = chase.ghosts[1], Phase.SEEK
+    chase.visits[3] += 2
+    chase.counts["b"] += 1
+
+    back = restore_into(target, copy_of(snapshot(chase)))
+
+    assert back.target is back.ghosts[1]
+    assert back.same_field is back.field and back.fields[0] is back.field
+    assert (np.ones(1, np.float32) * back.speed).dtype == np.float64
+    assert back.phase is Phase.SEEK
+    assert back.visits[3] == 2 and back.visits["never"] == 0
+    assert back.counts == chase.counts and isinstance(back.counts, Counter)
+
+
+def test_views_of_an_array_cannot_be_seen():
+    chase = Chase()
+    chase.fields = [chase.field[1:-1]]
+    with pytest.raises(Opaque, match="share memory"):
+        snapshot(chase)
+
+
+def test_a_list_within_itself_cannot_be_seen():
+    items = []
+    items.append({"items": items})
+    with pytest.raises(Opaque, match="holds itself"):
+        snapshot(items)
 
 
 def test_types_without_a_module_cannot_be_seen():

@@ -2,6 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 
 from suite import InputError
 from suite.rl.tabular.dynamics import LIMIT, blackjack, directions, open_task, reachable, way
@@ -51,6 +52,38 @@ def test_an_environment_without_a_table_can_only_be_played(coins):
 def test_a_table_that_is_not_true_is_not_used(coins, caplog):
     assert open_task("Liar-v0").dynamics is None
     assert "Liar-v0 does not do what its table `P` says" in caplog.text
+
+
+class Elsewhere(FrozenLakeEnv):
+    """Begins in a field that its table does not begin in."""
+
+    def reset(self, **knobs):
+        _, info = super().reset(**knobs)
+        self.s = 14
+        return self.s, info
+
+
+class Impatient(FrozenLakeEnv):
+    """Cuts an episode off when the agent has moved three times, of which the table says nothing."""
+
+    def reset(self, **knobs):
+        self.moves = 0
+        return super().reset(**knobs)
+
+    def step(self, action):
+        self.moves += 1
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, self.moves == 3, info
+
+
+@pytest.mark.parametrize("environment", [Elsewhere, Impatient])
+def test_a_table_that_is_not_the_whole_truth_is_not_used(environment, caplog):
+    gymnasium.register("Other-v0", environment, max_episode_steps=50)
+    task = open_task("Other-v0")
+    gymnasium.registry.pop("Other-v0")
+
+    assert task.dynamics is None
+    assert "Other-v0 does not do what its table `P` says" in caplog.text
 
 
 def test_attributes_of_known_names_may_be_anything(coins, caplog):

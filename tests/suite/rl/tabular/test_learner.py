@@ -78,6 +78,27 @@ def test_every_method_learns_the_values_of_the_fork(method, timed, fork):
     assert 1 < history["episode_length"][0] < 3
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_length_is_that_of_the_episodes_that_are_over(method):
+    """Every episode has three steps, and the last one of each rollout is not over."""
+    way = {state: {0: [(1.0, state + 1, 0.0, False)]} for state in range(2)}
+    way[2] = {0: [(1.0, 0, 1.0, True)]}
+    task = Task(
+        name="way",
+        sizes=(3,),
+        num_actions=1,
+        limit=10,
+        layout=(1, 3),
+        dynamics=from_table(way, np.eye(3)[0], 1),
+    )
+    _, player = learner(task, method, timed=False, agents=8)
+
+    history = player.fit(seeds(8), epochs=1, steps_per_epoch=2, shuffle=False, verbose=0).history
+
+    assert history["episode_length"] == [3]
+    assert history["episode_return"] == [1]
+
+
 def test_long_episodes_count_as_much_as_short_ones_in_monte_carlo():
     """An action whose episode ends at once for nothing, or late for 1, is worth one half."""
     late = {state: {0: [(1.0, state + 1, 0.0, False)]} for state in range(1, 6)}

@@ -47,6 +47,8 @@ def test_the_best_returns_are_the_known_ones(name):
     dynamics = task.dynamics
 
     values = planning.best_within(dynamics, limit)
+    best = planning.best_at_limit(dynamics, limit)
+    np.testing.assert_allclose(best, values[..., -1].max(axis=1), rtol=1e-12)
     by_policies, _ = planning.policy_iteration_within(dynamics, limit)
     unlimited = planning.best_without_limit(dynamics)
 
