@@ -256,7 +256,9 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     return {
         "directions": figures.image_grid(task.signed_pictures(kernel.T[:MOST_DRAWN], shape)),
         "confusion_matrix": classes.confusion_matrix(test.targets, predicted, names),
-        "worst_mistakes": classes.worst_mistakes(test.inputs, test.targets, probabilities, names),
+        "worst_mistakes": classes.worst_mistakes(
+            test.inputs.__getitem__, test.targets, probabilities, names
+        ),
     }
 
 

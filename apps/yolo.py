@@ -20,9 +20,7 @@ from suite.knobs import Filters, Share
 from suite.layers.boxes import (
     Anchors,
     anchor_shapes,
-    area,
     gather_rows,
-    intersections,
     match,
     offsets_to_boxes,
     paired_iou,
@@ -44,7 +42,6 @@ DEFAULT_SIDE = 4  # cells along the side of the box that is stretched, where the
 REACH = 1.5  # cells between the centre of a thing and that of a cell that learns it, at most
 PRIOR_LOGIT = -4.0  # of objectness at first, since most cells have nothing
 SQUARE = (1.0,)  # ratio of width to height
-IN_CROWD = 0.5  # share of a box inside a crowd from which it is not background
 
 
 @checked
@@ -207,7 +204,7 @@ def loss_of_later(
         )
     else:
         index, stands = near_cells(cells, targets, stride, REACH)
-        nothing = ops.logical_not(ops.logical_or(stands, in_crowds(cells, targets)))
+        nothing = ops.logical_not(ops.logical_or(stands, in_crowds(cells, targets, stride)))
     truths = gather_rows(targets.boxes, index)
     overlap = ops.clip(paired_iou(fixed["boxes"], truths), 0, 1)
     stands, nothing = ops.cast(stands, dtype), ops.cast(nothing, dtype)
@@ -250,7 +247,7 @@ def loss_of_first(
     chosen = ops.one_hot(ops.argmax(overlap, axis=-1), BOXES_OF_FIRST, dtype=parts.dtype)
     has_thing = ops.cast(stands, parts.dtype)
     chosen = chosen * ops.expand_dims(has_thing, -1)
-    not_in_crowd = ops.cast(ops.logical_not(in_crowds(cells, targets)), parts.dtype)
+    not_in_crowd = ops.cast(ops.logical_not(in_crowds(cells, targets, stride)), parts.dtype)
     others = ops.expand_dims(not_in_crowd, -1) * (1 - chosen)
     centres, sizes = to_centres(truths)
     height, width = size
@@ -285,19 +282,31 @@ def near_cells(cells: Any, targets: task.Targets, stride: float, reach: float) -
     Returns:
         The index of the thing, `(batch, n)`; and whether there is one, `(batch, n)`, bool.
     """
-    (middles, _), (centres, sizes) = to_centres(cells), to_centres(targets.boxes)
-    shifts = ops.abs(ops.expand_dims(middles, 2) - ops.expand_dims(centres, 1))
-    limits = ops.expand_dims(ops.clip(sizes / 2, stride / 2, reach * stride), 1)
+    shifts, sizes = shifts_and_sizes(cells, targets)
+    limits = ops.clip(sizes / 2, stride / 2, reach * stride)
+    near = ops.all(ops.abs(shifts) <= limits, axis=-1)
+    if reach <= 0.5:  # a centre on the border of two cells is in one of them
+        near = ops.logical_and(near, ops.all(shifts < limits, axis=-1))
     to_learn = ops.logical_and(targets.exists, ops.logical_not(targets.crowd))
-    near = ops.logical_and(ops.all(shifts <= limits, axis=-1), ops.expand_dims(to_learn, 1))
+    near = ops.logical_and(near, ops.expand_dims(to_learn, 1))
     distances = ops.where(near, ops.sum(shifts**2, axis=-1), float("inf"))
     return ops.argmin(distances, axis=-1), ops.any(near, axis=-1)
 
 
-def in_crowds(boxes: Any, targets: task.Targets) -> Any:
-    """Whether at least half of a box lies in a crowd, `(batch, n)`, bool."""
-    inside = intersections(boxes, targets.boxes) / ops.expand_dims(area(boxes), -1)
-    return ops.any(ops.logical_and(inside >= IN_CROWD, ops.expand_dims(targets.crowd, 1)), axis=-1)
+def in_crowds(cells: Any, targets: task.Targets, stride: float) -> Any:
+    """Whether the centre of a cell is in a crowd, or next to the centre of one: `(batch, n)`, bool.
+
+    A cell is next to a centre if it were to stand for a thing that is as small.
+    """
+    shifts, sizes = shifts_and_sizes(cells, targets)
+    inside = ops.all(ops.abs(shifts) <= ops.maximum(sizes / 2, stride / 2), axis=-1)
+    return ops.any(ops.logical_and(inside, ops.expand_dims(targets.crowd, 1)), axis=-1)
+
+
+def shifts_and_sizes(cells: Any, targets: task.Targets) -> tuple[Any, Any]:
+    """From the centres of cells to those of things, `(batch, n, things, 2)`; the things' sizes."""
+    (middles, _), (centres, sizes) = to_centres(cells), to_centres(targets.boxes)
+    return ops.expand_dims(centres, 1) - ops.expand_dims(middles, 2), ops.expand_dims(sizes, 1)
 
 
 # The first version: its grid of 7 x 7 cells becomes one of 8 x 8 for a picture of 128 pixels.

@@ -63,7 +63,7 @@ def confusion_matrix(
 
 @matplotlib.rc_context(AS_TEXT)
 def worst_mistakes(
-    images: np.ndarray,
+    images_of: Callable[[np.ndarray], np.ndarray],
     labels: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
@@ -72,7 +72,8 @@ def worst_mistakes(
     """The wrongly classified images whose true class has the smallest probability.
 
     Args:
-        images: `(n, height, width, channels)`, values in 0..255; one channel is drawn inverted.
+        images_of: The images of some rows, `(rows, height, width, channels)`, values in 0..255; one
+            channel is drawn inverted.
         labels: True classes, `(n,)`.
         probabilities: `(n, classes)`.
         class_names: Names of the classes, in the order of their indices.
@@ -88,8 +89,9 @@ def worst_mistakes(
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes in panels:
         axes.axis("off")
-    for axes, index in zip(figure.axes, worst, strict=False):
-        draw_picture(axes, images[index])
+    images = images_of(worst) if len(worst) else ()
+    for axes, index, image in zip(figure.axes, worst, images, strict=False):
+        draw_picture(axes, image)
         guess, true = class_names[predicted[index]], class_names[labels[index]]
         axes.set_title(f"{guess} ({true})", fontsize=8)
     return figure

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from suite.app import App, Fitted, Metrics
-from suite.data.images.files import writable_picture, write_picture
+from suite.data.images.files import writable_picture, write_animation
 from suite.errors import InputError
 from suite.export.endpoints import call
 from suite.export.exported import Exports
@@ -259,7 +259,7 @@ def write_episode(
         options: More arguments of `render_episode`.
     """
     frames, total = render_episode(name, act, seed, max_episode_steps, **options)
-    write_picture(frames, output, duration=milliseconds, loop=0)
+    write_animation(frames, output, duration=milliseconds, loop=0)
     print(f"{output}: {len(frames) - 1} steps of {name}, return {total:g}")
 
 

@@ -47,6 +47,7 @@ from suite.data.images.files import (
     read,
     read_encoded,
     writable_picture,
+    write_animation,
     write_picture,
 )
 from suite.errors import InputError
@@ -193,6 +194,8 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: The pictures or boxes cannot be read, or do not belong together.
     """
+    if config.weights and run.preparation is None and not run.resume:
+        open_folder(config.weights)  # which says whether there is such an export
     source = load_boxes(
         run,
         config.annotations,
@@ -620,26 +623,28 @@ def watch(
     if output.suffix.lower() not in ANIMATIONS:
         raise InputError(f"`output` must end in one of: {', '.join(ANIMATIONS)}", output)
     signature, names = open_export(app, exports)
-    boxed: list[np.ndarray] = []
-    seconds = 0.0
-    for number, encoded in enumerate(encoded_frames(frames, most_frames)):
-        begun = time.perf_counter()
-        answer = confident(detect_by_export(signature, encoded), score)
-        # The first call also traces what it needs.
-        seconds += time.perf_counter() - begun if number else 0.0
-        pixels = to_opaque_rgb(decode_picture(tf.constant(encoded))).numpy()
-        shown = marked(pixels, answer.boxes, answer.labels, names, scores=answer.scores)
-        if boxed and shown.shape != boxed[0].shape:
-            raise InputError(
-                "`frames` must all have one size",
-                f"{boxed[0].shape[:2]} and {shown.shape[:2]} in {frames}",
-            )
-        boxed.append(shown)
-    if not boxed:
-        raise InputError("`frames` must hold pictures", f"none in {frames}")
-    write_picture(np.stack(boxed), output, duration=1000 // GIF_FRAMES_A_SECOND, loop=0)
-    rate = f", {(len(boxed) - 1) / seconds:.1f} frames a second" if seconds else ""
-    print(f"{output}: {len(boxed)} frames{rate}")
+    seconds: list[float] = []
+
+    def boxed() -> Iterator[np.ndarray]:
+        size = None
+        for encoded in encoded_frames(frames, most_frames):
+            begun = time.perf_counter()
+            answer = confident(detect_by_export(signature, encoded), score)
+            seconds.append(time.perf_counter() - begun)
+            pixels = to_opaque_rgb(decode_picture(tf.constant(encoded))).numpy()
+            size = size or pixels.shape[:2]
+            if pixels.shape[:2] != size:
+                raise InputError(
+                    "`frames` must all have one size", f"{size} and {pixels.shape[:2]} in {frames}"
+                )
+            yield marked(pixels, answer.boxes, answer.labels, names, scores=answer.scores)
+        if not seconds:
+            raise InputError("`frames` must hold pictures", f"none in {frames}")
+
+    write_animation(boxed(), output, duration=1000 // GIF_FRAMES_A_SECOND, loop=0)
+    later = seconds[1:]  # the first call also traces what it needs
+    rate = f", {len(later) / sum(later):.1f} frames a second" if later else ""
+    print(f"{output}: {len(seconds)} frames{rate}")
 
 
 def encoded_frames(path: Path, most: int) -> Iterator[bytes]:

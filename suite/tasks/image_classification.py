@@ -424,7 +424,7 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 def draw(fitted: Fitted) -> dict[str, Figure]:
     """Draws confusion matrix and worst mistakes on the test split, and the first filters."""
-    test = fitted.data.splits["test"].in_memory()
+    test = fitted.data.splits["test"]
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(with_views(fitted).outputs()))
     names = fitted.data.description.class_names
     [model] = fitted.networks.values()
@@ -432,7 +432,9 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
         "confusion_matrix": classes.confusion_matrix(
             test.targets, probabilities.argmax(axis=1), names
         ),
-        "worst_mistakes": classes.worst_mistakes(test.inputs, test.targets, probabilities, names),
+        "worst_mistakes": classes.worst_mistakes(
+            lambda rows: test.rows(rows).in_memory().inputs, test.targets, probabilities, names
+        ),
     }
     first = next((layer for layer in model.layers if isinstance(layer, layers.Conv2D)), None)
     if first is not None:

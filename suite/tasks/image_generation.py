@@ -13,7 +13,7 @@ from pydantic import Field
 
 from suite.app import App
 from suite.data.checks import only_if
-from suite.data.images.files import tiled, writable_picture, write_picture
+from suite.data.images.files import tiled, writable_picture, write_animation, write_picture
 from suite.export.endpoints import Endpoint, call
 from suite.export.exported import Exports
 from suite.knobs import Seed, settings
@@ -141,10 +141,7 @@ class EpochSamples(keras.callbacks.Callback):
         if not paths:
             return
         chosen = np.unique(np.linspace(0, len(paths) - 1, MOST_FRAMES).round().astype(int))
-        frames = np.stack([np.asarray(PIL.Image.open(paths[index])) for index in chosen])
+        frames = (np.atleast_3d(np.asarray(PIL.Image.open(paths[index]))) for index in chosen)
         self.animation.parent.mkdir(exist_ok=True)
         duration = round(1000 * SECONDS_PER_FRAME)
-        grey = frames.ndim == 3
-        write_picture(
-            frames[..., None] if grey else frames, self.animation, duration=duration, loop=0
-        )
+        write_animation(frames, self.animation, duration=duration, loop=0)

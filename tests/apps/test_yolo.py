@@ -131,11 +131,29 @@ def test_no_cell_stands_for_a_crowd_or_is_background_in_it():
     targets = things([0, 0, 24, 24, 0, 1])
 
     _, stands = near_cells(grid(6, 8), targets, 8, reach=1.5)
-    inside = in_crowds(grid(6, 8), targets)
+    inside = in_crowds(grid(6, 8), targets, 8)
 
     assert not stands.numpy().any()
     assert np.argwhere(inside.numpy().reshape(6, 6)).max() == 2
     assert inside.numpy().sum() == 9
+
+
+@pytest.mark.parametrize("crowd", [[17, 17, 23, 23], [0, 19, 48, 21], [20, 20, 20.5, 20.5]])
+def test_a_crowd_may_be_small_or_thin(crowd):
+    """Whatever the size of the boxes that stand about the centres of the cells."""
+    cells = grid(6, 8) + tf.constant([-12.0, -12, 12, 12])
+
+    inside = in_crowds(cells, things([*crowd, 0, 1]), 8).numpy().reshape(6, 6)
+
+    assert inside[2].any() and not inside[0].any() and not inside[5].any()
+
+
+def test_a_centre_on_a_border_is_that_of_one_cell():
+    targets = things([14, 14, 18, 18, 0, 0])  # its centre is a corner of four cells
+
+    _, stands = near_cells(grid(6, 8), targets, 8, reach=0.5)
+
+    assert stands.numpy().sum() == 1
 
 
 # --- losses ---------------------------------------------------------------------------------------

@@ -211,7 +211,9 @@ def _boxes_of_part(
 
 
 def _cut(targets: tf.Tensor, boxes: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
-    """Targets with other boxes, cut at limits; where too little is left of one, padding.
+    """Targets with other boxes, cut at limits; where too little is left of a thing, padding.
+
+    Of a crowd any part stays one, since what is in it is not background.
 
     Args:
         targets: `(batch, most, 6)`.
@@ -227,6 +229,7 @@ def _cut(targets: tf.Tensor, boxes: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
         (corners[..., 2] - corners[..., 0]) * (corners[..., 3] - corners[..., 1])
         for corners in (cut, boxes)
     )
-    kept = (targets[..., 4] >= 0) & (left > 0) & (left >= VISIBLE * whole)
+    is_seen = (left >= VISIBLE * whole) | (targets[..., 5] > 0)
+    kept = (targets[..., 4] >= 0) & (left > 0) & is_seen
     changed = tf.concat([cut, targets[..., 4:]], axis=-1)
     return tf.where(kept[..., None], changed, tf.constant(PADDING))

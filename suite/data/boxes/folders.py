@@ -87,7 +87,7 @@ def read_annotations(
     if not files:
         raise InputError(f"`format` must be that of the files in {place}", format)
     if format == "voc":
-        read = _voc(path, pictures, files)
+        read = _voc(path, pictures, place, files)
     elif format == "yolo":
         read = _yolo(path, pictures, place, class_names)
     else:
@@ -98,13 +98,15 @@ def read_annotations(
     return Annotations(read.class_names, splits)
 
 
-def _voc(path: Path, pictures: Sequence[Path], files: Sequence[Path]) -> Annotations:
+def _voc(path: Path, pictures: Sequence[Path], place: Path, files: Sequence[Path]) -> Annotations:
     """Pictures and an `.xml` of the same name, split by lists in `ImageSets/Main` or by folder."""
     index = _by_ending(path, pictures)
+    base = place if place.is_dir() else place.parent
     entries = {picture: Entry(picture, None, None) for picture in pictures}
     for file in files:
         name, things, size = read_voc(file)
-        picture = _named([file.stem, name], file, path, index)
+        split = split_in(file.relative_to(base))
+        picture = _named([file.stem, name], file, path, index, split)
         if entries[picture].file is not None:
             raise InputError(
                 "every picture must have one file of boxes", f"{entries[picture].file} and {file}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 
 from suite.data import sources
 from suite.data.boxes.annotations import (
@@ -28,7 +29,7 @@ from suite.data.examples import Examples, Source
 from suite.data.generated import GeneratedExamples
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.digits import DIGITS, embedded_digits
-from suite.data.images.files import read
+from suite.data.images.files import prepare_in_graph, read
 from suite.data.images.folders import on_disk
 from suite.data.images.layouts import sample_rows
 from suite.data.images.preparation import prepare_all
@@ -140,10 +141,17 @@ def load_boxes(
     """
     if run.min_per_class > 1:
         raise InputError("`min_per_class` must be 1 where targets are boxes", run.min_per_class)
-    if run.arrays is None and run.data in ("auto", *sources.BUILT_IN):
-        for knob, value in (("annotations", annotations), ("classes", classes)):
+    if run.arrays is not None or run.data in ("auto", *sources.BUILT_IN):
+        beside_files = {
+            "annotations": annotations,
+            "classes": run.arrays is None and classes,
+            "format": format != "auto",
+            "unannotated": unannotated != "refuse",
+        }
+        for knob, value in beside_files.items():
             if value:
-                raise InputError(f"`data` must be a folder of pictures beside `{knob}`", run.data)
+                received = run.data if run.arrays is None else "arrays"
+                raise InputError(f"`data` must be a folder of pictures beside `{knob}`", received)
     recorded = BoxPreparation(**run.preparation) if run.preparation else None
     inputs = InputSize(image_size=image_size, channels=channels, recorded=recorded)
 
@@ -231,7 +239,9 @@ def _drawn(
     pictures, truths = draw_scenes(numbers=numbers, most=most, **settings)
     sizes = np.full((len(pictures), 2), pictures.shape[1:3], np.int32)
     targets = _in_input(as_targets(truths, most), sizes, preparation)
-    return prepared_array(pictures, preparation), targets
+    with tf.device("CPU"):
+        prepare = prepare_in_graph(preparation)
+        return np.stack([prepare(picture).numpy() for picture in pictures]), targets
 
 
 def _of_pictures(
@@ -283,6 +293,8 @@ def _of_arrays(source: Source, inputs: InputSize, class_names: Sequence[str]) ->
         targets[split] = array.astype(np.float32)
         _refuse_wrong(targets[split], pictures[split].shape[1:3], len(names), source.name)
         most = max(most, array.shape[1])
+    if not (targets["train"][..., 4] >= 0).any():
+        raise InputError("pictures to train on must have boxes", f"none in {source.name}")
     padded = {split: as_targets([as_truths(t) for t in targets[split]], most) for split in targets}
     height, width = pictures["train"].shape[1:3]
     sample = pictures["train"][sample_rows(len(pictures["train"]))]

@@ -2,12 +2,13 @@
 
 import functools
 import io
+import itertools
 import logging
 import math
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,8 +179,7 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
     """Writes pixels to an image file, whole or not at all.
 
     Args:
-        pixels: `(height, width, 1)`, grey, or `(height, width, 3)`, red, green and blue, in 0..255;
-            or `(frames, height, width, channels)` for an animation.
+        pixels: `(height, width, 1)`, grey, or `(height, width, 3)`, red, green and blue, in 0..255.
         path: The file; its ending decides the format.
         options: Pillow's options for the format.
 
@@ -187,17 +187,39 @@ def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:
         InputError: The format cannot hold the image.
         Unwritable: The file cannot be written.
     """
+    _save(_as_image(pixels), path, **options)
+
+
+def write_animation(frames: Iterable[np.ndarray], path: Path, **options: Any) -> None:
+    """Writes frames to an image file that moves, whole or not at all, one after the other.
+
+    Args:
+        frames: One or more, all of one size, as in `write_picture`.
+        path: The file; its ending decides the format.
+        options: Pillow's options for the format.
+
+    Raises:
+        InputError: The format cannot hold the frames.
+        Unwritable: The file cannot be written.
+    """
+    first, *others = itertools.islice(images := map(_as_image, frames), 2)
+    several = {"save_all": True, "append_images": itertools.chain(others, images)} if others else {}
+    _save(first, path, **several, **options)
+
+
+def _as_image(pixels: np.ndarray) -> PIL.Image.Image:
     if pixels.dtype != np.uint8:  # which a large picture needs no copies of
         pixels = np.rint(pixels).astype(np.uint8)
-    pixels = pixels.reshape(-1, *pixels.shape[-3:])
-    frames = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    first, *others = map(PIL.Image.fromarray, frames)
-    several = {"save_all": True, "append_images": others} if others else {}
+    return PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _save(image: PIL.Image.Image, path: Path, **options: Any) -> None:
+    """Writes an image, whole or not at all; errors as in `write_picture`."""
     content = io.BytesIO()
     try:
-        first.save(
-            content, PIL.Image.registered_extensions()[path.suffix.lower()], **several, **options
-        )
+        image.save(content, PIL.Image.registered_extensions()[path.suffix.lower()], **options)
+    except InputError:  # of a frame
+        raise
     except (OSError, ValueError, OverflowError, KeyError) as error:  # KeyError: no animations
         raise InputError("an image file must hold the image", f"{path}: {error}") from None
     write_whole(path, content.getvalue())

@@ -17,7 +17,9 @@ def test_worst_mistakes_begin_with_the_least_likely_truth():
     images = np.zeros((3, 4, 4, 1))
     images[1] = 255
 
-    figure = classes.worst_mistakes(images, np.array([1, 1, 1]), probabilities, ["a", "b"])
+    figure = classes.worst_mistakes(
+        images.__getitem__, np.array([1, 1, 1]), probabilities, ["a", "b"]
+    )
 
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["a (b)", "a (b)"]
@@ -29,7 +31,9 @@ def test_mistakes_in_colour_are_drawn_in_colour():
     images = np.zeros((1, 4, 4, 3))
     images[..., 0] = 200.0
 
-    figure = classes.worst_mistakes(images, np.array([1]), np.array([[0.9, 0.1]]), ["a", "b"])
+    figure = classes.worst_mistakes(
+        images.__getitem__, np.array([1]), np.array([[0.9, 0.1]]), ["a", "b"]
+    )
 
     pixels = figure.axes[0].images[0].get_array()
     assert pixels.shape == (4, 4, 3) and pixels.dtype == np.uint8
@@ -37,7 +41,9 @@ def test_mistakes_in_colour_are_drawn_in_colour():
 
 
 def test_no_mistake_is_drawn_as_none():
-    figure = classes.worst_mistakes(np.zeros((1, 4, 4, 1)), np.array([0]), np.eye(2)[:1], "ab")
+    figure = classes.worst_mistakes(
+        np.zeros((1, 4, 4, 1)).__getitem__, np.array([0]), np.eye(2)[:1], "ab"
+    )
 
     assert "0 of 1 wrong" in figure.get_suptitle()
 
