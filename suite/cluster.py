@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -65,9 +66,12 @@ def run(command: Sequence[str], workers: int) -> int:
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN:  # else: nohup
                 stack.callback(signal.signal, stop, signal.signal(stop, forward))
+        # Killed workers leave their temporary files behind.
+        temporary = stack.enter_context(tempfile.TemporaryDirectory())
         stack.callback(_kill, processes)
         settings = zip(_environments(workers), shares_of_cores(workers), strict=True)
         for environment, cores in settings:
+            environment["TMPDIR"] = temporary
             processes.append(_start(command, len(processes), environment, cores))
         threads = [
             threading.Thread(target=_print_lines, args=(number, process.stdout), daemon=True)

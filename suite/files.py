@@ -76,7 +76,8 @@ def unwritable(path: Path, size: int, error: Exception) -> Unwritable:
     number = getattr(error, "errno", None)
     # TensorFlow's message begins with the name of a temporary file.
     reason = os.strerror(number) if number else str(error).rpartition("; ")[2].partition(" [Op")[0]
-    free = shutil.disk_usage(path.parent).free
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(existing).free
     return Unwritable(
         f"{path} cannot be written: {reason}; it needs about {size:,} bytes, and {free:,} are free"
     )

@@ -28,6 +28,7 @@ from suite.studies.trials import (
     judge_trial,
     module_of,
     objective_mode,
+    refuse_cluster,
     run_trials,
 )
 from suite.training.record import (
@@ -148,6 +149,7 @@ def compare(
         Unwritable: A trial could not save what it has learnt.
         Interrupted: SIGINT or SIGTERM came; states are saved.
     """
+    refuse_cluster("compare")
     if not 1 <= jobs <= MOST_JOBS:
         raise InputError(f"`jobs` must be from 1 to {MOST_JOBS}", jobs)
     objective_mode(app)

@@ -22,7 +22,14 @@ from suite.figures import curves, searches
 from suite.knobs import settings
 from suite.run import Run
 from suite.studies.spaces import first_trial, search_spaces
-from suite.studies.trials import Outcome, Trial, module_of, objective_mode, run_trials
+from suite.studies.trials import (
+    Outcome,
+    Trial,
+    module_of,
+    objective_mode,
+    refuse_cluster,
+    run_trials,
+)
 from suite.training.record import RUNS, plain, timed_folder
 from suite.training.stages import train
 
@@ -118,6 +125,7 @@ def find_best(
         raise InputError(
             "search needs one more package: pip install '.[search]'", f"no module {error.name}"
         ) from None
+    refuse_cluster("search")
     chosen, larger_is_better = app.recipe(recipe, **knobs), objective_mode(app) == "max"
     spaces = search_spaces(app, chosen, knobs.keys(), search.knob)
     # Refuses a recipe and data that no trial could use.

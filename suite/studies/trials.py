@@ -41,6 +41,7 @@ from suite.errors import (
     one_line_message,
 )
 from suite.files import claimed, write_whole
+from suite.placement.cluster_spec import in_cluster
 from suite.run import Run
 from suite.training.record import RECORD, plain
 from suite.training.stages import Trained, train
@@ -437,6 +438,16 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
             error = one_line_message(full)
             outcome = dataclasses.replace(outcome, error=error, unwritable=True)
     return outcome
+
+
+def refuse_cluster(command: str) -> None:
+    """Refuses to run a command that starts trainings on every worker of a cluster.
+
+    Raises:
+        InputError: The environment describes a cluster.
+    """
+    if in_cluster():
+        raise InputError(f"{command} must be run outside of a cluster", "a worker of one")
 
 
 def _judge(trial: Trial) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from suite.app import Fitted
+from suite.placement.replicas import average_statistics
 
 
 def weight_average_callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
@@ -39,6 +40,7 @@ class AverageWeights(keras.callbacks.Callback):
         self._steps = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        average_statistics(self.model)  # or else they would be those of the first replica
         variables = self._variables()
         if not self._averages:
             self._averages = [variable.numpy() for variable in variables]

@@ -149,7 +149,14 @@ class GenerativeAdversarialNetwork(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
         real = self._real(inputs, targets)
-        self._both_losses(self.generator, real, self._generator_inputs(real), training=False)
+
+        def judge() -> tf.Tensor:
+            self._both_losses(self.generator, real, self._generator_inputs(real), training=False)
+            return tf.constant(True)
+
+        # Of a small batch a replica may have no part, whose mean is no number.
+        count = tf.shape(keras.tree.flatten(real)[0])[0]
+        tf.cond(count > 0, judge, lambda: tf.constant(False))
         return {name: mean.result() for name, mean in self.means.items()}
 
     def objectives(self, batch: Any) -> dict[str, Objective]:

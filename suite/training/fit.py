@@ -127,8 +127,7 @@ def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progr
     start, phases = state.find(folder), session.phases
     # The saved state decides, not `run.json`: a run may stop between the writing of the two.
     if start.phase == len(phases) and 0 < start.epochs < phases[-1].epochs:
-        done = len(start.rows) - sum(phase.epochs for phase in phases[:-1])
-        start = start._replace(phase=len(phases) - 1, epoch=done, step=0)
+        start = start._replace(phase=len(phases) - 1, step=0)
         state.progress = start
     return start
 
@@ -136,6 +135,22 @@ def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progr
 def _history(rows: Sequence[dict[str, Any]]) -> History:
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+class _RestoredFirst(keras.callbacks.Callback):
+    """Restores a state that was saved between two epochs before other callbacks begin the next.
+
+    What they set at the begin of an epoch, such as a learning rate, is not undone then. A state
+    from within an epoch has what they set already, and is restored after them.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        super().__init__()
+        self.state = state
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self.state.progress.step:
+            self.state.restore()
 
 
 class _Fitting:
@@ -227,6 +242,7 @@ class _Fitting:
         bar = [ProgressBar(total_epochs, data.steps_per_epoch)] if session.shows_progress else []
         callbacks = Callbacks(
             [
+                _RestoredFirst(state),
                 StopOnNaN(),
                 throughput,
                 *self._app_callbacks,  # before the others, which get what these add to the logs

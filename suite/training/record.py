@@ -30,9 +30,11 @@ PACKAGES = (
     "gymnasium",
 )  # fmt: skip
 # Settings that a resumed run cannot change.
-SAME_RUN = ("data", "min_per_class", "skip_broken", "seed", "deterministic", "precision")
+SAME_RUN = (
+    "data", "min_per_class", "skip_broken", "seed", "deterministic", "precision", "fused", "jit",
+)  # fmt: skip
 # Settings that a resumed run takes from the record unless they are given.
-TAKEN_OVER = ("data_dir", "in_memory", "export_dir", "fused", "jit")
+TAKEN_OVER = ("data_dir", "in_memory", "export_dir")
 
 
 def package_versions() -> dict[str, str]:

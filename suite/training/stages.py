@@ -132,7 +132,7 @@ def train(
     if data is not None:
         run = dataclasses.replace(run, data="arrays", arrays=_source(data))
     with showing_messages(run.quiet), restored_settings(), contextlib.ExitStack() as stack:
-        session = _open(app, recipe, run, until, callbacks, optimizer)
+        session = _open(app, recipe, run, until, callbacks, optimizer, stack)
         if until == "open":
             return _trained(session, session.fitted(session.first_model, session.built), {})
         _begin(session, stack)
@@ -191,10 +191,19 @@ def _check_types(
 
 
 def _optimizer(optimizer: keras.Optimizer | str | None) -> keras.Optimizer | None:
+    if optimizer is None:
+        return None
     try:
-        return optimizer if optimizer is None else keras.optimizers.get(optimizer)
+        made: keras.Optimizer = keras.optimizers.get(optimizer)
     except ValueError:  # a name that Keras does not know
         raise InputError("`optimizer` must be a Keras optimizer", optimizer) from None
+    if made.use_ema:  # Keras replaces the weights after `fit`, of which a state knows nothing
+        raise InputError(
+            "`optimizer` must be without `use_ema`, in whose place there is the callback "
+            "suite.trainers.averages.AverageWeights",
+            "use_ema=True",
+        )
+    return made
 
 
 def _source(data: Any) -> Source:
@@ -211,8 +220,11 @@ def _source(data: Any) -> Source:
         )
 
     def examples(pair: tuple[Any, ...]) -> Examples:
+        pair = pair[:1] if pair[-1] is None else pair
         parts = [np.asarray(part) if isinstance(part, list) else part for part in pair]
         arrays = [keras.tree.map_structure(np.asarray, part) for part in parts]
+        if not all(array.ndim for array in keras.tree.flatten(arrays)):
+            raise InputError("`data` must be arrays of examples", "a single number")
         lengths = {len(array) for array in keras.tree.flatten(arrays)}
         if len(lengths) != 1:
             raise InputError(
@@ -231,6 +243,7 @@ def _open(
     until: Stage,
     callbacks: Sequence[keras.callbacks.Callback],
     optimizer: keras.Optimizer | str | None,
+    stack: contextlib.ExitStack,
 ) -> Session:
     """Checks the arguments, loads the data, and builds the model; writes nothing."""
     watch = report.Stopwatch()
@@ -245,6 +258,7 @@ def _open(
         tf.config.experimental.enable_op_determinism()
     placement = create_strategy(run.strategy)
     _refuse_on_replicas(run, placement)
+    stack.enter_context(reporting_lost_worker(placement, "start all workers again"))
 
     with watch.part("data"):
         data = app.data(recipe.config, run)
@@ -499,6 +513,9 @@ def _resume_advice(session: Session) -> str:
     folder = shlex.quote(str(session.folder))
     if many_hosts(session.placement):
         return f"go on with the same command, on all workers, and --resume --run-dir {folder}"
+    arrays = session.data.description.source == "arrays"
+    if arrays or session.callbacks or session.optimizer is not None:
+        return f'go on with the same call and Run(resume=True, run_dir="{session.folder}")'
     strategy = session.run.strategy
     flags = f"--strategy {strategy} " if strategy != "auto" else ""
     return f"go on with python -m apps.{session.app.name} {flags}--resume --run-dir {folder}"

@@ -104,7 +104,8 @@ class Progress(NamedTuple):
     Args:
         phase: The phase to continue with, counted from 0; the number of phases at the end.
         epoch: The epoch of that phase to continue with, counted from 0; the number of its epochs,
-            also if it ended early, if only the weights for its end are to be chosen.
+            also if it ended early, if only the weights for its end are to be chosen. At the end,
+            the epochs of the last phase that were trained.
         step: The steps of that epoch that are done.
         rows: The logs of the finished epochs, over all phases.
         epochs: The epochs that the phase of the last one was to have.
@@ -298,7 +299,7 @@ class TrainingState(keras.callbacks.Callback):
         if not phase_ends:
             progress = progress._replace(epoch=progress.epoch + 1, step=0)
         elif self.is_last:
-            progress = progress._replace(phase=progress.phase + 1, epoch=0, step=0)
+            progress = progress._replace(phase=progress.phase + 1, epoch=progress.epoch + 1, step=0)
         else:
             progress = progress._replace(epoch=self.epochs, step=0)
         self._save(progress)
@@ -352,6 +353,7 @@ class TrainingState(keras.callbacks.Callback):
             _remove(self.folder, keep=set(earlier))
             variables = [*self.model.variables, *_optimizer_variables(self.model)]
             size = sum(v.value.dtype.size * math.prod(v.shape) for v in variables)
+            size += sum(array.nbytes for array in arrays.values())
             raise unwritable(Path(path), size, error) from error
         _remove(self.folder, keep={self._newest, path})
         self._newest = path

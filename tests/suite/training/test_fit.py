@@ -88,7 +88,7 @@ def train_twice(app, recipe, run, when, until="fit", make_callbacks=list):
         return train(app, recipe, run, until=until, callbacks=[*make_callbacks(), callback])
 
     whole = training(dataclasses.replace(run, run_dir=Path("whole")), recipe, SignalAt())
-    with pytest.raises(Interrupted, match="--resume --run-dir broken") as stopped:
+    with pytest.raises(Interrupted, match='resume=True, run_dir="broken"') as stopped:
         training(dataclasses.replace(run, run_dir=Path("broken")), recipe, SignalAt(**when))
     assert stopped.value.signal_number == signal.SIGINT
     # All settings come from the folder of the run: no knob is passed again.
@@ -380,6 +380,18 @@ def test_keras_s_callbacks_go_on_where_they_were():
 
 
 @pytest.mark.parametrize("when", [{"epoch": 1}, {"epoch": 2, "batch": 3}], ids=str)
+def test_a_rate_that_is_set_from_that_before_falls_once_an_epoch(when):
+    def falling():
+        return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)]
+
+    whole, resumed = train_twice(app, app.recipe(epochs=4), QUIET, when, make_callbacks=falling)
+
+    assert_same(whole, resumed)
+    rates = whole.history["learning_rate"]
+    np.testing.assert_allclose(rates[1:], np.array(rates[:-1]) / 2)
+
+
+@pytest.mark.parametrize("when", [{"epoch": 1}, {"epoch": 2, "batch": 3}], ids=str)
 def test_an_early_stop_comes_when_it_would_have_come(when):
     def patience():
         return [keras.callbacks.EarlyStopping("loss", patience=3, min_delta=9.0)]
@@ -456,7 +468,7 @@ def test_a_state_is_saved_every_few_minutes(monkeypatch):
     train(app, app.recipe(epochs=1), QUIET, until="fit")
 
     assert len(frequent) > 1 and frequent[0][1] > 0
-    assert steps == [(0, 0)]
+    assert steps == [(1, 0)]
 
 
 def test_a_run_killed_after_such_a_save_goes_on_from_there():
@@ -528,6 +540,24 @@ def test_a_finished_run_is_prolonged():
     assert train(app, None, again, until="fit").history == prolonged.history
     with pytest.raises(InputError, match=r"`epochs` must stay as it was .*: 5\. Received: 4"):
         train(app, app.recipe(epochs=4), again)
+
+
+def test_an_early_phase_that_stopped_early_is_counted_as_it_was():
+    def stops_first_phase():
+        return [keras.callbacks.EarlyStopping("loss", min_delta=9.0, patience=1)]
+
+    def in_phases(config):
+        return [Phase(name="first", epochs=5), Phase(name="last", epochs=config.epochs)]
+
+    of_phases = variant(app, phases=in_phases)
+    run = Run(quiet=True, run_dir=Path("here"))
+    first = train(of_phases, app.recipe(epochs=1), run, until="fit", callbacks=stops_first_phase())
+    again = dataclasses.replace(run, resume=True)
+
+    prolonged = train(of_phases, app.recipe(epochs=2), again, until="fit")
+
+    assert len(first.history["loss"]) == 2 + 1
+    assert len(prolonged.history["loss"]) == 2 + 2
 
 
 def test_a_run_that_ended_with_averaged_weights_goes_on_from_those_that_were_trained():

@@ -210,6 +210,8 @@ def test_arguments_of_other_types_are_refused_in_one_sentence(arguments, message
         ({"callbacks": ["early"]}, "`callbacks` must be a list of callbacks. Received: an object"),
         ({"optimizer": 0.1}, "`optimizer` must be a Keras optimizer. Received: an object of float"),
         ({"optimizer": "adom"}, "`optimizer` must be a Keras optimizer. Received: adom"),
+        ({"optimizer": keras.optimizers.SGD(use_ema=True)}, "`optimizer` must be without `use_ema"),
+        ({"data": (np.float32(1), np.float32(2))}, "`data` must be arrays of examples. Received"),
         ({"data": points()[0]}, "`data` must be (inputs, targets), or such pairs by `train`"),
         ({"data": {"train": points(), "tests": points()}}, "`data` must be (inputs, targets)"),
         ({"data": (points()[0], points(9)[1])}, "`data` must have as many targets as inputs. R"),
