@@ -1,1 +1,1 @@
-"""Networks that remember: stored patterns, the recent past, or how probable a picture is."""
+"""Networks trained without backpropagation: Hopfield's, reservoirs, Boltzmann machines."""

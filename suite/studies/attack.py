@@ -43,7 +43,7 @@ class Attack:
             none.
         steps: Steps of the attack. Defaults to 40 for pgd, 200 for universal, 2000 for fooling;
             fgsm has one.
-        restarts: Attempts of pgd, of which the worst counts.
+        restarts: Attempts of pgd; of all their steps the worst counts.
         num: With `all`, pictures of the test split to attack, chosen at random. Defaults to all.
         label: The class that the picture of `fooling` shall be taken for.
         output: Image file that gets the figure.
@@ -67,7 +67,7 @@ def attack(
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> None:
-    """Change pictures so little that people see no difference, and watch the answers change.
+    """Change pictures a little so that the answers change, or make one out of noise.
 
     Args:
         files: Image files, as `predict` takes them.

@@ -94,7 +94,7 @@ def _results(
             test=fold,
             groups=groups[kept] if groups is not None else None,
         )
-        data = app.data(recipe.config, dataclasses.replace(run, arrays=arrays))
+        data = app.data(recipe.config, dataclasses.replace(run, data="arrays", arrays=arrays))
         results.append(app.evaluate(trainer.train(data)))
         log.info("fold %d of %d", number, folds * repeats)
     return results
