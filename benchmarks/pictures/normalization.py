@@ -20,6 +20,7 @@ from apps.resnet import app
 from benchmarks.results import PICTURES, publish
 from suite import Run, train
 from suite.errors import Diverged
+from suite.figures.comparisons import deviation
 from suite.figures.curves import write
 
 NORMALIZATIONS = ("batch", "layer", "instance", "none")
@@ -97,7 +98,7 @@ def measured(
     return {
         "learning_rate": chosen,
         "test_accuracy": float(np.mean(accuracies)),
-        "std": float(np.std(accuracies)),
+        "std": deviation(np.array(accuracies)),
     }
 
 

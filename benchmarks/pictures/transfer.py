@@ -1,15 +1,18 @@
 """How many labels does a network save that has learnt on other pictures?
 
     python -m benchmarks.pictures.transfer
+    python -m benchmarks.pictures.transfer fashion_mnist --precision mixed_bfloat16
 
-A residual network learns the first eight classes of CIFAR-10. The task that it is transferred to
-has twelve others: the last two of CIFAR-10, and the ten of Fashion-MNIST, framed to the same size.
-Four ways to train see 1, 5, 10 and 100 labels of each class, with five seeds, and choose their
-rates by 50 more labels of each class, whatever they learn from. Draws `docs/pictures/transfer.png`.
+A residual network learns the first eight classes of CIFAR-10, and is transferred to what is like
+that, the last two classes, and to what is not, the clothes of Fashion-MNIST, framed to the same
+size. Four ways to train see 1, 5, 10 and 100 labels of each class, with five seeds, and choose
+their rates by 50 more labels of each class, whatever they learn from. Draws
+`docs/pictures/transfer_<task>.png`.
 """
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import cyclopts
 import numpy as np
@@ -17,6 +20,7 @@ import numpy as np
 from apps import resnet, transfer
 from benchmarks.results import PICTURES, publish
 from suite import Run, train
+from suite.figures.comparisons import deviation
 from suite.figures.curves import write
 
 LABELS = (1, 5, 10, 100)
@@ -30,9 +34,9 @@ KNOBS = {
     "layout": "photo",
 }
 SOURCE_CLASSES = 8  # of CIFAR-10; the others are transferred to
-BACKBONE = {"blocks": (1, 1, 1), "filters": 16}
+BACKBONE = {"filters": 32, "epochs": 15}
 TRAINING_PICTURES = 500  # of each class of the task, from which labels and validation are drawn
-PICTURE = PICTURES / "transfer.png"
+Task = Literal["cifar10", "fashion_mnist"]
 Arrays = dict[str, np.ndarray]
 
 
@@ -74,60 +78,65 @@ def framed(images: np.ndarray) -> np.ndarray:
     return np.repeat(np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]), 3, axis=-1)
 
 
-def joined(first: Arrays, second: Arrays) -> Arrays:
-    """The classes of both."""
-    count = len(first["class_names"])
-    return {
-        name: np.concatenate([first[name], second[name] + (count if name[0] == "y" else 0)])
-        if name != "class_names"
-        else np.concatenate([first[name], second[name]])
-        for name in first
-    }
-
-
-def main(*, source_epochs: int = 15, seeds: int = SEEDS) -> None:
+def main(*tasks: Task, seeds: int = SEEDS, precision: str = "float32") -> None:
     """Trains the backbone, transfers it, and draws the accuracies.
 
     Args:
-        source_epochs: Epochs of the backbone's training.
+        tasks: What it is transferred to; by default both, one after the other.
         seeds: Trainings of every way with every number of labels.
+        precision: Dtype policy of the backbone's training.
     """
-    cifar, fashion = pictures_of("cifar10"), pictures_of("fashion_mnist")
-    clothes = with_classes(fashion, 0, 10, TRAINING_PICTURES)
-    clothes |= {name: framed(clothes[name]) for name in ("x_train", "x_test")}
+    cifar = pictures_of("cifar10")
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "source.npz"), Path(folder, "target.npz")
+        source, exports = Path(folder, "source.npz"), Path(folder, "exports")
         np.savez(source, **with_classes(cifar, 0, SOURCE_CLASSES))
-        np.savez(
-            target, **joined(with_classes(cifar, SOURCE_CLASSES, 10, TRAINING_PICTURES), clothes)
+        recipe = resnet.app.recipe("fast", layout="photo", label_smoothing=0.0, **BACKBONE)
+        run = Run(
+            data=str(source),
+            precision=precision,
+            run_dir=Path(folder, "run"),
+            export_dir=exports,
+            figures=False,
         )
-        recipe = resnet.app.recipe(
-            "cifar10", epochs=source_epochs, layout="photo", label_smoothing=0.0, **BACKBONE
-        )
-        exports = Path(folder, "exports")
-        run = Run(data=str(source), run_dir=Path(folder, "run"), export_dir=exports, figures=False)
         trained = train(resnet.app, recipe, run)
-        knobs = {"backbone": str(exports / "resnet"), **KNOBS}
-        accuracies = transfer.accuracies_by_labels(
-            transfer.app, knobs, Run(data=str(target), quiet=True), LABELS, EPOCHS, seeds
-        )
-    publish(
-        "transfer",
-        [
-            {"way": way, "labels": count, "accuracy": row.mean(), "std": row.std(ddof=1)}
-            for way, values in accuracies.items()
-            for count, row in zip(LABELS, values, strict=True)
-        ],
-        seeds=seeds,
-        epochs=EPOCHS,
-        backbone_accuracy=trained.metrics["test_accuracy"],
-        parameters=trained.report["parameters"],
-        data="cifar10, fashion_mnist",
-        knobs=KNOBS,
-        rates=transfer.RATES,
-        backbone=trained.report["config"],
-    )
-    write(transfer.draw_accuracies(accuracies, LABELS), PICTURE)
+        print(f"backbone: {trained.metrics['test_accuracy']:.1%}", flush=True)
+        for task in tasks or ("cifar10", "fashion_mnist"):
+            if task == "cifar10":
+                pictures = with_classes(cifar, SOURCE_CLASSES, 10, TRAINING_PICTURES)
+            else:
+                pictures = with_classes(pictures_of(task), 0, 10, TRAINING_PICTURES)
+                pictures |= {name: framed(pictures[name]) for name in ("x_train", "x_test")}
+            target = Path(folder, f"{task}.npz")
+            np.savez(target, **pictures)
+            knobs = {"backbone": str(exports / "resnet"), **KNOBS}
+            accuracies = transfer.accuracies_by_labels(
+                transfer.app, knobs, Run(data=str(target), quiet=True), LABELS, EPOCHS, seeds
+            )
+            publish(
+                f"transfer_{task}",
+                [
+                    {
+                        "way": way,
+                        "labels": count,
+                        "accuracy": row.mean(),
+                        "std": deviation(row),
+                    }
+                    for way, values in accuracies.items()
+                    for count, row in zip(LABELS, values, strict=True)
+                ],
+                seeds=seeds,
+                epochs=EPOCHS,
+                backbone_accuracy=trained.metrics["test_accuracy"],
+                backbone_precision=precision,
+                parameters=trained.report["parameters"],
+                data=task,
+                classes=len(pictures["class_names"]),
+                knobs=KNOBS,
+                rates=transfer.RATES,
+                backbone=trained.report["config"],
+            )
+            drawn = transfer.draw_accuracies(accuracies, LABELS)
+            write(drawn, PICTURES / f"transfer_{task}.png")
 
 
 if __name__ == "__main__":
