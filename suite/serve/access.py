@@ -31,6 +31,22 @@ class Access(NamedTuple):
         if self.token and not hmac.compare_digest(authorization.encode(), expected.encode()):
             raise RequestError("a bearer token is needed", Code.UNAUTHENTICATED)
 
+    def check_site(self, site: str, origin: str) -> None:
+        """Refuses what a web page of another origin sends, unless `origins` has it.
+
+        Browsers keep the answer from such a page, but the work would be done.
+
+        Args:
+            site: The header `Sec-Fetch-Site`, which browsers send and pages cannot change.
+            origin: The header `Origin`.
+
+        Raises:
+            RequestError: The page may not use this server.
+        """
+        allowed = {origin, "*"} & set(self.origins)
+        if site in ("cross-site", "same-site") and not allowed:
+            raise RequestError("the page must be of an allowed origin", Code.PERMISSION_DENIED)
+
     def timeout_error(self) -> RequestError:
         """The error for a request that took longer than `timeout`."""
         return RequestError(f"no answer within {self.timeout:g} seconds", Code.DEADLINE_EXCEEDED)

@@ -248,7 +248,10 @@ class Model:
         """Loads a version from its folder; if that fails, adds it to `damaged` and returns None."""
         files = _files(self.folder / str(number))
         try:
-            return await asyncio.to_thread(self._read, number)
+            version = await asyncio.to_thread(self._read, number)
+            if files != await asyncio.to_thread(_files, self.folder / str(number)):
+                raise OSError("its files have changed while they were read")
+            return version
         except Exception as error:  # a damaged file can raise anything
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
             self.damaged[number] = Damage(message, files)
@@ -446,6 +449,9 @@ def _warm_up(version: Version, file: Path) -> None:
     if not file.exists():
         return
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-        request = PredictionLog.FromString(record).predict_log.request
+        logged = PredictionLog.FromString(record)
+        if logged.WhichOneof("log_type") != "predict_log":  # of another interface
+            continue
+        request = logged.predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
         version.signature(request.model_spec.signature_name).call(inputs)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from suite.errors import InputError
 from suite.serve.access import Access
 from suite.serve.batching import Limits
 from suite.serve.models import Models
 from suite.serve.monitor import Monitor
 from suite.serve.rest import application
 from suite.serve.server import url_address
+
+NAME = "suite"  # of the application on the cluster
 
 
 def serve(
@@ -37,7 +40,13 @@ def serve(
         access: Access rules of the requests.
         address: Host and port.
         replicas: Number of processes.
+
+    Raises:
+        InputError: The port is 0: Ray does not say which one it has taken.
     """
+    host, port = address
+    if not port:
+        raise InputError("`port` must be above 0 with `engine` ray", port)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray import serve as ray_serve
@@ -54,18 +63,17 @@ def serve(
 
         return application(models, access, Monitor(models), lifespan=lifespan)
 
-    host, port = address
     ray.init(log_to_driver=False, configure_logging=False)
     ray_serve.start(http_options={"host": host, "port": port})
     # A replica takes as many requests as a signature; further ones wait in Ray.
     deployment = ray_serve.deployment(
         ray_serve.ingress(build)(),
-        name="suite",
+        name=NAME,
         num_replicas=replicas,
         max_ongoing_requests=limits.max_queue,
     )
     try:
-        ray_serve.run(deployment.bind())
+        ray_serve.run(deployment.bind(), name=NAME)
         stopped = threading.Event()
         # After `ray_serve.run`, which sets handlers as well.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -76,5 +84,7 @@ def serve(
         )
         stopped.wait()
     finally:
-        ray_serve.shutdown()
+        ray_serve.delete(NAME)
+        if not os.environ.get("RAY_ADDRESS"):  # or else it would end the applications of others
+            ray_serve.shutdown()
         ray.shutdown()

@@ -49,7 +49,12 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
     async def check_token(request: Request) -> None:
         access.check_token(request.headers.get("authorization", ""))
 
-    guards = [Depends(check_token)] if access.token else []
+    async def check_site(request: Request) -> None:
+        if request.method == "POST":
+            headers = request.headers
+            access.check_site(headers.get("sec-fetch-site", ""), headers.get("origin", ""))
+
+    guards = [Depends(check_site), *([Depends(check_token)] if access.token else [])]
     app = FastAPI(openapi_url=None, dependencies=guards, **options)
     if access.origins:
         app.add_middleware(

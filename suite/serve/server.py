@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 import signal
 import socket
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from suite.serve.models import Models
 from suite.serve.monitor import Monitor
 from suite.serve.rest import application
 
-SHUTDOWN_SECONDS, KEEP_ALIVE_SECONDS = 30, 75
+KEEP_ALIVE_SECONDS = 75
 
 
 def serve(
@@ -61,14 +62,15 @@ class _Server(uvicorn.Server):
     Args:
         grpc_server: The gRPC server.
         config: Of uvicorn.
+        grace: Seconds in which both may finish the requests that they have begun.
     """
 
-    def __init__(self, grpc_server: grpc.aio.Server, config: uvicorn.Config) -> None:
+    def __init__(self, grpc_server: grpc.aio.Server, config: uvicorn.Config, grace: float) -> None:
         super().__init__(config)
-        self._grpc_server = grpc_server
+        self._grpc_server, self._grace = grpc_server, grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.gather(super().shutdown(sockets), self._grpc_server.stop(SHUTDOWN_SECONDS))
+        await asyncio.gather(super().shutdown(sockets), self._grpc_server.stop(self._grace))
 
 
 class _PunctualProtocol(HttpToolsProtocol):
@@ -117,6 +119,7 @@ async def _serve(
         grpc_port = grpc_server.add_insecure_port(grpc_address)
     except RuntimeError:
         raise InputError("`grpc_port` must be free", grpc_address) from None
+    grace = math.ceil(access.timeout) + 1  # by then every request has its answer, or its error
     rest_server = _Server(
         grpc_server,
         uvicorn.Config(
@@ -126,22 +129,24 @@ async def _serve(
             log_level="warning",
             lifespan="off",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=grace,
         ),
+        grace,
     )
+    # uvicorn stops on these signals, and raises them again at its end. Then these handlers ignore
+    # them, so that calls that are still running can end; the next signal ends all.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    serving = asyncio.create_task(rest_server.serve([listener]))  # whether it is ready, too
+    await grpc_server.start()
     async with models.watched():
-        await grpc_server.start()
         host, port, *_ = listener.getsockname()
         print(
             f"REST and the playground on http://{url_address(host, port)}, "
             f"gRPC on {url_address(host, grpc_port)}",
             flush=True,
         )
-        # uvicorn stops on these signals, and raises them again at its end. Then these handlers
-        # ignore them, so that calls that are still running can end; the next signal ends all.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
-        await rest_server.serve([listener])
+        await serving
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
 

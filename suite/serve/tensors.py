@@ -105,17 +105,21 @@ def array(value: Any, spec: tf.TensorSpec) -> np.ndarray:
     """
     if spec.dtype == tf.string:
         return check_shape(_strings(value, spec), spec)
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    types = set() if isinstance(value, np.ndarray) else _leaf_types(value)
+    # NumPy would make every number a text that is as long as the longest.
+    if not types <= {int, float, bool}:
+        raise RequestError(f"{spec.name} must be {spec.dtype.name}. Received: {_brief(value)}")
     try:
         numbers = np.asarray(value)
     except (ValueError, OverflowError):
         raise RequestError(
             f"{spec.name} must be numbers in lists of equal lengths. Received: {_brief(value)}"
         ) from None
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
     code = "f" if spec.dtype.is_floating else dtype.kind
     fits = numbers.dtype.kind in COMPATIBLE.get(code, "")
     # NumPy converts true to 1 in a list that also holds numbers.
-    if numbers.size and not (fits and (code == "b" or not _holds_bool(value))):
+    if numbers.size and not (fits and (code == "b" or bool not in types)):
         raise RequestError(f"{spec.name} must be {spec.dtype.name}. Received: {_brief(value)}")
     if code in "iu" and numbers.size:
         limits = np.iinfo(dtype)
@@ -181,7 +185,8 @@ def _read_numbers(content: bytes) -> dict[str, Any] | None:
         integers = all(mark not in content[begin:end] for mark in (b".", b"e", b"E"))
         buffer = document[name].as_buffer(of_type="i" if integers else "d")
         numbers = np.frombuffer(buffer, np.int64 if integers else np.float64).reshape(shape)
-        return {key: document[key] for key in keys} | {name: numbers}
+        named = {"signature_name"} & set(keys)
+        return {key: document[key] for key in named} | {name: numbers}
     except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):
         return None
 
@@ -230,11 +235,17 @@ def _columns(rows: Any, names: list[str]) -> Any:
     return {name: [row[name] for row in rows] for name in names}
 
 
-def _holds_bool(value: Any) -> bool:
-    """Whether nested lists contain true or false."""
-    if isinstance(value, list):
-        return any(map(_holds_bool, value))
-    return isinstance(value, bool)
+def _leaf_types(value: Any, axes: int = MOST_AXES) -> set[type]:
+    """The types of what lists hold that are nested up to `axes` deep; what is deeper is a list."""
+    if not isinstance(value, list):
+        return {type(value)}
+    types = set(map(type, value))
+    if list in types and axes > 1:
+        types.remove(list)
+        for item in value:
+            if isinstance(item, list):
+                types |= _leaf_types(item, axes - 1)
+    return types
 
 
 def _strings(value: Any, spec: tf.TensorSpec) -> np.ndarray:

@@ -55,7 +55,9 @@ async def pictures(body: bytes, content_type: str) -> list[bytes] | None:
     if media_type == "multipart/form-data":
         # In a thread, because a long form takes seconds and would block other requests.
         files = await asyncio.to_thread(_files, body, options.get("boundary", ""))
-    elif media_type.startswith("image/") or media_type == "application/octet-stream":
+    elif media_type.startswith("image/") or (
+        media_type == "application/octet-stream" and not body.lstrip().startswith(b"{")
+    ):
         files = [body]
     elif body.startswith(BEGINNINGS):
         return [body]

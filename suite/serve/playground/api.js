@@ -13,11 +13,21 @@ async function request(path, body, type = "application/json") {
   const headers = body === undefined ? {} : { "Content-Type": type };
   if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(`/v1/models${path}`, { method: body === undefined ? "GET" : "POST", body, headers });
-  const answer = await response.json();
-  if (!response.ok) {
-    throw Object.assign(new Error(answer.error ?? response.statusText), { status: response.status });
+  const answer = parsed(await response.text());
+  if (!response.ok || !answer) {
+    throw Object.assign(new Error(answer?.error ?? response.statusText), { status: response.status });
   }
   return answer;
+}
+
+// The JSON of a text, in which numbers that are not finite become null; undefined if it is no JSON.
+function parsed(text) {
+  const finite = text.replace(/("(?:[^"\\]|\\.)*")|NaN|-?Infinity/g, (_, string) => string ?? "null");
+  try {
+    return JSON.parse(finite);
+  } catch {
+    return undefined;
+  }
 }
 
 // The names of the models that answer.

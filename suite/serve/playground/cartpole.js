@@ -34,7 +34,9 @@ export function begin(section, model, signature, showError) {
         const { action, value } = await predict(model, signature, { observation: state });
         state = nextState(state, action);
         steps += 1;
-        output.textContent = `Step ${steps}${value === undefined ? "" : `, value ${value.toFixed(2)}`}`;
+        // A policy that has the value of every action takes the best.
+        const best = value === undefined ? "" : `, value ${Math.max(...[value].flat()).toFixed(2)}`;
+        output.textContent = `Step ${steps}${best}`;
       } catch (error) {
         showError(error);
         return stop();

@@ -21,6 +21,25 @@ def test_a_link_into_nowhere_keeps_nobody_from_answering(tmp_path, monkeypatch):
     assert model.newest.number == 2
 
 
+def test_a_version_that_is_still_being_copied_is_loaded_again(tmp_path, monkeypatch):
+    reads = []
+
+    def read(self, number):
+        if not reads:  # something comes while it is read
+            (tmp_path / "1" / "metadata.json").touch()
+        reads.append(number)
+        return Version(number, {}, {})
+
+    (tmp_path / "1").mkdir()
+    monkeypatch.setattr(Model, "_read", read)
+    model = Model(tmp_path, Limits(), ThreadPoolExecutor())
+
+    asyncio.run(model.refresh())
+    assert model.newest is None and "have changed" in model.damaged[1].message
+    asyncio.run(model.refresh())
+    assert model.newest.number == 1 and len(reads) == 2
+
+
 def test_a_version_asked_for_by_number_answers_while_another_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     started, may_end = threading.Event(), threading.Event()

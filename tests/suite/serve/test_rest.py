@@ -170,6 +170,34 @@ def test_text_bytes_and_several_inputs_go_both_ways(toy_server):
     }
 
 
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://example.com"}, 200),  # --cors-origin
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://example.org"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_pages_of_other_origins_cannot_make_it_work(headers, code, toy_server):
+    headers = {"Content-Type": "text/plain", **headers}
+
+    response = post(toy_server, "table", b'{"instances": [[1, 3, 2]]}', headers=headers)
+
+    assert response.status_code == code
+
+
+def test_json_may_be_sent_as_bytes(toy_server):
+    headers = {"Content-Type": "application/octet-stream"}
+
+    response = post(toy_server, "table", b' {"instances": [[1, 3, 2]]}', headers=headers)
+
+    assert response.status_code == 200
+
+
 def test_a_string_alone_is_an_input_and_an_output(toy_server):
     response = toy_server.post("pair:predict", signature_name="greet", inputs={"name": "you"})
 

@@ -1,5 +1,6 @@
 import base64
 import json
+import time
 
 import numpy as np
 import pytest
@@ -237,3 +238,21 @@ def test_plain_numbers_are_read_at_once_as_anything_is(body):
 )
 def test_all_others_are_left_to_be_read_slowly(body):
     assert _read_numbers(body.encode()) is None
+
+
+def test_numbers_beside_a_long_text_take_no_memory():
+    """NumPy's array of both would have a text of that length for each number."""
+    body = {"inputs": [[0, 1]] * 3000 + [["x" * 1_000_000, 1]]}
+
+    with pytest.raises(RequestError, match=r"^x must be float32\. Received"):
+        inputs(body, ONE)
+
+
+def test_many_keys_that_nobody_needs_take_no_time():
+    keys = {f"key {number}": number for number in range(50_000)}
+    content = json.dumps({"instances": [[1, 2]], **keys}).encode()
+    begun = time.perf_counter()
+
+    assert read(content).value.tolist() == [[1, 2]]
+
+    assert time.perf_counter() - begun < 2  # quadratic, it would be a minute
