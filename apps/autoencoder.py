@@ -389,12 +389,22 @@ def phases(config: Config) -> Sequence[Phase]:
     """Each layer alone, on the codes of the one below, which are computed once; all; with labels.
 
     Raises:
-        InputError: All are left out.
+        InputError: All are left out, or a knob is for phases that are.
     """
     if not config.pretraining_epochs and not config.epochs and not config.classifier_epochs:
         raise InputError(
             "`pretraining_epochs`, `epochs` or `classifier_epochs` must be 1 or more", 0
         )
+    of_phases = {
+        "virtual_epsilon": config.classifier_epochs,
+        "contraction": config.pretraining_epochs or config.epochs,
+        "sparsity_weight": config.pretraining_epochs or config.epochs,
+    }
+    for knob, epochs in of_phases.items():
+        if getattr(config, knob) and not epochs:
+            raise InputError(
+                f"`{knob}` must be 0 without epochs in which it counts", getattr(config, knob)
+            )
     alone = [
         Phase(
             name=f"layer_{number}",

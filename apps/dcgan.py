@@ -6,7 +6,7 @@ pooling. The metrics compare samples with test images, in the features of a fixe
 """
 
 import functools
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -70,16 +70,17 @@ class Config(pictures.Config):
 
 def load_data(config: Config, run: Run) -> Data:
     """Images `(height, width, channels)`, values in 0..255; the labels are their codes."""
-    if not config.num_codes:
-        return pictures.load_data(config, run)
-    return pictures.load_data(
-        config,
-        run,
-        relabel=functools.partial(pseudo_labels.fit_clusters, num=config.num_codes, seed=run.seed),
-        model_arguments=lambda train: {
-            "code_shares": pseudo_labels.label_shares(train.in_memory())
-        },
-    )
+    codes: dict[str, Any] = {}
+    if config.num_codes:
+        codes = {
+            "relabel": functools.partial(
+                pseudo_labels.fit_clusters, num=config.num_codes, seed=run.seed
+            ),
+            "model_arguments": lambda train: {
+                "code_shares": pseudo_labels.label_shares(train.in_memory())
+            },
+        }
+    return task.refuse_single_pictures(pictures.load_data(config, run, **codes))
 
 
 @checked

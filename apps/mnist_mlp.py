@@ -35,6 +35,11 @@ Initializer = Literal[
     "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "normal"
 ]
 Penalty = Annotated[float, Field(ge=0, le=1000)]
+# Knobs of epochs and batches, of which L-BFGS has none.
+OF_EPOCHS = (
+    "weight_decay", "rotation", "shift", "zoom", "flip", "crop", "cutout", "mixup",
+    "weight_average", "clip_value", "clip_norm", "patience", "attack_epsilon", "virtual_epsilon",
+)  # fmt: skip
 MOST_UNITS = 64  # of the first layer, whose weights are drawn
 
 
@@ -144,9 +149,9 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
         InputError: Settings do not go together.
     """
     if config.lbfgs_iterations:
-        for knob in ("attack_epsilon", "virtual_epsilon"):
+        for knob in OF_EPOCHS:
             if value := getattr(config, knob):
-                raise InputError(f"`{knob}` must be 0 with `lbfgs_iterations`", value)
+                raise InputError(f"`{knob}` must be left out with `lbfgs_iterations`", value)
         full_batch.refuse_stochastic_loss(model, "lbfgs_iterations", config.lbfgs_iterations)
     return task.compile_model(model, config, steps)
 

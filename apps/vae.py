@@ -71,7 +71,7 @@ class Config(pictures.Config):
 
 def load_data(config: Config, run: Run) -> Data:
     """Images `(height, width, channels)`, values in 0..255; labels only colour a figure."""
-    return pictures.load_data(config, run)
+    return task.refuse_single_pictures(pictures.load_data(config, run))
 
 
 @checked

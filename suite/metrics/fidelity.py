@@ -101,8 +101,9 @@ def evaluate_samples(
     # In random order: the first images may all be of one class.
     chosen = np.random.default_rng(0).permutation(len(train))[: len(samples)]
     floor = fit_gaussian(trained_on.features[chosen])
+    some = np.random.default_rng(0).permutation(len(test))[:NEAREST]
     distances = [
-        np.median(_nearest(images.features[:NEAREST], trained_on.features)[1])
+        np.median(_nearest(images.features[some], trained_on.features)[1])
         for images in (fake, real)
     ]
     return {
@@ -304,7 +305,7 @@ def _reach(points: np.ndarray, neighbours: int) -> np.ndarray:
 def _random_network(shape: tuple[int, int, int]) -> Callable[[np.ndarray], tf.Tensor]:
     """Builds the network with random weights: images to features."""
     image = x = keras.Input(shape, dtype="float32")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, dtype="float32")(x)
     for number, filters in enumerate(RANDOM_FILTERS):
         initializer = keras.initializers.HeNormal(seed=number)
         x = keras.layers.Conv2D(

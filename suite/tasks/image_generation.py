@@ -14,6 +14,8 @@ from pydantic import Field
 from suite.app import App
 from suite.data.checks import only_if
 from suite.data.images.files import tiled, writable_picture, write_animation, write_picture
+from suite.data.pipelines import Data
+from suite.errors import InputError
 from suite.export.endpoints import Endpoint, call
 from suite.export.exported import Exports
 from suite.knobs import Seed, settings
@@ -56,6 +58,18 @@ class Interpolation:
     steps: Annotated[int, Field(ge=2, le=100)] = 10
     seed: Seed = 0
     output: Path = Path("interpolation.png")
+
+
+def refuse_single_pictures(data: Data) -> Data:
+    """The data, if generated pictures can be compared with those that are held out.
+
+    Raises:
+        InputError: There is one picture for validation, or one for the test: it has no spread.
+    """
+    for split in ("validation", "test"):
+        if data.splits[split].num_examples == 1:
+            raise InputError("there must be 2 pictures or more in every split", f"1 in {split}")
+    return data
 
 
 def sample(

@@ -8,6 +8,7 @@ from keras import ops
 from suite.data.text.tokenizers import PADDING
 
 
+@keras.saving.register_keras_serializable(package="suite")
 class SmoothCrossentropy(keras.losses.Loss):
     """Cross-entropy of logits with labels, of which a part is spread evenly over all classes.
 
@@ -16,15 +17,15 @@ class SmoothCrossentropy(keras.losses.Loss):
 
     Args:
         label_smoothing: The part that is spread, in [0, 1).
-        name: Name of the loss.
+        loss: Those of Keras's losses.
 
     Reference:
         Szegedy et al., 2015, Rethinking the Inception Architecture for Computer Vision,
         https://arxiv.org/abs/1512.00567
     """
 
-    def __init__(self, label_smoothing: float = 0.0, name: str = "crossentropy") -> None:
-        super().__init__(name=name)
+    def __init__(self, label_smoothing: float = 0.0, **loss: Any) -> None:
+        super().__init__(**{"name": "crossentropy", **loss})
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
@@ -42,7 +43,11 @@ class SmoothCrossentropy(keras.losses.Loss):
         targets = (1 - self.label_smoothing) * targets + self.label_smoothing / num_classes
         return -ops.sum(targets * log_probabilities, axis=-1)
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
+
+@keras.saving.register_keras_serializable(package="suite")
 def accuracy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
     """Whether the largest logit is that of the class, of a mixture that of its larger part.
 

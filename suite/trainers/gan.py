@@ -362,7 +362,10 @@ class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
 
 
 class StopWhenDiscriminatorWins(keras.callbacks.Callback):
-    """Raises `Diverged` after an epoch in which the discriminator was sure of nearly all images."""
+    """Raises `Diverged` after an epoch in which the discriminator was sure of nearly all images.
+
+    Losses by least squares or with a margin ask for no scores that are so large, and never end so.
+    """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         real, fake = logs["real_probability"], logs["fake_probability"]

@@ -1,6 +1,7 @@
 """Optimizers by a name that a knob can choose."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -79,15 +80,16 @@ class Muon(keras.optimizers.Muon):
         super().__init__(learning_rate, **{"momentum": 0.6, **defaults, **arguments})
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        if len(variable.shape) == 4:
-            return variable.shape[-1] == 1  # of a depthwise convolution
-        return super()._should_use_adamw(variable)
+        if len(variable.shape) != 4:
+            return super()._should_use_adamw(variable)
+        is_depthwise = variable.shape[-1] == 1
+        return is_depthwise or any(re.search(name, variable.path) for name in self.exclude_layers)
 
     def _muon_update_step(
         self, gradient: Any, variable: keras.Variable, lr: Any, m: keras.Variable
     ) -> None:
         self.assign(m, self.momentum * m + gradient)
-        direction = gradient + self.momentum * m
+        direction = gradient + self.momentum * m if self.nesterov else m
         # The variable's shape: that of a gradient may be unknown in a graph.
         *rows, columns = variable.shape
         matrix = ops.reshape(direction, (math.prod(rows), columns))

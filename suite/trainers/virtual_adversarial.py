@@ -28,7 +28,8 @@ class VirtualAdversarial(keras.Model):
     Reference:
         Miyato, Maeda, Koyama, Nakae and Ishii, 2015, Distributional Smoothing with Virtual
         Adversarial Training, https://arxiv.org/abs/1507.00677
-        Differs from the paper: the attack uses the running averages of batch normalisation.
+        Differs from the paper: the attack uses the running averages of batch normalisation, and
+        its moments in the step are those of the pictures as they are and as attacked together.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class VirtualAdversarial(keras.Model):
         probe = RANGE * PROBE * unit_length(noise)
         with tf.GradientTape() as tape:
             tape.watch(probe)
-            total = tf.reduce_sum(divergence(answers, logits_of(self.network, images + probe)))
+            # Only the direction counts, and half precision does not round the gradient to zero.
+            distances = divergence(answers, logits_of(self.network, images + probe))
+            total = RANGE * tf.reduce_sum(distances)
         direction = unit_length(tape.gradient(total, probe))
         return tf.stop_gradient(RANGE * self.epsilon * direction)
 

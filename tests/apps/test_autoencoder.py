@@ -379,3 +379,18 @@ def test_an_export_of_points_reads_no_pictures(capsys):
 def test_points_have_no_sigmoids():
     with pytest.raises(InputError, match="`output` must be linear for points of a plane"):
         build_model((2,), (3,))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"virtual_epsilon": 2.0},
+        {"pretraining_epochs": 0, "epochs": 0, "classifier_epochs": 1, "contraction": 0.1},
+        {"pretraining_epochs": 0, "epochs": 0, "classifier_epochs": 1, "sparsity_weight": 0.1},
+    ],
+    ids=str,
+)
+def test_knobs_of_phases_that_are_left_out_are_refused(knobs):
+    knob = list(knobs)[-1]
+    with pytest.raises(InputError, match=f"`{knob}` must be 0 without epochs in which it counts"):
+        app.phases(app.config(**knobs))

@@ -150,9 +150,13 @@ def test_lbfgs_needs_a_function_of_the_weights(knobs):
         compile_model(build_model(units=(4,), **knobs), Config(lbfgs_iterations=5), 0)
 
 
-def test_lbfgs_trains_on_no_attacks():
-    with pytest.raises(InputError, match="`attack_epsilon` must be 0 with `lbfgs_iterations`"):
-        compile_model(build_model(units=()), Config(lbfgs_iterations=5, attack_epsilon=0.1), 0)
+@pytest.mark.parametrize(
+    "knobs", [{"attack_epsilon": 0.1}, {"mixup": True}, {"patience": 3}, {"rotation": 5.0}], ids=str
+)
+def test_lbfgs_refuses_what_epochs_are_for(knobs):
+    [knob] = knobs
+    with pytest.raises(InputError, match=f"`{knob}` must be left out with `lbfgs_iterations`"):
+        compile_model(build_model(units=()), Config(lbfgs_iterations=5, **knobs), 0)
 
 
 def test_random_labels_are_learnt_by_heart_and_tell_nothing():

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from suite import InputError
+from suite.data import Examples
 from suite.export.exported import Exports
 from suite.export.saved_model import write_saved_model
 from suite.tasks.image_generation import (
@@ -15,6 +16,7 @@ from suite.tasks.image_generation import (
     Interpolation,
     Samples,
     interpolate,
+    refuse_single_pictures,
     sample,
     sample_endpoint,
 )
@@ -103,6 +105,14 @@ def test_a_file_that_cannot_be_written_is_refused_first(tmp_path, output, messag
         sample(APP, samples=Samples(output=tmp_path / output), exports=nothing)
     with pytest.raises(InputError, match=message):
         interpolate(APP, interpolation=Interpolation(output=tmp_path / output), exports=nothing)
+
+
+def test_one_picture_alone_is_not_compared():
+    data = SimpleNamespace(
+        splits={"validation": SimpleNamespace(num_examples=2), "test": Examples(np.zeros((1, 4)))}
+    )
+    with pytest.raises(InputError, match=r"must be 2 pictures or more.*Received: 1 in test"):
+        refuse_single_pictures(data)
 
 
 def test_every_epoch_adds_a_frame(decode, tmp_path):

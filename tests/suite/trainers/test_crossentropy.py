@@ -35,6 +35,13 @@ def test_a_mixture_costs_the_mean_of_its_labels():
     np.testing.assert_allclose(mixed, share * first + (1 - share) * second, rtol=1e-5)
 
 
+@pytest.mark.parametrize("made", [SmoothCrossentropy(0.3, reduction="sum"), accuracy])
+def test_a_saved_model_has_its_loss_and_its_metric_again(made):
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
+
+    np.testing.assert_allclose(restored(LABELS, LOGITS), made(LABELS, LOGITS))
+
+
 def test_the_larger_part_of_a_mixture_decides_whether_an_answer_is_right():
     answers = LOGITS.argmax(axis=1)
     mixture = np.stack([answers, (answers + 1) % 4, np.full(6, 0.6)], axis=1)

@@ -237,3 +237,37 @@ def test_muon_leaves_scales_logits_and_depthwise_kernels_to_adam():
     chosen = dict(zip(names, by_adam, strict=True))
     assert [*chosen.values()] == [False, True, True, False, True, True], chosen
     assert Muon.from_config(optimizer.get_config()).momentum == optimizer.momentum == 0.6
+
+
+def test_muon_leaves_maps_of_logits_to_adam():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(3, 3, name="features"),
+            keras.layers.Conv2D(2, 1, name="logits"),
+        ]
+    )
+    optimizer = make_optimizer("muon", 0.1, 0.0)
+    optimizer.build(model.trainable_variables)
+
+    by_adam = [velocity is not None for velocity in optimizer.adam_velocities]
+    assert by_adam == [False, True, True, True]  # of each layer the kernel and the bias
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_may_look_ahead(nesterov):
+    """The second direction is the momentum, or that of a step further."""
+    gradients = [np.float32([[2.0, 0.0], [0.0, 1.0]]), np.float32([[0.0, -1.0], [2.0, 0.0]])]
+    weight = keras.Variable(np.zeros((2, 2), "float32"), name="kernel")
+    optimizer = Muon(1.0, momentum=0.5, nesterov=nesterov)
+    optimizer.build([weight])
+    optimizer.apply([gradients[0]])
+    before = np.array(weight)
+    optimizer.apply([gradients[1]])
+
+    velocity = 0.5 * gradients[0] + gradients[1]
+    direction = gradients[1] + 0.5 * velocity if nesterov else velocity
+    u, _, v = np.linalg.svd(direction)
+    change = np.array(weight) - before
+    cosine = np.sum(-change * (u @ v)) / np.linalg.norm(change) / np.linalg.norm(u @ v)
+    assert cosine > 0.97  # Newton and Schulz are not exact

@@ -65,6 +65,20 @@ def test_a_linear_network_is_attacked_along_the_difference_of_its_weights():
     np.testing.assert_allclose(np.linalg.norm(changes, axis=1), 0.5, rtol=1e-3)
 
 
+def test_half_precision_attacks_pictures_that_are_sure_as_well():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = classifier(hidden=0, epsilon=0.5)
+    images, _ = examples(8)
+    layer = model.network.layers[-1]
+    kernel, bias = layer.get_weights()
+    gaps = np.ptp(model.network.predict(images, verbose=0), axis=1)
+    layer.set_weights([kernel * 18 / gaps.max(), bias])  # one answer has a probability of 2e-8
+
+    changes = np.asarray(model.change(tf.constant(images))).reshape(8, 16) / 255
+
+    np.testing.assert_allclose(np.linalg.norm(changes, axis=1), 0.5, rtol=1e-2)
+
+
 def test_it_changes_the_answers_more_than_noise_does():
     model = classifier(epsilon=2.0)
     images, _ = examples()
