@@ -294,9 +294,9 @@ def build_model(
     )
 
 
-def search_of(config: Config) -> task.Search:
+def decoding_of(config: Config) -> task.Decoding:
     """The greedy search, as long as the longest sum."""
-    return task.Search(longest=2 * config.digits + 1)
+    return task.Decoding(longest=2 * config.digits + 1)
 
 
 def pattern(digits: int) -> str:
@@ -312,7 +312,7 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     another text is empty. `score` and the rest: see `suite.tasks.text_to_text.answering`.
     """
     [model] = fitted.networks.values()
-    endpoint = task.answering(model, languages(fitted.config), search_of(fitted.config), "answer")
+    endpoint = task.answering(model, languages(fitted.config), decoding_of(fitted.config), "answer")
     expression = pattern(fitted.config.digits)
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -374,7 +374,7 @@ def draw(fitted: Fitted) -> dict[str, Figure]:
     if not networks.has_attention(model):
         return {}
     number = "7" * fitted.config.digits
-    endpoint = task.aligning(model, languages(fitted.config), search_of(fitted.config))
+    endpoint = task.aligning(model, languages(fitted.config), decoding_of(fitted.config))
     outputs = endpoint.function(tf.constant([f"{number}+{number}"]))
     return {"attention": task.draw_alignment({n: v.numpy() for n, v in outputs.items()})}
 

@@ -24,7 +24,7 @@ from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data, Examples, Source, supervised
 from suite.data.sources import MADE_HERE
-from suite.export.endpoints import Endpoint, most_likely, named_classes, of_model
+from suite.export.endpoints import Endpoint, most_likely, of_model, with_class_names
 from suite.export.exported import Exports
 from suite.figures import classes
 from suite.figures import images as figures
@@ -439,7 +439,7 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
         logits = ops.cast(outputs[LOGITS], "float32")
         answers = {"probabilities": ops.softmax(logits), "label": most_likely(logits)}
         model = keras.Model(network.input, {**outputs, LOGITS: logits, **answers})
-        serve = named_classes(model, fitted.data.description.class_names)
+        serve = with_class_names(model, fitted.data.description.class_names)
     else:
         serve = of_model(network)
     code = network.get_layer(code_name(len(fitted.config.units))).output

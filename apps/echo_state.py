@@ -277,7 +277,7 @@ def forecast_file(
     """
     series = read_series(file, column)
     exported = exports.open(app.name)
-    config = app.recorded(exported.metadata("config")["config"])
+    config = app.config_from_record(exported.metadata("config")["config"])
     if len(series) < config.washout:
         raise InputError(
             f"{file} must have at least the {config.washout} values of the wash-out", len(series)

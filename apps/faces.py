@@ -19,7 +19,7 @@ from suite.cli import main
 from suite.data import Data, supervised
 from suite.data.examples import Split
 from suite.data.images.preparation import Layout
-from suite.export.endpoints import Endpoint, classifier, named_classes
+from suite.export.endpoints import Endpoint, classifier, with_class_names
 from suite.figures import classes
 from suite.figures import images as figures
 from suite.knobs import NumClasses, Share, Units
@@ -205,7 +205,7 @@ def solve(fitted: Fitted) -> None:
     components.set_weights([recognizer.kernel, recognizer.bias])
     if sizes.discriminants:
         model.get_layer("discriminants").set_weights([recognizer.discriminants])
-    nearest.set_places(recognizer)
+    nearest.set_recognizer(recognizer)
 
 
 def has_discriminants(model: keras.Model) -> bool:
@@ -225,7 +225,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     `image` to `code`.
     """
     [model] = fitted.networks.values()
-    serve = named_classes(classifier(model), fitted.data.description.class_names)
+    serve = with_class_names(classifier(model), fitted.data.description.class_names)
     return {**pictures.with_pictures(serve, fitted), "encode": encoder_of(model)}
 
 

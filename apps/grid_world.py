@@ -437,7 +437,7 @@ def show_episode(
     """
     writable_picture(output)
     exported = exports.open(app.name)
-    config = app.recorded(exported.metadata()["config"])
+    config = app.config_from_record(exported.metadata()["config"])
     task = task_of(config)
     policy = greedy_policy(task, greedy_actions(exported.built(), config, task))
     write_episode(output, task.name, policy, seed, task.limit, 4 * MILLISECONDS_PER_FRAME)

@@ -347,7 +347,7 @@ def predict(app: App, *bits: str, exports: Exports = Exports()) -> None:
         bits: A 0 or a 1 for each input.
     """
     exported = exports.open(app.name)
-    config = app.recorded(exported.metadata("config")["config"])
+    config = app.config_from_record(exported.metadata("config")["config"])
     if len(bits) != config.bits or not set(bits) <= {"0", "1"}:
         raise InputError(f"predict needs {config.bits} bits, each 0 or 1", " ".join(bits) or "none")
     outputs = exported.call(np.array([[float(bit) for bit in bits]], np.float32))

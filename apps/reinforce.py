@@ -24,7 +24,7 @@ from suite.knobs import Epochs, LearningRate, Steps
 from suite.rl.checks import LONGEST_EPISODE
 from suite.rl.environments import Environments, naming_errors
 from suite.rl.episodes import DATA_LAYOUTS
-from suite.rl.evaluation import COMMANDS, as_made, unit_observations
+from suite.rl.evaluation import COMMANDS, state_restorer, unit_observations
 from suite.rl.on_policy import flat
 from suite.rl.policies import distribution
 from suite.rl.rollouts import Rollout
@@ -266,7 +266,7 @@ class GradientVariance(keras.callbacks.Callback):
         # A copy on one device, so that on several replicas the measurement is made only once.
         self.player = Reinforce(keras.models.clone_model(network), config)
         self.environments = control.make_environments(config, self.batches * config.num_envs)
-        self._begin_anew = as_made(self.environments)
+        self._begin_anew = state_restorer(self.environments)
         self._measure = tf.function(self._variances, autograph=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:

@@ -308,9 +308,9 @@ def pairs_of(fitted: Fitted) -> Pairs:
     return fitted.data.source
 
 
-def search_of(config: Config) -> task.Search:
+def decoding_of(config: Config) -> task.Decoding:
     """The search of the settings."""
-    return task.Search(config.longest, config.beams, config.length_penalty)
+    return task.Decoding(config.longest, config.beams, config.length_penalty)
 
 
 def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
@@ -321,10 +321,10 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     """
     [model] = fitted.networks.values()
     languages = pairs_of(fitted).preparation.languages()
-    search = search_of(fitted.config)
-    offered = {"serve": task.answering(model, languages, search, "translation")}
+    decoding = decoding_of(fitted.config)
+    offered = {"serve": task.answering(model, languages, decoding, "translation")}
     if networks.has_attention(model):
-        offered["align"] = task.aligning(model, languages, search)
+        offered["align"] = task.aligning(model, languages, decoding)
     return offered
 
 

@@ -341,7 +341,7 @@ class App:
         model.jit_compile = False
         return model
 
-    def recorded(self, config: Any) -> Any:
+    def config_from_record(self, config: Any) -> Any:
         """Makes the settings of the training from the JSON of a run or an export.
 
         Raises:

@@ -104,7 +104,7 @@ def pgd(
 
         def step(number: tf.Tensor, changed: tf.Tensor, *worst: tf.Tensor) -> tuple[tf.Tensor, ...]:
             margin, direction = margins_and_direction(network, changed, batch_labels)
-            following = within(changed + RANGE * length * direction, batch, epsilon)
+            following = nearest_in_ball(changed + RANGE * length * direction, batch, epsilon)
             return number + 1, following, *worse(changed, margin, *worst)
 
         def restart(number: tf.Tensor, *worst: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -146,7 +146,7 @@ def climb(
 
     def step(number: tf.Tensor, changed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         _, direction = margins_and_direction(network, changed, labels)
-        return number + 1, within(changed + RANGE * step_size * direction, images, epsilon)
+        return number + 1, nearest_in_ball(changed + RANGE * step_size * direction, images, epsilon)
 
     state = (tf.constant(0), start)
     return tf.stop_gradient(tf.while_loop(lambda number, _: number < steps, step, state)[1])
@@ -169,7 +169,7 @@ def margins_and_direction(
     return tf.reduce_max(wrong, axis=1) - right, tf.sign(tape.gradient(loss, images))
 
 
-def within(changed: tf.Tensor, images: tf.Tensor, epsilon: float) -> tf.Tensor:
+def nearest_in_ball(changed: tf.Tensor, images: tf.Tensor, epsilon: float) -> tf.Tensor:
     """The nearest points of the balls around pictures, in 0..255."""
     low = tf.maximum(images - RANGE * epsilon, 0.0)
     return tf.clip_by_value(changed, low, tf.minimum(images + RANGE * epsilon, RANGE))

@@ -72,7 +72,7 @@ def most_likely(scores: keras.KerasTensor) -> keras.KerasTensor:
     return ops.cast(ops.squeeze(ops.top_k(scores, 1)[1], axis=-1), "int64")
 
 
-def named_classes(model: keras.Model, class_names: Sequence[str]) -> Endpoint:
+def with_class_names(model: keras.Model, class_names: Sequence[str]) -> Endpoint:
     """An endpoint of a classifier that also returns the `name` of the class, `(batch,)`, text.
 
     Args:

@@ -29,7 +29,7 @@ def reopen(
     """
     metadata = exported.metadata()
     try:
-        config = app.recorded(metadata["config"])
+        config = app.config_from_record(metadata["config"])
     except (TypeError, ValueError) as error:
         raise InputError(
             f"an exported model must be one of this version of {app.name}",

@@ -58,7 +58,7 @@ class NearestSubspaces(keras.layers.Layer):
 
     The layer takes codes `(batch, code)` and returns logits `(batch, num_classes)`: the logarithm
     of a normal density about the nearest place of the class, but for a constant. Its weights are
-    not trained: `set_places` sets them.
+    not trained: `set_recognizer` sets them.
 
     Args:
         num_classes: Number of classes.
@@ -108,7 +108,7 @@ class NearestSubspaces(keras.layers.Layer):
         best = ops.segment_max(ops.transpose(scores), classes, num_segments=self.num_classes)
         return ops.transpose(best)
 
-    def set_places(self, recognizer: Recognizer) -> None:
+    def set_recognizer(self, recognizer: Recognizer) -> None:
         """Sets all weights."""
         self.centres.assign(recognizer.centres)
         self.variance.assign(recognizer.variance)

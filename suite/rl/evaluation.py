@@ -56,7 +56,7 @@ def returns_of(act: Policy, environments: Environments, seed: int) -> np.ndarray
     raise endless_error(environments.name, limit)
 
 
-def as_made(environments: Environments) -> Callable[[], None]:
+def state_restorer(environments: Environments) -> Callable[[], None]:
     """A function that puts environments back into the state that they are in now.
 
     Some keep more than they should from one episode to the next: MinAtar's remember the last action
@@ -138,7 +138,7 @@ class GreedyReturns(keras.callbacks.Callback):
     def __init__(self, environments: Environments, solved_at: float | None, seed: int) -> None:
         super().__init__()
         self.environments, self.solved_at, self.seed = environments, solved_at, seed
-        self._begin_anew = as_made(environments)
+        self._begin_anew = state_restorer(environments)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)

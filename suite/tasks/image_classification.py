@@ -28,7 +28,7 @@ from suite.data.images.augmentation import (
 from suite.data.pairs.augmentation import joint_flip
 from suite.errors import InputError
 from suite.explanations import heat_maps
-from suite.export.endpoints import Endpoint, classifier, named_classes, to_logits
+from suite.export.endpoints import Endpoint, classifier, to_logits, with_class_names
 from suite.export.exported import Exports
 from suite.figures import classes
 from suite.figures import images as figures
@@ -355,7 +355,7 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
     """
     [model] = fitted.networks.values()
     answering = average_views(to_logits(model), fitted.config.views)
-    serve = named_classes(classifier(answering), fitted.data.description.class_names)
+    serve = with_class_names(classifier(answering), fitted.data.description.class_names)
     source = fitted.data.source
     if source is None or source.preparation is None:
         return {"serve": serve}

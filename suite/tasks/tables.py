@@ -18,7 +18,7 @@ from suite.app import App, Fitted
 from suite.data import Data, Examples, supervised
 from suite.data.tables.preparation import TablePreparation
 from suite.data.tables.sources import Categories, Missing, load_table
-from suite.export.endpoints import Endpoint, classifier, named_classes
+from suite.export.endpoints import Endpoint, classifier, with_class_names
 from suite.export.exported import Exports
 from suite.figures import classes
 from suite.knobs import BatchSize, Epochs, LearningRate, Share, Steps, settings
@@ -143,7 +143,9 @@ def endpoints(fitted: Fitted) -> dict[str, Endpoint]:
     outputs.
     """
     [model] = fitted.networks.values()
-    return with_rows(named_classes(classifier(model), fitted.data.description.class_names), fitted)
+    return with_rows(
+        with_class_names(classifier(model), fitted.data.description.class_names), fitted
+    )
 
 
 def with_rows(serve: Endpoint, fitted: Fitted) -> dict[str, Endpoint]:

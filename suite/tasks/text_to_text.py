@@ -75,7 +75,7 @@ class Languages(NamedTuple):
     target: Tokenizer
 
 
-class Search(NamedTuple):
+class Decoding(NamedTuple):
     """How answers are decoded.
 
     Args:
@@ -137,7 +137,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
 callbacks = weight_average_callbacks
 
 
-def search(model: keras.Model, source: tf.Tensor, decoding: Search) -> Decoded:
+def search(model: keras.Model, source: tf.Tensor, decoding: Decoding) -> Decoded:
     """Writes the most probable answers.
 
     Args:
@@ -182,7 +182,9 @@ def read(tokenizer: Tokenizer, text: tf.Tensor, longest: int) -> Reading:
     return Reading(closed.to_tensor(PADDING), tf.cast(ids.row_lengths(), tf.int32), unknown)
 
 
-def answering(model: keras.Model, languages: Languages, decoding: Search, output: str) -> Endpoint:
+def answering(
+    model: keras.Model, languages: Languages, decoding: Decoding, output: str
+) -> Endpoint:
     """An endpoint that takes `text` and answers with text.
 
     It returns the answer under the name `output`, and its `score`, the log-probability in nats;
@@ -216,7 +218,7 @@ def answering(model: keras.Model, languages: Languages, decoding: Search, output
     return Endpoint(serve, [tf.TensorSpec((None,), tf.string, "text")], resources)
 
 
-def aligning(model: keras.Model, languages: Languages, decoding: Search) -> Endpoint:
+def aligning(model: keras.Model, languages: Languages, decoding: Decoding) -> Endpoint:
     """An endpoint that shows what each token of an answer looks at.
 
     It takes `text`, and returns `weights` `(batch, tokens written, tokens read)`, and the pieces of

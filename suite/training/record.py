@@ -182,7 +182,7 @@ def reopen(app: "App", recipe: Recipe, run: Run) -> tuple[Path, Recipe, Run, boo
             "`resume` needs a run of this version of the suite", f"{folder}, of an earlier one"
         )
     try:
-        config = app.recorded(recorded_config)
+        config = app.config_from_record(recorded_config)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"`resume` needs a run of this version of {app.name}",

@@ -11,7 +11,7 @@ from keras import layers
 from suite import App, checked, settings
 from suite.data import Source, supervised
 from suite.data.stored import files
-from suite.export.endpoints import classifier, named_classes
+from suite.export.endpoints import classifier, with_class_names
 from suite.knobs import BatchSize, Epochs, Filters
 
 FOLDER = Path(tempfile.gettempdir()) / "stranger-from-disk"
@@ -83,7 +83,7 @@ def compile_model(model, config, steps):
 def endpoints(fitted):
     """`image` to `name` and the rest."""
     names = fitted.data.description.class_names
-    return {"serve": named_classes(classifier(fitted.networks["from_disk"]), names)}
+    return {"serve": with_class_names(classifier(fitted.networks["from_disk"]), names)}
 
 
 app = App(

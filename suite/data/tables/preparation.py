@@ -65,7 +65,7 @@ class TablePreparation:
     label: str | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
-    def recorded(cls, record: Mapping[str, Any]) -> "TablePreparation":
+    def from_record(cls, record: Mapping[str, Any]) -> "TablePreparation":
         """Makes a preparation from its record in a report or an export.
 
         Raises:
@@ -82,7 +82,7 @@ class TablePreparation:
     def of_export(cls, metadata: Mapping[str, Any]) -> "TablePreparation":
         """The preparation in an export's metadata; one of numeric columns if it records none."""
         if record := recorded_preparation(metadata):
-            return cls.recorded(record)
+            return cls.from_record(record)
         return of_numbers(metadata["feature_names"])
 
     @property

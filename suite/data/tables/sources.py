@@ -80,7 +80,7 @@ def load_table(
         InputError: The table cannot be found or read, or a cell, a column or the labels cannot be
             used.
     """
-    preparation = TablePreparation.recorded(run.preparation) if run.preparation else None
+    preparation = TablePreparation.from_record(run.preparation) if run.preparation else None
     reading = _Reading(
         label, missing, categories, tuple(leave_out), preparation, numeric, needs_label
     )

@@ -13,7 +13,7 @@ from suite.rl.players import Player
 from suite.rl.tabular.dynamics import Task
 from suite.rl.tabular.updates import (
     Exploration,
-    Policy,
+    Exploring,
     Rate,
     move_towards,
     of_chosen,
@@ -175,7 +175,7 @@ class TabularLearner(Player):
         targets = self._bootstrapped(targets, move.rewards, move.terminated)[:, -1]
         inputs = {"state": states}
         if self.learning.timed:
-            inputs["steps_left"] = place.left
+            inputs["steps_left"] = place.steps_left
 
         def loss() -> tf.Tensor:
             values = self(inputs, training=True)["value"]
@@ -215,30 +215,30 @@ class TabularLearner(Player):
     def _by_action(self, table: tf.Tensor) -> tf.Tensor:
         return tf.reshape(table, [self.task.num_states, self.task.num_actions, self.horizons])
 
-    def _policy(self) -> Policy:
+    def _policy(self) -> Exploring:
         """The policy with the present rate of exploration."""
         first, last = self.learning.exploration_rates
         done = tf.cast(self.optimizer.iterations.value, keras.config.floatx())
         share = done / max(self.steps - 1, 1)
-        return Policy(self.learning.exploration, first + (last - first) * tf.minimum(share, 1.0))
+        return Exploring(self.learning.exploration, first + (last - first) * tf.minimum(share, 1.0))
 
     def _act(
         self,
         tables: tuple[tf.Tensor, ...],
-        policy: Policy,
+        policy: Exploring,
         states: tf.Tensor,
-        left: tf.Tensor,
+        steps_left: tf.Tensor,
         draws: Draws,
     ) -> tf.Tensor:
         """The actions `(agents,)` in states, with so many steps left."""
-        horizon = left - 1 if self.learning.timed else tf.zeros_like(left)
+        horizon = steps_left - 1 if self.learning.timed else tf.zeros_like(steps_left)
         rows = states[:, None] * self.task.num_actions + tf.range(self.task.num_actions)
         places = rows * self.horizons + horizon[:, None]
         values = sum(tf.gather(tf.reshape(table, [-1]), places) for table in tables)
         return policy.choose(values / len(tables), draws.explores, draws.actions)
 
     def _targets(
-        self, tables: tuple[tf.Tensor, ...], policy: Policy, states: tf.Tensor, draws: Draws
+        self, tables: tuple[tf.Tensor, ...], policy: Exploring, states: tf.Tensor, draws: Draws
     ) -> list[tf.Tensor]:
         """The return that each table expects from `states` on, `(agents, horizons)` each."""
         by_action = [self._by_action(table) for table in tables]
@@ -287,7 +287,9 @@ class TabularLearner(Player):
             draws = draws_of(number)
             move = world.move(place, actions, draws)
             # The next actions are chosen before the update, since Sarsa's target is about them.
-            following = self._act(tables, policy, world.observe(move.place), move.place.left, draws)
+            following = self._act(
+                tables, policy, world.observe(move.place), move.place.steps_left, draws
+            )
             rows = world.observe(place) * num_actions + actions
             learnt, visits, distance = [], [], statistics.distance
             expected = self._targets(tables, policy, move.observed, draws)
@@ -325,7 +327,7 @@ class TabularLearner(Player):
         dtype = tables[0].dtype
         draws = draws_of(tf.constant(self.rollout_length))
         place = world.begin(draws)
-        actions = self._act(tables, policy, world.observe(place), place.left, draws)
+        actions = self._act(tables, policy, world.observe(place), place.steps_left, draws)
         statistics = Statistics(
             visits=tuple(visits.value + 0 for visits in self.visits),
             distance=tf.zeros((), dtype),
@@ -354,11 +356,11 @@ class TabularLearner(Player):
             folded = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
             draws = draw(world.num_agents, num_actions, folded)
             states = world.observe(place)
-            actions = self._act(tables, policy, states, place.left, draws)
+            actions = self._act(tables, policy, states, place.steps_left, draws)
             move = world.move(place, actions, draws)
             rows = states * num_actions + actions
             if self.learning.timed:
-                rows = rows * self.horizons + place.left - 1
+                rows = rows * self.horizons + place.steps_left - 1
             return move.place, rows, move.rewards, move.over, move.valid
 
         [table] = tables

@@ -12,7 +12,7 @@ Exploration = Literal["epsilon_greedy", "softmax"]
 TINY = 1e-6
 
 
-class Policy(NamedTuple):
+class Exploring(NamedTuple):
     """A policy that mostly takes the best action by a table, and sometimes explores.
 
     Args:

@@ -44,11 +44,11 @@ class Place(NamedTuple):
 
     Args:
         state: The states of the environment, `(agents,)`, int32.
-        left: Steps left until their episodes are cut off, `(agents,)`, int32.
+        steps_left: Steps left until their episodes are cut off, `(agents,)`, int32.
     """
 
     state: tf.Tensor
-    left: tf.Tensor
+    steps_left: tf.Tensor
 
 
 class Step(NamedTuple):
@@ -118,8 +118,8 @@ class Simulation:
         outcome = tf.reduce_sum(tf.cast(passed, tf.int32), axis=1)
         index = index * self.num_outcomes + outcome
         state, terminated = tf.gather(self._following, index), tf.gather(self._terminated, index)
-        left = place.left - 1
-        over = terminated | (left == 0)
+        steps_left = place.steps_left - 1
+        over = terminated | (steps_left == 0)
         return Step(
             observed=tf.gather(self._observed, state),
             rewards=tf.gather(self._rewards, index),
@@ -127,7 +127,7 @@ class Simulation:
             over=over,
             valid=tf.ones_like(over),
             place=Place(
-                tf.where(over, self._started(draws), state), tf.where(over, self.limit, left)
+                tf.where(over, self._started(draws), state), tf.where(over, self.limit, steps_left)
             ),
         )
 
@@ -183,12 +183,12 @@ class Gameplay:
         for output in outputs:
             output.set_shape([self.num_agents])
         state, rewards, terminated, truncated, valid = outputs
-        left = tf.where(valid, tf.maximum(place.left - 1, 1), self.limit)
+        steps_left = tf.where(valid, tf.maximum(place.steps_left - 1, 1), self.limit)
         return Step(
             observed=state,
             rewards=tf.cast(rewards, self.dtype),
             terminated=terminated,
             over=terminated | truncated,
             valid=valid,
-            place=Place(state, left),
+            place=Place(state, steps_left),
         )

@@ -9,8 +9,8 @@ from suite.export.endpoints import (
     as_endpoint,
     call,
     classifier,
-    named_classes,
     of_model,
+    with_class_names,
 )
 
 
@@ -56,7 +56,7 @@ def test_named_classes_answer_with_their_names():
     classes = classifier(model())
     inputs = np.random.default_rng(0).normal(size=(9, 2)).astype("float32")
 
-    served = named_classes(classes, ["a", "猫", "c"]).function(tf.constant(inputs))
+    served = with_class_names(classes, ["a", "猫", "c"]).function(tf.constant(inputs))
 
     names = [["a", "猫", "c"][label] for label in np.asarray(served["label"])]
     assert [name.decode() for name in np.asarray(served["name"])] == names

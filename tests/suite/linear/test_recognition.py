@@ -91,7 +91,7 @@ def test_the_layer_answers_as_the_arithmetic(method, compared_with, faces):
     recognizer = fit_recognizer(rows[learnt], labels[learnt], chosen)
     layer = NearestSubspaces(PEOPLE, len(recognizer.centres), recognizer.axes.shape[2])
     layer.build((None, recognizer.centres.shape[1]))
-    layer.set_places(recognizer)
+    layer.set_recognizer(recognizer)
     codes = rows @ recognizer.kernel + recognizer.bias
     if recognizer.discriminants is not None:
         codes = codes @ recognizer.discriminants

@@ -5,7 +5,13 @@ import pytest
 from suite import InputError
 from suite.rl.environments import Environments
 from suite.rl.episodes import EPISODES, TEST_SEED, VALIDATION_SEED
-from suite.rl.evaluation import GreedyReturns, as_made, metrics_of, render_episode, returns_of
+from suite.rl.evaluation import (
+    GreedyReturns,
+    metrics_of,
+    render_episode,
+    returns_of,
+    state_restorer,
+)
 from tests.suite.rl.walkers import ticks, walker
 
 pytestmark = pytest.mark.usefixtures("blinkers", "corridors", "rings")
@@ -78,7 +84,7 @@ def test_an_evaluation_depends_on_nothing_that_was_evaluated_before():
     gymnasium.register("Remembering-v0", Remembering, max_episode_steps=3)
     environments = Environments("Remembering-v0", 2)
     gymnasium.registry.pop("Remembering-v0")
-    begin_anew = as_made(environments)
+    begin_anew = state_restorer(environments)
 
     def returns():
         return returns_of(lambda observations: np.zeros(2, int), environments, seed=0).tolist()

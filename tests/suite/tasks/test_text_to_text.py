@@ -39,7 +39,7 @@ def test_an_answer_is_exact_as_a_whole_without_its_padding():
 
 def endpoint(network="transformer", **search):
     model = build(network=network)
-    return task.answering(model, LANGUAGES, task.Search(**search), "answer")
+    return task.answering(model, LANGUAGES, task.Decoding(**search), "answer")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_padding_changes_neither_loss_nor_metrics_nor_answers(knobs):
     assert {"loss", "nats", "accuracy", "exact"} <= one.keys()
     for name, value in one.items():
         assert other[name] == pytest.approx(value, rel=1e-4), name
-    for decoding in (task.Search(longest=5, beams=1), task.Search(longest=5, beams=3)):
+    for decoding in (task.Decoding(longest=5, beams=1), task.Decoding(longest=5, beams=3)):
         short, long = (
             task.search(model, tf.constant(ids), decoding) for ids in (SOURCE, padded[0]["source"])
         )
@@ -97,7 +97,7 @@ def test_padding_changes_neither_loss_nor_metrics_nor_answers(knobs):
 def test_the_score_of_an_answer_is_its_probability_in_the_plain_forward_pass(knobs):
     model = build(**knobs)
 
-    decoded = task.search(model, tf.constant(SOURCE), task.Search(longest=5, beams=3))
+    decoded = task.search(model, tf.constant(SOURCE), task.Decoding(longest=5, beams=3))
 
     written = decoded.ids.numpy()
     prefix = np.pad(written[:, :-1], [(0, 0), (1, 0)], constant_values=START)
@@ -116,13 +116,15 @@ def test_the_unknown_word_is_never_written(beams):
     table.set_weights([weights])
 
     for row in range(4, 10):
-        ids = task.search(model, tf.constant([[row, END]]), task.Search(longest=6, beams=beams)).ids
+        ids = task.search(
+            model, tf.constant([[row, END]]), task.Decoding(longest=6, beams=beams)
+        ).ids
         assert UNKNOWN not in ids.numpy()
 
 
 @pytest.mark.usefixtures("small_languages")
 def test_pieces_and_weights_of_an_answer_belong_together():
-    align = task.aligning(build(network="attention"), LANGUAGES, task.Search(longest=4))
+    align = task.aligning(build(network="attention"), LANGUAGES, task.Decoding(longest=4))
 
     outputs = align.function(tf.constant(["a b c", "d"]))
 

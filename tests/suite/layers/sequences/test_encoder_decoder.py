@@ -79,7 +79,7 @@ def test_what_comes_later_is_not_seen_and_what_was_read_is(knobs):
 def test_greedy_decoding_takes_the_most_probable_of_the_plain_network(knobs):
     model = build(**knobs)
 
-    decoded = task.search(model, SOURCE, task.Search(longest=5)).ids.numpy()
+    decoded = task.search(model, SOURCE, task.Decoding(longest=5)).ids.numpy()
 
     prefix = np.full((3, 1), START, np.int32)
     for index in range(decoded.shape[1]):
@@ -131,5 +131,5 @@ def test_half_precision_keeps_logits_in_float32():
     for knobs in NETWORKS:
         model = build(**knobs)
         assert model.output.dtype == "float32"
-        decoded = task.search(model, tf.constant(SOURCE), task.Search(longest=3, beams=2))
+        decoded = task.search(model, tf.constant(SOURCE), task.Decoding(longest=3, beams=2))
         assert np.isfinite(decoded.scores.numpy()).all()

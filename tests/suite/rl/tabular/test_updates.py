@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from suite.rl.tabular.updates import (
-    Policy,
+    Exploring,
     Rate,
     move_towards,
     of_chosen,
@@ -27,14 +27,14 @@ def shares(policy, values=VALUES, count=30_000):
 
 
 def test_epsilon_greedy_takes_a_share_at_random():
-    policy = Policy("epsilon_greedy", tf.constant(0.3))
+    policy = Exploring("epsilon_greedy", tf.constant(0.3))
 
     np.testing.assert_allclose(shares(policy), [0.1, 0.8, 0.1], atol=0.01)
     assert policy.mean(VALUES).numpy() == pytest.approx(0.1 * 1 + 0.8 * 3 + 0.1 * 2)
 
 
 def test_softmax_takes_better_actions_more_often():
-    policy = Policy("softmax", tf.constant(0.5))
+    policy = Exploring("softmax", tf.constant(0.5))
     expected = np.exp([2, 6, 4]) / np.exp([2, 6, 4]).sum()
 
     np.testing.assert_allclose(shares(policy), expected, atol=0.01)
@@ -43,7 +43,7 @@ def test_softmax_takes_better_actions_more_often():
 
 @pytest.mark.parametrize("exploration", ["epsilon_greedy", "softmax"])
 def test_without_exploration_the_best_action_is_taken(exploration):
-    policy = Policy(exploration, tf.constant(0.0))
+    policy = Exploring(exploration, tf.constant(0.0))
 
     assert shares(policy, count=100).tolist() == [0, 1, 0]
     assert policy.mean(VALUES).numpy() == pytest.approx(3)
@@ -51,7 +51,7 @@ def test_without_exploration_the_best_action_is_taken(exploration):
 
 def test_an_agent_explores_alike_at_all_horizons():
     values = tf.constant([[[1.0, 0.0], [0.0, 1.0]]] * 2)  # (agents, actions, horizons)
-    policy = Policy("epsilon_greedy", tf.constant(0.5))
+    policy = Exploring("epsilon_greedy", tf.constant(0.5))
 
     actions = policy.choose(values, tf.constant([0.9, 0.1]), tf.constant([[0.0, 1.0]] * 2))
 
@@ -62,7 +62,7 @@ def test_an_agent_explores_alike_at_all_horizons():
 @pytest.mark.parametrize("exploration", ["epsilon_greedy", "softmax"])
 def test_the_value_of_a_choice_is_that_of_the_chosen_action(exploration):
     random = np.random.default_rng(0)
-    policy = Policy(exploration, tf.constant(0.5))
+    policy = Exploring(exploration, tf.constant(0.5))
     values = tf.constant(random.random((5, 3, 4)), tf.float32)  # states, actions, horizons
     states = tf.constant(random.integers(0, 5, 200), tf.int32)
     explores = tf.constant(random.random(200), tf.float32)

@@ -11,19 +11,19 @@ def test_outcomes_have_their_probabilities_and_episodes_begin_again(fork):
     world = Simulation(fork, 2, 4000, "float32")
     draws = draw(4000, 2, tf.constant([1, 2]))
     place = world.begin(draws)
-    assert (place.state.numpy() == 0).all() and (place.left.numpy() == 2).all()
+    assert (place.state.numpy() == 0).all() and (place.steps_left.numpy() == 2).all()
 
     on = tf.ones(4000, tf.int32)
     first = world.move(place, on, draw(4000, 2, tf.constant([1, 3])))
     second = world.move(first.place, 0 * on, draw(4000, 2, tf.constant([1, 4])))
 
     assert (first.observed.numpy() == 1).all() and not first.over.numpy().any()
-    assert (first.place.left.numpy() == 1).all()
+    assert (first.place.steps_left.numpy() == 1).all()
     assert second.terminated.numpy().all() and second.over.numpy().all()
     high = np.isclose(second.rewards, 1.2)
     assert (high | np.isclose(second.rewards, 0.8)).all()
     assert high.mean() == pytest.approx(0.5, abs=0.04)
-    assert (second.place.state.numpy() == 0).all() and (second.place.left.numpy() == 2).all()
+    assert (second.place.state.numpy() == 0).all() and (second.place.steps_left.numpy() == 2).all()
 
 
 def test_an_episode_is_cut_off_without_an_end(fork):
@@ -90,5 +90,5 @@ def test_the_environment_itself_is_played(coins):
     assert [step.valid.numpy().all() for step in steps] == [True, True, False]
     assert (steps[0].rewards.numpy() == 1).all() and (steps[1].rewards.numpy() == 1).all()
     assert steps[1].terminated.numpy().all() and not steps[0].over.numpy().any()
-    assert [int(step.place.left[0]) for step in steps] == [4, 3, 5]
+    assert [int(step.place.steps_left[0]) for step in steps] == [4, 3, 5]
     assert (observed[0].numpy() < 2).all() and (observed[1].numpy() >= 2).all()
