@@ -1,9 +1,11 @@
 """What a program prints: streams that take every text, and errors in the words of its flags."""
 
+import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from suite.errors import InputError, printable
 
@@ -16,7 +18,8 @@ def prepare_output() -> None:
 
     Characters that the encoding lacks are escaped and raise no error. A stream that the shell
     closed (`2>&-`) discards its text, because otherwise the next file that the program opens would
-    get the stream's number, and the text.
+    get the stream's number, and the text. Text that nobody reads any more (`| head -1`) is
+    discarded, too.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -25,9 +28,7 @@ def prepare_output() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = map(_patient, (sys.stdout, sys.stderr))
 
 
 def error_line(error: BaseException, command_line: "cyclopts.App") -> str:
@@ -54,6 +55,40 @@ def _flags(command_line: "cyclopts.App") -> set[str]:
         for argument in command.assemble_argument_collection()
         for flag in argument.names
     }
+
+
+class _Patient(io.TextIOWrapper):
+    """A stream of text that is discarded once its reader is gone."""
+
+    def write(self, text: str, /) -> int:
+        with self._discarding():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._discarding():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _discarding(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+
+
+def _patient(stream: TextIO) -> TextIO:
+    if type(stream) is not io.TextIOWrapper:  # one that a caller has put in place
+        return stream
+    return _Patient(
+        stream.detach(),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def _nowhere() -> io.TextIOWrapper:

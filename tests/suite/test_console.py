@@ -40,3 +40,25 @@ def test_a_closed_stream_swallows_what_is_written(redirections, tmp_path):
 
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "data").read_bytes() == b""
+
+
+@pytest.mark.parametrize("script", ["print('x' * 100_000)", "log.warning('x' * 100_000)"])
+def test_what_nobody_reads_any_more_is_discarded(script):
+    setup = "import logging; log = logging.getLogger('x')\n"
+    setup += "log.addHandler(logging.StreamHandler(sys.stdout)); print('first', flush=True)\n"
+    ending = "\nprint('more'); print('done', file=sys.stderr)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PREPARED + setup + "sys.stdin.read()\n" + script + ending],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "first\n"
+    process.stdout.close()
+    process.stdin.close()
+
+    assert process.stderr.read() == "done\n"
+    assert process.wait(60) == 0
+    process.stderr.close()
