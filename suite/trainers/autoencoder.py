@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from suite.layers.networks import NetworksModel
+from suite.layers.networks import ModelOfLosses
 from suite.placement.replicas import seed_of_replica
 
 Noise = Literal["gaussian", "masking", "salt"]
@@ -13,7 +13,7 @@ Sparsity = Literal["kl", "l1"]
 SMALLEST_ACTIVITY = 1e-6  # of a unit, whose logarithm is taken
 
 
-class Autoencoder(NetworksModel):
+class Autoencoder(ModelOfLosses):
     """Trains a network to reconstruct its inputs, whole or a layer of it.
 
     `call` returns the loss of every example, `(batch,)`: in training that of the reconstruction of
@@ -93,18 +93,6 @@ class Autoencoder(NetworksModel):
         if self.contraction:
             loss += self.contraction * change
         return loss
-
-    def compute_loss(
-        self,
-        x: tf.Tensor = None,
-        y: tf.Tensor = None,
-        y_pred: tf.Tensor = None,
-        sample_weight: tf.Tensor = None,
-        training: bool = True,
-    ) -> tf.Tensor:
-        # The loss needs no targets, so the outputs stand for them. Keras averages it and scales it
-        # across replicas.
-        return super().compute_loss(x, y_pred, y_pred, sample_weight, training)
 
     def reconstruction_loss(self, values: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """The loss of the network's `output` for values `(batch, features)`, `(batch,)`."""

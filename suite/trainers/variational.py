@@ -17,7 +17,7 @@ from rich.progress import track
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import math as tfm
 
-from suite.layers.networks import NetworksModel
+from suite.layers.networks import ModelOfLosses
 from suite.placement.replicas import seed_of_replica
 
 # Every evaluation draws the same noise, so that models can be compared.
@@ -29,7 +29,7 @@ LIKELIHOODS = {"bernoulli": tfd.Bernoulli, "continuous_bernoulli": tfd.Continuou
 Likelihood = Literal["bernoulli", "continuous_bernoulli"]
 
 
-class VariationalAutoencoder(NetworksModel):
+class VariationalAutoencoder(ModelOfLosses):
     """Trains an encoder and a decoder to maximise a lower bound of the images' log evidence.
 
     `call` returns the bound `(batch,)`. Compile the model with the loss `negative_bound`.
@@ -97,18 +97,6 @@ class VariationalAutoencoder(NetworksModel):
             return log_mean_exp(reconstruction + beta * ratios)
         charged = tf.maximum(tf.reduce_mean(divergence, axis=0), self.free_bits)
         return tf.reduce_mean(reconstruction, axis=0) - beta * tf.reduce_sum(charged)
-
-    def compute_loss(
-        self,
-        x: tf.Tensor = None,
-        y: tf.Tensor = None,
-        y_pred: tf.Tensor = None,
-        sample_weight: tf.Tensor = None,
-        training: bool = True,
-    ) -> tf.Tensor:
-        # The bound needs no targets, so the outputs stand for them. Keras averages the loss and
-        # scales it across replicas.
-        return super().compute_loss(x, y_pred, y_pred, sample_weight, training)
 
     def posterior(self, pixels: tf.Tensor, training: bool = False) -> tfd.Normal:
         """The posterior of the latents `(batch, latent_dim)` of pixels from `pixels_of`."""
