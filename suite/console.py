@@ -80,10 +80,12 @@ class _Patient(io.TextIOWrapper):
 
 
 def _patient(stream: TextIO) -> TextIO:
-    if type(stream) is not io.TextIOWrapper:  # one that a caller has put in place
+    is_the_process_s = stream in (sys.__stdout__, sys.__stderr__)
+    if not (is_the_process_s and isinstance(stream, io.TextIOWrapper)):
         return stream
+    stream.flush()  # the old one stays usable for those who have it
     return _Patient(
-        stream.detach(),
+        stream.buffer,
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

@@ -161,7 +161,7 @@ def ask(export: Path, *, data: str = "auto") -> None:
 
     exported = open_folder(export)
     app = load_app(export.name)
-    config = app.recorded(exported.metadata()["config"])
+    config = app.config_from_record(exported.metadata()["config"])
     test = app.data(config, Run(data=data, quiet=True)).splits["test"].in_memory()
     picture = exported.signature("picture")
     files = [tf.io.encode_png(pixels).numpy() for pixels in test.inputs[:CALLS]]

@@ -1,5 +1,6 @@
 """Evaluation of a policy: its returns without exploration, and an episode as an animation."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -67,7 +68,12 @@ def state_restorer(environments: Environments) -> Callable[[], None]:
         state = environments.state()
     except Opaque:
         return lambda: None
-    return lambda: environments.restore(state)
+
+    def restore() -> None:
+        with contextlib.suppress(Exception):  # an environment may raise anything; a reset follows
+            environments.restore(state)
+
+    return restore
 
 
 def metrics_of(act: Policy, environments: Environments, model: keras.Model) -> Metrics:

@@ -38,7 +38,7 @@ def serve(
     max_queue: AtLeastOne = 1000,
     # gRPC holds the size of a message in 32 bits.
     max_request_mib: Annotated[int, Parameter(validator=Number(gte=1, lte=2047))] = 64,
-    timeout_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 60.0,
+    timeout_seconds: Annotated[float, Parameter(validator=Number(gt=0, lte=86_400))] = 60.0,
     token_file: Path | None = None,
     cors_origin: Annotated[tuple[str, ...], Repeatable] = (),
     label: Annotated[tuple[str, ...], Repeatable] = (),

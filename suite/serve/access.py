@@ -2,6 +2,7 @@
 
 import hmac
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from suite.serve.status import Code, RequestError
 
@@ -31,20 +32,24 @@ class Access(NamedTuple):
         if self.token and not hmac.compare_digest(authorization.encode(), expected.encode()):
             raise RequestError("a bearer token is needed", Code.UNAUTHENTICATED)
 
-    def check_site(self, site: str, origin: str) -> None:
+    def check_site(self, site: str, origin: str, host: str) -> None:
         """Refuses what a web page of another origin sends, unless `origins` has it.
 
         Browsers keep the answer from such a page, but the work would be done.
 
         Args:
-            site: The header `Sec-Fetch-Site`, which browsers send and pages cannot change.
-            origin: The header `Origin`.
+            site: The header `Sec-Fetch-Site`, which browsers send to this machine and by TLS, and
+                pages cannot change; empty without one.
+            origin: The header `Origin`; empty without one, as of clients that are no browsers.
+            host: The header `Host`, by which pages are told apart where there is no `site`.
 
         Raises:
             RequestError: The page may not use this server.
         """
-        allowed = {origin, "*"} & set(self.origins)
-        if site in ("cross-site", "same-site") and not allowed:
+        is_other = site in ("cross-site", "same-site")
+        if not site and origin:
+            is_other = urlsplit(origin).netloc != host
+        if is_other and not {origin, "*"} & set(self.origins):
             raise RequestError("the page must be of an allowed origin", Code.PERMISSION_DENIED)
 
     def timeout_error(self) -> RequestError:

@@ -63,7 +63,8 @@ def serve(
 
         return application(models, access, Monitor(models), lifespan=lifespan)
 
-    ray.init(log_to_driver=False, configure_logging=False)
+    address_of_cluster = os.environ.get("RAY_ADDRESS", "local")
+    ray.init(address_of_cluster, log_to_driver=False, configure_logging=False)
     ray_serve.start(http_options={"host": host, "port": port})
     # A replica takes as many requests as a signature; further ones wait in Ray.
     deployment = ray_serve.deployment(

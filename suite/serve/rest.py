@@ -52,7 +52,9 @@ def application(models: Models, access: Access, monitor: Monitor, **options: Any
     async def check_site(request: Request) -> None:
         if request.method == "POST":
             headers = request.headers
-            access.check_site(headers.get("sec-fetch-site", ""), headers.get("origin", ""))
+            access.check_site(
+                *(headers.get(name, "") for name in ("sec-fetch-site", "origin", "host"))
+            )
 
     guards = [Depends(check_site), *([Depends(check_token)] if access.token else [])]
     app = FastAPI(openapi_url=None, dependencies=guards, **options)

@@ -133,20 +133,19 @@ async def _serve(
         ),
         grace,
     )
-    # uvicorn stops on these signals, and raises them again at its end. Then these handlers ignore
-    # them, so that calls that are still running can end; the next signal ends all.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    serving = asyncio.create_task(rest_server.serve([listener]))  # whether it is ready, too
-    await grpc_server.start()
     async with models.watched():
+        await grpc_server.start()
         host, port, *_ = listener.getsockname()
         print(
             f"REST and the playground on http://{url_address(host, port)}, "
             f"gRPC on {url_address(host, grpc_port)}",
             flush=True,
         )
-        await serving
+        # uvicorn stops on these signals, and raises them again at its end. Then these handlers
+        # ignore them, so that calls that are still running can end; the next signal ends all.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        await rest_server.serve([listener])
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
 

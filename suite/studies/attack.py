@@ -175,7 +175,9 @@ def _fool(app: App, knobs: Attack, exports: Exports) -> Figure:
     picture = fooling_picture(network, index, shape, **_steps(knobs))
     chance = probabilities(network, picture[None])[0, index]
     answer = f"{knobs.label} ({chance:.2%})"
-    resisted = "" if chance >= CONFIDENCE else f", not {CONFIDENCE:.2%}: the steps did not suffice"
+    resisted = (
+        "" if chance >= CONFIDENCE else f", less than {CONFIDENCE:.2%}: the steps did not suffice"
+    )
     print(f"made out of noise: {answer}{resisted}")
     return figures.fooling(picture, answer)
 

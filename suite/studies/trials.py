@@ -447,7 +447,9 @@ def refuse_cluster(command: str) -> None:
         InputError: The environment describes a cluster.
     """
     if in_cluster():
-        raise InputError(f"{command} must be run outside of a cluster", "a worker of one")
+        raise InputError(
+            f"{command} must be run outside of a cluster", "this process is a worker of one"
+        )
 
 
 def _judge(trial: Trial) -> dict[str, Any]:

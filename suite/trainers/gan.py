@@ -150,8 +150,10 @@ class GenerativeAdversarialNetwork(keras.Model):
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
         real = self._real(inputs, targets)
 
+        inputs = self._generator_inputs(real)  # replicas draw alike, so that their seeds stay equal
+
         def judge() -> tf.Tensor:
-            self._both_losses(self.generator, real, self._generator_inputs(real), training=False)
+            self._both_losses(self.generator, real, inputs, training=False)
             return tf.constant(True)
 
         # Of a small batch a replica may have no part, whose mean is no number.

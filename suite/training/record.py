@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 RECORD = "run.json"
-FORMAT = 2  # of the record and of the saved states; runs of another format cannot be resumed
+FORMAT = 3  # of the record and of the saved states; runs of another format cannot be resumed
 TRIAL = ".trial-"  # prefix of the folder that is created to test whether a folder is writable
 PACKAGES = (
     "keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy", "scikit-learn",
@@ -31,10 +31,10 @@ PACKAGES = (
 )  # fmt: skip
 # Settings that a resumed run cannot change.
 SAME_RUN = (
-    "data", "min_per_class", "skip_broken", "seed", "deterministic", "precision", "fused", "jit",
+    "data", "min_per_class", "skip_broken", "seed", "deterministic", "precision", "fused",
 )  # fmt: skip
 # Settings that a resumed run takes from the record unless they are given.
-TAKEN_OVER = ("data_dir", "in_memory", "export_dir")
+TAKEN_OVER = ("data_dir", "in_memory", "export_dir", "jit")
 
 
 def package_versions() -> dict[str, str]:

@@ -141,7 +141,9 @@ def load_boxes(
     """
     if run.min_per_class > 1:
         raise InputError("`min_per_class` must be 1 where targets are boxes", run.min_per_class)
-    if run.arrays is not None or run.data in ("auto", *sources.BUILT_IN):
+    # Arrays that are prepared are parts of what was read with these knobs, such as folds.
+    is_unprepared = run.arrays is not None and run.arrays.preparation is None
+    if is_unprepared or (run.arrays is None and run.data in ("auto", *sources.BUILT_IN)):
         beside_files = {
             "annotations": annotations,
             "classes": run.arrays is None and classes,

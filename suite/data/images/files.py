@@ -202,8 +202,12 @@ def write_animation(frames: Iterable[np.ndarray], path: Path, **options: Any) ->
         InputError: The format cannot hold the frames.
         Unwritable: The file cannot be written.
     """
-    first, *others = itertools.islice(images := map(_as_image, frames), 2)
-    several = {"save_all": True, "append_images": itertools.chain(others, images)} if others else {}
+    images: Iterator[PIL.Image.Image] = map(_as_image, frames)
+    first, *others = itertools.islice(images, 2)
+    rest: Iterable[PIL.Image.Image] = itertools.chain(others, images)
+    if path.suffix.lower() != ".gif":  # of other formats Pillow goes through them twice
+        rest = list(rest)
+    several = {"save_all": True, "append_images": rest} if others else {}
     _save(first, path, **several, **options)
 
 

@@ -180,6 +180,7 @@ def test_text_bytes_and_several_inputs_go_both_ways(toy_server):
         ({"Sec-Fetch-Site": "cross-site", "Origin": "https://example.org"}, 403),
         ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "https://example.org"}, 403),  # of an older browser, or without TLS
     ],
 )
 def test_pages_of_other_origins_cannot_make_it_work(headers, code, toy_server):

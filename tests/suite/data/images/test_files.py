@@ -13,7 +13,7 @@ from suite.data.images.files import (
     read_opaque,
     read_picture,
     upright_size,
-    write_picture,
+    write_animation,
 )
 from suite.data.images.preparation import Preparation
 
@@ -204,5 +204,15 @@ def test_an_animation_needs_a_format_that_holds_one():
     frames = np.zeros((2, 8, 8, 1))
 
     with pytest.raises(InputError, match=r"must hold the image. Received: frames.jpg"):
-        write_picture(frames, Path("frames.jpg"))
+        write_animation(frames, Path("frames.jpg"))
     assert not Path("frames.jpg").exists()
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_frames_may_come_one_by_one(ending, tmp_path):
+    path = tmp_path / f"frames.{ending}"
+
+    write_animation((np.full((4, 5, 3), 60 * n, np.uint8) for n in range(4)), path)
+
+    with PIL.Image.open(path) as animation:
+        assert animation.n_frames == 4
