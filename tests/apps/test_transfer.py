@@ -353,7 +353,8 @@ def test_four_ways_are_compared_and_drawn(monkeypatch, capsys):
 
     assert run(app, words.split()) == 0
 
-    printed = capsys.readouterr().out.splitlines()
+    about_backbone, *printed = capsys.readouterr().out.splitlines()
+    assert "nothing is transferred" in about_backbone
     assert printed[0] == "scratch, 1 a class: 55.0%, spread 7.1%"
     assert printed[-1] == "drawn.png: scratch, probe, fine-tuned, probe, then fine-tuned"
     assert len(knobs) == 4 * 2 * 2
