@@ -41,9 +41,8 @@ def test_its_rows_are_not_taken_for_folds(project):
     process = python(project, "-m", "apps.xor", "cross-validate")
 
     assert process.returncode == 2
-    assert process.stderr.endswith(
-        "--data must be auto: the rows are made here. Received: arrays\n"
-    )
+    sentence = "--data must be auto: the rows are made here. Received: arrays\n"
+    assert process.stderr.endswith(sentence)
 
 
 def test_it_trains_evaluates_and_is_listed(project):
