@@ -8,6 +8,7 @@ smaller rate.
 import dataclasses
 import inspect
 import logging
+import os
 import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -177,7 +178,7 @@ def build_model(
         features = of_small_network(image)
     elif spelt(backbone) in KERAS_NETWORKS:
         features = of_keras_network(image, backbone, pretrained=weights != "none")
-    elif "/" in backbone or is_folder(backbone):
+    elif "/" in backbone or os.path.isdir(backbone):  # noqa: PTH112 - Path raises for long names
         features = of_export(image, Path(backbone), pretrained=weights != "none")
     else:
         names = sorted(network.__name__ for network in KERAS_NETWORKS.values())
@@ -189,14 +190,6 @@ def build_model(
     x = layers.Dropout(dropout, name=HEAD_DROPOUT)(features)
     logits = layers.Dense(num_classes, dtype=keras.config.floatx(), name=LOGITS)(x)
     return keras.Model(image, logits, name="transfer")
-
-
-def is_folder(name: str) -> bool:
-    """Whether there is a folder of that name; of one that is too long there is none."""
-    try:
-        return Path(name).is_dir()
-    except OSError:
-        return False
 
 
 def of_small_network(image: keras.KerasTensor) -> keras.KerasTensor:

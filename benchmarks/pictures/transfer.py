@@ -78,6 +78,14 @@ def framed(images: np.ndarray) -> np.ndarray:
     return np.repeat(np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]), 3, axis=-1)
 
 
+def target_of(task: Task, cifar: Arrays) -> Arrays:
+    """The pictures of a task, colours of 32 x 32; `cifar` are those of CIFAR-10."""
+    if task == "cifar10":
+        return with_classes(cifar, SOURCE_CLASSES, 10, TRAINING_PICTURES)
+    clothes = with_classes(pictures_of(task), 0, 10, TRAINING_PICTURES)
+    return clothes | {name: framed(clothes[name]) for name in ("x_train", "x_test")}
+
+
 def main(*tasks: Task, seeds: int = SEEDS, precision: str = "float32") -> None:
     """Trains the backbone, transfers it, and draws the accuracies.
 
@@ -101,11 +109,7 @@ def main(*tasks: Task, seeds: int = SEEDS, precision: str = "float32") -> None:
         trained = train(resnet.app, recipe, run)
         print(f"backbone: {trained.metrics['test_accuracy']:.1%}", flush=True)
         for task in tasks or ("cifar10", "fashion_mnist"):
-            if task == "cifar10":
-                pictures = with_classes(cifar, SOURCE_CLASSES, 10, TRAINING_PICTURES)
-            else:
-                pictures = with_classes(pictures_of(task), 0, 10, TRAINING_PICTURES)
-                pictures |= {name: framed(pictures[name]) for name in ("x_train", "x_test")}
+            pictures = target_of(task, cifar)
             target = Path(folder, f"{task}.npz")
             np.savez(target, **pictures)
             knobs = {"backbone": str(exports / "resnet"), **KNOBS}

@@ -82,9 +82,6 @@ def _explain_pictures(
     label: str | None,
     output: Path,
 ) -> None:
-    networks = networks_of(exported.built())
-    [model] = networks.values()
-    method = method or ("grad_cam" if heat_maps.has_convolution(model) else "occlusion")
     names = exported.metadata("class_names")["class_names"]
     serve = exported.signature()
     answers = call(serve, images)
@@ -97,6 +94,9 @@ def _explain_pictures(
             ]
         )
     else:
+        networks = networks_of(exported.built())
+        [model] = networks.values()
+        method = method or ("grad_cam" if heat_maps.has_convolution(model) else "occlusion")
         if method in OF_ANSWERS:
             model = pictures.answering(exported, networks)
         maps = _heat_maps(method, model, images, classes)

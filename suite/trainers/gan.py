@@ -149,11 +149,11 @@ class GenerativeAdversarialNetwork(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
         real = self._real(inputs, targets)
-
-        inputs = self._generator_inputs(real)  # replicas draw alike, so that their seeds stay equal
+        # Drawn on every replica, so that their seeds stay equal.
+        of_generator = self._generator_inputs(real)
 
         def judge() -> tf.Tensor:
-            self._both_losses(self.generator, real, inputs, training=False)
+            self._both_losses(self.generator, real, of_generator, training=False)
             return tf.constant(True)
 
         # Of a small batch a replica may have no part, whose mean is no number.

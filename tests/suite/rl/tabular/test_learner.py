@@ -22,6 +22,19 @@ def task_of(dynamics, limit=LIMIT):
     )
 
 
+def task_of_table(table):
+    """A task of one action, whose episodes begin in the first state."""
+    count = len(table)
+    return Task(
+        name="table",
+        sizes=(count,),
+        num_actions=1,
+        limit=10,
+        layout=(1, count),
+        dynamics=from_table(table, np.eye(count)[0], 1),
+    )
+
+
 def learner(task, method="q_learning", timed=True, agents=64, steps=20, **knobs):
     knobs = {
         "discount": 0.9,
@@ -83,15 +96,7 @@ def test_the_length_is_that_of_the_episodes_that_are_over(method):
     """Every episode has three steps, and the last one of each rollout is not over."""
     way = {state: {0: [(1.0, state + 1, 0.0, False)]} for state in range(2)}
     way[2] = {0: [(1.0, 0, 1.0, True)]}
-    task = Task(
-        name="way",
-        sizes=(3,),
-        num_actions=1,
-        limit=10,
-        layout=(1, 3),
-        dynamics=from_table(way, np.eye(3)[0], 1),
-    )
-    _, player = learner(task, method, timed=False, agents=8)
+    _, player = learner(task_of_table(way), method, timed=False, agents=8)
 
     history = player.fit(seeds(8), epochs=1, steps_per_epoch=2, shuffle=False, verbose=0).history
 
@@ -104,14 +109,7 @@ def test_long_episodes_count_as_much_as_short_ones_in_monte_carlo():
     late = {state: {0: [(1.0, state + 1, 0.0, False)]} for state in range(1, 6)}
     table = {0: {0: [(0.5, 0, 0.0, True), (0.5, 1, 0.0, False)]}, **late}
     table[6] = {0: [(1.0, 0, 1.0, True)]}
-    task = Task(
-        name="late",
-        sizes=(7,),
-        num_actions=1,
-        limit=10,
-        layout=(1, 7),
-        dynamics=from_table(table, np.eye(7)[0], 1),
-    )
+    task = task_of_table(table)
     model, player = learner(task, "monte_carlo", timed=False, agents=256, discount=1.0)
 
     player.fit(seeds(256), epochs=1, steps_per_epoch=20, shuffle=False, verbose=0)
