@@ -97,8 +97,9 @@ app = App(
             "dropout": 0.15,
         },
         "robust": PLAIN
-        | {"epochs": 18, "learning_rate": 2e-3}
-        | {"attack_epsilon": 0.3, "attack_steps": 10, "attack_step_size": 0.06},
+        | {"epochs": 24, "learning_rate": 2e-3, "weight_average": 0.998}
+        # A little beyond 0.3, which it is judged by: both helped on the validation pictures.
+        | {"attack_epsilon": 0.32, "attack_steps": 10, "attack_step_size": 0.06},
     },
     objective="val_accuracy",
     data_layouts=task.DATA_LAYOUTS,

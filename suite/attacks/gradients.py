@@ -42,6 +42,7 @@ def fgsm(
     """
     refuse_epsilon(epsilon)
 
+    @traced
     def attack(first: tf.Tensor, batch: tf.Tensor, batch_labels: tf.Tensor) -> tf.Tensor:
         return climb(network, batch, batch_labels, batch, epsilon, epsilon, steps=1)
 
@@ -95,27 +96,28 @@ def pgd(
         raise InputError("`restarts` must be at least 1", restarts)
     length = default_step_size(epsilon, steps) if step_size is None else step_size
 
+    # One step is traced, and not their loop: within a loop TensorFlow has no oneDNN kernel for the
+    # gradient of pooling, and a step takes longer by half on CPUs.
+    @traced
+    def step(
+        changed: tf.Tensor,
+        worst: tf.Tensor,
+        largest: tf.Tensor,
+        batch: tf.Tensor,
+        batch_labels: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        margin, direction = margins_and_direction(network, changed, batch_labels)
+        worst = tf.where(tf.reshape(margin > largest, [-1, 1, 1, 1]), changed, worst)
+        following = nearest_in_ball(changed + RANGE * length * direction, batch, epsilon)
+        return following, worst, tf.maximum(margin, largest)
+
     def attack(first: tf.Tensor, batch: tf.Tensor, batch_labels: tf.Tensor) -> tf.Tensor:
-        def worse(
-            changed: tf.Tensor, margin: tf.Tensor, worst: tf.Tensor, largest: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            is_worse = tf.reshape(margin > largest, [-1, 1, 1, 1])
-            return tf.where(is_worse, changed, worst), tf.maximum(margin, largest)
-
-        def step(number: tf.Tensor, changed: tf.Tensor, *worst: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            margin, direction = margins_and_direction(network, changed, batch_labels)
-            following = nearest_in_ball(changed + RANGE * length * direction, batch, epsilon)
-            return number + 1, following, *worse(changed, margin, *worst)
-
-        def restart(number: tf.Tensor, *worst: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            start = random_point(batch, epsilon, seed=tf.stack([seed + number, first]))
-            loop = (tf.constant(0), start, *worst)
-            _, changed, *worst = tf.while_loop(lambda count, *_: count < steps, step, loop)
-            margin = margins(logits_of(network, changed), batch_labels)
-            return number + 1, *worse(changed, margin, *worst)
-
-        state = (tf.constant(0), batch, margins(logits_of(network, batch), batch_labels))
-        return tf.while_loop(lambda number, *_: number < restarts, restart, state)[1]
+        _, *worst = step(batch, batch, tf.fill([len(batch)], -np.inf), batch, batch_labels)
+        for number in range(restarts):
+            changed = random_point(batch, epsilon, seed=tf.stack([seed + number, first]))
+            for _ in range(steps + 1):  # the last one judges where the others have led
+                changed, *worst = step(changed, *worst, batch, batch_labels)
+        return worst[0]
 
     return in_batches(attack, np.asarray(images, np.float32), np.asarray(labels, np.int32))
 
@@ -131,6 +133,8 @@ def climb(
 ) -> tf.Tensor:
     """Steps along the signs of the gradient of the loss, projected to the ball.
 
+    They are not a loop of TensorFlow's, within which pooling has no fast gradient on CPUs.
+
     Args:
         network: The network to fool.
         images: Centres of the balls, `(batch, height, width, channels)`, float32.
@@ -143,13 +147,11 @@ def climb(
     Returns:
         The changed pictures, without a gradient.
     """
-
-    def step(number: tf.Tensor, changed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    changed = start
+    for _ in range(steps):
         _, direction = margins_and_direction(network, changed, labels)
-        return number + 1, nearest_in_ball(changed + RANGE * step_size * direction, images, epsilon)
-
-    state = (tf.constant(0), start)
-    return tf.stop_gradient(tf.while_loop(lambda number, _: number < steps, step, state)[1])
+        changed = nearest_in_ball(changed + RANGE * step_size * direction, images, epsilon)
+    return tf.stop_gradient(changed)
 
 
 def margins_and_direction(
@@ -219,29 +221,33 @@ def right_and_wrong(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf
 
 def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """The probabilities of the classes, `(n, classes)`, for pictures with values in 0..255."""
-    return in_batches(
-        lambda first, batch: tf.nn.softmax(logits_of(network, batch)),
-        np.asarray(images, np.float32),
-    )
+
+    @traced
+    def answer(first: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(logits_of(network, batch))
+
+    return in_batches(answer, np.asarray(images, np.float32))
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A graph of a function of tensors, one for batches of all sizes."""
+    return tf.function(function, autograph=False, reduce_retracing=True)
 
 
 def in_batches(function: Callable[..., tf.Tensor], *arrays: np.ndarray) -> np.ndarray:
-    """Calls a function of TensorFlow ops with batches of the rows of some arrays.
+    """Calls a function with batches of the rows of some arrays, as tensors.
 
     Args:
-        function: `function(first, *rows)`, where `first` is the number of the batch's first row.
+        function: `function(first, *rows)`, where `first` is the number of the batch's first row;
+            `traced`, if it consists of many operations.
         arrays: Arrays of as many rows, at least one; the first are pictures.
 
     Returns:
         What the calls returned, as one array.
     """
-    specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays]
-    traced: Any = tf.function(
-        function, input_signature=[tf.TensorSpec((), tf.int32), *specs], autograph=False
-    )
     size = max(1, min(BATCH_SIZE, MOST_VALUES // arrays[0][:1].size))
     parts = [
-        traced(start, *(array[start : start + size] for array in arrays)).numpy()
+        function(*map(tf.constant, (start, *(array[start : start + size] for array in arrays))))
         for start in range(0, len(arrays[0]), size)
     ]
     return np.concatenate(parts)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.app import App, networks_of
-from suite.attacks.gradients import in_batches
+from suite.attacks.gradients import in_batches, traced
 from suite.data.examples import spread
 from suite.data.images.files import writable_picture
 from suite.data.tables.preparation import TablePreparation
@@ -118,7 +118,7 @@ def _heat_maps(
     inputs = [np.asarray(images, np.float32), np.asarray(classes)]
     if method in ("integrated_gradients", "occlusion"):
         inputs.append(_background(images))
-    return in_batches(lambda first, *rows: function(model, *rows), *inputs)
+    return in_batches(traced(lambda first, *rows: function(model, *rows)), *inputs)
 
 
 def _cell_map(

@@ -128,7 +128,7 @@ class Config(pictures.Config):
     clip_norm: Clip | None = None
     patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     attack_epsilon: Fraction = 0.0
-    attack_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    attack_steps: Annotated[int, Field(ge=1, le=100)] = 10
     attack_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None
     virtual_epsilon: Annotated[float, Field(ge=0, le=1000)] = 0.0
