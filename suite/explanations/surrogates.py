@@ -26,8 +26,7 @@ def lime(value: Value, num_players: int, num_samples: int = SAMPLES, seed: int =
     Reference:
         Ribeiro, Singh and Guestrin, 2016, "Why Should I Trust You?": Explaining the Predictions of
         Any Classifier, https://arxiv.org/abs/1602.04938
-        Differs from the paper: all players are kept instead of a few that are selected; the parts
-        of a picture are cells of a grid instead of superpixels.
+        Differs from the paper: all players are kept instead of a few that are selected.
     """
     from sklearn.linear_model import Ridge
 

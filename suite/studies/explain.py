@@ -16,7 +16,7 @@ from suite.data.images.files import writable_picture
 from suite.data.tables.preparation import TablePreparation
 from suite.errors import InputError
 from suite.explanations import heat_maps
-from suite.explanations.coalitions import coalition_value, grid
+from suite.explanations.coalitions import coalition_value, superpixels
 from suite.explanations.shapley import shapley_values
 from suite.explanations.surrogates import lime
 from suite.export.endpoints import call
@@ -89,7 +89,7 @@ def _explain_pictures(
     if method in ("lime", "shap"):
         maps = np.stack(
             [
-                _cell_map(method, image, functools.partial(_output, serve, "logits", index))
+                part_map(method, image, functools.partial(_output, serve, "logits", index))
                 for image, index in zip(images, classes, strict=True)
             ]
         )
@@ -121,14 +121,14 @@ def _heat_maps(
     return in_batches(traced(lambda first, *rows: function(model, *rows)), *inputs)
 
 
-def _cell_map(
+def part_map(
     method: Method, image: np.ndarray, score: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """A heat map `(height, width)` by what the cells of a grid add to the logit."""
-    cells = grid(*image.shape[:2])
-    value = coalition_value(score, image, _background(image[None]), cells)
+    """A heat map `(height, width)` by what the superpixels add to the logit."""
+    parts = superpixels(image)
+    value = coalition_value(score, image, _background(image[None]), parts)
     function = lime if method == "lime" else shapley_values
-    return function(value, int(cells.max()) + 1)[cells]
+    return function(value, int(parts.max()) + 1)[parts]
 
 
 def _background(images: np.ndarray) -> np.ndarray:

@@ -181,17 +181,18 @@ def test_bad_input_is_refused(network, digits, knobs, message):
 
 
 def test_the_accuracy_is_that_of_the_adversarial_robustness_toolbox(network, digits):
-    attacks = pytest.importorskip("art.attacks.evasion", reason="compared where it is installed")
-    classifiers = pytest.importorskip("art.estimators.classification")
+    from art.attacks.evasion import ProjectedGradientDescent
+    from art.estimators.classification import TensorFlowV2Classifier
+
     images, labels = (part[:500] for part in digits)
-    classifier = classifiers.TensorFlowV2Classifier(
+    classifier = TensorFlowV2Classifier(
         network,
         nb_classes=10,
         input_shape=images.shape[1:],
         loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         clip_values=(0, 255),
     )
-    peer = attacks.ProjectedGradientDescent(
+    peer = ProjectedGradientDescent(
         classifier,
         eps=25.5,
         eps_step=2.5 * 25.5 / 40,

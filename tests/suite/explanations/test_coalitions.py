@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from suite.explanations import coalitions
-from suite.explanations.coalitions import coalition_value, grid
+from suite.explanations.coalitions import coalition_value, superpixels
 
 
 @pytest.mark.parametrize("at_once", [1, 2**20])
@@ -26,13 +26,14 @@ def test_what_is_missing_is_taken_from_every_row_of_the_background(at_once, monk
 
 def test_cells_of_a_picture_are_hidden_in_all_channels():
     picture = np.full((4, 6, 3), 7.0)
+    quarters = np.kron([[0, 1], [2, 3]], np.ones((2, 3), int))
     seen = []
 
     def score(inputs):
         seen.append(inputs)
         return inputs.sum(axis=(1, 2, 3))
 
-    value = coalition_value(score, picture, np.array([[[[1.0, 2.0, 3.0]]]]), grid(4, 6, 2))
+    value = coalition_value(score, picture, np.array([[[[1.0, 2.0, 3.0]]]]), quarters)
 
     values = value(np.array([[True, False, False, True], [True] * 4]))
 
@@ -41,10 +42,25 @@ def test_cells_of_a_picture_are_hidden_in_all_channels():
 
 
 @pytest.mark.parametrize(("height", "width", "count"), [(28, 28, 49), (5, 9, 35), (1, 3, 3)])
-def test_a_grid_has_cells_of_nearly_equal_size(height, width, count):
-    cells = grid(height, width)
+def test_superpixels_of_one_colour_are_of_nearly_equal_size(height, width, count):
+    parts = superpixels(np.full((height, width, 3), 90.0))
 
-    sizes = np.bincount(cells.ravel())
-    assert cells.shape == (height, width)
+    sizes = np.bincount(parts.ravel())
+    assert parts.shape == (height, width)
     assert len(sizes) == count and sizes.min() > 0
     assert sizes.max() <= 4 * sizes.min()
+
+
+def test_superpixels_follow_outlines():
+    """Each of them is of one side of a slanting edge, and none is much larger than a cell."""
+    rows, columns = np.mgrid[:42, :42]
+    is_inside = 2 * columns > rows + 17
+    picture = np.where(is_inside[..., None], [200.0, 180, 60], [40.0, 90, 120])
+
+    parts = superpixels(picture)
+
+    shares = [is_inside[parts == part].mean() for part in range(parts.max() + 1)]
+    assert set(shares) == {0.0, 1.0}
+    assert np.bincount(parts.ravel()).max() <= 4 * 6 * 6
+    assert parts.max() + 1 > 40
+    np.testing.assert_array_equal(parts, superpixels(picture))

@@ -6,8 +6,10 @@ from keras import layers
 
 from suite import InputError
 from suite.explanations import heat_maps
+from suite.studies.explain import part_map
 
 ALL = ("grad_cam", "cam", "saliency", "integrated_gradients", "occlusion")
+OF_PARTS = ("lime", "shap")  # which hide superpixels
 SIDE, SQUARE = 20, 6
 
 
@@ -55,6 +57,14 @@ def planted(count, seed=0):
 
 def maps_of(name, model, images, classes):
     """Heat maps in a graph, which is faster than eagerly."""
+    if name in OF_PARTS:
+        answer = tf.function(model, autograph=False, reduce_retracing=True)
+        return np.stack(
+            [
+                part_map(name, image, lambda inputs, k=k: answer(tf.constant(inputs))[:, k].numpy())
+                for image, k in zip(images, classes, strict=True)
+            ]
+        )
     function = getattr(heat_maps, name)
     traced = tf.function(lambda *inputs: function(model, *inputs), autograph=False)
     return traced(tf.constant(images), tf.constant(classes)).numpy()
@@ -221,7 +231,7 @@ def test_occlusion_of_a_linear_network_is_the_weight_under_the_patches():
     np.testing.assert_allclose(maps, kernel * (images[..., 0] - 10), rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL + OF_PARTS)
 def test_maps_change_with_the_weights(name):
     model, images = pooled(), noise()
     classes = np.argmax(model(images), axis=1)
@@ -235,10 +245,10 @@ def test_maps_change_with_the_weights(name):
     assert before.any() and np.vdot(before, after) <= 0.95 * sizes
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "saliency"])
+@pytest.mark.parametrize("name", [name for name in ALL + OF_PARTS if name != "saliency"])
 def test_the_largest_value_lies_on_the_object_that_decides(name, detector):
     """Not of the gradient, which tells how much a pixel matters and not where the object is."""
-    images, corners, labels = planted(400, seed=1)
+    images, corners, labels = planted(100 if name in OF_PARTS else 400, seed=1)
     images, corners = images[labels == 1], corners[labels == 1]
 
     maps = maps_of(name, detector, images, np.ones(len(images), int))
@@ -248,7 +258,7 @@ def test_the_largest_value_lies_on_the_object_that_decides(name, detector):
     assert hits.mean() >= 0.99
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL + OF_PARTS)
 def test_the_most_important_pixels_move_the_logit_faster_than_in_random_order(name, detector):
     """Whether they are deleted from the picture, or inserted into one without it."""
     images, _, labels = planted(40, seed=2)
