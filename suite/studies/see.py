@@ -27,12 +27,14 @@ class View:
 
     Args:
         layer: Name of a convolution. Defaults to all of them.
-        filters: Filters of a convolution to look at, the first ones.
+        filters: How many filters of a convolution to look at.
+        first: Number of the first of them, from 0; convolutions with fewer filters are left out.
         output: Folder that gets a figure for each convolution.
     """
 
     layer: str | None = None
     filters: Annotated[int, Field(ge=1, le=64)] = 8
+    first: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("see")
 
 
@@ -60,12 +62,16 @@ def see(
         if view.layer not in names:
             raise InputError(f"`layer` must be one of: {', '.join(names)}", view.layer)
         names = [view.layer]
+    count = {name: network.get_layer(name).output.shape[-1] for name in names}
+    if view.first >= max(count.values()):
+        raise InputError(f"`first` must be below {max(count.values())}", view.first)
+    names = [name for name in names if view.first < count[name]]
     test = fitted.data.splits["test"]
     shape = test.rows(np.arange(1)).in_memory().inputs.shape[1:]
     excitement = excitement_of(network, names).predict(fitted.data.one_pass("test"), verbose=0)
     drawings = {}
     for name in names:
-        filters = range(min(view.filters, excitement[name].shape[1]))
+        filters = range(view.first, min(view.first + view.filters, count[name]))
         strongest = np.argsort(-excitement[name][:, filters], axis=0, kind="stable")[:NUM_PICTURES]
         drawings[name] = filter_inputs(
             filters,

@@ -59,6 +59,23 @@ def test_the_pictures_are_the_most_exciting_of_the_test_split(exports, monkeypat
             np.testing.assert_allclose(again, strongest, rtol=1e-3)
 
 
+def test_other_filters_than_the_first(exports, monkeypatch, capsys):
+    shown = {}
+
+    def record(filters, made, pictures, title):
+        shown[title.partition(":")[0]] = list(filters)
+        return drawn(filters, made, pictures, title)
+
+    drawn = study.filter_inputs
+    monkeypatch.setattr(study, "filter_inputs", record)
+
+    assert see(exports, "--first 5 --filters 2") == 0  # of 4 filters and of 8
+
+    assert list(shown.values()) == [[5, 6]]
+    assert see(exports, "--first 8") == 2
+    assert capsys.readouterr().err == "--first must be below 8. Received: 8\n"
+
+
 def test_one_layer_alone(exports, capsys):
     see(exports, "--filters 1")
     names = [Path(path).stem for path in capsys.readouterr().out.split()]
