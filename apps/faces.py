@@ -49,7 +49,8 @@ class Config:
         validation_split: Share of the pictures to learn from that is held out for validation.
         layout: Layout of your own pictures: `photo` crops about the centre; `drawing` cuts out the
             ink and centres it, as in MNIST; `auto` decides by a sample of them.
-        image_size: Height and width of the pictures. Defaults to those of the data.
+        image_size: Height and width of the pictures. Defaults to the size of photos, but at most
+            64, to 28 for drawings, and to that of the pictures of an `.npz`.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
         shrinkage: Share of the scatter within people that Fisherfaces take to be alike in all
             directions: the fewer pictures of each, the more should be.

@@ -59,7 +59,8 @@ class Config:
             Datasets, such as mnist, of which pictures are taken from all classes in turn.
         patterns: Number of patterns to store.
         num_units: Units of random patterns; pictures have one for each pixel and channel.
-        image_size: Height and width of pictures. Defaults to those of the data.
+        image_size: Height and width of pictures. Defaults to 28 for drawings, to the size of photos
+            but at most 64, and to that of the pictures of an `.npz`.
         noise: Share of the units of a cue that are the other way round.
         erased: Share of the units of a cue, the last ones, that are unknown; of a picture the lower
             part.

@@ -43,13 +43,15 @@ def reopen(
             if isinstance(getattr(config, field.name), Path)
         }
         config = dataclasses.replace(config, **paths)
+    in_memory = metadata.get("in_memory", "auto")
     run = Run(
         data=data or data_knob_of(metadata["source"]),
         data_dir=data_dir,
         min_per_class=metadata.get("min_per_class", 1) if data is None else 1,
         skip_broken=metadata.get("skip_broken", False),
-        # The fingerprint of examples on disk is another one than that of the same in memory.
-        in_memory=metadata.get("in_memory", "auto") if data is None else "auto",
+        # The fingerprint of examples on disk is another one than that of the same in memory; other
+        # data may not be such as can stay there.
+        in_memory="auto" if data and in_memory == "no" else in_memory,
         preparation=recorded_preparation(metadata),
     )
     examples = app.data(config, run)

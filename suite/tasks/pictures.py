@@ -65,7 +65,8 @@ class Config:
         dataset: Name of any image-classification dataset in TensorFlow Datasets.
         layout: Layout of your own pictures: `drawing` cuts out the ink and centres it, as in MNIST;
             `photo` crops about the centre; `auto` decides by a sample of them.
-        image_size: Height and width of the model's images. Defaults to those of the data.
+        image_size: Height and width of the model's images. Defaults to 28 for drawings, to the
+            size of photos but at most 64, and to that of the images of an `.npz`.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
     """
 
@@ -155,7 +156,8 @@ def load_data(
     source = load_pictures(run, config.dataset, config.layout, config.image_size, config.channels)
     if labelled and len(source.class_names) < 2:
         received = f"{source.name}, with {', '.join(source.class_names) or 'none'}"
-        raise InputError("`data` must have two classes or more", received)
+        flag = "dataset" if source.name.startswith("tfds:") else "data"
+        raise InputError(f"`{flag}` must have two classes or more", received)
 
     # So that a client of the raw signature can read what its arrays must be like.
     notes = {**source.notes, "inputs": source.preparation.description}

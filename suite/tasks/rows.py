@@ -54,7 +54,8 @@ class Config:
         validation_split: Share of the training rows that is held out for validation.
         layout: Layout of your own pictures: `drawing` cuts out the ink and centres it, as in MNIST;
             `photo` crops about the centre; `auto` decides by a sample of them.
-        image_size: Height and width of pictures. Defaults to those of the data.
+        image_size: Height and width of pictures. Defaults to 28 for drawings, to the size of photos
+            but at most 64, and to that of the pictures of an `.npz`.
         channels: 1 for grey, 3 for colour. Defaults to that of the data.
         label: Column of a CSV that holds the class, and is no feature; by default a column with a
             usual name, or the last if it has texts.

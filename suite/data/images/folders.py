@@ -1,6 +1,7 @@
 """Reads pictures from folders, one folder for each class."""
 
 import collections
+import itertools
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from suite.knobs import InMemory
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 5  # of the pictures of a split that cannot be read; the others are counted only
 READ_FROM_DISK = {".png", ".jpg", ".jpeg", ".jfif"}  # endings of `files.KEPT_FORMATS`
 
 
@@ -67,6 +69,11 @@ def read_folder(
     size = math.prod(preparation.shape) * sum(map(len, files.values()))
     splits: dict[str, Any]
     if stays_on_disk(in_memory, size):
+        if not skip_broken:
+            log.info(
+                "A picture that cannot be read will end the training when its batch comes; "
+                "`--skip-broken` looks for such pictures now."
+            )
         splits = {split: on_disk(files[split], preparation, labels[split]) for split in folders}
     else:
         re_encoded: list[Path] = []
@@ -140,6 +147,8 @@ def _without_broken(
 ) -> tuple[list[Path], np.ndarray | None]:
     """Files that can be read, and their labels; adds the number of all others to `skipped`."""
     broken = _broken(files)
+    for error in itertools.islice(broken.values(), MOST_NAMED):
+        log.warning("Left out: %s.", error.received)
     skipped.update({"broken": len(broken)} if broken else {})
     kept = [row for row, file in enumerate(files) if file not in broken]
     if not kept:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ from suite.data.images.preparation import (
     is_bright_on_black,
     prepare_all,
 )
-from suite.data.stored import Stored, random_access, records
+from suite.data.stored import MOST_IN_MEMORY, Stored, random_access, records, stays_on_disk
 from suite.errors import InputError
 from suite.knobs import InMemory
 
@@ -103,10 +104,13 @@ def _from_tfds(builder: Any, name: str, options: InputOptions, in_memory: InMemo
     splits: dict[str, Any]
     if random_access(builder) or in_memory == "no":
         preparation, splits = _on_disk(builder, available, options, label)
-    elif None in features["image"].shape:
-        preparation, splits = _of_many_sizes(builder, available, options, label)
+    elif None in features["image"].shape or (
+        features["image"].np_dtype == np.uint8
+        and stays_on_disk(in_memory, _size(features["image"].shape, available))
+    ):
+        preparation, splits = _of_many_sizes(builder, available, options, label, in_memory)
     else:
-        preparation, splits = _of_one_size(builder, available, options, label)
+        preparation, splits = _of_one_size(builder, available, options, label, in_memory)
     # Some test splits are published without their labels, which are -1.
     splits = {
         split: examples
@@ -156,8 +160,32 @@ def _on_disk(
     return preparation, {split: records(builder, split, decode, label=label) for split in splits}
 
 
+def _size(shape: Sequence[int], available: Mapping[str, Any]) -> int:
+    """The bytes of all pictures of a dataset if they have this shape."""
+    return math.prod(shape) * sum(available[s].num_examples for s in SPLITS if s in available)
+
+
+def _refuse_large(
+    builder: Any, available: Mapping[str, Any], shape: Sequence[int], in_memory: InMemory
+) -> None:
+    """Refuses a dataset that can only be read in order, if it is too large for `in_memory`."""
+    size = _size(shape, available)
+    if stays_on_disk(in_memory, size):
+        raise InputError(
+            "`in_memory` must be yes where a dataset is prepared for reading in order and takes "
+            f"more than {MOST_IN_MEMORY / 2**30:.0f} GiB, or `image_size` be smaller; "
+            f"`tfds build {builder.name} --file_format=array_record` prepares it for reading from "
+            "disk",
+            f"{in_memory}, and {size / 2**30:.1f} GiB",
+        )
+
+
 def _of_one_size(
-    builder: Any, available: Iterable[str], options: InputOptions, label: str | None
+    builder: Any,
+    available: Mapping[str, Any],
+    options: InputOptions,
+    label: str | None,
+    in_memory: InMemory,
 ) -> tuple[Preparation, dict[str, Examples]]:
     """Splits whose pictures have one size; they are prepared unless they are usable as they are."""
     splits = {}
@@ -172,6 +200,7 @@ def _of_one_size(
     train = splits["train"].inputs
     sample = train[sample_rows(len(train))]
     preparation = options.preparation(sample)
+    _refuse_large(builder, available, preparation.shape, in_memory)
     usable = preparation.layout == "photo" or is_bright_on_black(sample).numpy().mean() > 0.9
     if train.shape[1:] == preparation.shape and usable:
         return preparation, splits
@@ -182,9 +211,13 @@ def _of_one_size(
 
 
 def _of_many_sizes(
-    builder: Any, available: Iterable[str], options: InputOptions, label: str | None
+    builder: Any,
+    available: Mapping[str, Any],
+    options: InputOptions,
+    label: str | None,
+    in_memory: InMemory,
 ) -> tuple[Preparation, dict[str, Examples]]:
-    """Splits whose pictures differ in size; only a few are in memory before their preparation."""
+    """Splits whose pictures differ in size, or are large: few are in memory as they are."""
 
     def examples(split: str) -> Iterator[dict[str, np.ndarray]]:
         features = builder.as_dataset(split=split).map(
@@ -194,6 +227,7 @@ def _of_many_sizes(
 
     sample = [example["image"] for example in itertools.islice(examples("train"), SAMPLE)]
     preparation = options.preparation(sample)
+    _refuse_large(builder, available, preparation.shape, in_memory)
     splits = {}
     for split in SPLITS:
         if split in available:

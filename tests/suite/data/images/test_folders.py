@@ -176,6 +176,7 @@ def test_broken_pictures_are_left_out_on_demand_and_counted(in_memory, caplog):
     assert source.train.targets.tolist() == [0, 0, 0, 1, 1, 1]
     assert source.train.num_examples == 6
     assert source.notes["passed_over"] == "2 of 8 files were skipped: 2 broken"
+    assert "Left out: own/a/2.png, not a readable image." in caplog.text
 
 
 def test_a_broken_picture_is_named_and_the_others_are_counted():

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from apps.mnist_cnn import app as mnist_cnn
 from suite import InputError, Run
-from suite.data import sources
+from suite.data import sources, stored
 from suite.data.examples import Examples, Source
 from suite.data.images.preparation import Preparation
 from suite.data.images.sources import load_pictures
@@ -81,6 +82,32 @@ def test_labels_may_be_missing(tmp_path):
     source = load_pictures(Run(data_dir=tmp_path), "bare")
 
     assert source.train.targets is None and source.class_names == ()
+
+
+def test_what_lacks_labels_cannot_be_classified(tmp_path):
+    prepare("bare", (8, 8, 1), {"train": examples([(8, 8)] * 3, 1, False)}, tmp_path, labels=())
+
+    with pytest.raises(InputError, match=r"`dataset` must have two classes or more.*tfds:bare"):
+        mnist_cnn.data(mnist_cnn.config(dataset="bare"), Run(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 3), (None, None, 3)])
+def test_what_is_read_in_order_is_refused_beyond_the_memory_that_is_allowed(
+    shape, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stored, "MOST_IN_MEMORY", 6 * 20 * 20 * 3)
+    splits = {s: examples([(20, 24)] * 6) for s in ("train", "test")}
+    prepare("creatures", shape, splits, tmp_path)
+
+    with pytest.raises(InputError, match=r"^`in_memory` must be yes .*file_format=array_record"):
+        load_pictures(Run(data_dir=tmp_path), "creatures")
+
+    source = load_pictures(Run(data_dir=tmp_path, in_memory="yes"), "creatures")
+    assert source.train.num_examples == 6
+    source = load_pictures(Run(data_dir=tmp_path), "creatures", image_size=8)
+    assert source.train.inputs.shape == (6, 8, 8, 3)
+    with pytest.raises(InputError, match="`in_memory` must be yes"):
+        load_pictures(Run(data_dir=tmp_path), "creatures", image_size=64)
 
 
 def test_other_names_have_no_embedded_set(monkeypatch, tmp_path):
