@@ -64,7 +64,8 @@ class Config:
         learning_rate: Learning rate of the optimizer.
         clipnorm: Largest norm of the gradient of a single weight tensor.
         training_bits: Bits of the longest training numbers; the shortest have 9.
-        carry_chains: Share of the training pairs with one long carry chain.
+        carry_chains: Share of the training pairs in which all bits above a random place pass on
+            what comes in, a carry or none.
         bound_weight: Weight in the loss of the bounds on the hidden states, which make the network
             provable; 0 trains on the data alone.
         bound_rounds: Number of input steps over which these bounds are grown in every optimizer

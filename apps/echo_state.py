@@ -178,8 +178,12 @@ def forecasts(fitted: Fitted, forecast: Any, split: str) -> tuple[np.ndarray, np
         split: Validation or test.
     """
     series, washout = fitted.data.splits[split].in_memory().inputs, fitted.config.washout
-    predicted = forecast(tf.constant(series[:, :washout])).numpy()
-    return predicted, series[:, washout:, 0]
+    size = fitted.config.batch_size
+    predicted = [
+        forecast(tf.constant(series[start : start + size, :washout])).numpy()
+        for start in range(0, len(series), size)
+    ]
+    return np.concatenate(predicted), series[:, washout:, 0]
 
 
 def nrmse(predicted: np.ndarray, truth: np.ndarray, scale: float) -> np.ndarray:
@@ -240,7 +244,7 @@ def forecasts_of_test(fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
     [network] = fitted.networks.values()
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        forecast = tf.function(forecaster(network, fitted.config.horizon))
+        forecast = tf.function(forecaster(network, fitted.config.horizon), reduce_retracing=True)
         return forecasts(fitted, forecast, "test")
 
     result: tuple[np.ndarray, np.ndarray] = fitted.once("forecasts", compute)

@@ -18,7 +18,8 @@ def fit_clusters(split: Split, num: int, seed: int) -> Callable[[np.ndarray], np
 
     Args:
         split: Images `(examples, height, width, channels)`; the targets are not used.
-        num: Number of clusters, at most. There are no more clusters than distinct images.
+        num: Number of clusters, at most; none is empty. There are fewer for images that hardly
+            differ.
         seed: Seed of the initial cluster centres.
 
     Returns:
@@ -41,6 +42,9 @@ def fit_clusters(split: Split, num: int, seed: int) -> Callable[[np.ndarray], np
     # Several threads add up in varying order; one thread gives the same sums every time.
     with threadpoolctl.threadpool_limits(1):
         pipeline.fit(features)
+        clusters = pipeline[-1]
+        taken = np.unique(pipeline.predict(features))
+        clusters.cluster_centers_ = clusters.cluster_centers_[taken]
 
     def predict_clusters(images: np.ndarray) -> np.ndarray:
         with threadpoolctl.threadpool_limits(1):

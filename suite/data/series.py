@@ -86,15 +86,22 @@ def read_series(path: Path, column: str | None = None) -> np.ndarray:
         raise InputError("`data` must be a CSV file in UTF-8", f"{path}, unreadable") from None
     first_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=first_line.count)
-    rows = [
-        row
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        if any(cell.strip() for cell in row)
-    ]
+    try:
+        rows = [
+            row
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        raise InputError(
+            "`data` must be a CSV file with a value in a row", f"{path}: {error}"
+        ) from None
     if not rows:
         raise InputError("`data` must be a CSV file with a series in a column", f"{path}, empty")
     header = [cell.strip() for cell in rows[0]]
-    has_header = math.isnan(number_in(header[-1]))
+    # A value that is missing is no name. One that is a number may be, beside others that are text.
+    is_text = [math.isnan(number_in(c)) and c.lower() not in ("", "nan") for c in header]
+    has_header = is_text[-1] or (column in header and any(is_text))
     if column is None:
         place = len(header) - 1
     elif has_header and column in header:
@@ -133,6 +140,11 @@ def load_series(
     """
     if run.arrays is not None:
         name, given = run.arrays.name, np.asarray(run.arrays.train.in_memory().inputs)
+        if len(run.arrays.splits()) > 1:
+            raise InputError(
+                "`data` must be one series, as `train`, which is split by time",
+                ", ".join(run.arrays.splits()),
+            )
         if given.dtype.kind not in "biuf" or given.size != len(given):
             raise InputError(
                 "`data` must be a series of numbers, one in a row", f"{given.dtype} {given.shape}"

@@ -1,8 +1,9 @@
 """Pairs of binary numbers and their sums, bit by bit, least significant first.
 
-Training pairs are computed from the seed, step by step. A share of them has long carry chains,
-which are rare in random pairs. All pairs of 8-bit numbers belong to the test split, so at least one
-number of every training pair is longer.
+Training pairs are computed from the seed, step by step. In a share of them all bits above a random
+place pass on what comes in, a carry or none, so that long chains are less rare than in random
+pairs. All pairs of 8-bit numbers belong to the test split, so at least one number of every training
+pair is longer.
 """
 
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
         run: The run, for its `data` and `seed`.
         batch_size: Pairs per step, over all replicas.
         longest: Bits of the longest training numbers.
-        chains: Share of the training pairs with one long carry chain.
+        chains: Share of the training pairs with one chain, of carries or of none.
 
     Raises:
         InputError: `run.data` names another source.
@@ -74,7 +75,7 @@ def training_batch(
     Args:
         batch_size: Number of pairs.
         longest: Bits of the longest numbers, in 9..62.
-        chains: Share of the pairs with one long carry chain.
+        chains: Share of the pairs with one chain, of carries or of none.
         seed: A pair of integers; the same pair gives the same batch.
 
     Returns:

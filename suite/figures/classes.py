@@ -7,11 +7,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from suite.figures.images import draw_picture
+from suite.figures.images import LARGEST_SIDE, draw_picture
 
 CLASS_LIMIT = 30  # with more classes, no counts; a legend names at most this many, or is left out
 MOST_PAIRS = 6  # of features, with a panel each
-LARGEST_SIDE = 16  # inches
 # Names of classes and features are text, not formulas.
 AS_TEXT: Any = {"text.parse_math": False}
 
@@ -110,12 +109,19 @@ def plane(points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], ti
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab10"]
-    for label, name in enumerate(class_names):
-        legend = name if label < CLASS_LIMIT else None
+    handles = []
+    for label in range(len(class_names)):
         x, y = points[labels == label].T
-        axes.scatter(x, y, s=3, color=colours(label % 10), label=legend)
+        handles.append(axes.scatter(x, y, s=3, color=colours(label % 10)))
     axes.set(title=title, aspect="equal")
-    figure.legend(loc="outside right center", frameon=False, markerscale=4)
+    # Not by labels of the points: Matplotlib takes no name into a legend that begins with _.
+    figure.legend(
+        handles[:CLASS_LIMIT],
+        class_names[:CLASS_LIMIT],
+        loc="outside right center",
+        frameon=False,
+        markerscale=4,
+    )
     return figure
 
 

@@ -6,10 +6,13 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from suite.figures.classes import AS_TEXT
+
 History = Mapping[str, Sequence[float | None]]
 MANY = 10  # lines that have a colour of their own; more are coloured in their order
 
 
+@matplotlib.rc_context(AS_TEXT)
 def learning_curves(
     histories: Mapping[str, Sequence[History]], objective: str, best: str | None = None
 ) -> Figure:
@@ -70,7 +73,7 @@ def _bars(
     axes = figure.subplots()
     for label, trials in histories.items():
         values = _by_epoch(trials, objective)
-        if values.size:
+        if values.count():
             color = "tab:orange" if label == best else "tab:blue"
             bars = axes.barh(label, values.mean(), xerr=deviation(values), color=color)
             axes.bar_label(bars, fmt="%.4g", padding=3)

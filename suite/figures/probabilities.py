@@ -1,6 +1,7 @@
 """Figures of the probabilities that a classifier gives: ROC curves, calibration, odds ratios."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -25,14 +26,13 @@ def roc(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str
 
     figure = Figure(figsize=(4.6, 4.4), layout="constrained")
     axes = figure.subplots()
+    names = []
     for name, positive, scores in _one_against_others(labels, probabilities, class_names):
         false_positives, true_positives, _ = roc_curve(positive, scores)
-        area = roc_auc_score(positive, scores)
-        axes.plot(false_positives, true_positives, label=f"{name}, area {area:.3f}")
-    axes.plot([0, 1], [0, 1], color="gray", linewidth=1)
+        names.append(f"{name}, area {roc_auc_score(positive, scores):.3f}")
+        axes.plot(false_positives, true_positives)
+    _finish(axes, names, "lower right")
     axes.set(xlabel="false positives", ylabel="true positives", aspect="equal")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -53,14 +53,21 @@ def calibration(
 
     figure = Figure(figsize=(4.6, 4.4), layout="constrained")
     axes = figure.subplots()
+    names = []
     for name, positive, scores in _one_against_others(labels, probabilities, class_names):
         shares, means = calibration_curve(positive, scores, n_bins=NUM_BINS, strategy="quantile")
-        axes.plot(means, shares, marker="o", markersize=3, label=name)
-    axes.plot([0, 1], [0, 1], color="gray", linewidth=1)
+        names.append(name)
+        axes.plot(means, shares, marker="o", markersize=3)
+    _finish(axes, names, "upper left")
     axes.set(xlabel="probability", ylabel="share of rows", aspect="equal")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, loc="upper left")
     return figure
+
+
+def _finish(axes: Any, names: Sequence[str], place: str) -> None:
+    """Adds the diagonal, and the names of the lines, also those that begin with an underscore."""
+    if names:
+        axes.legend(axes.lines, names, frameon=False, loc=place)
+    axes.plot([0, 1], [0, 1], color="gray", linewidth=1)
 
 
 @matplotlib.rc_context(AS_TEXT)

@@ -13,6 +13,7 @@ from keras import ops
 Rule = Literal["hebb", "pseudo_inverse"]
 
 RECALLED = 0.9  # smallest overlap of a pattern that counts as recalled
+ROUNDING = 1e-5  # sums below it are 0; those of Hebb's rule are 1 / units at least
 
 
 @keras.saving.register_keras_serializable(package="suite")
@@ -154,13 +155,13 @@ class ModernHopfield(keras.layers.Layer):
 
 
 def _signs(sums: Any, states: Any) -> Any:
-    """The signs of sums, -1 or 1; the states where a sum is 0.
+    """The signs of sums, -1 or 1; the states where a sum is 0, but for rounding.
 
     Args:
         sums: `(batch, units)` or `(batch, 1)`.
         states: `(batch, units)`.
     """
-    return ops.where(ops.equal(sums, 0), states, ops.sign(sums))
+    return ops.where(ops.abs(sums) < ROUNDING, states, ops.sign(sums))
 
 
 def random_patterns(count: int, units: int, seed: int = 0) -> np.ndarray:

@@ -72,5 +72,16 @@ def test_copies_are_of_one_cluster():
     assert sorted(fit_clusters(images, 128, seed=0)(images.inputs)) in ([0, 0, 0, 1], [0, 1, 1, 1])
 
 
+def test_no_cluster_is_empty():
+    """K-means leaves clusters empty where images nearly coincide."""
+    images = np.full((100, 8, 8, 1), 100, np.uint8)
+    numbers = np.arange(100)
+    images.reshape(100, -1)[numbers, numbers % 64] += np.uint8(1) + numbers.astype(np.uint8) // 64
+
+    clusters = fit_clusters(Examples(images), 100, seed=0)(images)
+
+    assert set(clusters) == set(range(clusters.max() + 1))
+
+
 def test_shares():
     assert label_shares(Examples(np.zeros(4), np.array([1, 0, 1, 1]))) == (0.25, 0.75)

@@ -41,6 +41,7 @@ def test_the_sine_is_a_sine():
         ("day,height\n7,1\n8,2\n", None, [1, 2]),
         ("day;height\n7;1\n8;2\n", "day", [7, 8]),
         ("\ufeffday\theight\n7\t1\n", "day", [7]),
+        ("day,2024\n7,1\n8,2\n", "2024", [1, 2]),
     ],
 )
 def test_a_column_is_read(content, column, values, tmp_path):
@@ -60,6 +61,12 @@ def test_a_column_is_read(content, column, values, tmp_path):
         (b"height\n1\n\nNaN\n", None, "row 3, must be a finite number. Received: NaN"),
         (b"height\n1\ninf\n", None, "row 3, must be a finite number. Received: inf"),
         (b"a,b\n1,2\n3\n", None, "row 3, must be a finite number. Received: nothing"),
+        (b"NaN\n1\n2\n", None, "row 1, must be a finite number. Received: NaN"),
+        (
+            b"1 " * 100_000,
+            None,
+            "must be a CSV file with a value in a row. Received: .*series.csv: field larger",
+        ),
         (b"height\n1,25\n", None, "row 2, must have no more cells than .* 1. Received: 1,25"),
     ],
 )
@@ -92,6 +99,14 @@ def test_a_series_is_made_read_or_given(tmp_path):
 def test_numbers_that_cannot_be_forecast_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         load(data="arrays", arrays=Source(name="arrays", train=Examples(values)))
+
+
+def test_splits_of_one_s_own_are_refused():
+    """A series is split by time."""
+    given = Source(name="arrays", train=Examples(np.arange(9)), test=Examples(np.arange(9)))
+
+    with pytest.raises(InputError, match=r"must be one series, .*Received: train, test"):
+        load(data="arrays", arrays=given)
 
 
 @pytest.mark.parametrize("data", ["tfds", "missing.csv", "x" * 300])

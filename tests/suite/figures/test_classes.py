@@ -77,14 +77,14 @@ def test_decision_regions_have_a_panel_for_each_pair_of_features(features, panel
 def test_plane_colours_points_by_class():
     points = np.arange(8.0).reshape(4, 2)
 
-    figure = classes.plane(points, np.array([0, 1, 0, 1]), ["a", "b"], "codes")
+    figure = classes.plane(points, np.array([0, 1, 0, 1]), ["a", "_b"], "codes")
 
     [axes] = figure.axes
     assert [dots.get_offsets().tolist() for dots in axes.collections] == [
         [[0, 1], [4, 5]],
         [[2, 3], [6, 7]],
     ]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "_b"]
 
 
 def test_regions_that_move_have_a_panel_for_some_times():

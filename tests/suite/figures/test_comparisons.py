@@ -53,9 +53,13 @@ def test_many_lines_have_colours_of_their_own():
 
 
 def test_without_epochs_a_line_is_a_bar():
-    """As after a solution in closed form."""
+    """As after a solution in closed form; without one where its metric is no number."""
     figure = learning_curves(
-        {"degree=1": [{"val_rmse": [2]}, {"val_rmse": [4]}], "degree=3": [{"val_rmse": [1]}]},
+        {
+            "degree=1": [{"val_rmse": [2]}, {"val_rmse": [4]}],
+            "degree=3": [{"val_rmse": [1]}],
+            "degree=99": [{"val_rmse": [np.nan]}],
+        },
         "val_rmse",
         best="degree=3",
     )

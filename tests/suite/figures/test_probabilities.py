@@ -13,12 +13,14 @@ def rows(num_classes):
     return labels, values / values.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize(("num_classes", "curves"), [(2, ["b"]), (3, ["a", "b", "c"])])
+@pytest.mark.parametrize(("num_classes", "curves"), [(2, ["_b"]), (3, ["a", "_b", "c"])])
 def test_a_curve_for_every_class_or_for_the_second_of_two(num_classes, curves):
+    """Also for one whose name Matplotlib would leave out, because it begins with _."""
     labels, probabilities = rows(num_classes)
+    names = ["a", "_b", "c"][:num_classes]
 
-    roc = figures.roc(labels, probabilities, "abc"[:num_classes])
-    calibration = figures.calibration(labels, probabilities, "abc"[:num_classes])
+    roc = figures.roc(labels, probabilities, names)
+    calibration = figures.calibration(labels, probabilities, names)
 
     legends = [text.get_text() for text in roc.axes[0].get_legend().get_texts()]
     area = roc_auc_score(labels == num_classes - 1, probabilities[:, -1])

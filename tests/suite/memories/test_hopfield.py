@@ -78,6 +78,19 @@ def test_a_unit_without_a_sum_stays_as_it_is():
     np.testing.assert_array_equal(states, [[1, -1, -1, 1]])
 
 
+def test_ties_are_not_decided_by_rounding():
+    """Sums of two patterns are whole numbers over the number of units, and 0 for half of these."""
+    patterns, cues = random_patterns(2, 100), random_patterns(50, 100, seed=3)
+    memory = stored(patterns, sweeps=1)
+    overlaps = cues @ patterns.T
+    sums = overlaps @ patterns - len(patterns) * cues  # no unit is connected to itself
+
+    states, _ = memory(cues)
+
+    assert (sums == 0).any()
+    np.testing.assert_array_equal(states, np.where(sums == 0, cues, np.sign(sums)))
+
+
 def test_the_pseudo_inverse_stores_patterns_that_resemble_each_other():
     same = random_patterns(1, 100)
     patterns = np.where(np.random.default_rng(1).random((15, 100)) < 0.15, -same, same)
