@@ -63,7 +63,8 @@ def build_model(
         Neural Networks,
         https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks
         Differs from the paper: the first convolution pads, so images of 224 x 224 and 227 x 227
-        end in 6 x 6 maps alike; pixels are scaled to -1..1, and initial weights by their number.
+        end in 6 x 6 maps alike; pixels are scaled to -1..1; convolutions begin as He et
+        al. propose, https://arxiv.org/abs/1502.01852
     """
     if towers == 2 and any(width % 2 for width in filters):
         raise InputError("`filters` must be even numbers with `towers` 2", filters)
@@ -114,7 +115,7 @@ app = App(
         "cifar10": task.CIFAR10 | {"epochs": 22, "dropout": 0.3},
         "paper": PAPER
         | {"stem": "large", "towers": 2, "normalization": "response"}
-        | {"image_size": 224, "channels": 3, "learning_rate": 3e-4},
+        | {"image_size": 224, "channels": 3, "rotation": 0.0, "flip": True, "learning_rate": 3e-4},
     },
     objective="val_accuracy",
     data_layouts=task.DATA_LAYOUTS,

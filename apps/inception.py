@@ -153,7 +153,7 @@ app = App(
     recipes={
         "cifar10": task.CIFAR10 | {"epochs": 13},
         "googlenet": {"share": 1.0, "stem": "large", "normalization": "none", "dropout": 0.4}
-        | {"image_size": 224, "channels": 3, "learning_rate": 3e-4},
+        | {"image_size": 224, "channels": 3, "rotation": 0.0, "flip": True, "learning_rate": 3e-4},
     },
     objective="val_accuracy",
     data_layouts=task.DATA_LAYOUTS,

@@ -41,11 +41,12 @@ def build_model(
     Reference:
         LeCun, Bottou, Bengio and Haffner, 1998, Gradient-Based Learning Applied to Document
         Recognition, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf
-        Differs from the paper: codes are random signs; loss is cross-entropy of the distances.
+        Differs from the paper: codes are random signs; the loss is the cross-entropy of the
+        distances; `tanh` is not stretched.
     """
     task.refuse_images_below(input_shape, 12)
     image = keras.Input(input_shape, name="image")
-    x = layers.ZeroPadding2D(2)(layers.Rescaling(1.275 / 255, offset=-0.1)(image))
+    x = layers.Rescaling(1.275 / 255, offset=-0.1)(layers.ZeroPadding2D(2)(image))
     x = subsample(layers.Conv2D(6, 5, activation=activation)(x), activation)
     # Every pair of an input map and an output map has a kernel, and every output map a bias.
     x = ops.take(x, np.concatenate(INPUT_MAPS), axis=-1)

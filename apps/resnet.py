@@ -286,6 +286,8 @@ FAST = {
 LARGE = {
     "image_size": 224,
     "channels": 3,
+    "rotation": 0.0,
+    "flip": True,
     "filters": 64,
     "stem": "large",
     "shortcut": "projection",

@@ -62,7 +62,8 @@ def build_model(
         Recognition, https://arxiv.org/abs/1409.1556
         Szegedy et al., 2015, Rethinking the Inception Architecture (`factorized`),
         https://arxiv.org/abs/1512.00567
-        Differs from the paper: pixels are scaled to -1..1, and initial weights by their number.
+        Differs from the paper: pixels are scaled to -1..1; convolutions begin as He et
+        al. propose, https://arxiv.org/abs/1502.01852
     """
     task.refuse_other_length("convolutions", convolutions, "filters", filters)
     task.refuse_small_images(input_shape, len(filters), "filters", filters)
@@ -83,6 +84,8 @@ LARGE = {
     "normalization": "none",
     "image_size": 224,
     "channels": 3,
+    "rotation": 0.0,
+    "flip": True,
     "learning_rate": 1e-4,
 }
 

@@ -60,12 +60,15 @@ def draw_picture(axes: Axes, picture: np.ndarray) -> None:
 
 
 def filters(kernel: np.ndarray) -> Figure:
-    """Draws the filters of a first convolution, averaged over channels, dark for negative weights.
+    """Draws the filters of a first convolution: in colour, or averaged over other channels.
+
+    Grey is a weight of 0; what is darker, or has less of a colour, is negative.
 
     Args:
-        kernel: `(height, width, channels, filters)`.
+        kernel: `(height, width, channels, filters)`; of three channels, red, green and blue.
     """
-    kernel = kernel.mean(axis=2)
+    if kernel.shape[2] != 3:
+        kernel = kernel.mean(axis=2, keepdims=True)
     count = kernel.shape[-1]
     columns = min(8, count)
     rows = -(-count // columns)
@@ -75,5 +78,6 @@ def filters(kernel: np.ndarray) -> Figure:
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for index, axes in enumerate(figure.axes[:count]):
-        axes.imshow(kernel[:, :, index], cmap="gray", vmin=-limit, vmax=limit)
+        shades = 0.5 + kernel[..., index] / (2 * limit) if limit else kernel[..., index] + 0.5
+        axes.imshow(shades, cmap="gray", vmin=0, vmax=1)
     return figure

@@ -8,9 +8,12 @@ from keras import layers
 
 Normalization = Literal["batch", "layer", "instance", "group", "none"]
 CHANNELS_PER_GROUP = 16
+SMALLEST_FUSED = 1.001e-5  # epsilon that a fused kernel takes: see `suite.training.batch_norm`
 
 
-def normalize(x: keras.KerasTensor, normalization: Normalization) -> keras.KerasTensor:
+def normalize(
+    x: keras.KerasTensor, normalization: Normalization, epsilon: float = 1e-5
+) -> keras.KerasTensor:
     """Normalises features, and gives every channel a scale and an offset that are learnt.
 
     Args:
@@ -19,6 +22,7 @@ def normalize(x: keras.KerasTensor, normalization: Normalization) -> keras.Keras
             batch (`batch`, with running averages after training); for an example, all channels
             (`layer`), one channel (`instance`), or groups of 16 channels, or of as many as divide
             their number (`group`). `none` returns the features as they are.
+        epsilon: What is added to the variance.
 
     Reference:
         Ioffe and Szegedy, 2015, Batch Normalization, https://arxiv.org/abs/1502.03167
@@ -30,14 +34,13 @@ def normalize(x: keras.KerasTensor, normalization: Normalization) -> keras.Keras
     channels = x.shape[-1]
     match normalization:
         case "batch":
-            # The smallest epsilon that a fused kernel takes: see `suite.training.batch_norm`.
-            return layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x)
+            return layers.BatchNormalization(momentum=0.9, epsilon=max(epsilon, SMALLEST_FUSED))(x)
         case "layer":
-            return layers.GroupNormalization(1, epsilon=1e-5)(x)
+            return layers.GroupNormalization(1, epsilon=epsilon)(x)
         case "instance":
-            return layers.GroupNormalization(channels, epsilon=1e-5)(x)
+            return layers.GroupNormalization(channels, epsilon=epsilon)(x)
         case "group":
             groups = channels // math.gcd(channels, CHANNELS_PER_GROUP)
-            return layers.GroupNormalization(groups, epsilon=1e-5)(x)
+            return layers.GroupNormalization(groups, epsilon=epsilon)(x)
         case "none":
             return x

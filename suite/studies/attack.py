@@ -71,7 +71,8 @@ def attack(
 
     Args:
         files: Image files, as `predict` takes them.
-        data: Where the test split comes from, as in training. Defaults to where the export's did.
+        data: Where the test split comes from, and the pictures that `universal` learns from, as in
+            training. Defaults to where the export's did.
         data_dir: TFDS folder. Defaults to `TFDS_DATA_DIR`, then to TFDS's own.
     """
     _refuse_misfits(knobs, files, data or data_dir)

@@ -47,7 +47,7 @@ from suite.run import Run
 from suite.tasks import pictures
 from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.auxiliary import AuxiliaryLosses
-from suite.trainers.averages import AverageWeights
+from suite.trainers.averages import weight_average_callbacks
 from suite.trainers.crossentropy import SmoothCrossentropy, accuracy
 from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
 from suite.trainers.virtual_adversarial import VirtualAdversarial
@@ -83,7 +83,8 @@ class Config(pictures.Config):
             The validation uses the average, and the training ends with it.
         views: What the trained network looks at before it answers: the picture (`plain`), its
             mirror image as well (`mirrored`), and both of them shifted by a pixel, too
-            (`mirrored_and_shifted`). The probabilities are of the mean of their logits.
+            (`mirrored_and_shifted`). The probabilities are of the mean of their logits. The
+            validation looks at the picture alone.
         label_noise: Share of the training labels that are replaced by random classes; at 1 they say
             nothing about the pictures. Validation and test labels stay true.
         optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
@@ -283,7 +284,11 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     if isinstance(model.output, Mapping):
         for knob in ("attack_epsilon", "virtual_epsilon"):
             if value := getattr(config, knob):
-                raise InputError(f"`{knob}` must be 0 for a network with auxiliary outputs", value)
+                raise InputError(
+                    f"`{knob}` must be 0 for a network with auxiliary outputs; `auxiliary` no "
+                    "leaves them out",
+                    value,
+                )
         trained = AuxiliaryLosses(model)
     elif config.attack_epsilon:
         trained = AdversarialClassifier(
@@ -333,11 +338,9 @@ def accuracy_metric() -> keras.metrics.Metric:
 
 def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
     """The moving average of the weights, or the early end, if there is to be one."""
-    decay, patience = fitted.config.weight_average, fitted.config.patience
-    if decay:
-        return [AverageWeights(decay)]
+    patience = fitted.config.patience
     if patience is None:
-        return []
+        return weight_average_callbacks(fitted)
     return [
         keras.callbacks.EarlyStopping(
             "val_accuracy", mode="max", patience=patience, restore_best_weights=True

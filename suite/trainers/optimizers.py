@@ -62,7 +62,8 @@ class Muon(keras.optimizers.Muon):
 
     Keras's Muon leaves kernels of four dimensions to Adam. Here they are matrices with a column for
     every filter. Adam trains the rest at a fifth of the learning rate, without weight decay:
-    scales, offsets, and the layers of logits, whose kernels are no maps from features to features.
+    scales, offsets, kernels of one row or one column, which are vectors, and the layers of logits,
+    whose kernels are no maps from features to features.
 
     Args:
         arguments: Those of Keras's Muon. A step has less momentum here by default, as suits
@@ -81,7 +82,7 @@ class Muon(keras.optimizers.Muon):
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
         if len(variable.shape) != 4:
-            return super()._should_use_adamw(variable)
+            return 1 in variable.shape or super()._should_use_adamw(variable)
         is_depthwise = variable.shape[-1] == 1
         return is_depthwise or any(re.search(name, variable.path) for name in self.exclude_layers)
 

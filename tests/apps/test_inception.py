@@ -73,6 +73,11 @@ def test_without_auxiliary_classifiers_it_is_a_plain_classifier():
     assert model.output_shape == (None, 10)
 
 
+def test_auxiliary_classifiers_are_not_attacked_in_the_training():
+    with pytest.raises(InputError, match=r"`attack_epsilon` must be 0 .*; `auxiliary` no leaves"):
+        app.compile(build_model(**TINY), app.config(attack_epsilon=0.1), 10)
+
+
 def test_images_of_any_size_go_in():
     model = build_model((None, None, 3), **TINY)
 

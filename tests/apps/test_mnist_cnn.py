@@ -34,6 +34,17 @@ def test_grey_values_are_scaled_inside():
     assert float(np.max(rescaling(np.full((1, 28, 28, 1), 255.0)))) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("normalization", ["batch", "layer", "instance", "group", "none"])
+def test_any_normalisation_will_do(normalization):
+    model = build_model(filters=(4, 8), normalization=normalization)
+
+    biases = [layer.use_bias for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert biases == [normalization == "none"] * 2
+    for layer in model.layers:
+        assert getattr(layer, "epsilon", 1e-3) == 1e-3
+    assert model(np.zeros((2, 28, 28, 1))).shape == (2, 10)
+
+
 def test_other_shapes_and_classes():
     model = build_model((32, 16, 3), 4, filters=(4, 8))
 
@@ -71,7 +82,7 @@ def test_the_robust_recipe_trains_on_attacked_pictures():
 
     trained = app.compile(build_model(**recipe.architecture), recipe.config, 10)
 
-    assert isinstance(trained, AdversarialClassifier) and trained.epsilon == 0.3
+    assert isinstance(trained, AdversarialClassifier) and trained.epsilon == 0.32
 
 
 def test_it_learns_the_embedded_digits():

@@ -29,6 +29,12 @@ def test_it_has_the_paper_s_number_of_weights(data, knobs, weights):
     assert sum(weight.value.shape.num_elements() for weight in model.trainable_weights) == weights
 
 
+def test_the_recipe_for_clothes_is_small():
+    architecture = app.recipe("fashion").architecture
+
+    assert build_model((28, 28, 1), 10, **architecture).count_params() < 500_000
+
+
 def test_with_zero_weights_a_block_passes_its_input_on():
     model = build_model((8, 8, 1), include_top=False, blocks=(1,), filters=4)
     *_, last = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]

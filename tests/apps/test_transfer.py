@@ -427,6 +427,19 @@ def test_weights_that_do_not_fit_are_one_sentence(monkeypatch):
         build_model((32, 32, 3), backbone="mobilenet")
 
 
+def test_a_backbone_is_a_classifier_of_pictures(monkeypatch):
+    vector, picture = keras.Input((4,)), keras.Input((8, 8, 1))
+    parts = {"code": layers.Flatten()(picture), "image": picture}
+    for network, message in (
+        (keras.Model(vector, layers.Dense(2)(vector)), "with one network of pictures"),
+        (keras.Model(picture, parts), "of a classifier of pictures"),
+    ):
+        exported = types.SimpleNamespace(built=lambda network=network: network)
+        monkeypatch.setattr(transfer, "open_folder", lambda folder, exported=exported: exported)
+        with pytest.raises(InputError, match=rf"`backbone` must be an export {message}"):
+            build_model((8, 8, 1), backbone="saved_models/other/1")
+
+
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg", "inception", "highway", "mnist_cnn"])
 def test_the_features_of_every_classifier_are_a_backbone(name, monkeypatch):
     other = load_app(name)

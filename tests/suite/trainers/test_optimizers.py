@@ -22,6 +22,14 @@ def test_every_optimizer_follows_the_gradient_and_decays_weights(name):
     assert weight_after(0.5, 1.0) < weight_after(0.0, 1.0)
 
 
+def test_vectors_are_no_matrices_to_muon():
+    shapes = {(4, 4): False, (1, 4): True, (4, 1): True, (4,): True, (3, 3, 2, 4): False}
+
+    for shape, by_adam in shapes.items():
+        variable = keras.Variable(np.zeros(shape, "float32"), name="kernel")
+        assert Muon()._should_use_adamw(variable) == by_adam
+
+
 def weights_after_steps(optimizer, strategy=None, choose_rows=np.random.Generator.permutation):
     """A matrix, and an embedding of which every batch has four rows, after 20 steps."""
     random = np.random.default_rng(0)
