@@ -4,10 +4,10 @@
     python -m benchmarks.pictures.attacks universal
 
 Data are MNIST. `robust` trains `mnist_cnn --recipe robust` and attacks every picture of the test
-split by
-projected gradient descent, of 100 steps from 20 points. `universal` trains the recipe of the app,
-which defends nothing, makes one change for all pictures from training pictures, and adds it to the
-test split; a picture is fooled if the answer is another one than before.
+split by projected gradient descent, of 100 steps from 20 points, which takes an hour or more of two
+cores. `universal` trains the recipe of the app, which defends nothing, makes one change for all
+pictures from training pictures, and adds it to the test split; a picture is fooled if the answer is
+another one than before.
 """
 
 import time
@@ -63,6 +63,7 @@ def robust(*, epsilon: float = 0.3, steps: int = 100, restarts: int = 20, seed: 
         "attacks_robust",
         [
             {
+                "seed": seed,
                 "test_accuracy": finished.metrics["test_accuracy"],
                 "attacked_accuracy": float(right.mean()),
                 "fit_seconds": finished.report["seconds"]["fit"],

@@ -96,8 +96,8 @@ def pgd(
         raise InputError("`restarts` must be at least 1", restarts)
     length = default_step_size(epsilon, steps) if step_size is None else step_size
 
-    # One step is traced, and not their loop: within a loop TensorFlow has no oneDNN kernel for the
-    # gradient of pooling, and a step takes longer by half on CPUs.
+    # The loop over it is Python's: in one of TensorFlow's, pooling has no fast gradient on CPUs,
+    # and a step takes longer by half.
     @traced
     def step(
         changed: tf.Tensor,
@@ -133,7 +133,7 @@ def climb(
 ) -> tf.Tensor:
     """Steps along the signs of the gradient of the loss, projected to the ball.
 
-    They are not a loop of TensorFlow's, within which pooling has no fast gradient on CPUs.
+    They are not a loop of TensorFlow's, in which pooling has no fast gradient on CPUs.
 
     Args:
         network: The network to fool.
@@ -230,7 +230,7 @@ def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A graph of a function of tensors, one for batches of all sizes."""
+    """A graph of a function of tensors; a second one serves batches of all other sizes."""
     return tf.function(function, autograph=False, reduce_retracing=True)
 
 
