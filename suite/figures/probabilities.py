@@ -31,7 +31,7 @@ def roc(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str
         false_positives, true_positives, _ = roc_curve(positive, scores)
         names.append(f"{name}, area {roc_auc_score(positive, scores):.3f}")
         axes.plot(false_positives, true_positives)
-    _finish(axes, names, "lower right")
+    _name_lines(axes, names, "lower right")
     axes.set(xlabel="false positives", ylabel="true positives", aspect="equal")
     return figure
 
@@ -58,13 +58,13 @@ def calibration(
         shares, means = calibration_curve(positive, scores, n_bins=NUM_BINS, strategy="quantile")
         names.append(name)
         axes.plot(means, shares, marker="o", markersize=3)
-    _finish(axes, names, "upper left")
+    _name_lines(axes, names, "upper left")
     axes.set(xlabel="probability", ylabel="share of rows", aspect="equal")
     return figure
 
 
-def _finish(axes: Any, names: Sequence[str], place: str) -> None:
-    """Adds the diagonal, and the names of the lines, also those that begin with an underscore."""
+def _name_lines(axes: Any, names: Sequence[str], place: str) -> None:
+    """Names the lines, also by what begins with an underscore, and adds the diagonal."""
     if names:
         axes.legend(axes.lines, names, frameon=False, loc=place)
     axes.plot([0, 1], [0, 1], color="gray", linewidth=1)

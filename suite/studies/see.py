@@ -62,16 +62,17 @@ def see(
         if view.layer not in names:
             raise InputError(f"`layer` must be one of: {', '.join(names)}", view.layer)
         names = [view.layer]
-    count = {name: network.get_layer(name).output.shape[-1] for name in names}
-    if view.first >= max(count.values()):
-        raise InputError(f"`first` must be below {max(count.values())}", view.first)
-    names = [name for name in names if view.first < count[name]]
+    num_filters = {name: network.get_layer(name).output.shape[-1] for name in names}
+    most = max(num_filters.values())
+    if view.first >= most:
+        raise InputError(f"`first` must be below {most}", view.first)
+    names = [name for name in names if view.first < num_filters[name]]
     test = fitted.data.splits["test"]
     shape = test.rows(np.arange(1)).in_memory().inputs.shape[1:]
     excitement = excitement_of(network, names).predict(fitted.data.one_pass("test"), verbose=0)
     drawings = {}
     for name in names:
-        filters = range(view.first, min(view.first + view.filters, count[name]))
+        filters = range(view.first, min(view.first + view.filters, num_filters[name]))
         strongest = np.argsort(-excitement[name][:, filters], axis=0, kind="stable")[:NUM_PICTURES]
         drawings[name] = filter_inputs(
             filters,

@@ -31,6 +31,15 @@ def test_logits_differ_as_the_negative_distances_to_the_codes():
     )
 
 
+def test_the_margin_is_background():
+    model = build_model()
+    scaling = next(x for x in model.layers if isinstance(x, keras.layers.Rescaling))
+
+    scaled = keras.Model(model.input, scaling.output)(np.zeros((1, 28, 28, 1)))
+
+    np.testing.assert_allclose(scaled, np.full((1, 32, 32, 1), -0.1), rtol=1e-6)
+
+
 def test_small_images_are_refused():
     with pytest.raises(InputError, match="at least 12 x 12"):
         build_model((8, 8, 1))

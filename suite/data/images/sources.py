@@ -106,7 +106,7 @@ def _from_tfds(builder: Any, name: str, options: InputOptions, in_memory: InMemo
         preparation, splits = _on_disk(builder, available, options, label)
     elif None in features["image"].shape or (
         features["image"].np_dtype == np.uint8
-        and stays_on_disk(in_memory, _size(features["image"].shape, available))
+        and stays_on_disk(in_memory, _bytes_of(features["image"].shape, available))
     ):
         preparation, splits = _of_many_sizes(builder, available, options, label, in_memory)
     else:
@@ -160,7 +160,7 @@ def _on_disk(
     return preparation, {split: records(builder, split, decode, label=label) for split in splits}
 
 
-def _size(shape: Sequence[int], available: Mapping[str, Any]) -> int:
+def _bytes_of(shape: Sequence[int], available: Mapping[str, Any]) -> int:
     """The bytes of all pictures of a dataset if they have this shape."""
     return math.prod(shape) * sum(available[s].num_examples for s in SPLITS if s in available)
 
@@ -169,7 +169,7 @@ def _refuse_large(
     builder: Any, available: Mapping[str, Any], shape: Sequence[int], in_memory: InMemory
 ) -> None:
     """Refuses a dataset that can only be read in order, if it is too large for `in_memory`."""
-    size = _size(shape, available)
+    size = _bytes_of(shape, available)
     if stays_on_disk(in_memory, size):
         raise InputError(
             "`in_memory` must be yes where a dataset is prepared for reading in order and takes "

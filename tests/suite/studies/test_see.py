@@ -36,16 +36,21 @@ def test_each_convolution_has_a_figure(exports, capsys):
         assert np.asarray(small.convert("L")).std() > 20
 
 
-def test_the_pictures_are_the_most_exciting_of_the_test_split(exports, monkeypatch):
-    shown = {}
+@pytest.fixture
+def shown(monkeypatch):
+    """The filters and the test pictures that are drawn, by the name of the convolution."""
+    recorded = {}
 
     def record(filters, made, pictures, title):
-        shown[title.partition(":")[0]] = (list(filters), pictures)
+        recorded[title.partition(":")[0]] = (list(filters), pictures)
         return drawn(filters, made, pictures, title)
 
     drawn = study.filter_inputs
     monkeypatch.setattr(study, "filter_inputs", record)
+    return recorded
 
+
+def test_the_pictures_are_the_most_exciting_of_the_test_split(exports, shown):
     assert see(exports, "--filters 3") == 0
 
     fitted = reopen(app, Exports(export_dir=exports).open(app.name))
@@ -59,19 +64,10 @@ def test_the_pictures_are_the_most_exciting_of_the_test_split(exports, monkeypat
             np.testing.assert_allclose(again, strongest, rtol=1e-3)
 
 
-def test_other_filters_than_the_first(exports, monkeypatch, capsys):
-    shown = {}
-
-    def record(filters, made, pictures, title):
-        shown[title.partition(":")[0]] = list(filters)
-        return drawn(filters, made, pictures, title)
-
-    drawn = study.filter_inputs
-    monkeypatch.setattr(study, "filter_inputs", record)
-
+def test_other_filters_than_the_first(exports, shown, capsys):
     assert see(exports, "--first 5 --filters 2") == 0  # of 4 filters and of 8
 
-    assert list(shown.values()) == [[5, 6]]
+    assert [filters for filters, _ in shown.values()] == [[5, 6]]
     assert see(exports, "--first 8") == 2
     assert capsys.readouterr().err == "--first must be below 8. Received: 8\n"
 
