@@ -180,6 +180,7 @@ def test_bad_input_is_refused(network, digits, knobs, message):
         pgd(network, *digits, **knobs)
 
 
+@pytest.mark.filterwarnings("ignore:PyTorch not found:UserWarning")  # which it can do without
 def test_the_accuracy_is_that_of_the_adversarial_robustness_toolbox(network, digits):
     from art.attacks.evasion import ProjectedGradientDescent
     from art.estimators.classification import TensorFlowV2Classifier
