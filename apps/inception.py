@@ -151,7 +151,7 @@ app = App(
     studies=task.STUDIES,
     search=task.SEARCH,
     recipes={
-        "cifar10": task.CIFAR10 | {"epochs": 13},
+        "cifar10": task.CIFAR10 | {"epochs": 24},
         "googlenet": {"share": 1.0, "stem": "large", "normalization": "none", "dropout": 0.4}
         | {"image_size": 224, "channels": 3, "rotation": 0.0, "flip": True, "learning_rate": 3e-4},
     },
