@@ -2,7 +2,7 @@
 
 Five convolutions with rectified units, overlapping poolings, and dense layers with dropout. The
 paper divided it among two graphics cards: two towers of convolutions, which exchange their maps
-only once.
+only once, before the third.
 """
 
 from typing import Annotated, Literal
