@@ -67,12 +67,12 @@ def load_data(config: Config, run: Run) -> Data:
     """
     if config.num_envs % config.num_workers:
         raise InputError(
-            f"`num_envs` must be a multiple of the {config.num_workers} workers", config.num_envs
+            f"`num_envs` must be a multiple of `num_workers`, {config.num_workers}", config.num_envs
         )
     if run.deterministic and config.num_workers > 1 and not config.in_turn:
         raise InputError(
-            "`in_turn` must be set for `deterministic`, or there must be one worker: threads that "
-            "do not wait for each other end differently in every run",
+            "`in_turn` must be set for `deterministic`, or `num_workers` be 1: threads that do not "
+            "wait for each other end differently in every run",
             config.in_turn,
         )
     return control.load_data(config, run, config.rollout_length * config.round_length)

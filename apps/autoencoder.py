@@ -396,14 +396,15 @@ def phases(config: Config) -> Sequence[Phase]:
             "`pretraining_epochs`, `epochs` or `classifier_epochs` must be 1 or more", 0
         )
     of_phases = {
-        "virtual_epsilon": config.classifier_epochs,
-        "contraction": config.pretraining_epochs or config.epochs,
-        "sparsity_weight": config.pretraining_epochs or config.epochs,
+        "virtual_epsilon": ("classifier_epochs",),
+        "contraction": ("pretraining_epochs", "epochs"),
+        "sparsity_weight": ("pretraining_epochs", "epochs"),
     }
     for knob, epochs in of_phases.items():
-        if getattr(config, knob) and not epochs:
+        if getattr(config, knob) and not any(getattr(config, name) for name in epochs):
+            names = " or ".join(f"`{name}`" for name in epochs)
             raise InputError(
-                f"`{knob}` must be 0 without epochs in which it counts", getattr(config, knob)
+                f"`{knob}` must be 0 unless {names} is 1 or more", getattr(config, knob)
             )
     alone = [
         Phase(

@@ -259,7 +259,9 @@ def plan(fitted: Fitted) -> None:
     else:
         best = planning.best_without_limit(dynamics, config.discount)
         if best is None:
-            raise InputError("`discount` must be smaller: values do not converge", config.discount)
+            raise InputError(
+                "`discount` must be smaller, such as 0.999: values do not converge", config.discount
+            )
         values = best[..., None]
     [network] = fitted.networks.values()
     set_values(network, planning.of_observations(dynamics, values, task.num_states))
@@ -461,7 +463,9 @@ def compare_ways(
     writable_picture(output)
     task = task_of(app.recipe("cliff", environment=environment).config)
     if task.dynamics is None or not task.dynamics.is_deterministic:
-        raise InputError("`environment` must be one that leaves nothing to chance", environment)
+        raise InputError(
+            "`environment` must leave nothing to chance, and its model must be known", environment
+        )
     ways: dict[str, np.ndarray] = {}
     for method in ("sarsa", "q_learning"):
         chosen = app.recipe("cliff", environment=environment, method=method)

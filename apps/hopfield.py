@@ -98,6 +98,7 @@ def load_data(config: Config, run: Run) -> Data:
     return supervised(
         dataclasses.replace(source, **splits),
         batch_size=len(patterns),
+        batch_knob="patterns",
         validation_split=0.5,  # not used: the source has all splits
         seed=run.seed,
         min_steps=1,
@@ -131,7 +132,9 @@ def of_pictures(config: Config, run: Run) -> Source:
     patterns = patterns.reshape(len(patterns), -1)
     if len(np.unique(patterns, axis=0)) < len(patterns):
         raise InputError(
-            "`data` must be of pictures that differ in black and white", f"{source.name}, alike"
+            f"the {config.patterns} pictures must differ once they are black and white; `patterns` "
+            "may be smaller",
+            "two that are alike",
         )
     names: tuple[str, ...] = ()
     if chosen.targets is not None:

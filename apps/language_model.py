@@ -83,7 +83,9 @@ def build_model(
     ]
     if network == "transformer":
         if units % (2 * num_heads):
-            raise InputError("`units` must be a multiple of twice `num_heads`", units)
+            raise InputError(
+                f"`units` must be a multiple of {2 * num_heads}, twice `num_heads`", units
+            )
         for number in range(num_layers):
             block = TransformerBlock(
                 num_heads,

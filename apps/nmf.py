@@ -63,7 +63,8 @@ def load_data(config: Config, run: Run) -> Data:
     """
     data = task.load_data(config, run, min_steps=config.steps_per_epoch)
     for split in data.splits.values():
-        task.refuse_negative(task.flat(split.in_memory().inputs))
+        rows = task.flat(split.in_memory().inputs)
+        task.refuse_negative(rows, data.description.feature_names)
     return task.with_row_numbers(data)
 
 

@@ -283,12 +283,12 @@ def refuse_what_has_no_closed_form(model: keras.Model) -> None:
     """
     location, raw_scale = model.get_layer("location"), model.get_layer("raw_scale")
     for knob, must, has in (
-        ("units", "none", any(layer.name.startswith("hidden") for layer in model.layers)),
+        ("units", "left out", any(layer.name.startswith("hidden") for layer in model.layers)),
         ("noise", "constant", raw_scale.use_bias),
         ("l1", "0", location.kernel_regularizer.l1 > 0),
     ):
         if has:
-            raise InputError(f"`{knob}` must be {must}, unless `solver` is adam")
+            raise InputError(f"`{knob}` must be {must} with `solver` exact; adam takes it")
 
 
 def phases(config: Config) -> list[Phase]:

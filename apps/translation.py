@@ -168,7 +168,11 @@ def load_data(config: Config, run: Run) -> Data:
     kept = np.flatnonzero(np.maximum(*lengths) <= config.longest)
     left_out = len(lengths[0]) - len(kept)
     if not len(kept):
-        raise InputError("`longest` must let training pairs be", config.longest)
+        shortest = np.maximum(*lengths).min()
+        raise InputError(
+            f"`longest` must be at least {shortest}, the tokens of the shortest training pair",
+            config.longest,
+        )
     if left_out:
         log.warning(
             "%d training pairs of more than %d tokens are left out.", left_out, config.longest
@@ -473,8 +477,8 @@ def translate(
     if attention is not None:
         writable_picture(attention)
     exported = exports.open(app.name)
-    if attention is not None:
-        exported.signature("align")  # which a network without attention has not
+    if attention is not None and not networks.has_attention(exported.built()):
+        raise InputError("`attention` must be left out for a network that has none", attention)
     outputs = {name: values[0] for name, values in exported.call(sentences).items()}
     longest, read = exported.metadata()["config"]["longest"], int(outputs["tokens_read"])
     if outputs["truncated"]:

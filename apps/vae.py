@@ -53,7 +53,7 @@ class Config(pictures.Config):
         num_samples: Samples of the posterior for each image in training.
         beta: Weight of the Kullback-Leibler divergence.
         beta_warmup: Share of the steps in which that weight rises from zero.
-        free_bits: Nats of divergence of each latent unit that the bound does not charge.
+        free_bits: Least divergence, in nats, that each latent unit is charged.
         nll_samples: Samples of the posterior for each image in the evaluation.
     """
 

@@ -44,8 +44,9 @@ class Recipe:
 class Fitted:
     """What an app's hooks receive: the compiled model, its networks, the data and the folder.
 
-    `callbacks` and `Phase.begin` get it before the training; `endpoints` and `example` before it,
-    to be tried, and after it; `evaluate`, `findings` and `figures` after it.
+    `callbacks` and `Phase.begin` get it before the training; `endpoints` and `example` before
+    it, to be tried, unless it ends before the export, and after it; `evaluate`, `findings` and
+    `figures` after it.
 
     Args:
         model: The compiled model that `fit` trains.
@@ -167,6 +168,14 @@ class Phase:
     begin: Callable[[Fitted], None] | None = None
     features: Callable[[Mapping[str, "keras.Model"]], "keras.Model"] | None = None
     callbacks: Callable[[Fitted], Sequence["keras.callbacks.Callback"]] = no_callbacks
+
+    def data_of(self, data: "Data") -> "Data":
+        """What this phase trains on.
+
+        Args:
+            data: What the app has loaded.
+        """
+        return self.data(data) if self.data else data
 
 
 def one_phase(config: Any) -> Sequence[Phase]:
@@ -350,8 +359,14 @@ class App:
         """
         values = {**config}
         knobs = {field.name for field in dataclasses.fields(self.config)}
-        if differing := sorted(values.keys() ^ knobs):
-            raise InputError(f"the knobs must be those of {self.name}", ", ".join(differing))
+        missing, unknown = sorted(knobs - values.keys()), sorted(values.keys() - knobs)
+        differences = [f"without {', '.join(missing)}"] if missing else []
+        differences += [f"with the unknown {', '.join(unknown)}"] if unknown else []
+        if differences:
+            raise InputError(
+                f"the settings must be those of this version of {self.name}",
+                "; ".join(differences),
+            )
         return self.config(**values)
 
 

@@ -184,8 +184,8 @@ def refuse_damage(path: Path, folder: Path) -> None:
     for file in _visible(folder):
         if file != path and str(file.relative_to(folder)) not in checksums:
             raise InputError(
-                f"{folder} must hold what {path.name} names",
-                f"{file.relative_to(folder)}, which it does not",
+                f"{folder} must hold no file that {path.name} does not name",
+                file.relative_to(folder),
             )
 
 

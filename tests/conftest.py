@@ -9,6 +9,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+kept_trainings = {}  # at most one, by the name of its app
 PREPARED = os.environ.get("TFDS_DATA_DIR")
 
 # Tests of replicas need two devices: every process makes two logical ones of its CPU.
@@ -25,7 +26,8 @@ def pytest_collection_modifyitems(items):
     """
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            group = "serve" if item.path.parent.name == "serve" else item.path.name
+            file = item.path.relative_to(Path(__file__).parent)
+            group = "serve" if file.parent.name == "serve" else str(file)
             item.add_marker(pytest.mark.xdist_group(group))
     return (yield)
 
@@ -34,12 +36,29 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_teardown(item, nextitem):
     """After a file, exempts what is left of it from garbage collection.
 
-    Collections, of which some tests ask for several, would take seconds after an hour.
+    Collections, of which some tests ask for several, would take seconds after an hour. A training
+    that is kept is not exempted, since it will be garbage.
     """
     yield
-    if nextitem is not None and nextitem.path != item.path:
+    if nextitem is not None and nextitem.path != item.path and not kept_trainings:
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def training(tmp_path_factory):
+    """Returns, by the name of an app, its small training, kept until another app is trained."""
+    from tests.trainings import train_once
+
+    def make(name):
+        if name not in kept_trainings:
+            kept_trainings.clear()
+            gc.collect()  # models and their graphs refer to each other
+            gc.freeze()  # so that the next collection need not visit what is left
+            kept_trainings[name] = train_once(name, tmp_path_factory.mktemp(name))
+        return kept_trainings[name]
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import cyclopts
-import keras
 import kubernetes_validate
 import numpy as np
 import PIL.Image
@@ -24,11 +23,11 @@ from sklearn.datasets import load_digits
 from benchmarks import table
 from suite import cli, train
 from suite.app import app_names, load_app, no_figures
+from suite.cli.commands import command_line_of
 from suite.placement.cluster_spec import resolve
 from suite.serve.__main__ import serve
 from suite.studies.gradient_check import Derivative
 from suite.studies.gradients import Gradients, Measurement
-from suite.tasks import image_classification
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*table.documents(), ROOT / "CONTRIBUTING.md"]
@@ -128,7 +127,7 @@ def test_links_lead_to_files(document):
 # --- commands -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """The current folder of a reader: it holds the data that the documents name."""
     folder = tmp_path_factory.mktemp("reader")
@@ -165,7 +164,7 @@ BEST = {"objective": 1.0, "number": 0, "trials": 1, "stopped": 0, "knobs": {}}
 BEST |= {"folder": Path("runs"), "storage": "search.journal"}
 
 # What gradients are measured and checked to be, which would take as long.
-SIZES = {"weights": 1.0, "activations": 1.0, "activation_gradient": 1.0}
+SIZES = {"weight_gradient": 1.0, "activations": 1.0, "activation_gradient": 1.0}
 MEASURED = Gradients([Measurement(step=1, phase="fit", layer="dense", **SIZES)])
 NUMBERS = {"analytic": 1.0, "numeric": 1.0, "error": 0.0, "doubt": 0.0}
 CHECKED = [Derivative(loss="fit/loss", layer="dense", direction="kernel[0, 0]", **NUMBERS)]
@@ -188,6 +187,8 @@ def run(words, mode):
             return train(app, app.recipe(**app.tiny), dataclasses.replace(run, figures=False))
         if mode == "short":
             ones = {name: 1 for name in ("epochs", "nll_samples") if name in vars(recipe.config)}
+            if getattr(recipe.config, "dataset", None) in ("cifar10", "fashion_mnist"):
+                ones["dataset"] = "mnist"  # which comes with the suite
             config = dataclasses.replace(recipe.config, **({} if run.resume else ones))
             return train(shortened(app), dataclasses.replace(recipe, config=config), run)
         return types.SimpleNamespace(report={})
@@ -203,41 +204,42 @@ def run(words, mode):
         return cli.run(load_app(words[2].removeprefix("apps.")), words[3:])
 
 
-APPS = [
-    pytest.param(document, words, id=f"{relative(document)}: {shlex.join(words)}")
+# A command that several documents name is tried once.
+NAMED = {
+    shlex.join(words): (document, words)
     for document in ENGLISH
     for words in commands(document)
     if words[2].startswith("apps.")
+}
+APPS = [
+    # In the group of the contract, so that its training is still there.
+    pytest.param(*named, id=f"{relative(named[0])}: {command}", marks=pytest.mark.xdist_group(name))
+    for name in app_names()
+    for command, named in NAMED.items()
+    if named[1][2] == f"apps.{name}"
 ]
 
 
-@pytest.fixture(scope="module")
-def exports(folder):
-    """An untrained export of every application that a document names, in the reader's folder.
+@pytest.fixture(scope="session")
+def exports(folder, training):
+    """Puts the small export of an application into the reader's folder, by the app's name."""
 
-    Image classifiers answer as one another, so most of them are copies of one.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr("suite.training.fit._Fitting._fit", lambda *_: None)
-        names = {parameters.values[1][2].removeprefix("apps.") for parameters in APPS}
-        copies = {
-            name
-            for name in names - {"mnist_cnn", "resnet"}  # which has what `cam` needs
-            if load_app(name).compile is image_classification.compile_model
-        }
-        for name in sorted(names - copies):
-            assert run(["python", "-m", f"apps.{name}"], "tiny") == 0
-            keras.config.set_dtype_policy("float32")
-        for name in copies:
-            shutil.copytree("saved_models/mnist_cnn", f"saved_models/{name}")
+    def export(name):
+        if not (folder / "saved_models" / name).exists():
+            version = training(name).trained.saved_model
+            shutil.copytree(version, folder / "saved_models" / name / "1")
+
+    return export
 
 
 @pytest.mark.parametrize(("document", "words"), APPS)
 def test_apps_run_as_written(document, words, folder, exports, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    if {"cells", "blocks"} & {*words}:
-        pytest.skip("it trains several networks")
+    name = words[2].removeprefix("apps.")
+    exports(name)
+    if {"cells", "blocks", "ways", "capacity"} & {*words}:  # they train several networks
+        command_line_of(load_app(name)).parse_args(words[3:], exit_on_error=False)
+        return
     if "play" in words:
         pytest.importorskip("pygame", reason="drawing needs the extra `render`")
 
@@ -251,6 +253,10 @@ def test_apps_run_as_written(document, words, folder, exports, monkeypatch, caps
 @pytest.mark.parametrize(("document", "words"), APPS)
 def test_apps_train_as_written(document, words, folder, exports, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    for name in [words[2].removeprefix("apps."), *re.findall(r"saved_models/(\w+)", str(words))]:
+        exports(name)
+    if "--resume" in words:
+        assert run(words[:3], "tiny") == 0
 
     assert run(words, "tiny" if "--resume" in words else "short") == 0, capsys.readouterr().err
 
@@ -318,5 +324,7 @@ BLOCKS = [
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_runs_as_written(block, folder, exports, monkeypatch):
     monkeypatch.chdir(folder)
+    for name in re.findall(r"saved_models/(\w+)", block):
+        exports(name)
 
     exec(compile(block, "README", "exec"), {"__name__": "readme"})

@@ -13,6 +13,24 @@ ROOT = Path(__file__).parents[1]
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 [NEW_APP] = [block for block in BLOCKS if "main(app)" in block]
+ITS_TEST = """
+from apps.xor import app
+from suite.cli import run
+
+
+def test_it_trains_and_evaluates(capsys):
+    assert run(app, ["--units", "6", "--quiet"]) == 0
+    assert run(app, ["evaluate"]) == 0
+
+    assert capsys.readouterr().out.count("test_accuracy  1.0000") == 3
+
+
+def test_its_rows_are_not_taken_for_folds(capsys):
+    assert run(app, ["cross-validate"]) == 2
+
+    sentence = "--data must be auto: the rows are made here. Received: arrays"
+    assert capsys.readouterr().err == sentence + chr(10)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +41,7 @@ def project(tmp_path_factory):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pyc*"))
     shutil.copy(ROOT / "pyproject.toml", project)
     (project / "apps" / "xor.py").write_text(NEW_APP)
-    (project / "tests" / "apps" / "test_xor.py").write_text("def test_maths(): assert 1 ^ 1 == 0")
+    (project / "tests" / "apps" / "test_xor.py").write_text(ITS_TEST)
     return project
 
 
@@ -37,30 +55,14 @@ def python(project, *arguments):
     )
 
 
-def test_its_rows_are_not_taken_for_folds(project):
-    process = python(project, "-m", "apps.xor", "cross-validate")
-
-    assert process.returncode == 2
-    sentence = "--data must be auto: the rows are made here. Received: arrays\n"
-    assert process.stderr.endswith(sentence)
-
-
-def test_it_trains_evaluates_and_is_listed(project):
-    script = (
-        "from apps.xor import app\n"
-        "from suite.cli import run\n"
-        "assert run(app, ['--units', '6', '--quiet']) == 0\n"
-        "assert run(app, ['evaluate']) == 0\n"
-    )
-    process = python(project, "-c", script)
-
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.count("test_accuracy  1.0000") == 3
+def test_it_is_listed(project):
+    assert "--units" in python(project, "-m", "apps.xor", "--help").stdout
     assert re.search(r"xor +Exclusive or by a network", python(project, "-m", "apps").stdout)
 
 
-def test_the_contract_covers_it(project):
-    contract = python(project, "-m", "pytest", "-q", "-n0", "tests/test_contract.py", "-k", "xor")
+def test_its_test_and_the_contract_pass(project):
+    files = ["tests/apps/test_xor.py", "tests/test_contract.py"]
+    contract = python(project, "-m", "pytest", "-q", "-n0", *files, "-k", "xor")
 
     assert contract.returncode == 0, contract.stdout
     # It takes no pictures, and its answers name no class.

@@ -65,7 +65,8 @@ def universal_perturbation(
             change + length * tf.sign(gradient), -RANGE * epsilon, RANGE * epsilon
         )
 
-    # All steps together lead from one side of the ball to the other.
+    # Few steps lead together from one side of the ball to the other; of many, the first is a fifth
+    # of epsilon.
     first_length = RANGE * epsilon * max(1 / 5, 4 / (steps + 1))
     generator = np.random.default_rng(seed)
     change = tf.zeros(images.shape[1:])

@@ -53,7 +53,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
     except InputError as error:
         return complain(error, 2)
     except MemoryError as error:
-        return complain(InputError("there must be enough memory", error), 2)
+        return complain(InputError("there must be enough memory", str(error) or "too little"), 2)
     except (Diverged, WorkerLost, Unwritable) as error:
         return complain(error, 1)
     except Interrupted as error:

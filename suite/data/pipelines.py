@@ -178,6 +178,7 @@ def supervised(
     source: Source,
     *,
     batch_size: int,
+    batch_knob: str = "batch_size",
     validation_split: float,
     seed: int,
     min_steps: int = MIN_STEPS,
@@ -193,6 +194,7 @@ def supervised(
     Args:
         source: The examples.
         batch_size: Examples per step, over all replicas; see also `tokens_per_batch`.
+        batch_knob: Name of the knob that decides on it, for errors.
         validation_split: Share of the training examples that is held out if the source has no
             validation split.
         seed: Seed of order and augmentation; the splits do not depend on it.
@@ -233,6 +235,7 @@ def supervised(
         train=shuffled_batches(train, batch_sizes, seed=seed, augment=augment, buckets=buckets),
         steps_per_epoch=one_pass * math.ceil(min_steps / one_pass),
         batch_size=batch_size,
+        batch_knob=batch_knob,
         examples_per_step=train.num_examples / one_pass,
         splits=splits,
         source=source,

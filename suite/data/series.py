@@ -12,7 +12,7 @@ import numpy as np
 
 from suite.data.examples import Examples, Source
 from suite.data.sources import MADE_HERE
-from suite.data.tables.cells import number_in
+from suite.data.tables.cells import listed, number_in
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def read_series(path: Path, column: str | None = None) -> np.ndarray:
         if len(row) > len(header):  # as of decimals with commas, the delimiter of cells
             raise InputError(
                 f"{path}, row {number}, must have no more cells than the first row, {len(header)}",
-                delimiter.join(row),
+                listed(row),
             )
         cell = row[place].strip() if place < len(row) else ""
         values.append(number_in(cell))
@@ -206,7 +206,7 @@ class Windows:
         )
         if any(len(part) <= length for part, length in zip(parts, lengths, strict=True)):
             raise InputError(
-                f"`washout` must be shorter, or the series as long as {needed} values or so",
+                f"`washout` must be shorter, or the series have about {needed} values",
                 f"a wash-out of {self.washout}, and {len(series)} values",
             )
         strides = (self.window, self.horizon, self.horizon)

@@ -102,9 +102,9 @@ def _load(
 ) -> Source:
     if run.data == "embedded":
         if embedded is None:
+            choices = _choices(from_tfds, embedded)
             raise InputError(
-                f"`data` must be auto, tfds or a path: no {tfds_name} comes with the suite",
-                "embedded",
+                f"`data` must be {choices}: no {tfds_name} comes with the suite", "embedded"
             )
         return embedded()
     if run.data == "arrays":
@@ -116,13 +116,13 @@ def _load(
         # Not with methods of Path, which raise for long names. A pipe might never end.
         if not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113
             raise InputError(
-                "`data` must be auto, tfds, embedded or the path of a file or folder", run.data
+                f"`data` must be {_choices(from_tfds, embedded)}", f"{run.data}, which is not there"
             )
         return from_path(path)
 
     if tfds_name is None or from_tfds is None:
         if run.data == "tfds" or embedded is None:
-            raise InputError("`data` must be embedded or the path of a file or folder", run.data)
+            raise InputError(f"`data` must be {_choices(from_tfds, embedded)}", run.data)
         return embedded()
     data_dir = _data_dir(run)
     if data_dir is not None:
@@ -215,6 +215,18 @@ def _read_prepared(folder: Path, name: str, from_tfds: Callable[[Any, str], Sour
             f"the dataset under {folder} is damaged; remove that folder to have it prepared again",
             type(error).__name__,
         ) from error
+
+
+def _choices(from_tfds: object, embedded: object) -> str:
+    """What `data` may be, for errors.
+
+    Args:
+        from_tfds: What reads prepared data, or None.
+        embedded: What makes embedded data, or None.
+    """
+    names = {"auto": from_tfds or embedded, "tfds": from_tfds, "embedded": embedded}
+    known = [name for name, reader in names.items() if reader is not None]
+    return " or ".join(part for part in (", ".join(known), "the path of a file or folder") if part)
 
 
 def _reachable(host: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from suite.app import App, Fitted, networks_of
 from suite.data.examples import recorded_preparation
 from suite.data.sources import data_knob_of
+from suite.data.tables.cells import listed
 from suite.errors import InputError, one_line_message
 from suite.export.exported import ExportedModel
 from suite.run import Run
@@ -58,9 +59,16 @@ def reopen(
     for field in ("class_names", "feature_names"):
         names, exported_names = list(getattr(examples.description, field)), metadata.get(field)
         # Classes are not missed by what learns without them; what needs them says so itself.
-        needed = exported_names is not None and (field != "class_names" or names)
-        if needed and names != exported_names:
-            raise InputError(f"the {field} of `data` must be {exported_names}", names)
+        needed = field != "class_names" or names
+        if exported_names is not None and needed and names != exported_names:
+            what = {"class_names": "classes", "feature_names": "columns"}[field]
+            missing = [name for name in exported_names if name not in names]
+            unknown = [name for name in names if name not in exported_names]
+            raise InputError(
+                f"`data` must have the {what} of {exported.folder}, in their order",
+                f"{len(names)} of {len(exported_names)}; missing: {listed(missing) or 'none'}; "
+                f"unknown: {listed(unknown) or 'none'}",
+            )
     built = exported.built()
     return Fitted(
         model=app.compiled(app.phases(config)[-1], built, config, 1),

@@ -197,8 +197,8 @@ def predict_per_anchor(
         x: Features, `(batch, height, width, channels)`.
         shapes: Number of boxes of a cell.
         values: Number of values of a box.
-        kernel_size: Of the convolution.
-        options: Further ones of the convolution.
+        kernel_size: Height and width of the convolution.
+        options: Further arguments of the convolution.
 
     Returns:
         `(batch, height * width * shapes, values)`.
@@ -230,11 +230,10 @@ class Anchors(layers.Layer):
     Args:
         stride: Pixels of the picture from one cell to the next.
         shapes: Width and height of each box, in pixels.
-        arguments: Those of a layer.
     """
 
-    def __init__(self, stride: float, shapes: Sequence[Sequence[float]], **arguments: Any) -> None:
-        super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **arguments})
+    def __init__(self, stride: float, shapes: Sequence[Sequence[float]], **kwargs: Any) -> None:
+        super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **kwargs})
         self.stride = stride
         self.shapes = tuple((float(width), float(height)) for width, height in shapes)
 
@@ -374,7 +373,6 @@ class Proposals(layers.Layer):
         candidates: Number of the most certain anchors from which they are chosen.
         overlap: Largest intersection over union of two proposals, unless there are too few.
         size: Height and width of the picture, at whose borders proposals are cut.
-        arguments: Those of a layer.
 
     Reference:
         Ren, He, Girshick and Sun, 2015, Faster R-CNN: Towards Real-Time Object Detection with
@@ -383,9 +381,9 @@ class Proposals(layers.Layer):
     """
 
     def __init__(
-        self, count: int, candidates: int, overlap: float, size: Sequence[int], **arguments: Any
+        self, count: int, candidates: int, overlap: float, size: Sequence[int], **kwargs: Any
     ) -> None:
-        super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **arguments})
+        super().__init__(**{"dtype": keras.config.floatx(), "trainable": False, **kwargs})
         self.count, self.candidates, self.overlap = count, candidates, overlap
         self.size = tuple(size)
 
@@ -504,11 +502,10 @@ class RegionFeatures(layers.Layer):
     Args:
         stride: Pixels of the picture from one cell of the features to the next.
         side: Height and width of the result.
-        arguments: Those of a layer.
     """
 
-    def __init__(self, stride: float, side: int, **arguments: Any) -> None:
-        super().__init__(**{"autocast": False, "trainable": False, **arguments})
+    def __init__(self, stride: float, side: int, **kwargs: Any) -> None:
+        super().__init__(**{"autocast": False, "trainable": False, **kwargs})
         self.stride, self.side = stride, side
 
     def call(self, features: Any, boxes: Any) -> Any:

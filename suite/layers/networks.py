@@ -11,13 +11,10 @@ class NetworksModel(keras.Model):
     `mixed_float16` needs a scaled loss, since small gradients would become zero. Keras scales it
     only if the model that is compiled has that policy; here `compile` does so if the global policy
     is `mixed_float16`.
-
-    Args:
-        model: Further arguments of `keras.Model`.
     """
 
-    def __init__(self, **model: Any) -> None:
-        super().__init__(dtype=keras.config.floatx(), **model)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(dtype=keras.config.floatx(), **kwargs)
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **settings: Any) -> None:
         if keras.config.dtype_policy().name == "mixed_float16":

@@ -20,8 +20,9 @@ def normalize(
         x: Features `(batch, height, width, channels)`.
         normalization: What the mean and variance are taken over: for a channel, all examples of the
             batch (`batch`, with running averages after training); for an example, all channels
-            (`layer`), one channel (`instance`), or groups of 16 channels, or of as many as divide
-            their number (`group`). `none` returns the features as they are.
+            (`layer`), one channel (`instance`), or groups of as many channels as the greatest
+            common divisor of 16 and their number (`group`). `none` returns the features as they
+            are.
         epsilon: What is added to the variance.
 
     Reference:

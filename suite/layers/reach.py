@@ -12,8 +12,9 @@ def reach_of(network: keras.Model) -> int:
     Normalisations over a whole picture, which depend on all of it, are left out.
 
     Args:
-        network: A functional model of convolutions and poolings, and of layers that act on single
-            places. Its output has the height and width of its input.
+        network: A functional model of convolutions, transposed ones, poolings, and layers that act
+            on single places; none that resizes otherwise. Its output has the height and width of
+            its input.
     """
     # For each tensor the reach in pixels of the input, and how many of them its places are apart.
     reached: dict[int, tuple[float, float]] = {}
@@ -31,7 +32,7 @@ def reach_of(network: keras.Model) -> int:
             reach += apart * (max(operation.kernel_size) - 1)
         elif isinstance(operation, layers.Conv2D):
             size = max(operation.dilation_rate) * (max(operation.kernel_size) - 1)
-            reach += apart * size / 2
+            reach += apart * math.ceil(size / 2)
             apart *= max(operation.strides)
         elif isinstance(operation, layers.MaxPooling2D | layers.AveragePooling2D):
             reach += apart * (max(operation.pool_size) - 1)

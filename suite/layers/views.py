@@ -17,7 +17,7 @@ def average_views(model: keras.Model, views: Views) -> keras.Model:
     Args:
         model: Functional, from pictures `(batch, height, width, channels)` to one output.
         views: `plain` returns the model as it is; `mirrored` adds the picture as in a mirror;
-            `mirrored_and_shifted` adds both, shifted by a pixel to either end of the diagonal.
+            `mirrored_and_shifted` adds both, shifted by one pixel down and right, and up and left.
 
     Reference:
         Krizhevsky, Sutskever and Hinton, 2012, ImageNet Classification with Deep Convolutional

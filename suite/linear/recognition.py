@@ -245,7 +245,7 @@ def discriminants(
     within = centred.T @ centred / max(len(codes) - len(classes), 1)
     columns = len(within)
     if not np.trace(within) > 0:
-        raise InputError("`data` must have pictures of one person that differ", "none that do")
+        raise InputError("`data` must have two different pictures of a person", "none")
     even = np.trace(within) / columns * np.eye(columns)
     within = (1 - shrinkage) * within + shrinkage * even
     apart = means - codes.mean(axis=0)

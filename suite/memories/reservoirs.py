@@ -93,7 +93,8 @@ class EchoStateCell(keras.layers.Layer):
         radius = float(np.abs(np.linalg.eigvals(matrix)).max())
         if radius < 1e-6:
             raise InputError(
-                "`connections` must be more, so that states go round", self.connections
+                "`connections` must be larger, so that a state comes back to its unit",
+                self.connections,
             )
         return radius
 

@@ -46,8 +46,8 @@ def cross_validate(
         and repeats that have it.
 
     Raises:
-        InputError: The app has no labelled examples, there are fewer of them than folds, a best
-            epoch is asked for, or no metric is a number.
+        InputError: The app makes its examples while it trains, there are fewer of them than folds,
+            a best epoch is asked for, or no metric is a number.
         Diverged: The loss of a fold is no longer a finite number.
     """
     if patience := getattr(recipe.config, "patience", None):
@@ -74,7 +74,10 @@ def _results(
     """The metrics on every fold of every repeat."""
     source = app.data(recipe.config, run).source
     if source is None:
-        raise InputError("cross-validation needs an app with labelled examples", app.name)
+        raise InputError(
+            "cross-validation needs an app with a fixed set of examples, not one that makes them",
+            app.name,
+        )
     rows, groups = _all_rows(source), _all_groups(source)
     # Neither the best epoch nor a phase after the first, such as a calibration, may be decided by
     # the fold that it is tested on.
@@ -203,7 +206,7 @@ class _Trainer:
             network.set_weights(new.get_weights())
         initial = {name: network.get_weights() for name, network in networks.items()}
         for phase in app.phases(config):
-            trained_on = phase.data(data) if phase.data else data
+            trained_on = phase.data_of(data)
             steps = trained_on.steps_per_epoch
             if (phase.name, steps) not in self.models:
                 compiled = app.compiled(phase, self.built, config, phase.epochs * steps)

@@ -27,9 +27,9 @@ from suite.figures.curves import write
 from suite.tasks import pictures
 
 Method = Literal["grad_cam", "cam", "occlusion", "saliency", "integrated_gradients", "lime", "shap"]
-# Methods that ask for answers alone: after all views of a picture, where an export has several.
-# Those that look at features see the picture as it is.
-OF_ANSWERS = ("occlusion", "saliency", "integrated_gradients")
+# Methods whose network averages all views of a picture, where an export has several. Those that
+# look at features see the picture as it is.
+WITH_VIEWS = ("occlusion", "saliency", "integrated_gradients")
 BACKGROUND_ROWS = 100
 
 
@@ -97,7 +97,7 @@ def _explain_pictures(
         networks = networks_of(exported.built())
         [model] = networks.values()
         method = method or ("grad_cam" if heat_maps.has_convolution(model) else "occlusion")
-        if method in OF_ANSWERS:
+        if method in WITH_VIEWS:
             model = pictures.answering(exported, networks)
         maps = _heat_maps(method, model, images, classes)
     titles = [

@@ -172,7 +172,7 @@ def _prepared(
     """The networks, the compiled model of a phase, and the first rows of its first batch."""
     built = build(app, recipe, data)
     networks = networks_of(built)
-    of_phase = phase.data(data) if phase.data else data
+    of_phase = phase.data_of(data)
     steps = phase.epochs * of_phase.steps_per_epoch
     model = app.compiled(phase, built, recipe.config, steps)
     inputs, *others = next(iter(of_phase.train(0)))

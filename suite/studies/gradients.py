@@ -32,8 +32,8 @@ class Measurement:
         step: Number of the step, from 1, over all phases. Step 1 has the initial weights.
         phase: Name of the phase.
         layer: Name of the layer; after that of its network, if there are several.
-        weights: L2 norm of the gradient of the loss with respect to its weights, before it is
-            clipped.
+        weight_gradient: L2 norm of the gradient of the loss with respect to its weights, before it
+            is clipped.
         activations: Root mean square of its outputs; of all passes together through which
             gradients flow.
         activation_gradient: L2 norm of the gradient of the loss with respect to its outputs.
@@ -42,7 +42,7 @@ class Measurement:
     step: int
     phase: str
     layer: str
-    weights: float
+    weight_gradient: float
     activations: float
     activation_gradient: float
 
@@ -63,7 +63,7 @@ class Gradients:
         layers = list(dict.fromkeys(row.layer for row in rows))
         sizes = {
             name: np.array([getattr(row, name) for row in rows]).reshape(-1, len(layers))
-            for name in ("weights", "activations", "activation_gradient")
+            for name in ("weight_gradient", "activations", "activation_gradient")
         }
         return layers, sizes
 
@@ -72,8 +72,9 @@ class Gradients:
         table: dict[str, Any] = {}
         for phase in self.phases:
             layers, sizes = self.sizes(phase)
-            ends = zip(layers, sizes["weights"][0], sizes["weights"][-1], strict=True)
-            title = f"gradient of weights, {phase}: first and last of {len(sizes['weights'])} steps"
+            sizes_of_weights = sizes["weight_gradient"]
+            ends = zip(layers, sizes_of_weights[0], sizes_of_weights[-1], strict=True)
+            title = f"gradient of weights, {phase}: first and last of {len(sizes_of_weights)} steps"
             table[title] = {layer: f"{first:9.3g} {last:9.3g}" for layer, first, last in ends}
         return table
 
@@ -132,7 +133,7 @@ def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measure
     built = build(app, recipe, data)
     networks, trained, measured = networks_of(built), 0, 0
     for phase in app.phases(recipe.config):
-        of_phase = phase.data(data) if phase.data else data
+        of_phase = phase.data_of(data)
         length = phase.epochs * of_phase.steps_per_epoch
         model = app.compiled(phase, built, recipe.config, length)
         fitted = Fitted(
@@ -178,7 +179,7 @@ def _fit(
                 step=step,
                 phase=phase.name,
                 layer=name,
-                weights=float(row["weights"][number]),
+                weight_gradient=float(row["weight_gradient"][number]),
                 activations=float(row["activations"][number]),
                 activation_gradient=float(row["activation_gradient"][number]),
             )
@@ -218,7 +219,7 @@ class Probe:
         weights, outputs, count, gradients = sums.T
         return {
             "used": (weights > 0) | (count > 0),
-            "weights": np.sqrt(weights),
+            "weight_gradient": np.sqrt(weights),
             "activations": np.sqrt(outputs / np.maximum(count, 1)),
             "activation_gradient": np.sqrt(gradients),
         }
@@ -305,7 +306,7 @@ def write_gradients(gradients: Gradients, folder: Path) -> None:
     for phase in gradients.phases:
         layers, sizes = gradients.sizes(phase)
         titled = {
-            "gradient of weights": sizes["weights"],
+            "gradient of weights": sizes["weight_gradient"],
             "gradient of activations": sizes["activation_gradient"],
             "activations": sizes["activations"],
         }

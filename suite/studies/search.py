@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
 from suite.app import App
-from suite.errors import InputError, Interrupted, Unwritable
+from suite.errors import Diverged, InputError, Interrupted, Unwritable
 from suite.figures import curves, searches
 from suite.knobs import settings
 from suite.run import Run
@@ -116,7 +116,9 @@ def find_best(
 
     Raises:
         InputError: A space or the storage cannot be used, Optuna is not installed, or no trial has
-            trained to its end.
+            logged the objective.
+        Diverged: No trial has trained to its end.
+        Unwritable: The disk is full.
         Interrupted: SIGINT or SIGTERM came. The storage has all that ended; states are saved.
     """
     try:
@@ -165,7 +167,10 @@ def find_best(
         raise Unwritable(f"{error}; with --storage {shlex.quote(storage)} it goes on") from None
     best, ended = study.best(), study.ended()
     if best is None:
-        raise InputError("a trial must train to its end", f"{len(ended)} trials that did not")
+        errors = [trial.user_attrs["error"] for trial in ended if "error" in trial.user_attrs]
+        if not errors:
+            raise InputError("the trials must log their objective", f"{app.objective}, in none")
+        raise Diverged(f"no trial has trained to its end: {errors[0]}; {study.folder} has them all")
     curves.save(_figures(app.objective, larger_is_better, study), study.folder / "figures")
     return Best(
         knobs={**knobs, **study.values(best.params)},
@@ -220,7 +225,7 @@ def _tell(
     """Tells the study what comes of the trials, and logs a line for each.
 
     Raises:
-        InputError: The first trials have all failed.
+        Diverged: The first trials have all failed.
         Unwritable: A trial could not be written; it is left, and goes on with the next search.
     """
     failures = 0
@@ -233,7 +238,7 @@ def _tell(
         log.info("trial %d of %d: %s, %s", ended.number + 1, most, result, _words(searched))
         failures += outcome.error is not None
         if failures == MOST_FAILURES and not study.finished():
-            raise InputError(f"one of the first {failures} trials must succeed", outcome.error)
+            raise Diverged(f"the first {failures} trials have all failed: {outcome.error}")
 
 
 def _figures(objective: str, larger_is_better: bool, study: "SharedStudy") -> dict[str, Figure]:

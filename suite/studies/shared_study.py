@@ -217,11 +217,17 @@ def open_study(
             f"`storage` must be of a search of {record['app']}", f"{storage}, of {recorded['app']}"
         )
     for name, value in record.items():
-        if recorded[name] != value:
-            raise InputError(
-                f"the {name} must stay as in `storage`: {json.dumps(recorded[name])}",
-                json.dumps(value),
-            )
+        before = recorded[name]
+        if before == value:
+            continue
+        if name in ("knobs", "run"):
+            sides = {
+                key: [x.get(key, "left out") for x in (before, value)] for key in before | value
+            }
+            name, (before, value) = next(side for side in sides.items() if side[1][0] != side[1][1])
+        raise InputError(
+            f"`{name}` must stay as in `storage`: {json.dumps(before)}", json.dumps(value)
+        )
     return SharedStudy(study, Path(recorded["folder"]), spaces, lock)
 
 

@@ -158,7 +158,8 @@ class _Knob:
         """The space that the type suggests, around the default; None if it suggests none.
 
         All values of a choice; 0 to a half for a rate; for a number a factor of 10 (learning rate,
-        weight decay) or 4 up and down, or as far as the knob's range allows.
+        weight decay) or 4 up and down; a factor of 1.5, or none, where the knob's range ends
+        before.
         """
         if choices := self._choices():
             return ",".join(choices) if len(choices) > 1 else None

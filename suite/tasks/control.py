@@ -94,8 +94,8 @@ def load_data(config: Config, run: Run, rollout_length: int) -> Data:
     Args:
         config: The settings of the training.
         run: Its `data` is checked, and its `seed` decides the seeds of the episodes.
-        rollout_length: What each copy plays in a step of `fit`, in the unit in which examples are
-            counted.
+        rollout_length: Environment steps, or episodes where these are counted, that each copy plays
+            in a step of `fit`.
     """
     return load_episodes(
         run,
@@ -146,9 +146,10 @@ def build_actor_critic(
         depends on the actions: logits `(batch, num_actions)` of discrete actions; logits
         `(batch, num_actions, values)` of multi-discrete actions; or means `(batch, num_actions)` of
         normal distributions, whose logarithmic scales are `log_scale` `(batch, num_actions)`.
-        `value` `(batch,)` is the expected return. `action` is the likeliest action: int64, counted
-        from 0, `(batch,)` of discrete and `(batch, num_actions)` of multi-discrete actions; or
-        float32 `(batch, num_actions)`, within the bounds of continuous ones.
+        `value` `(batch,)` is the discounted return to expect, of rewards as they are learnt from:
+        multiplied by the training's `reward_scale`. `action` is the likeliest action: int64,
+        counted from 0, `(batch,)` of discrete and `(batch, num_actions)` of multi-discrete actions;
+        or float32 `(batch, num_actions)`, within the bounds of continuous ones.
 
     Raises:
         InputError: An argument is out of range, or does not fit the others.
@@ -316,7 +317,10 @@ def callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
 
 
 def endpoints(fitted: Fitted) -> dict[str, keras.Model]:
-    """`observation` to `action`, `value`, and the `probabilities` of discrete actions."""
+    """`observation` to `action`, `value`, and the `probabilities` of discrete actions.
+
+    `value` is in the unit of the training, where rewards are multiplied by `reward_scale`.
+    """
     [model] = fitted.networks.values()
     outputs = {name: model.output[name] for name in ("action", "value")}
     if "log_scale" not in model.output:

@@ -89,7 +89,7 @@ DATA_LAYOUTS = (
 )
 SHOWN = 8  # test pictures in the figure
 ANIMATIONS = (".gif", ".webp", ".png")
-GIF_FRAMES_A_SECOND = 10  # of an animation that is written
+FRAMES_PER_SECOND = 10  # of an animation that is written
 
 
 @settings
@@ -641,7 +641,7 @@ def watch(
         if not seconds:
             raise InputError("`frames` must hold pictures", f"none in {frames}")
 
-    write_animation(boxed(), output, duration=1000 // GIF_FRAMES_A_SECOND, loop=0)
+    write_animation(boxed(), output, duration=1000 // FRAMES_PER_SECOND, loop=0)
     later = seconds[1:]  # the first call also traces what it needs
     rate = f", {len(later) / sum(later):.1f} frames a second" if later else ""
     print(f"{output}: {len(seconds)} frames{rate}")
@@ -679,8 +679,8 @@ def _frames_of_video(path: Path) -> Iterator[bytes]:
         import cv2
     except ImportError:
         raise InputError(
-            "`frames` must be a folder of pictures or an animation, or OpenCV be installed, which "
-            "comes with the extra `video`",
+            "`frames` must be a folder of pictures or an animation; a video needs "
+            "pip install '.[video]'",
             path,
         ) from None
     video = cv2.VideoCapture(str(path))

@@ -190,9 +190,7 @@ def refuse_small_images(
         most = len(stages) - halvings + smallest.bit_length() - 1
         if most < 1:
             least = border + 2 ** (halvings - len(stages) + 1)
-            raise InputError(
-                f"`input_shape` must be at least {least} x {least} pixels", input_shape
-            )
+            raise _too_small(input_shape, least)
         raise InputError(
             f"`{knob}` must be of at most {most} stages for images of {height} x {width}", stages
         )
@@ -219,9 +217,16 @@ def refuse_images_below(input_shape: AnyImageShape, smallest: int) -> None:
         InputError: The images are too small.
     """
     if min(side or smallest for side in input_shape[:2]) < smallest:
-        raise InputError(
-            f"`input_shape` must be at least {smallest} x {smallest} pixels", input_shape
-        )
+        raise _too_small(input_shape, smallest)
+
+
+def _too_small(input_shape: AnyImageShape, smallest: int) -> InputError:
+    sides = " x ".join(str(side) for side in input_shape[:2] if side)
+    return InputError(
+        f"images must have at least {smallest} x {smallest} pixels; in a training `image_size` "
+        "enlarges them",
+        sides,
+    )
 
 
 def head(
@@ -274,10 +279,10 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     `virtual_epsilon` is not 0.
 
     Raises:
-        InputError: Mixtures of pictures are to be attacked, which have no class to lead away from,
-            or a network with auxiliary outputs, or pictures in two ways; gradients are to be
-            clipped in two ways; or the training is to end early with an average, which is not what
-            the best weights are.
+        InputError: `attack_epsilon` is set with `mixup`, whose pictures have no single class, or
+            with `virtual_epsilon`; one of both is set for a network with auxiliary outputs;
+            `clip_norm` is set with `clip_value`; or `patience` with `weight_average`, since the
+            best weights are no average.
     """
     refuse_what_does_not_go_together(config)
     trained = model

@@ -68,7 +68,7 @@ EMBEDDED = Path(__file__).parents[1] / "data" / "text" / "shakespeare.txt"
 TFDS_NAME = "tiny_shakespeare"
 TRAIN_SHARE = 0.9  # of a text without splits
 SPECIAL = (PADDING, START, END, UNKNOWN)
-LONGER = 4  # windows that are judged as one where a network carries its state
+WINDOWS_PER_ROW = 4  # which are judged as one where a network carries its state
 MOST_NEXT = 10  # probable next tokens that `serve` names
 MOST_SCORED = 10_000  # tokens of a text whose likelihood a server computes
 MOST_GENERATED = 100_000
@@ -149,7 +149,7 @@ class TextPreparation:
 def load_data(config: Config, run: Run) -> Data:
     """Windows of ids `(context,)` and the ids after each of theirs; see `suite.data.text.windows`.
 
-    A text without splits is trained on up to 90 % of its characters. The rest is halved:
+    Of a text without splits the first 90 % of the characters are trained on. The rest is halved:
     validation, then test.
 
     Raises:
@@ -165,7 +165,7 @@ def load_data(config: Config, run: Run) -> Data:
         refuse_other_vocabulary(ids["test"])
     for name, part in ids.items():
         if len(part) < 2:
-            raise InputError(f"`data` must have two tokens or more to {name} on", len(part))
+            raise InputError(f"`data` must have two tokens or more in its {name} split", len(part))
     unknown = {name: int((part == UNKNOWN).sum()) for name, part in ids.items()}
     if unknown["train"] > MOST_UNKNOWN * len(ids["train"]):
         log.warning(
@@ -179,7 +179,7 @@ def load_data(config: Config, run: Run) -> Data:
     else:  # of an export, which does not train: its text may be shorter than a window
         longest = min(config.context, len(ids["train"]) - 1)
         train, one_pass = shuffled_windows(ids["train"], longest, 1, run.seed)
-    length = config.context * (LONGER if config.carry else 1)
+    length = reach(config)
     overlap = config.context if config.carry else 0
     splits = {
         name: windows(part, length, 0 if name == "train" else overlap) for name, part in ids.items()
@@ -241,7 +241,9 @@ def load_texts(run: Run) -> tuple[dict[str, str], Source]:
             texts[name] = text[begin + number * size : begin + (number + 1) * size]
     for name, text in texts.items():
         if not text:
-            raise InputError("`data` must be long enough to be split", f"no text to {name} on")
+            raise InputError(
+                "`data` must be long enough to be split", f"no text in the {name} split"
+            )
     return texts, source
 
 
@@ -339,7 +341,7 @@ def evaluate(fitted: Fitted) -> Metrics:
 
 def reach(config: Config) -> int:
     """The tokens of the past that a network reads when it answers."""
-    return config.context * (LONGER if config.carry else 1)
+    return config.context * (WINDOWS_PER_ROW if config.carry else 1)
 
 
 def tokenizer_of(fitted: Fitted) -> Tokenizer:
@@ -365,9 +367,9 @@ def endpoints(fitted: Fitted, stepper: Stepper) -> dict[str, Endpoint]:
     All read a text as if the end of a line were before it.
 
     `serve`: `text` to the most probable `next` tokens and their `probabilities`, `(batch, 10)` or
-    fewer; `tokens_read`, `(batch,)`, which are the last ones of a text that is longer than what
-    the network can look back on, and whether it is (`truncated`); and `unknown_tokens`, `(batch,)`,
-    those that it does not know.
+    fewer; `tokens_read` `(batch,)`, how many tokens were read, the last ones of a text that is
+    longer than what the network can look back on; `truncated` `(batch,)`, whether it is; and
+    `unknown_tokens` `(batch,)`, how many of those read are not in the vocabulary.
 
     `score`: `text` of at most 10,000 tokens to its `log_likelihood`, in nats, the number of
     `tokens` and of `unknown_tokens`, and `perplexity`, all `(batch,)`.
@@ -582,7 +584,7 @@ def generate(
     """Go on with a text.
 
     Args:
-        text: The begin of the text.
+        text: The beginning of the text.
         length: Tokens that are added.
         temperature: Below 1, probable tokens become more probable; above 1, less.
         top_k: Number of most probable tokens that are drawn from; by default all.

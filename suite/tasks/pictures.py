@@ -121,7 +121,7 @@ def at_scale(image: tf.Tensor, preparation: Preparation) -> tf.Tensor:
     size = tf.shape(image)[:2]
     ratio = tf.reduce_min(size / tf.constant(preparation.shape[:2]))
     new_size = tf.cast(tf.round(tf.cast(size, tf.float64) / ratio), tf.int64)
-    # A line of pixels, as high as the pictures of the training, would be as long as a book.
+    # A picture one pixel high, enlarged to the height of the training, would be enormously wide.
     new_size = allowed_size(new_size, MOST_PIXELS, "a picture at the scale of the training")
     scaled = tf.image.resize(image, tf.maximum(tf.cast(new_size, tf.int32), 1), antialias=True)
     return tf.clip_by_value(tf.round(scaled), 0, 255)

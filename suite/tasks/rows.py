@@ -6,7 +6,7 @@ bytes of a picture, or the columns of a table, as well.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -187,7 +187,7 @@ def refuse_constant_columns(rows: np.ndarray, knob: str) -> None:
     constant = np.flatnonzero(rows.min(axis=0) == rows.max(axis=0))
     if len(constant):
         raise InputError(
-            f"`{knob}` must be left out for data with constant columns",
+            f"`{knob}` must be off for data with constant columns",
             f"{len(constant)} of {rows.shape[1]} columns are constant, such as number "
             f"{constant[0] + 1}",
         )
@@ -309,20 +309,22 @@ def reconstruct(
 COMMANDS: dict[str, Callable[..., None]] = {"reconstruct": reconstruct}
 
 
-def refuse_negative(rows: np.ndarray) -> None:
+def refuse_negative(rows: np.ndarray, names: Sequence[str] = ()) -> None:
     """Refuses rows with a negative number.
 
     Args:
         rows: Rows of a split, `(rows, columns)`.
+        names: Names of the columns of a table; pixels have none.
 
     Raises:
         InputError: There is one.
     """
     if rows.min() < 0:
         row, column = np.unravel_index(rows.argmin(), rows.shape)
+        place = names[int(column)] if names else f"number {column + 1}"
         raise InputError(
             "`data` must have no negative numbers",
-            f"{rows[row, column]:.6g} in column {column + 1} of row {row + 1}",
+            f"{rows[row, column]:.6g} in column {place}",
         )
 
 

@@ -31,8 +31,8 @@ class Autoencoder(ModelOfLosses):
             summed over the features.
         noise: `gaussian` adds normal numbers; `masking` sets values to 0; `salt` sets them to 0 or
             1, each half of the time.
-        noise_level: Standard deviation of Gaussian noise; the share of the values that is replaced
-            by the others. At 0 there is no noise.
+        noise_level: For `gaussian` the standard deviation; for `masking` and `salt` the share of
+            the values that are replaced. At 0 there is no noise.
         sparsity: `kl`: the Kullback-Leibler divergence of two Bernoulli distributions, from
             `sparsity_target` to a unit's mean activity over the batch, summed over the units; `l1`:
             the sum of the absolute activities.

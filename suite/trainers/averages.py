@@ -17,11 +17,13 @@ def weight_average_callbacks(fitted: Fitted) -> list[keras.callbacks.Callback]:
 
 
 class AverageWeights(keras.callbacks.Callback):
-    """Averages the weights over the steps; validates with the average, and ends with it.
+    """Averages the weights over the training; validates with the average, and ends with it.
 
-    Batch statistics are averaged as well. In the first steps the average is shorter, so that it
-    forgets the initial weights. Keras's `use_ema` ends every call of `fit` with the average, and
-    leaves batch statistics alone.
+    What enters are the weights at the end of every execution, which may have several steps
+    (`steps_per_execution`); one of k steps leaves the share `decay ** k` of the average. In the
+    first steps the decay is at most `(1 + step) / (10 + step)`, so that early weights are
+    forgotten. Batch statistics are averaged as well. Keras's `use_ema` ends every call of `fit`
+    with the average, and leaves batch statistics alone.
 
     Args:
         decay: Share of the average that a step keeps, in (0, 1).

@@ -223,12 +223,12 @@ class GenerativeAdversarialNetwork(keras.Model):
     def _learn(
         self, real: Mapping[str, Any], weight: tf.Tensor | float, generator: bool = True
     ) -> None:
-        """Takes a step of the discriminator if it is of use, and perhaps of the generator.
+        """Takes a step of the discriminator, if it is used, and one of the generator.
 
         Args:
             real: Real images, and their codes if there are any.
             weight: Weight of this replica's examples.
-            generator: Whether the generator takes a step, too.
+            generator: Whether the generator takes its step.
         """
         inputs = self._generator_inputs(real)
         learning = [(self.optimizer, self.learner)] if generator else []
@@ -366,7 +366,8 @@ class PairedAdversarialNetwork(GenerativeAdversarialNetwork):
 class StopWhenDiscriminatorWins(keras.callbacks.Callback):
     """Raises `Diverged` after an epoch in which the discriminator was sure of nearly all images.
 
-    Losses by least squares or with a margin ask for no scores that are so large, and never end so.
+    Least squares and hinge losses ask only for scores near 1 and near 0 or -1, which are far from
+    being so sure: trainings with them are hardly ever stopped.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:

@@ -29,10 +29,10 @@ class Recurrence(NamedTuple):
 class TruncatedBackpropagation(NetworksModel):
     """Trains a recurrent network on windows, each of which begins with the states before it.
 
-    The gradient ends at the begin of a window; what the network remembers does not. Batches have
-    inputs `{"ids": ..., "goes_on": ...}`: tokens `(batch, time)`, and whether a row goes on where
-    it ended in the batch before, `(batch,)`. Outside of training the inputs are tokens alone, and
-    every row begins anew.
+    The gradient ends at the beginning of a window; what the network remembers does not. Batches
+    have inputs `{"ids": ..., "goes_on": ...}`: tokens `(batch, time)`, and whether a row goes on
+    where it ended in the batch before, `(batch,)`. Outside of training the inputs are tokens alone,
+    and every row begins anew.
 
     Args:
         network: Maps `ids` `(batch, time)` to logits.

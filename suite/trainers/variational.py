@@ -47,8 +47,9 @@ class VariationalAutoencoder(ModelOfLosses):
             instead of the average of their ELBOs.
         beta: Weight of the Kullback-Leibler divergence.
         beta_warmup: Number of steps in which that weight rises from zero to `beta`.
-        free_bits: Nats of divergence of each latent unit that the bound does not charge, which
-            keeps units from collapsing to the prior.
+        free_bits: Nats of divergence, a mean over the batch, that each latent unit is charged at
+            least: below them a smaller one gains nothing, which keeps units from collapsing to the
+            prior. Not used if `importance_weighted`.
         seed: Seed of the noise.
 
     Reference:

@@ -14,9 +14,10 @@ PROBE = 0.1  # length of the random change at which the direction of the attack 
 class VirtualAdversarial(keras.Model):
     """Trains a classifier to answer alike after the change that would change its answer most.
 
-    The loss is that of the pictures as they are, plus the divergence of the answers to the changed
-    pictures from the answers to those. The change needs no label. The metrics are of the pictures
-    as they are, and the network itself is exported.
+    The loss is that of the pictures as they are, plus the Kullback-Leibler divergence KL(p || q) of
+    their probabilities p from those of the changed pictures, q; no gradient goes through p. The
+    change needs no label. The metrics are of the pictures as they are, and the network itself is
+    exported.
 
     Args:
         network: Maps `image` `(batch, height, width, channels)`, values in 0..255, to logits.
@@ -58,7 +59,8 @@ class VirtualAdversarial(keras.Model):
             images: `(batch, height, width, channels)`, values in 0..255, float32.
 
         Returns:
-            The changes, in the shape and range of the pictures, without a gradient.
+            The changes, in grey values, of the shape of the pictures and with an L2 norm of
+            `255 * epsilon`, without a gradient.
         """
         answers = logits_of(self.network, images)
         noise = tf.random.stateless_normal(tf.shape(images), seed_of_replica(self.seed_generator))

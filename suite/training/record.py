@@ -219,7 +219,7 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
     recorded = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("fingerprint")
     if recorded != fingerprint:
         raise InputError(
-            f"`resume` needs the data that {folder} began with, fingerprint {recorded}", fingerprint
+            f"`resume` needs the examples that {folder} began with", "examples that have changed"
         )
 
 

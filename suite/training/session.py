@@ -69,7 +69,7 @@ class Session:
 
     def data_of(self, phase: Phase) -> Data:
         """The data that a phase trains on."""
-        return phase.data(self.data) if phase.data else self.data
+        return phase.data_of(self.data)
 
     def build(self) -> Built:
         """Calls the app's builder once more, for a new copy of its networks.
@@ -127,4 +127,4 @@ def build(app: App, recipe: Recipe, data: Data) -> Built:
         return app.build(**{**data.model_arguments, **architecture})
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         given = ", ".join(f"{name}={value}" for name, value in architecture.items())
-        raise InputError("the model must fit into memory", given) from error
+        raise InputError("the model must fit into memory", given or "the default one") from error

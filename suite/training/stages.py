@@ -280,7 +280,8 @@ def _open(
     )
     with placement.scope():
         session.first_model = session.compiled(built, session.phases[0])
-    _try_export(session)
+    if until in ("open", "publish"):  # what ends between them exports nothing
+        _try_export(session)
     refuse_disagreement(
         placement,
         data=data.description.fingerprint,

@@ -37,9 +37,9 @@ def test_other_environments_are_played(name):
         units=(8,), epochs=1, environment=name, num_envs=4, rollout_length=4, steps_per_epoch=2
     )
 
-    trained = train(app, recipe, QUIET)
+    trained = train(app, recipe, QUIET, until="judge")
 
-    assert np.isfinite(trained.report["metrics"]["eval_return_mean"])
+    assert np.isfinite(trained.metrics["eval_return_mean"])
 
 
 class Toy(gymnasium.Env):
@@ -112,9 +112,9 @@ def test_several_choices_are_learnt(toys):
         reward_scale=1.0,
     )  # fmt: skip
 
-    trained = train(app, recipe, QUIET)
+    trained = train(app, recipe, QUIET, until="judge")
 
-    assert trained.report["metrics"]["eval_return_mean"] > 4.5  # of 5
+    assert trained.metrics["eval_return_mean"] > 4.5  # of 5
 
 
 def test_an_environment_without_end_is_played_where_it_is_cut_off():
@@ -123,9 +123,9 @@ def test_an_environment_without_end_is_played_where_it_is_cut_off():
         max_episode_steps=20,
     )  # fmt: skip
 
-    trained = train(app, recipe, QUIET)
+    trained = train(app, recipe, QUIET, until="judge")
 
-    assert -2000 <= trained.report["metrics"]["eval_return_mean"] <= -20
+    assert -2000 <= trained.metrics["eval_return_mean"] <= -20
 
 
 class SignalAfter(keras.callbacks.Callback):
@@ -149,19 +149,22 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(step, tmp_p
     signals = SignalAfter(step)
     interrupted = dataclasses.replace(app, callbacks=callbacks)
     recipe = app.recipe(epochs=2, num_envs=8, steps_per_epoch=34)
-    run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken")
+    run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken", figures=False)
+    again = dataclasses.replace(run, resume=True)
 
-    uninterrupted = train(app, recipe, QUIET)
+    uninterrupted = train(
+        app, recipe, dataclasses.replace(run, run_dir=tmp_path / "whole"), until="judge"
+    )
     with pytest.raises(Interrupted):
         train(interrupted, recipe, run)
-    resumed = train(interrupted, None, dataclasses.replace(run, resume=True))
+    resumed = train(interrupted, None, again, until="judge")
 
     for one, two in zip(
         uninterrupted.model.get_weights(), resumed.model.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, two)
     assert uninterrupted.history["val_return"] == resumed.history["val_return"]
-    assert uninterrupted.report["metrics"]["env_steps"] == resumed.report["metrics"]["env_steps"]
+    assert uninterrupted.metrics["env_steps"] == resumed.metrics["env_steps"]
 
 
 def test_play_says_what_it_needs_or_draws(capsys):

@@ -155,7 +155,7 @@ def test_workers_of_other_hosts_are_refused():
     ("words", "message"),
     [
         (["--num-workers", "0"], "--num-workers "),
-        (["--num-workers", "3"], "--num-envs must be a multiple of the 3 workers"),
+        (["--num-workers", "3"], "--num-envs must be a multiple of --num-workers, 3"),
         (["--deterministic"], "--in-turn must be set"),
         (["--precision", "mixed_float16"], "--precision must be float32 or mixed_bfloat16"),
         (["--round-length", "0"], "--round-length "),

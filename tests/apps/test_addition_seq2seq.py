@@ -18,6 +18,7 @@ from apps.addition_seq2seq import (
 )
 from suite import Run, train
 from suite.cli import run
+from suite.export.exported import open_folder
 
 SMALL = {"digits": 1, "units": 16, "num_heads": 2, "batch_size": 16}
 
@@ -49,6 +50,13 @@ def test_what_is_counted_as_exact_is_what_the_export_answers(trained):
 
     right = [int(answer or -1) == eval(text) for text, answer in zip(texts, answers, strict=True)]
     assert trained.report["metrics"]["wrong_sums"] == 100 - sum(right)
+
+
+def test_what_is_no_sum_gets_no_answer(trained):
+    outputs = open_folder(trained.saved_model).call(np.array([b"1+2", b"one+2"], object))
+
+    assert outputs["valid"].tolist() == [True, False]
+    assert outputs["answer"][1] == b""
 
 
 def test_add_answers_and_refuses(trained, capsys):
@@ -161,7 +169,7 @@ def test_every_network_has_logits_of_all_characters(network):
         ("--digits 4", "--digits .*less than or equal to 3"),
         ("--test-share 1", "--test-share .*less than 1"),
         ("--digits 1 --test-share 0.00001", "--test-share must leave sums"),
-        ("--units 30", "--units must be a multiple of twice"),
+        ("--units 30", "--units must be a multiple of .*, twice --num-heads"),
         ("--data tfds", "--data must be auto"),
         (
             "--short-share 0.9 --carry-share 0.2",

@@ -53,7 +53,7 @@ def test_without_a_top_it_gives_features():
 @pytest.mark.parametrize(("stem", "smallest"), [("small", 15), ("large", 57)])
 def test_small_images_are_refused(stem, smallest):
     build_model((smallest, smallest, 1), stem=stem, **SMALL)
-    with pytest.raises(InputError, match=f"`input_shape` must be at least {smallest} x {smallest}"):
+    with pytest.raises(InputError, match=f"images must have at least {smallest} x {smallest}"):
         build_model((smallest, smallest - 1, 1), stem=stem, **SMALL)
 
 

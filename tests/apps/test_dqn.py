@@ -20,16 +20,11 @@ SMALL = {
     "epochs": 1, "num_envs": 4, "rollout_length": 4, "steps_per_epoch": 4, "updates": 2,
     "batch_size": 8, "replay_size": 200, "warm_up": 20, "validation_episodes": 5, "units": (8,),
 }  # fmt: skip
-EVERY_KNOB = [
+# Others are those of the contract, of the whole Rainbow, and of the export of a distribution.
+OTHER_KNOBS = [
     {"double": False, "n_step": 1},
-    {"double": True},
     {"target_rate": 1.0, "target_period": 1},  # without a target network
     {"replay_size": 128},  # the smallest: little but what is fresh
-    {"dueling": True},
-    {"prioritized": True},
-    {"noisy": True},
-    {"distributional": True, "atoms": 11},
-    {**RAINBOW, "atoms": 11},
 ]
 
 
@@ -250,13 +245,12 @@ def test_it_learns_to_balance_the_pole():
     assert (trained.folder / "figures" / "episode.png").exists()
 
 
-@pytest.mark.parametrize("knobs", EVERY_KNOB, ids=lambda knobs: "+".join(knobs))
-def test_every_extension_trains(knobs):
-    trained = train(app, app.recipe(**SMALL | knobs), QUIET)
+@pytest.mark.parametrize("knobs", OTHER_KNOBS, ids=lambda knobs: "+".join(knobs))
+def test_it_trains_with_other_knobs(knobs):
+    trained = train(app, app.recipe(**SMALL | knobs), QUIET, until="judge")
 
-    assert np.isfinite(trained.history["loss"]).all()
-    assert np.isfinite(trained.report["metrics"]["eval_return_mean"])
-    assert (trained.folder / "figures" / "returns.png").exists() == ("distributional" in knobs)
+    assert np.isfinite(trained.metrics["eval_return_mean"])
+    assert not (trained.folder / "figures" / "returns.png").exists()  # of distributions alone
 
 
 @pytest.mark.parametrize(
@@ -331,12 +325,15 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(knobs, tmp_
     signals = SignalAfter(17)
     interrupted = dataclasses.replace(app, callbacks=callbacks)
     recipe = app.recipe(**SMALL | {"epochs": 2, "steps_per_epoch": 34} | knobs)
-    run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken")
+    run = dataclasses.replace(QUIET, run_dir=tmp_path / "broken", figures=False)
+    again = dataclasses.replace(run, resume=True)
 
-    uninterrupted = train(app, recipe, QUIET)
+    uninterrupted = train(
+        app, recipe, dataclasses.replace(run, run_dir=tmp_path / "whole"), until="judge"
+    )
     with pytest.raises(Interrupted):
         train(interrupted, recipe, run)
-    resumed = train(interrupted, None, dataclasses.replace(run, resume=True))
+    resumed = train(interrupted, None, again, until="judge")
 
     # The replay was full when the training was broken off.
     assert SMALL["replay_size"] < 17 * 16
@@ -345,7 +342,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_been_broken_off(knobs, tmp_
     ):
         np.testing.assert_array_equal(one, two)
     assert uninterrupted.history["val_return"] == resumed.history["val_return"]
-    assert uninterrupted.report["metrics"]["env_steps"] == resumed.report["metrics"]["env_steps"]
+    assert uninterrupted.metrics["env_steps"] == resumed.metrics["env_steps"]
 
 
 class Fragile(gymnasium.Env):
@@ -399,6 +396,7 @@ def test_an_environment_that_fails_leaves_a_saved_state(
 def test_a_distribution_is_served_with_its_values():
     trained = train(app, app.recipe(**SMALL | {"distributional": True, "atoms": 5}), QUIET)
 
+    assert (trained.folder / "figures" / "returns.png").exists()
     serve = tf.saved_model.load(str(trained.saved_model)).signatures["serve"]
     answer = arrays(serve(observation=tf.zeros((3, 4))))
 

@@ -96,7 +96,7 @@ def test_pictures_must_differ_and_be_enough():
     picture = np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8)
     alike = (np.repeat(picture, 6, axis=0), np.arange(6) % 2)
 
-    with pytest.raises(InputError, match="must be of pictures that differ in black and white"):
+    with pytest.raises(InputError, match="pictures must differ once they are black and white"):
         train(app, app.recipe(patterns=2), QUIET, until="open", data=alike)
     with pytest.raises(
         InputError, match=r"`patterns` must be at most the 6 pictures\. Received: 7"

@@ -87,7 +87,7 @@ def test_images_of_any_size_go_in():
 
 @pytest.mark.parametrize(("stem", "smallest"), [("small", 8), ("large", 32)])
 def test_small_images_are_refused(stem, smallest):
-    with pytest.raises(InputError, match=f"`input_shape` must be at least {smallest} x {smallest}"):
+    with pytest.raises(InputError, match=f"images must have at least {smallest} x {smallest}"):
         build_model((smallest, smallest - 1, 1), stem=stem, **TINY)
 
 

@@ -1,10 +1,7 @@
-import re
-
 import numpy as np
 import pytest
 
-from apps.iris import app, build_model, whiten
-from suite import Run, cli, train
+from apps.iris import build_model, whiten
 from suite.data import Examples
 
 
@@ -51,22 +48,3 @@ def test_whitening_is_not_trained():
 def test_builder_refuses_nonsense(knobs, message):
     with pytest.raises(ValueError, match=message):
         build_model(**knobs)
-
-
-def test_it_learns():
-    trained = train(app, run=Run(data="embedded", quiet=True, seed=1))
-
-    assert trained.report["metrics"]["test_accuracy"] >= 0.9
-
-
-def test_predict_says_the_species(capsys):
-    trained = train(app, run=Run(data="embedded", quiet=True))
-
-    [(low, high), *others] = trained.report["feature_ranges"]
-    assert 4.2 < low < 4.7 and 7.4 < high < 8 and len(others) == 3
-
-    assert cli.run(app, ["predict", "5.1", "3.5", "1.4", "0.2"]) == 0
-    assert re.fullmatch(r"setosa \(\d+\.\d%\)\n", capsys.readouterr().out)
-    assert cli.run(app, ["predict", "5.1"]) == 2
-    error = capsys.readouterr().err
-    assert "4 values (sepal_length, " in error and error.endswith("Received: 1\n")

@@ -34,6 +34,11 @@ def opened(recipe, **run_knobs):
     )
 
 
+@pytest.fixture(scope="module")
+def opened_tiny():
+    return opened(app.recipe(**app.tiny), data="embedded")
+
+
 @pytest.fixture(params=NETWORKS, scope="module")
 def fitted(request):
     keras.utils.set_random_seed(0)
@@ -201,9 +206,8 @@ def test_the_most_probable_text_is_that_of_the_forward_pass(fitted):
         ("score", {}),
     ],
 )
-def test_a_server_refuses(signature, knobs):
-    fitted = opened(app.recipe(**app.tiny), data="embedded")
-    endpoint = language_model.endpoints(fitted)[signature]
+def test_a_server_refuses(signature, knobs, opened_tiny):
+    endpoint = language_model.endpoints(opened_tiny)[signature]
     settings = {"length": 2, "temperature": 1.0, "top_k": 5, "top_p": 1.0, **knobs}
     inputs = task.generation_inputs(["a" * 10_001], seeds=[0], **settings)
     inputs = [tf.constant(inputs[spec.name]) for spec in endpoint.inputs]
@@ -265,8 +269,10 @@ def test_the_vocabulary_is_that_of_the_training_text(tokens, tmp_path):
 
 
 @pytest.mark.parametrize("signature", ["serve", "score"])
-def test_memory_for_many_texts_is_bounded_and_one_is_always_answered(signature, monkeypatch):
-    endpoint = app.endpoints(opened(app.recipe(**app.tiny)))[signature]
+def test_memory_for_many_texts_is_bounded_and_one_is_always_answered(
+    signature, opened_tiny, monkeypatch
+):
+    endpoint = app.endpoints(opened_tiny)[signature]
     monkeypatch.setattr(task, "MOST_ANSWERED", 1)
     answer = endpoint.as_graph()
 
@@ -308,7 +314,7 @@ def test_metrics_are_of_every_token(tmp_path):
         (b"ab" * 30, "--context 64", "--context must be less than the number of tokens"),
         (b"ab" * 30, "--network gru --carry", "--context must be at most the 1 tokens of each"),
         (b"a", "--context 1", "--data must be long enough to be split"),
-        (VERSE.encode() * 9, "--units 20 --num-heads 4", "--units must be a multiple of twice"),
+        (VERSE.encode() * 9, "--units 20 --num-heads 4", "--units must be a multiple of 8"),
         (VERSE.encode() * 9, "--tokens syllables", "--tokens"),
         (VERSE.encode() * 9, "--tokens pieces --vocabulary-size 5", "--vocabulary-size must be"),
     ],

@@ -151,7 +151,7 @@ FILES = {
         ("--data alike.csv", "two classes or more in kind. Received: oak"),
         ("--data prices.csv", "--label must be a column of classes, such as size"),
         ("--l2 -1", "--l2 should be greater than or equal to 0"),
-        ("--dataset diabetes --data embedded", "diabetes is not embedded"),
+        ("--dataset diabetes --data embedded", "Received: diabetes"),
         ("odds", "none under saved_models/logistic_regression"),
     ],
 )

@@ -85,15 +85,6 @@ def test_the_robust_recipe_trains_on_attacked_pictures():
     assert isinstance(trained, AdversarialClassifier) and trained.epsilon == 0.32
 
 
-def test_it_learns_the_embedded_digits():
-    recipe = app.recipe(epochs=2, filters=(8, 16, 32))
-
-    trained = train(app, recipe, Run(data="embedded", quiet=True, figures=False), until="judge")
-
-    assert trained.metrics["test_accuracy"] > 0.9
-    assert not trained.data.description.comparable
-
-
 @pytest.mark.full
 def test_it_learns_the_real_digits(real_data):
     recipe = app.recipe(epochs=1, filters=(8, 16, 32))

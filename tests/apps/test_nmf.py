@@ -114,7 +114,7 @@ def test_negative_numbers_are_refused():
     rows = np.random.default_rng(0).random((40, 8))
     rows[:, 2] -= 0.9
 
-    with pytest.raises(InputError, match=r"`data` must have no negative numbers\. .*column 3"):
+    with pytest.raises(InputError, match=r"`data` must have no negative numbers\. .*column x2"):
         factored(Run(quiet=True), "open", data=(rows, np.arange(40) % 2), components=2)
 
 

@@ -191,8 +191,8 @@ def test_a_picture_is_reconstructed_by_the_command(tmp_path, capsys):
     ("knobs", "sentence"),
     [
         ({"components": 785}, "`components` must be at most the number of columns, 784"),
-        ({"standardize": True}, "`standardize` must be left out for data with constant columns"),
-        ({"solver": "power", "standardize": True}, "`standardize` must be left out"),
+        ({"standardize": True}, "`standardize` must be off for data with constant columns"),
+        ({"solver": "power", "standardize": True}, "`standardize` must be off"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(knobs, sentence):

@@ -156,9 +156,9 @@ def test_noise_of_nothing_is_a_narrow_interval():
 @pytest.mark.parametrize(
     ("knobs", "sentence"),
     [
-        ({"units": (4,)}, "`units` must be none, unless `solver` is adam"),
-        ({"noise": "varying"}, "`noise` must be constant, unless `solver` is adam"),
-        ({"l1": 0.1}, "`l1` must be 0, unless `solver` is adam"),
+        ({"units": (4,)}, "`units` must be left out with `solver` exact"),
+        ({"noise": "varying"}, "`noise` must be constant with `solver` exact"),
+        ({"l1": 0.1}, "`l1` must be 0 with `solver` exact"),
     ],
 )
 def test_what_has_no_closed_form_is_refused(knobs, sentence):
@@ -361,8 +361,8 @@ FILES = {
         ("--data none.csv", "or the path of a file or folder. Received: none.csv"),
         ("--data alike.csv --label cost", "--label must be a column of alike.csv: size, price"),
         ("--units 0", "--units"),
-        ("--units 4", "--units must be none, unless --solver is adam"),
-        ("--l1 0.1", "--l1 must be 0, unless --solver is adam"),
+        ("--units 4", "--units must be left out with --solver exact"),
+        ("--l1 0.1", "--l1 must be 0 with --solver exact"),
         ("--degree 0", "--degree should be greater than or equal to 1"),
         ("--interval 1", "--interval should be less than 1"),
         ("--recipe square", "--recipe"),

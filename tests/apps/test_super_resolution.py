@@ -285,6 +285,7 @@ def test_features_are_the_convolutions_of_an_export_for_pictures_of_any_size(exp
     assert not features.trainable_variables
 
 
+@pytest.mark.parametrize("exported", ["float32"], indirect=True)
 def test_features_are_compared_and_judged_by(exported):
     recipe = app.recipe(**{**ADVERSARIAL, "adversarial_epochs": 1}, features="saved_models/some")
     before = exported.get_weights()

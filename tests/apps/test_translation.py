@@ -9,6 +9,7 @@ from apps.translation import app, build_model, load_data
 from suite import InputError, Run, train
 from suite.cli import run
 from suite.data import Examples, Source
+from suite.export.exported import open_folder
 
 WORDS = {"a": "x", "b": "y", "c": "z", "d": "w"}
 
@@ -52,6 +53,31 @@ def test_no_batch_has_more_tokens_than_it_may():
 
     for (inputs, targets), _ in zip(data.train(0), range(data.steps_per_epoch), strict=False):
         assert tf.size(inputs["source"]) + tf.size(targets) <= 200
+
+
+@pytest.mark.parametrize(
+    ("signature", "texts", "requirement"),
+    [
+        ("serve", [b"a\xff"], "UTF-8"),
+        ("align", [b"\xe3\x81"], "UTF-8"),
+        ("serve", [b"a"] * 1025, "at most 1,024 texts"),
+    ],
+)
+def test_text_that_cannot_be_answered_is_refused(signature, texts, requirement, trained):
+    with pytest.raises(InputError, match=requirement) as refused:
+        open_folder(trained.saved_model).call(np.array(texts, object), signature)
+
+    assert "must" in str(refused.value)
+
+
+def test_what_is_cut_and_what_is_unknown_is_told(trained):
+    texts = np.array([text.encode() for text in ("a " * 100_000, "", "雨 \0", "\ufeffa")], object)
+
+    outputs = open_folder(trained.saved_model).call(texts)
+
+    assert outputs["truncated"].tolist() == [True, False, False, False]
+    assert outputs["unknown_tokens"].tolist() == [0, 0, 2, 1]
+    assert outputs["translation"][1] == b""
 
 
 def test_it_learns_to_translate(trained):
@@ -132,7 +158,7 @@ def test_other_pairs_are_evaluated_where_they_are(tmp_path, monkeypatch, capsys)
     assert "does not know" in capsys.readouterr().err
     assert run(app, ["translate", "a b", "--attention", "drawn.png"]) == 2
     output = capsys.readouterr()
-    assert not output.out and "must be one of" in output.err
+    assert not output.out and "--attention must be left out" in output.err
 
 
 @pytest.mark.parametrize("tokens", ["words", "characters", "pieces"])
@@ -178,7 +204,7 @@ def test_long_training_pairs_are_left_out_and_that_is_told(caplog):
     assert "training pairs of more than 2 tokens are left out" in caplog.text
     assert data.splits["test"].num_examples == 40  # all of them are judged
     long = Source(name="arrays", train=Examples(*np.full((2, 40), "a b c", object)))
-    with pytest.raises(InputError, match="`longest` must let"):
+    with pytest.raises(InputError, match="`longest` must be at least 3, the tokens of"):
         load_data(app.config(longest=2), Run(arrays=long))
 
 
@@ -241,7 +267,7 @@ def test_recipes_are_whole(name):
         ("--beams 0", "--beams .*greater than or equal to 1. Received: 0"),
         ("--length-penalty -1", "--length-penalty .*greater than or equal to 0"),
         ("--translations none.ja", "--data must be the file of --translations"),
-        ("--units 30", "--units must be a multiple of twice"),
+        ("--units 30", "--units must be a multiple of .*, twice --num-heads"),
         ("--network lstm", '"lstm" for --network'),
         ("translate hello", "an exported model is needed"),
     ],

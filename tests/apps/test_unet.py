@@ -162,7 +162,7 @@ def test_a_photo_of_one_class_is_warned_of(trained, monkeypatch, caplog):
         (["--loss", "wishful"], "loss"),
         (["--crop", "9999"], "--crop "),
         (["--image-size", "30", "--data", "embedded"], "--image-size must be a multiple of 8"),
-        (["--classes", "1:cat"], "--data must be a folder of pictures beside --classes"),
+        (["--classes", "1:cat"], "--classes needs a folder of pictures as --data"),
         (["predict", "photo.jpg"], "photo.jpg, which is not there"),
         (["predict", "photo.jpg", "--output", "mask.txt"], "must end in"),
         (["predict", "photo.jpg", "--output", "m.jpg", "--show", "mask"], "--output must end in"),

@@ -59,18 +59,26 @@ def test_workers_share_the_cores_out_and_have_all_of_them_where_there_are_too_fe
 @pytest.mark.parametrize(
     ("end", "code", "cause"),
     [
-        ("raise SystemExit(7)", 7, "with exit code 7"),
         ("os.kill(os.getpid(), 9)", 137, "by SIGKILL"),
         ("os.kill(os.getpid(), 37)", 165, "by signal 37"),
     ],
 )
-def test_one_that_fails_ends_all(end, code, cause, tmp_path):
-    process = run(
-        f"import time; open(f'{{task}}.{{os.getpid()}}', 'w')\nif task: {end}\ntime.sleep(100)"
-    )
+def test_how_a_worker_ended_is_told(end, code, cause):
+    process = run(f"import time\nif task: {end}\ntime.sleep(0.5)")
 
     assert process.returncode == code
     assert process.stderr.splitlines()[-1] == f"worker 1 ended {cause}: all were stopped"
+
+
+def test_one_that_fails_ends_all(tmp_path):
+    process = run(
+        "import time; open(f'{task}.{os.getpid()}', 'w')\n"
+        "if task: raise SystemExit(7)\n"
+        "time.sleep(100)"
+    )
+
+    assert process.returncode == 7
+    assert process.stderr.splitlines()[-1] == "worker 1 ended with exit code 7: all were stopped"
     assert not any(lives(path.suffix[1:]) for path in tmp_path.iterdir())
 
 

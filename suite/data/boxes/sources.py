@@ -153,7 +153,7 @@ def load_boxes(
         for knob, value in beside_files.items():
             if value:
                 received = run.data if run.arrays is None else "arrays"
-                raise InputError(f"`data` must be a folder of pictures beside `{knob}`", received)
+                raise InputError(f"`{knob}` needs a folder of pictures as `data`", received)
     recorded = BoxPreparation(**run.preparation) if run.preparation else None
     inputs = InputSize(image_size=image_size, channels=channels, recorded=recorded)
 

@@ -172,7 +172,7 @@ def writable_picture(path: Path) -> None:
     except OSError:  # a name that is too long
         usable = False
     if not usable:
-        raise InputError("an image file must be writable", path)
+        raise InputError("an image file must be writable, in a folder that exists", path)
 
 
 def write_picture(pixels: np.ndarray, path: Path, **options: Any) -> None:

@@ -164,13 +164,13 @@ def load_pairs_of_any_kind(
     if run.data in ("auto", *sources.BUILT_IN):
         for knob, value in folder_knobs.items():
             if value is not None:
-                raise InputError(f"`data` must be a folder of pictures beside `{knob}`", run.data)
+                raise InputError(f"`{knob}` needs a folder of pictures as `data`", run.data)
         if run.data in ("auto", "synthetic"):
             run = dataclasses.replace(run, data="embedded")
     return sources.load(
         run,
-        tfds_name="pairs of pictures",
-        from_tfds=_refuse_tfds,
+        tfds_name=None,
+        from_tfds=None,
         embedded=embedded,
         from_path=from_path,
         from_arrays=from_arrays,

@@ -164,7 +164,7 @@ def _check_header(path: Path, header: list[str]) -> None:
     numbers = [number_in(name) for name in header if not math.isnan(number_in(name))]
     # Columns may be named by consecutive numbers, such as years.
     if numbers and (len(numbers) == 1 or not _consecutive(numbers)):
-        raise InputError(f"{path} must begin with a header of column names", header)
+        raise InputError(f"{path} must begin with a header of column names", listed(header))
     for name, count in Counter(header).items():
         if count > 1:
             raise InputError(

@@ -108,7 +108,11 @@ def _embedded(dataset: str, loaders: Mapping[str, str]) -> Source:
     import sklearn.datasets
 
     if dataset not in loaders:
-        raise InputError(f"`data` must be tfds or a path: {dataset} is not embedded")
+        raise InputError(
+            f"`dataset` must be one of: {', '.join(loaders)}; or, with `data` tfds, a name in "
+            "TensorFlow Datasets",
+            dataset,
+        )
     try:
         bunch = getattr(sklearn.datasets, loaders[dataset])()
     except OSError as error:  # some tables are downloaded on the first call

@@ -203,8 +203,8 @@ def _files(path: Path, translations: Path | None) -> Path | dict[str, tuple[Path
     for split, members in by_split.items():
         if len(members) != 2:
             raise InputError(
-                f"the folder {path} must have two files to {split} on, such as {split}.en and "
-                f"{split}.ja",
+                f"the folder {path} must have two files of the {split} split, such as {split}.en "
+                f"and {split}.ja",
                 ", ".join(file.name for file in members),
             )
     if "train" not in by_split:

@@ -99,7 +99,9 @@ def build(
     ]
     if network == "transformer":
         if units % (2 * num_heads):
-            raise InputError("`units` must be a multiple of twice `num_heads`", units)
+            raise InputError(
+                f"`units` must be a multiple of {2 * num_heads}, twice `num_heads`", units
+            )
         if positions == "sinusoidal":
             parts.append(SinusoidalPositions(name="positions"))
         for side, count in (("encoder", encoder_layers), ("decoder", decoder_layers)):
@@ -190,8 +192,8 @@ def decode(
 
     Returns:
         Logits `(batch, time, target ids)`; the next state; and how much each token looks at each
-        token that was read, `(batch, time, source time)`: by the last layer, and None in a step or
-        without attention.
+        token that was read, `(batch, time, source time)`, by the last layer: None without
+        attention, and in a step of a Transformer.
     """
     weights = None
     x = _embedded(parts, "target", tokens, 0 if index is None else index, training)
@@ -269,7 +271,7 @@ def alignment(model: keras.Model, source: Any, prefix: Any) -> Any:
     """
     parts = layers_of(model)
     if not has_attention(model):
-        raise InputError("`network` must be attention or transformer to be looked into", "seq2seq")
+        raise InputError("`network` must be attention or transformer for an alignment", "seq2seq")
     state = encode(parts, source, num_decoder_layers(parts), training=False)
     return ops.cast(decode(parts, prefix, state, training=False)[2], "float32")
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-BASE = 10_000.0  # the longest wave has about this many tokens, over 2 pi
+BASE = 10_000.0  # the longest wave is about 2 pi times as many tokens long
 
 
 @keras.saving.register_keras_serializable(package="suite")

@@ -40,7 +40,8 @@ class TransformerBlock(keras.layers.Layer):
     Raises:
         InputError: `num_heads` does not divide the number of features.
 
-    Differs from the paper: it normalises after adding; normalising before needs no warm-up.
+    Differs from the paper, which normalises after adding: this block does so before, which needs no
+    warm-up of the learning rate.
 
     Reference:
         Vaswani et al., 2017, Attention Is All You Need, https://arxiv.org/abs/1706.03762; Xiong et

@@ -199,6 +199,7 @@ def test_the_accuracy_is_that_of_the_adversarial_robustness_toolbox(network, dig
         eps_step=2.5 * 25.5 / 40,
         max_iter=40,
         num_random_init=1,
+        batch_size=len(images),
         verbose=False,
     )
     one_hot = keras.utils.to_categorical(labels, 10)

@@ -67,7 +67,7 @@ def test_a_column_is_read(content, column, values, tmp_path):
             None,
             "must be a CSV file with a value in a row. Received: .*series.csv: field larger",
         ),
-        (b"height\n1,25\n", None, "row 2, must have no more cells than .* 1. Received: 1,25"),
+        (b"height\n1,25\n", None, "row 2, must have no more cells than .* 1. Received: 1, 25"),
     ],
 )
 def test_what_is_no_series_is_refused(content, column, message, tmp_path):

@@ -28,11 +28,8 @@ def fitted(steps, divergence="frobenius", **options):
     model = NonnegativeFactorization(networks["nmf"], networks["memory"], **options)
     model.compile(keras.optimizers.SGD(1.0), auto_scale_loss=False)
     numbers = np.arange(len(ROWS), dtype="int32")
-    losses = [
-        model.fit(ROWS, numbers, batch_size=len(ROWS), verbose=0).history["loss"][0]
-        for _ in range(steps)
-    ]
-    return table.numpy(), layer.parts.numpy(), losses
+    history = model.fit(ROWS, numbers, batch_size=len(ROWS), epochs=steps, verbose=0).history
+    return table.numpy(), layer.parts.numpy(), history["loss"]
 
 
 def peer(steps, **options):

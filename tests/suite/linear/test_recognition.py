@@ -47,7 +47,7 @@ def test_copies_of_one_picture_do_not_tell_what_differs():
     labels = np.repeat(np.arange(3), 2)
     codes = np.random.default_rng(0).normal(size=(3, 4))[labels]
 
-    with pytest.raises(InputError, match="must have pictures of one person that differ"):
+    with pytest.raises(InputError, match="must have two different pictures of a person"):
         discriminants(codes, labels, 2, 0.5)
 
 

@@ -70,6 +70,7 @@ def test_two_workers_and_two_devices_learn_what_one_device_learns(name, of_two_w
             assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(a) + 1e-12
 
 
+@pytest.mark.full  # Keras's version is bounded, so that it is not news on every day
 def test_keras_still_needs_help(tmp_path):
     """The day this fails, `suite/placement/keras_3_15.py` can go."""
     workers = start_workers(fit_without_help, tmp_path)

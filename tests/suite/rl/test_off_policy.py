@@ -182,8 +182,7 @@ def compiled_functions(player):
     )
 
 
-@pytest.mark.parametrize("updates", [1, 3])
-@pytest.mark.parametrize("priority_exponent", [0, 0.6])
+@pytest.mark.parametrize(("priority_exponent", "updates"), [(0, 1), (0.6, 3)])
 def test_xla_makes_the_same_updates(priority_exponent, updates):
     sampling = Sampling(2, DISCOUNT, priority_exponent)
     plain, compiled = (
@@ -207,8 +206,7 @@ def test_xla_makes_the_same_updates(priority_exponent, updates):
         np.testing.assert_allclose(*priorities, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("priority_exponent", [0, 0.6])
+@pytest.mark.parametrize(("priority_exponent", "xla"), [(0, False), (0.6, True)])
 def test_it_goes_on_from_its_state_to_the_same_steps(priority_exponent, xla):
     sampling = Sampling(2, DISCOUNT, priority_exponent)
     player, fresh = (

@@ -106,7 +106,12 @@ def test_samples_are_all_complete_transitions_and_no_others(
     for field in ("observations", "next_observations"):
         assert batch[field].dtype == dtype
     sampled = set()
-    for row, number in enumerate(numbers_of(batch["observations"])):
+    numbers, rows, again = np.unique(
+        numbers_of(batch["observations"]), return_index=True, return_inverse=True
+    )
+    for values in batch.values():
+        np.testing.assert_array_equal(values, np.asarray(values)[rows][again])
+    for number, row in zip(numbers, rows, strict=True):
         time, env = divmod(number, ENVS)
         sampled.add((time, env))
         for name, value in transition(rollout, time, env, n_step).items():

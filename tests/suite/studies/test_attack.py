@@ -7,28 +7,20 @@ import PIL.Image
 import pytest
 
 from apps.mnist_cnn import app
-from suite import Run, train
 from suite.app import networks_of
 from suite.attacks.gradients import probabilities
 from suite.cli import run
 from suite.export.exported import open_folder
 from suite.tasks.pictures import answering
 
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """An export of a network that knows the embedded digits."""
-    folder = tmp_path_factory.mktemp("trained")
-    recipe = app.recipe("fast", filters=(8, 16), epochs=1)
-    where = {"run_dir": folder / "run", "export_dir": folder / "saved_models"}
-    return train(app, recipe, Run(data="embedded", quiet=True, figures=False, **where))
+pytestmark = pytest.mark.xdist_group("studies of pictures")
 
 
 @pytest.fixture
-def digits(trained):
+def digits(of_digits):
     """Two test pictures as files here, with the export beside them, and their classes."""
-    shutil.copytree(trained.saved_model.parents[1], "saved_models")
-    test = trained.data.splits["test"]
+    shutil.copytree(of_digits.saved_model.parents[1], "saved_models")
+    test = of_digits.data.splits["test"]
     for number in range(2):
         PIL.Image.fromarray(test.inputs[number, ..., 0]).save(f"{number}.png")
     return test.targets[:2]
@@ -87,17 +79,14 @@ def test_a_class_is_made_out_of_noise(capsys):
     assert size("fooling.png")[0] > 200
 
 
-def test_what_answers_after_several_views_is_attacked_so(tmp_path):
-    recipe = app.recipe(**app.tiny, views="mirrored_and_shifted")
-    run = Run(data="embedded", quiet=True, export_dir=tmp_path)
-    trained = train(app, recipe, run)
-    exported = open_folder(trained.saved_model)
-    images = trained.data.splits["test"].inputs[:20]
+def test_what_answers_after_several_views_is_attacked_so(of_views):
+    exported = open_folder(of_views.saved_model)
+    images = of_views.data.splits["test"].inputs[:20]
 
     attacked = probabilities(answering(exported, networks_of(exported.built())), images)
 
     np.testing.assert_allclose(attacked, exported.call(images)["probabilities"], atol=1e-5)
-    [network] = trained.networks.values()
+    [network] = of_views.networks.values()
     assert np.abs(attacked - probabilities(network, images)).max() > 1e-3
 
 

@@ -144,7 +144,7 @@ def test_resumed_it_runs_only_what_is_missing_and_tests_no_second_time(here, cap
     assert "must be left out: another line than the best one" in capsys.readouterr().err
 
 
-def test_stopped_it_says_how_to_go_on_and_goes_on(capsys):
+def test_stopped_it_says_how_to_go_on(capsys):
     def stop():
         while not list(Path("my runs").glob("trials/*/log.csv")):
             time.sleep(0.05)

@@ -49,7 +49,7 @@ def test_sizes_of_the_first_step_are_those_computed_by_hand():
     assert len({row.step for row in result.measurements}) == 2
     weights, activations, gradients = (
         list(by_layer(result, name).values())
-        for name in ("weights", "activations", "activation_gradient")
+        for name in ("weight_gradient", "activations", "activation_gradient")
     )
     norms = [float(tf.linalg.global_norm(of_weights[n : n + 2])) for n in (0, 2)]
     np.testing.assert_allclose(weights, norms, rtol=1e-4)
@@ -102,11 +102,11 @@ def test_gradients_reach_further_down_in_a_residual_network_than_in_a_plain_one(
 def test_of_networks_with_losses_of_their_own_each_is_measured():
     result = measured("dcgan", steps=2)
 
-    assert {layer.partition("/")[0] for layer in by_layer(result, "weights")} == {
+    assert {layer.partition("/")[0] for layer in by_layer(result, "weight_gradient")} == {
         "generator",
         "discriminator",
     }
-    for name in ("weights", "activations", "activation_gradient"):
+    for name in ("weight_gradient", "activations", "activation_gradient"):
         assert all(value > 0 for value in by_layer(result, name, step=1).values())
 
 
@@ -134,7 +134,7 @@ def test_the_command_prints_a_line_for_each_layer(capsys):
     with (folder / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["1", "1", "2", "2", "3", "3"]
-    assert all(float(row["weights"]) > 0 for row in rows)
+    assert all(float(row["weight_gradient"]) > 0 for row in rows)
     for name in ("by_step", "over_depth"):
         assert (folder / f"{name}.png").stat().st_size > 1000
 

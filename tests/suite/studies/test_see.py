@@ -5,20 +5,18 @@ import PIL.Image
 import pytest
 
 from apps.mnist_cnn import app
-from suite import Run, train
 from suite.cli import run
 from suite.explanations.feature_visualization import excitement_of
 from suite.export.exported import Exports
 from suite.export.reopened import reopen
 from suite.studies import see as study
 
+pytestmark = pytest.mark.xdist_group("studies of pictures")
 
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    where = {"run_dir": folder / "run", "export_dir": folder / "saved_models"}
-    train(app, app.recipe(**app.tiny), Run(data="embedded", quiet=True, figures=False, **where))
-    return folder / "saved_models"
+
+@pytest.fixture
+def exports(of_digits):
+    return of_digits.saved_model.parents[1]
 
 
 def see(exports, words=""):
@@ -26,13 +24,13 @@ def see(exports, words=""):
 
 
 def test_each_convolution_has_a_figure(exports, capsys):
-    assert see(exports, "--filters 6") == 0, capsys.readouterr().err
+    assert see(exports, "--filters 12") == 0, capsys.readouterr().err
 
     printed = capsys.readouterr().out.split()
     assert sorted(printed) == sorted(str(path) for path in Path("see").iterdir())
     assert len(printed) == 2
     with PIL.Image.open(printed[0]) as small, PIL.Image.open(printed[1]) as large:
-        assert small.size[1] < large.size[1]  # 4 filters against 6
+        assert small.size[1] < large.size[1]  # 8 filters against 12
         assert np.asarray(small.convert("L")).std() > 20
 
 
@@ -65,11 +63,11 @@ def test_the_pictures_are_the_most_exciting_of_the_test_split(exports, shown):
 
 
 def test_other_filters_than_the_first(exports, shown, capsys):
-    assert see(exports, "--first 5 --filters 2") == 0  # of 4 filters and of 8
+    assert see(exports, "--first 9 --filters 2") == 0  # of 8 filters and of 16
 
-    assert [filters for filters, _ in shown.values()] == [[5, 6]]
-    assert see(exports, "--first 8") == 2
-    assert capsys.readouterr().err == "--first must be below 8. Received: 8\n"
+    assert [filters for filters, _ in shown.values()] == [[9, 10]]
+    assert see(exports, "--first 16") == 2
+    assert capsys.readouterr().err == "--first must be below 16. Received: 16\n"
 
 
 def test_one_layer_alone(exports, capsys):

@@ -270,14 +270,15 @@ def test_a_database_keeps_a_search():
 
 
 def test_the_storage_of_another_search_is_refused():
-    opened(spaces=LINE, recipe="fast")
+    opened(spaces=LINE, recipe="fast", run={"seed": 1})
 
     for record, message in (
         ({"app": "plane"}, "`storage` must be of a search of plane. Received: journal, of line"),
-        ({"recipe": None}, 'the recipe must stay as in `storage`: "fast". Received: null'),
+        ({"recipe": None}, '`recipe` must stay as in `storage`: "fast". Received: null'),
+        ({"run": {"seed": 2}}, "`seed` must stay as in `storage`: 1. Received: 2"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
-            opened(**{"recipe": "fast", **record})
+            opened(**{"recipe": "fast", "run": {"seed": 1}, **record})
 
 
 def test_the_storage_of_another_program_is_refused():

@@ -88,7 +88,7 @@ def test_dense_layers_and_another_name_of_the_logits():
 
 def test_images_below_a_size_are_refused():
     task.refuse_images_below((None, 8, 1), 8)
-    with pytest.raises(InputError, match="`input_shape` must be at least 8 x 8 pixels"):
+    with pytest.raises(InputError, match="images must have at least 8 x 8 pixels; in a training"):
         task.refuse_images_below((None, 7, 1), 8)
 
 

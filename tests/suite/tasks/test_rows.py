@@ -62,8 +62,10 @@ def test_negative_numbers_are_refused_by_place():
     task.refuse_negative(rows)
     rows[1, 2] = -0.5
 
-    with pytest.raises(InputError, match=r"-0\.5 in column 3 of row 2"):
+    with pytest.raises(InputError, match=r"-0\.5 in column number 3"):
         task.refuse_negative(rows)
+    with pytest.raises(InputError, match=r"-0\.5 in column width"):
+        task.refuse_negative(rows, ("a", "b", "width"))
 
 
 def test_numbers_of_any_sign_are_drawn_about_grey():

@@ -10,6 +10,7 @@ from tests.suite.layers.sequences.test_encoder_decoder import (
     SOURCE,
     build,
     every_network,
+    network,
 )
 
 TARGETS = np.array([[4, 5, END, 0], [END, 0, 0, 0]], np.int32)
@@ -63,6 +64,7 @@ def test_what_is_cut_or_unknown_is_told():
 @pytest.mark.parametrize("search", [{"beams": 1}, {"beams": 3, "length_penalty": 0.6}], ids=str)
 def test_a_text_is_answered_alike_in_any_batch(search):
     texts, serve = ["a b", "c", "d e f a b", "f f"], endpoint(longest=5, **search)
+    serve = serve._replace(function=serve.as_graph())  # traced once
 
     together = task.answers(serve, texts)
     alone = task.answers(serve, texts, at_once=1)
@@ -72,7 +74,7 @@ def test_a_text_is_answered_alike_in_any_batch(search):
 
 
 @every_network
-def test_padding_changes_neither_loss_nor_metrics_nor_answers(knobs):
+def test_padding_changes_neither_loss_nor_metrics(knobs):
     model = task.compile_model(build(**knobs), task.Config(label_smoothing=0.1), 10)
     targets = np.array([[4, 5, 6, END], [7, END, 0, 0], [8, 8, 4, END]], np.int32)
     batch = {"source": SOURCE, "prefix": PREFIX}, targets
@@ -86,16 +88,11 @@ def test_padding_changes_neither_loss_nor_metrics_nor_answers(knobs):
     assert {"loss", "nats", "accuracy", "exact"} <= one.keys()
     for name, value in one.items():
         assert other[name] == pytest.approx(value, rel=1e-4), name
-    for decoding in (task.Decoding(longest=5, beams=1), task.Decoding(longest=5, beams=3)):
-        short, long = (
-            task.search(model, tf.constant(ids), decoding) for ids in (SOURCE, padded[0]["source"])
-        )
-        np.testing.assert_array_equal(short.ids, long.ids)
 
 
 @every_network
 def test_the_score_of_an_answer_is_its_probability_in_the_plain_forward_pass(knobs):
-    model = build(**knobs)
+    model = network(knobs)
 
     decoded = task.search(model, tf.constant(SOURCE), task.Decoding(longest=5, beams=3))
 
@@ -115,11 +112,9 @@ def test_the_unknown_word_is_never_written(beams):
     weights[UNKNOWN] = 100 * weights[4]  # the most probable, or else the least probable word
     table.set_weights([weights])
 
-    for row in range(4, 10):
-        ids = task.search(
-            model, tf.constant([[row, END]]), task.Decoding(longest=6, beams=beams)
-        ).ids
-        assert UNKNOWN not in ids.numpy()
+    rows = tf.constant([[row, END] for row in range(4, 10)])
+    decoded = task.search(model, rows, task.Decoding(longest=6, beams=beams))
+    assert UNKNOWN not in decoded.ids.numpy()
 
 
 @pytest.mark.usefixtures("small_languages")
@@ -141,4 +136,3 @@ def test_metrics_are_of_tokens_and_of_whole_answers():
     logs = model.evaluate(inputs, np.array([[4, END]]), verbose=0, return_dict=True)
 
     assert set(logs) == {"loss", "nats", "accuracy", "exact"}
-    assert PADDING == 0

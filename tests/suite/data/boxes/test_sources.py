@@ -230,8 +230,8 @@ def test_arrays_of_another_shape_are_refused():
     "run, arguments, message",
     [
         ({"min_per_class": 2}, {}, "`min_per_class` must be 1"),
-        ({}, {"annotations": Path("boxes.json")}, "beside `annotations`"),
-        ({"data": "embedded"}, {"classes": ("cat",)}, "beside `classes`"),
+        ({}, {"annotations": Path("boxes.json")}, "`annotations` needs a folder"),
+        ({"data": "embedded"}, {"classes": ("cat",)}, "`classes` needs a folder"),
         ({"data": "own"}, {"classes": ("cat", "cat")}, "names that differ"),
         ({"data": "own/boxes.csv"}, {}, "`data` must be a folder of pictures"),
     ],

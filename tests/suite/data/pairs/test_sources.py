@@ -276,7 +276,7 @@ def test_pairs_may_be_arrays():
 
 
 def test_knobs_that_need_a_folder_are_refused_without():
-    with pytest.raises(InputError, match="a folder of pictures beside `targets`"):
+    with pytest.raises(InputError, match="`targets` needs a folder of pictures as `data`"):
         load_picture_pairs(Run(), Path("own"))
     with pytest.raises(InputError, match="`min_per_class` must be 1"):
         load_picture_pairs(Run(min_per_class=2))

@@ -114,7 +114,7 @@ def test_another_embedded_table():
 
     assert source.train.inputs.shape == (178, 13)
     assert source.class_names == ("class_0", "class_1", "class_2")
-    with pytest.raises(InputError, match="fetch_openml is not embedded"):
+    with pytest.raises(InputError, match=r"`dataset` must be one of: .* Received: fetch_openml"):
         load_table(Run(data="embedded"), dataset="fetch_openml")
 
 
@@ -421,7 +421,7 @@ def test_embedded_numbers(caplog):
     assert source.train.inputs.shape == (442, 10)
     assert source.train.targets[:2].tolist() == [151, 75]
     assert caplog.messages == []
-    with pytest.raises(InputError, match="iris is not embedded"):
+    with pytest.raises(InputError, match=r"`dataset` must be one of: .* Received: iris"):
         load_table(Run(data="embedded"), dataset="iris", numeric=True)
 
 

@@ -30,7 +30,7 @@ def test_two_files_are_read_line_by_line(tmp_path):
 
 
 def test_no_pairs_are_downloaded():
-    with pytest.raises(InputError, match=r"`data` must be embedded or the path.* Received: tfds"):
+    with pytest.raises(InputError, match=r"auto, embedded or the path.* Received: tfds"):
         load_pairs(Run(data="tfds"))
 
 
@@ -116,8 +116,8 @@ def test_broken_utf8_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train.en"], "two files to train on"),
-        (["train.en", "train.ja", "test.en"], "two files to test on"),
+        (["train.en"], "two files of the train split"),
+        (["train.en", "train.ja", "test.en"], "two files of the test split"),
         (["train.en", "train.ja", "test.en", "test.de"], "end in the same two languages"),
         (["a.en", "b.en", "c.en"], r"train\.en and train\.ja"),
         ([], r"train\.en and train\.ja.*none"),
