@@ -34,8 +34,8 @@ VARIANTS = {
 
 def returns_of_epochs(seed: int, flags: Sequence[str]) -> dict[str, Any]:
     """Trains in a process of its own: the returns after the epochs, and the cost."""
-    judged = ("--validation-episodes", "100")
-    with run_app("dqn", *judged, *flags, seed=seed, recipe="first") as run:
+    flags = ["--validation-episodes", "100", *flags]
+    with run_app("dqn", *flags, seed=seed, recipe="first") as run:
         metrics, returns = run.report["metrics"], [row["val_return"] for row in run.log]
     return {
         "return_mean_of_epochs": statistics.mean(returns),

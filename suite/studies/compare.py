@@ -18,7 +18,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from suite.app import App
-from suite.errors import Diverged, InputError, Interrupted, Unwritable, as_input_error
+from suite.errors import InputError, Interrupted, Unwritable, as_input_error
 from suite.figures import comparisons, curves
 from suite.files import claimed, refuse_path_for_tensorflow, write_whole
 from suite.run import Run
@@ -30,6 +30,7 @@ from suite.studies.trials import (
     objective_mode,
     refuse_cluster,
     run_trials,
+    without_objective,
 )
 from suite.training.record import (
     RUNS,
@@ -171,7 +172,8 @@ def compare(
         table = _markdown(app, lines, best)
         _write(app, listed, lines, best, table, folder)
         if best is None:
-            raise _without_objective(app, lines, folder)
+            errors = [error for line in lines for error in line.errors]
+            raise without_objective(app, errors, folder)
         try:
             metrics = _tested(best, folder) if test else {}
         except Interrupted as interrupted:
@@ -433,14 +435,6 @@ def _best(app: App, lines: Sequence[Line]) -> Line | None:
     candidates = [line for line in judged if not line.errors] or judged
     choose = max if objective_mode(app) == "max" else min
     return choose(candidates, key=lambda line: line.mean or 0.0, default=None)
-
-
-def _without_objective(app: App, lines: Sequence[Line], folder: Path) -> Exception:
-    """What to raise where no trial has an objective."""
-    errors = [error for line in lines for error in line.errors]
-    if not errors:
-        return InputError("the trials must log their objective", f"{app.objective}, in none")
-    return Diverged(f"no trial has trained to its end: {errors[0]}; {folder} has the others")
 
 
 def _number(value: float | None) -> str:

@@ -29,6 +29,7 @@ from suite.studies.trials import (
     objective_mode,
     refuse_cluster,
     run_trials,
+    without_objective,
 )
 from suite.training.record import RUNS, plain, timed_folder
 from suite.training.stages import train
@@ -168,9 +169,7 @@ def find_best(
     best, ended = study.best(), study.ended()
     if best is None:
         errors = [trial.user_attrs["error"] for trial in ended if "error" in trial.user_attrs]
-        if not errors:
-            raise InputError("the trials must log their objective", f"{app.objective}, in none")
-        raise Diverged(f"no trial has trained to its end: {errors[0]}; {study.folder} has them all")
+        raise without_objective(app, errors, study.folder)
     curves.save(_figures(app.objective, larger_is_better, study), study.folder / "figures")
     return Best(
         knobs={**knobs, **study.values(best.params)},

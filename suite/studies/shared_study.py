@@ -29,6 +29,7 @@ from suite.training.record import refuse_unwritable
 SamplerName = Literal["tpe", "evolution", "random"]
 NAME = "search"  # of the study; a storage holds one
 POPULATION = 10  # trials of a generation: a search is too short for Optuna's 50
+ABSENT = "left out"  # in place of a knob that one side does not set, for errors
 PROCESSES = "processes"  # folder with a locked folder for every process that searches
 # A trial stops if its best value so far is worse than the median of the others at that epoch; not
 # after the first epoch, which says little where the learning rate has yet to rise.
@@ -221,10 +222,9 @@ def open_study(
         if before == value:
             continue
         if name in ("knobs", "run"):
-            sides = {
-                key: [x.get(key, "left out") for x in (before, value)] for key in before | value
-            }
-            name, (before, value) = next(side for side in sides.items() if side[1][0] != side[1][1])
+            differs = (k for k in before | value if before.get(k, ABSENT) != value.get(k, ABSENT))
+            name = next(differs)
+            before, value = before.get(name, ABSENT), value.get(name, ABSENT)
         raise InputError(
             f"`{name}` must stay as in `storage`: {json.dumps(before)}", json.dumps(value)
         )

@@ -521,3 +521,16 @@ def _logged(file: Path) -> dict[str, list[float | None]]:
     rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     names = [name for name in rows[0] if name != "epoch"]
     return {name: [float(row[name]) if row[name] else None for row in rows] for name in names}
+
+
+def without_objective(app: App, errors: Sequence[str], folder: Path) -> Exception:
+    """What to raise where no trial has an objective.
+
+    Args:
+        app: The application.
+        errors: Why trials failed, in one line each.
+        folder: Holds the outputs of all trials.
+    """
+    if not errors:
+        return InputError("the trials must log their objective", f"{app.objective}, in none")
+    return Diverged(f"no trial has trained to its end: {errors[0]}; {folder} has the others")

@@ -169,7 +169,7 @@ def test_every_network_has_logits_of_all_characters(network):
         ("--digits 4", "--digits .*less than or equal to 3"),
         ("--test-share 1", "--test-share .*less than 1"),
         ("--digits 1 --test-share 0.00001", "--test-share must leave sums"),
-        ("--units 30", "--units must be a multiple of .*, twice --num-heads"),
+        ("--units 30", "--units must be a multiple of 8, twice --num-heads"),
         ("--data tfds", "--data must be auto"),
         (
             "--short-share 0.9 --carry-share 0.2",

@@ -392,5 +392,7 @@ def test_points_have_no_sigmoids():
 )
 def test_knobs_of_phases_that_are_left_out_are_refused(knobs):
     knob = list(knobs)[-1]
-    with pytest.raises(InputError, match=f"`{knob}` must be 0 unless `.*epochs` is 1 or more"):
+    of_layers = "`pretraining_epochs` or `epochs`"
+    epochs = "`classifier_epochs`" if knob == "virtual_epsilon" else of_layers
+    with pytest.raises(InputError, match=f"`{knob}` must be 0 unless {epochs} is 1 or more"):
         app.phases(app.config(**knobs))

@@ -314,7 +314,11 @@ def test_metrics_are_of_every_token(tmp_path):
         (b"ab" * 30, "--context 64", "--context must be less than the number of tokens"),
         (b"ab" * 30, "--network gru --carry", "--context must be at most the 1 tokens of each"),
         (b"a", "--context 1", "--data must be long enough to be split"),
-        (VERSE.encode() * 9, "--units 20 --num-heads 4", "--units must be a multiple of 8"),
+        (
+            VERSE.encode() * 9,
+            "--units 20 --num-heads 4",
+            "--units must be a multiple of 8, twice --num-heads",
+        ),
         (VERSE.encode() * 9, "--tokens syllables", "--tokens"),
         (VERSE.encode() * 9, "--tokens pieces --vocabulary-size 5", "--vocabulary-size must be"),
     ],

@@ -267,7 +267,7 @@ def test_recipes_are_whole(name):
         ("--beams 0", "--beams .*greater than or equal to 1. Received: 0"),
         ("--length-penalty -1", "--length-penalty .*greater than or equal to 0"),
         ("--translations none.ja", "--data must be the file of --translations"),
-        ("--units 30", "--units must be a multiple of .*, twice --num-heads"),
+        ("--units 30", "--units must be a multiple of 8, twice --num-heads"),
         ("--network lstm", '"lstm" for --network'),
         ("translate hello", "an exported model is needed"),
     ],
