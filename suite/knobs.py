@@ -7,6 +7,7 @@ can only be typing errors, before memory is allocated.
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, dataclass_transform, get_type_hints
@@ -65,22 +66,19 @@ def settings(cls: type[R]) -> type[R]:
 
 
 def _docstring_with_inherited_fields(cls: type) -> str | None:
-    """The docstring of a class, and the `Args:` of its base class that it does not have itself."""
+    """The docstring of a class, with the `Args:` of its base classes that it lacks."""
     text = inspect.cleandoc(cls.__doc__) if cls.__doc__ else None
-    base = next((base for base in cls.__bases__ if base.__doc__ and base is not object), None)
-    if base is None:
-        return text
-    inherited = inspect.cleandoc(base.__doc__ or "")
-    if text is None:
-        return inherited
-    names = {parameter.arg_name for parameter in docstring_parser.parse(text).params}
-    lines = [
-        f"    {parameter.arg_name}: {' '.join((parameter.description or '').split())}"
-        for parameter in docstring_parser.parse(inherited).params
-        if parameter.arg_name not in names
-    ]
-    heading = [] if "Args:" in text else ["", "Args:"]
-    return "\n".join([text, *heading, *lines])
+    bases = [inspect.cleandoc(base.__doc__ or "") for base in cls.__bases__ if base is not object]
+    if text is None or not bases:
+        return text or next(iter(bases), None)
+    described = {parameter.arg_name for parameter in docstring_parser.parse(text).params}
+    lines = [] if "Args:" in text else ["", "Args:"]
+    for parameter in itertools.chain.from_iterable(docstring_parser.parse(b).params for b in bases):
+        if parameter.arg_name not in described:
+            described.add(parameter.arg_name)
+            description = " ".join((parameter.description or "").split())
+            lines.append(f"    {parameter.arg_name}: {description}")
+    return "\n".join([text, *lines])
 
 
 def checked(build: Callable[P, R]) -> Callable[P, R]:

@@ -1,6 +1,7 @@
 """Folders of data: the files in them, and the splits that names of files and folders tell."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,13 +23,30 @@ IGNORED = ("__MACOSX",)  # folders that macOS adds to archives
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """All files in a folder and below it, in order, without hidden ones."""
-    for parent, folders, names in os.walk(folder):
+    """All files in a folder and below it, in order, without hidden ones.
+
+    Links to folders are followed; a folder to which several lead is visited once.
+    """
+    visited = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in visited:
+            folders.clear()
+            continue
+        visited.add(place)
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in IGNORED)
         for name in sorted(names):
             file = Path(parent, name)
             if name[0] != "." and file.is_file():
                 yield file
+
+
+def composed(name: str) -> str:
+    """A name in composed characters (NFC).
+
+    macOS writes some letters as two characters where others write one; they look the same.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def folders_in(path: Path) -> list[Path]:

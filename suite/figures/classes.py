@@ -1,5 +1,6 @@
 """Figures of a classifier's results: counts, mistakes, and the decision regions of a plane."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from suite.figures.images import LARGEST_SIDE, draw_picture
 
 CLASS_LIMIT = 30  # with more classes, no counts; a legend names at most this many, or is left out
 MOST_PAIRS = 6  # of features, with a panel each
+MOST_NUMBERS = 10_000_000  # in the inputs of points of a panel, predicted at a time
 # Names of classes and features are text, not formulas.
 AS_TEXT: Any = {"text.parse_math": False}
 
@@ -145,7 +147,8 @@ def decision_regions(
         class_names: Names of the classes, in the order of their indices.
         feature_names: Names of the features, in the order of their columns.
     """
-    pairs = [(i, j) for i in range(len(feature_names)) for j in range(i)][:MOST_PAIRS]
+    all_pairs = ((i, j) for i in range(len(feature_names)) for j in range(i))
+    pairs = list(itertools.islice(all_pairs, MOST_PAIRS))
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")
@@ -164,8 +167,11 @@ def decision_regions(
         grid_x, grid_y = np.meshgrid(grids[x], grids[y])
         ones = np.ones(len(inputs))
         fit, *_ = np.linalg.lstsq(np.stack([inputs[:, x], inputs[:, y], ones], 1), inputs)
-        points = np.stack([grid_x.ravel(), grid_y.ravel(), np.ones(grid_x.size)], 1) @ fit
-        regions = predict(points.astype(np.float32)).reshape(120, 120)
+        points = np.stack([grid_x.ravel(), grid_y.ravel(), np.ones(grid_x.size)], 1)
+        # A wide table would take gigabytes for all points at once.
+        parts = np.array_split(points, -(-grid_x.size * inputs.shape[1] // MOST_NUMBERS))
+        regions = np.concatenate([predict((part @ fit).astype(np.float32)) for part in parts])
+        regions = regions.reshape(120, 120)
         axes.pcolormesh(grid_x, grid_y, regions, alpha=0.25, shading="nearest", **scale)
         axes.scatter(inputs[:, x], inputs[:, y], c=labels, s=12, edgecolors="white", **scale)
         axes.set(xlabel=feature_names[x], ylabel=feature_names[y])

@@ -71,7 +71,7 @@ from suite.layers.networks import NetworksModel, identity_loss
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
 from suite.tasks.pictures import Channels
-from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
+from suite.trainers.optimizers import Clip, Optimization, scheduled_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +93,10 @@ FRAMES_PER_SECOND = 10  # of an animation that is written
 
 
 @settings
-class Config:
+class Config(Optimization):
     """The settings of the training of a detector.
 
     Args:
-        epochs: Number of epochs; an epoch is a pass over the training pictures, or several if they
-            are few.
         batch_size: Pictures per optimizer step, over all replicas.
         min_steps_per_epoch: Smallest number of steps in an epoch, reached by several passes if the
             pictures are few.
@@ -122,12 +120,6 @@ class Config:
             of its sides; 1 takes whole pictures.
         mosaic: Probability that four training pictures are joined in one.
         colour: Largest random change of brightness, contrast and saturation, as a share.
-        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
-            none.
-        learning_rate: Peak of the one-cycle schedule.
-        warmup: Share of the steps in which the learning rate rises.
-        weight_decay: Decoupled weight decay in a step, times the learning rate.
-        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
         weights: Folder of an export, such as saved_models/resnet/1, whose weights the first layers
             begin with, up to the first layer of another shape. None begins with random weights.
         smallest_score: Boxes of a smaller score are left out of answers.
@@ -138,6 +130,10 @@ class Config:
 
     epochs: Epochs = 5
     batch_size: BatchSize = 16
+    learning_rate: LearningRate = 2e-3
+    warmup: Share = 0.1
+    weight_decay: WeightDecay = 0.05
+    clip_norm: Clip | None = 10.0
     min_steps_per_epoch: Steps = 100
     validation_split: Share = 0.1
     annotations: Path | None = None
@@ -153,11 +149,6 @@ class Config:
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     mosaic: Fraction = 0.0
     colour: Rate = 0.0
-    optimizer: OptimizerName = "adamw"
-    learning_rate: LearningRate = 2e-3
-    warmup: Share = 0.1
-    weight_decay: WeightDecay = 0.05
-    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 10.0
     weights: Path | None = None
     smallest_score: Score = 0.02
     suppression: Overlap = 0.5
@@ -305,7 +296,7 @@ def compile_model(
     loss: DetectionLoss,
     held: Sequence[str] = (),
 ) -> keras.Model:
-    """Compiles a network with a loss and a one-cycle schedule; `held` as in `Detector`."""
+    """Compiles a network with a loss and the settings' optimizer; `held` as in `Detector`."""
     model = Detector(network, loss, held)
     model.compile(
         optimizer=scheduled_optimizer(config, steps),

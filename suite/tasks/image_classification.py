@@ -49,7 +49,7 @@ from suite.trainers.adversarial import AdversarialClassifier
 from suite.trainers.auxiliary import AuxiliaryLosses
 from suite.trainers.averages import weight_average_callbacks
 from suite.trainers.crossentropy import SmoothCrossentropy, accuracy
-from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
+from suite.trainers.optimizers import Clip, Optimization, scheduled_optimizer
 from suite.trainers.virtual_adversarial import VirtualAdversarial
 
 # Height and width may be None for a network that pools over the whole image.
@@ -57,20 +57,15 @@ AnyImageShape = tuple[PositiveInt | None, PositiveInt | None, PositiveInt]
 Pooling = Literal["avg", "max"]
 Rotation = Annotated[float, Field(ge=0, le=180)]  # degrees
 Shift = Annotated[float, Field(ge=0, le=1000)]  # pixels
-Schedule = Literal["one_cycle", "constant"]
-Clip = Annotated[float, Field(gt=0, le=1e6)]
 NOISE_SEED = 0  # the same noise for all seeds of a run, so that an export can be judged again
 
 
 @settings
-class Config(pictures.Config):
+class Config(Optimization, pictures.Config):
     """The settings of the training of an image classifier.
 
     Args:
-        epochs: Passes over the training split; an epoch makes several passes over a small split.
-        learning_rate: Peak of the schedule.
-        warmup: Share of the steps in which the learning rate rises.
-        weight_decay: Decoupled weight decay in a step, times the learning rate.
+        batch_size: Images per optimizer step, over all replicas.
         rotation: Largest random rotation of a training image, in degrees.
         shift: Largest random shift along each axis, in pixels.
         zoom: Largest random change of width and of height, as a share.
@@ -87,12 +82,7 @@ class Config(pictures.Config):
             validation looks at the picture alone.
         label_noise: Share of the training labels that are replaced by random classes; at 1 they say
             nothing about the pictures. Validation and test labels stay true.
-        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
-            none.
-        schedule: Learning rate over the steps: `one_cycle` rises to the peak and falls to zero,
-            `constant` stays at it.
         clip_value: Largest absolute value of a component of the gradient. None does not clip.
-        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
         patience: Epochs without a higher validation accuracy, after which the training ends with
             the best weights. None trains all epochs.
         attack_epsilon: Largest change of a pixel, as a share of its range, by attacks in the
@@ -123,10 +113,7 @@ class Config(pictures.Config):
     weight_average: Rate = 0.0
     views: Views = "plain"
     label_noise: Fraction = 0.0
-    optimizer: OptimizerName = "adamw"
-    schedule: Schedule = "one_cycle"
     clip_value: Clip | None = None
-    clip_norm: Clip | None = None
     patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     attack_epsilon: Fraction = 0.0
     attack_steps: Annotated[int, Field(ge=1, le=100)] = 10
@@ -306,7 +293,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model
     elif config.virtual_epsilon:
         trained = VirtualAdversarial(model, epsilon=config.virtual_epsilon)
     trained.compile(
-        optimizer=scheduled_optimizer(config, steps),
+        optimizer=scheduled_optimizer(config, steps, clip_value=config.clip_value),
         loss=crossentropy(config),
         metrics=[accuracy_metric()],
     )

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -59,7 +59,7 @@ from suite.metrics.tokens import TokenMean
 from suite.run import Run
 from suite.trainers.averages import weight_average_callbacks
 from suite.trainers.crossentropy import TokenCrossentropy, nats
-from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
+from suite.trainers.optimizers import Clip, Optimization, scheduled_optimizer
 from suite.trainers.truncated import Recurrence, TruncatedBackpropagation
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 
 
 @settings
-class Config:
+class Config(Optimization):
     """The settings of the training of a language model.
 
     Args:
@@ -97,18 +97,10 @@ class Config:
         context: Tokens of a window, the longest past that a gradient reaches.
         carry: Whether a recurrent network begins a window with the state in which it ended the one
             before, or else with none.
-        epochs: Number of epochs.
         steps_per_epoch: Steps of an epoch. Defaults to those of a pass over the training text, of
             several if it is small.
         batch_size: Windows per optimizer step, over all replicas.
-        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
-            none.
-        learning_rate: Peak of the schedule.
-        schedule: Learning rate over the steps: `one_cycle` rises to the peak and falls to zero,
-            `constant` stays at it.
-        warmup: Share of the steps in which the learning rate rises.
         weight_decay: Decoupled weight decay in a step, times the learning rate; of matrices only.
-        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
         weight_average: Share of a moving average of the weights that a step keeps; 0 keeps none.
             The validation uses the average, and the training ends with it.
     """
@@ -120,12 +112,10 @@ class Config:
     epochs: Epochs = 5
     steps_per_epoch: Steps | None = None
     batch_size: BatchSize = 32
-    optimizer: OptimizerName = "adamw"
     learning_rate: LearningRate = 3e-3
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
     warmup: Share = 0.1
     weight_decay: WeightDecay = 0.1
-    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
+    clip_norm: Clip | None = 1.0
     weight_average: Rate = 0.0
 
 

@@ -47,7 +47,7 @@ from suite.layers.views import PixelViews, average_pixel_views
 from suite.metrics.segmentation import class_scores, confusion_matrix, mean_iou
 from suite.run import Run
 from suite.tasks.pictures import Channels, at_scale
-from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
+from suite.trainers.optimizers import Optimization, scheduled_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +85,10 @@ COLOURS = _colours()  # of every class in an overlay
 
 
 @settings
-class Config:
+class Config(Optimization):
     """The settings of the training of a network that gives every pixel a class.
 
     Args:
-        epochs: Passes over the training pictures; an epoch makes several passes over few.
         batch_size: Pictures per optimizer step, over all replicas.
         min_steps_per_epoch: Smallest number of steps in an epoch, which makes several passes over
             few pictures.
@@ -124,15 +123,13 @@ class Config:
         views: What the trained network looks at before it answers: the picture (`plain`), its
             mirror image as well (`mirrored`), or both at all quarter turns (`turned`). The
             probabilities are of the mean of their logits.
-        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
-            none.
-        learning_rate: Peak of the one-cycle schedule.
-        warmup: Share of the steps in which the learning rate rises.
-        weight_decay: Decoupled weight decay in a step, times the learning rate.
     """
 
     epochs: Epochs = 8
     batch_size: BatchSize = 16
+    learning_rate: LearningRate = 3e-3
+    warmup: Share = 0.2
+    weight_decay: WeightDecay = 0.01
     min_steps_per_epoch: Steps = 100
     validation_split: Share = 0.1
     masks: Path | None = None
@@ -153,10 +150,6 @@ class Config:
     border_weight: Annotated[float, Field(ge=0, le=1000)] = 0.0
     border_width: Annotated[float, Field(gt=0, le=20)] = 5.0
     views: PixelViews = "plain"
-    optimizer: OptimizerName = "adamw"
-    learning_rate: LearningRate = 3e-3
-    warmup: Share = 0.2
-    weight_decay: WeightDecay = 0.01
 
 
 def load_data(config: Config, run: Run) -> Data:
@@ -313,7 +306,7 @@ def border_weights(labels: Any, weight: float, width: float) -> Any:
 
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """Compiles with the loss of the settings and a one-cycle schedule; measures the mean IoU.
+    """Compiles with the loss and the optimizer of the settings; measures the mean IoU.
 
     Raises:
         InputError: Borders have a weight in a loss that weighs no pixels.

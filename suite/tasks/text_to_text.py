@@ -6,14 +6,13 @@ beginning of every answer (teacher forcing); the export writes its answers alone
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
-from pydantic import Field
 
 from suite.data import Examples
 from suite.data.checks import accepted_texts
@@ -34,24 +33,18 @@ from suite.layers.sequences.encoder_decoder import alignment, stepper
 from suite.metrics.tokens import TokenMean
 from suite.trainers.averages import weight_average_callbacks
 from suite.trainers.crossentropy import TokenCrossentropy, nats
-from suite.trainers.optimizers import OptimizerName, scheduled_optimizer
+from suite.trainers.optimizers import Clip, Optimization, scheduled_optimizer
 
 NEVER_WRITTEN = (PADDING, START, UNKNOWN)
 
 
 @settings
-class Config:
+class Config(Optimization):
     """The settings of the training from text to text.
 
     Args:
-        epochs: Number of epochs.
         batch_size: Pairs per optimizer step, over all replicas.
-        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
-            none.
-        learning_rate: Peak of the one-cycle schedule.
-        warmup: Share of the steps in which the learning rate rises.
         weight_decay: Decoupled weight decay in a step, times the learning rate; of matrices only.
-        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
         label_smoothing: Share of the target probability that is spread over all tokens.
         weight_average: Share of a moving average of the weights that a step keeps; 0 keeps none.
             The validation uses the average, and the training ends with it.
@@ -59,11 +52,10 @@ class Config:
 
     epochs: Epochs = 10
     batch_size: BatchSize = 64
-    optimizer: OptimizerName = "adamw"
     learning_rate: LearningRate = 1e-3
     warmup: Share = 0.1
     weight_decay: WeightDecay = 0.0
-    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
+    clip_norm: Clip | None = 1.0
     label_smoothing: Rate = 0.0
     weight_average: Rate = 0.0
 

@@ -4,13 +4,15 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import tensorflow as tf
 from keras import ops
+from pydantic import Field
 
 from suite.errors import InputError
+from suite.knobs import BatchSize, Epochs, LearningRate, Share, WeightDecay, settings
 from suite.trainers.schedules import one_cycle
 
 HEADS = ["logits", "auxiliary"]  # words in the names of layers of logits
@@ -124,30 +126,63 @@ _OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
 }
 
 
+Clip = Annotated[float, Field(gt=0, le=1e6)]
+
+
+@settings
+class Optimization:
+    """The settings of a training by gradients: its length, its steps and its learning rates.
+
+    Args:
+        epochs: Number of epochs, passes over the training split.
+        batch_size: Examples per optimizer step, over all replicas.
+        optimizer: `momentum` is SGD with a momentum of 0.9, `nesterov` with Nesterov's; `sgd` has
+            none.
+        learning_rate: Peak of the schedule.
+        schedule: Learning rate over the steps: `one_cycle` rises to the peak and falls to zero,
+            `constant` stays at it.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Decoupled weight decay in a step, times the learning rate.
+        clip_norm: Largest norm of the gradient of all weights together. None does not clip.
+    """
+
+    epochs: Epochs
+    batch_size: BatchSize
+    optimizer: OptimizerName = "adamw"
+    learning_rate: LearningRate
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    warmup: Share
+    weight_decay: WeightDecay
+    clip_norm: Clip | None = None
+
+
 def scheduled_optimizer(
-    config: Any, steps: int, *, matrices_of: keras.Model | None = None
+    config: Optimization,
+    steps: int,
+    *,
+    clip_value: float | None = None,
+    matrices_of: keras.Model | None = None,
 ) -> keras.Optimizer:
     """The optimizer of a task's settings, with its schedule of learning rates.
 
     Args:
-        config: Settings with `optimizer`, `learning_rate`, `warmup` and `weight_decay`; where they
-            have no `schedule` it is `one_cycle`, and without `clip_norm` and `clip_value` no
-            gradient is clipped.
+        config: The settings.
         steps: The steps of the training.
+        clip_value: Largest absolute value of a component of the gradient.
         matrices_of: Only the matrices of this model have weight decay; by default all weights.
 
     Raises:
         InputError: Gradients are to be clipped both by value and by norm.
     """
     learning_rate: Any = config.learning_rate
-    if getattr(config, "schedule", "one_cycle") == "one_cycle":
+    if config.schedule == "one_cycle":
         learning_rate = one_cycle(config.learning_rate, steps, config.warmup)
     optimizer = make_optimizer(
         config.optimizer,
         learning_rate,
         config.weight_decay,
-        clip_value=getattr(config, "clip_value", None),
-        clip_norm=getattr(config, "clip_norm", None),
+        clip_value=clip_value,
+        clip_norm=config.clip_norm,
     )
     if matrices_of is not None:
         optimizer.exclude_from_weight_decay(

@@ -14,7 +14,7 @@ from suite.data.boxes.csv_files import read_box_rows
 from suite.data.boxes.voc import read_voc
 from suite.data.boxes.yolo import read_names, read_yolo
 from suite.data.examples import SPLITS
-from suite.data.folders import files_in, split_named_in
+from suite.data.folders import composed, files_in, split_named_in
 from suite.data.images.files import ENDINGS
 from suite.data.pairs.sources import listed, lists_in
 from suite.errors import InputError
@@ -243,7 +243,7 @@ def _by_ending(path: Path, pictures: Sequence[Path]) -> dict[str, list[Path]]:
         relative = picture.relative_to(path)
         for form in (relative, relative.with_suffix("")):
             for start in range(len(form.parts)):
-                index["/".join(form.parts[start:])].append(picture)
+                index[composed("/".join(form.parts[start:]))].append(picture)
     return index
 
 
@@ -267,7 +267,7 @@ def _named(
     """
     alike: list[Path] = []
     for name in names:
-        plain = name.replace("\\", "/")
+        plain = composed(name).replace("\\", "/")
         for spelling in (plain, plain.rpartition("/")[2]):
             pictures = list(index.get(spelling, ()))
             for narrower in (

@@ -67,7 +67,7 @@ def read(path: Path) -> Picture:
         raise InputError("an image file is needed", f"{path}, which is not there")
     with opened(path) as image:
         usable = image.format in KEPT_FORMATS and not (
-            image.format == "PNG" and "exif" in image.info
+            image.format == "PNG" and "exif" in image.info and _orientation(image, path) != 1
         )
         encoded = path.read_bytes() if usable else _as_png(image, path)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from suite.data.examples import Examples, Source
-from suite.data.folders import files_in, folders_in, split_folders
+from suite.data.folders import composed, files_in, folders_in, split_folders
 from suite.data.images.files import is_picture, read, refuse_blank
 from suite.data.images.layouts import InputOptions, sample_rows
 from suite.data.images.preparation import Preparation, prepare_all
@@ -33,7 +33,8 @@ def read_folder(
     """Reads class folders; or `train/`, `test/` and `val/` with class folders in them.
 
     Sub-folders of a class belong to it. A folder that holds pictures only is read without labels.
-    Files that are no pictures are skipped and counted; hidden files and folders are ignored.
+    Files that are no pictures are skipped and counted, as are pictures beside class folders; hidden
+    files and folders are ignored.
 
     Args:
         path: The folder.
@@ -47,14 +48,17 @@ def read_folder(
         InputError: There are no pictures, or no classes; a picture cannot be read; or a drawing
             shows nothing.
     """
-    folders = {"train": path, **split_folders(path)}
+    folders = {"train": path, **_splits(path)}
     class_names = _class_names(folders["train"])
     skipped: collections.Counter[str] = collections.Counter()
+    re_encoded: list[Path] = []
     files, labels = {}, {}
     for split, folder in folders.items():
         files[split], labels[split] = _files_and_labels(folder, class_names, skipped)
         if skip_broken:
-            files[split], labels[split] = _without_broken(files[split], labels[split], skipped)
+            files[split], labels[split] = _without_broken(
+                files[split], labels[split], skipped, re_encoded
+            )
     present = set(labels["train"].tolist()) if labels["train"] is not None else set()
     if empty := [name for label, name in enumerate(class_names) if label not in present]:
         raise InputError(
@@ -74,9 +78,10 @@ def read_folder(
                 "A picture that cannot be read will end the training when its batch comes; "
                 "`--skip-broken` looks for such pictures now."
             )
+        _refuse_re_encoded(re_encoded)
         splits = {split: on_disk(files[split], preparation, labels[split]) for split in folders}
     else:
-        re_encoded: list[Path] = []
+        re_encoded.clear()
         splits = {
             split: Examples(_prepared(files[split], preparation, re_encoded), labels[split])
             for split in folders
@@ -94,9 +99,18 @@ def read_folder(
     )
 
 
+def _splits(path: Path) -> dict[str, Path]:
+    """The folders of splits, by split; a class may have the name `train`."""
+    splits, inside = split_folders(path), folders_in(path)
+    if len(splits) == 1 and len(inside) > 1 and not folders_in(splits["train"]):
+        all_have_pictures = all(any(map(is_picture, files_in(folder))) for folder in inside)
+        return {} if all_have_pictures else splits
+    return splits
+
+
 def _class_names(folder: Path) -> tuple[str, ...]:
     """The names of the class folders; empty if the folder holds pictures only."""
-    names = [child.name for child in folders_in(folder)]
+    names = sorted(composed(child.name) for child in folders_in(folder))
     if not names and any(files_in(folder)):
         return ()
     if len(names) < 2:
@@ -116,9 +130,10 @@ def _files_and_labels(
 ) -> tuple[list[Path], np.ndarray | None]:
     """The picture files of a split, and their labels `(files,)` if there are classes.
 
-    Adds the endings of all other files to `skipped`.
+    Adds the endings of all other files to `skipped`, and the number of pictures beside classes.
     """
-    unknown = sorted({child.name for child in folders_in(folder)} - set(class_names))
+    class_folders = {composed(child.name): child for child in folders_in(folder)}
+    unknown = sorted(class_folders.keys() - set(class_names))
     if unknown:
         raise InputError(
             f"{folder} must have the class folders of the training split: "
@@ -127,26 +142,48 @@ def _files_and_labels(
         )
     files: list[Path] = []
     labels: list[int] = []
-    for label, name in enumerate(class_names or ["."]):
+    if not class_names:
+        class_folders[""] = folder
+    for label, name in enumerate(class_names or [""]):
+        if name not in class_folders:
+            continue
         others: collections.Counter[str] = collections.Counter()
         count = len(files)
-        for file in files_in(folder / name):
+        for file in files_in(class_folders[name]):
             if is_picture(file):
                 files.append(file)
             else:
                 others[file.suffix.lower() or "without an ending"] += 1
-        if len(files) == count and (folder / name).is_dir():
-            raise InputError(f"{folder / name} must hold image files", _counted(others) or "none")
+        if len(files) == count:
+            raise InputError(
+                f"{class_folders[name]} must hold image files", _counted(others) or "none"
+            )
         labels.extend([label] * (len(files) - count))
         skipped.update(others)
-    return files, np.asarray(labels, np.int32) if class_names else None
+    if not class_names:
+        return files, None
+    if not files:
+        raise InputError(
+            f"{folder} must have the class folders of the training split: {', '.join(class_names)}",
+            "none of them",
+        )
+    beside = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
+    if count := sum(map(is_picture, beside)):
+        skipped["outside of class folders"] += count
+    return files, np.asarray(labels, np.int32)
 
 
 def _without_broken(
-    files: list[Path], labels: np.ndarray | None, skipped: collections.Counter[str]
+    files: list[Path],
+    labels: np.ndarray | None,
+    skipped: collections.Counter[str],
+    re_encoded: list[Path],
 ) -> tuple[list[Path], np.ndarray | None]:
-    """Files that can be read, and their labels; adds the number of all others to `skipped`."""
-    broken = _broken(files)
+    """Files that can be read, and their labels.
+
+    Adds the number of all others to `skipped`, and those that `read` encodes anew to `re_encoded`.
+    """
+    broken = _broken(files, re_encoded)
     for error in itertools.islice(broken.values(), MOST_NAMED):
         log.warning("Left out: %s.", error.received)
     skipped.update({"broken": len(broken)} if broken else {})
@@ -156,14 +193,16 @@ def _without_broken(
     return [files[row] for row in kept], labels[kept] if labels is not None else None
 
 
-def _broken(files: Sequence[Path]) -> dict[Path, InputError]:
-    """The files that cannot be read as pictures, and why."""
+def _broken(files: Sequence[Path], re_encoded: list[Path] | None = None) -> dict[Path, InputError]:
+    """The files that cannot be read as pictures, and why; `re_encoded` as in `_without_broken`."""
 
     def reason(file: Path) -> InputError | None:
         try:
-            read(file)
+            picture = read(file)
         except InputError as error:
             return error
+        if re_encoded is not None and picture.re_encoded:
+            re_encoded.append(file)
         return None
 
     with ThreadPoolExecutor() as pool:
@@ -192,6 +231,17 @@ def _broken_error(files: Sequence[Path]) -> InputError:
     return InputError(
         "an image file is needed; `skip_broken` leaves others out", f"{first.received}{also}"
     )
+
+
+def _refuse_re_encoded(files: Sequence[Path]) -> None:
+    """Refuses pictures that only Pillow can decode, since others stay on disk as they are."""
+    if files:
+        also = f", and {len(files) - 1} more" if len(files) > 1 else ""
+        raise InputError(
+            "pictures that are read from disk must be PNG or JPEG that TensorFlow decodes, PNG "
+            "upright; others need `in_memory` yes",
+            f"{min(files)}{also}",
+        )
 
 
 def on_disk(files: list[Path], preparation: Preparation, labels: np.ndarray | None) -> Stored:

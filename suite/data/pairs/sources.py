@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from suite.data import sources
 from suite.data.examples import SPLITS, Examples, Source
-from suite.data.folders import files_in, folders_in, split_folders
+from suite.data.folders import composed, files_in, folders_in, split_folders
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.files import ENDINGS, is_picture, prepare_in_graph, read_opaque
 from suite.data.images.layouts import InputOptions, sample_rows
@@ -117,7 +117,8 @@ def load_picture_pairs(
     lists = {"train_list": train_list, "test_list": test_list}
 
     def read_path(path: Path) -> Source:
-        pairs = find_pairs(path, targets, "targets", lists, targets_of=as_doubles)
+        # Without a folder of targets every picture is double, and its own target.
+        pairs = find_pairs(path, targets, "targets", lists, lambda folder, pictures: pictures)
         return _of_files(str(path), pairs, options, swap)
 
     def embedded() -> Source:
@@ -160,21 +161,14 @@ def load_pairs_of_any_kind(
     if run.skip_broken:
         raise InputError("`skip_broken` must be left out where targets are pictures")
     if run.data == "tfds":
-        _refuse_tfds(None, run.data)
+        raise InputError("`data` must be auto, embedded or the path of a folder", run.data)
     if run.data in ("auto", *sources.BUILT_IN):
         for knob, value in folder_knobs.items():
             if value is not None:
                 raise InputError(f"`{knob}` needs a folder of pictures as `data`", run.data)
         if run.data in ("auto", "synthetic"):
             run = dataclasses.replace(run, data="embedded")
-    return sources.load(
-        run,
-        tfds_name=None,
-        from_tfds=None,
-        embedded=embedded,
-        from_path=from_path,
-        from_arrays=from_arrays,
-    )
+    return sources.load(run, embedded=embedded, from_path=from_path, from_arrays=from_arrays)
 
 
 def find_pairs(
@@ -238,11 +232,6 @@ def find_pairs(
     if not pairs["train"]:
         raise InputError("there must be pictures to train on", f"none, since {path} lists others")
     return {split: pairs[split] for split in SPLITS if pairs.get(split)}
-
-
-def as_doubles(folder: Path, pictures: Mapping[str, Path]) -> Mapping[str, Path]:
-    """The pictures themselves, for `find_pairs`: each is double, and its own target."""
-    return pictures
 
 
 def check_size(pair: Pair, size: tuple[int, ...], target_size: tuple[int, ...]) -> None:
@@ -424,7 +413,7 @@ def _by_name(folder: Path, ending: re.Pattern[str] | None = None) -> dict[str, P
     for file in files_in(folder):
         if not is_picture(file):
             continue
-        name = file.relative_to(folder).with_suffix("").as_posix()
+        name = composed(file.relative_to(folder).with_suffix("").as_posix())
         if ending is not None:
             name = ending.sub("", name)
         if name in named:
@@ -470,7 +459,7 @@ def listed(lists: Mapping[str, Path], pictures: Mapping[str, Path]) -> dict[str,
 def _names_in(file: Path, pictures: Mapping[str, Path]) -> list[str]:
     """The pictures that a list names: the first word of a line, or the whole line, names one."""
     names: dict[str, None] = {}
-    for line in filter(None, map(str.strip, read_text(file).splitlines())):
+    for line in filter(None, map(str.strip, composed(read_text(file)).splitlines())):
         candidates = [_without_ending(line), _without_ending(line.split()[0])]
         known = [name for name in candidates if name in pictures]
         if not known:
@@ -485,7 +474,3 @@ def _names_in(file: Path, pictures: Mapping[str, Path]) -> list[str]:
 def _without_ending(name: str) -> str:
     path = Path(name)
     return (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).as_posix()
-
-
-def _refuse_tfds(builder: object, name: str) -> NoReturn:
-    raise InputError("`data` must be auto, embedded or the path of a folder", name)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from suite.data.folders import composed
 from suite.data.tables.cells import listed, number_in, stripped, warn_left_out
 from suite.errors import InputError
 
@@ -21,6 +22,9 @@ ENOUGH_ROWS = 20  # from this many rows on, a column of distinct values counts a
 DELIMITERS = "\t;|,"  # first those that are rarer in texts and numbers
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$")
 DECIMAL_POINT = re.compile(r"^[+-]?\d+\.\d+(?:[eE][+-]?\d+)?$")
+THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
+# A first line by which Excel is told the delimiter.
+DELIMITER_LINE = re.compile(r'"?sep=(.)"?\r?\n')
 INDEX_NAME = re.compile(r"Unnamed: ?\d+|[Ii]ndex|[Rr]ow|#|(.*[^a-z])?id|.*I[dD]")
 
 
@@ -45,7 +49,9 @@ def read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any
             f"{len(lines)} lines",
         )
     (_, header), *rows = lines
-    header = [" ".join(name.split()) or f"Unnamed: {place}" for place, name in enumerate(header)]
+    header = [
+        " ".join(composed(name).split()) or f"Unnamed: {place}" for place, name in enumerate(header)
+    ]
     _check_header(path, header)
     for number, row in rows:
         if len(row) != len(header):
@@ -58,13 +64,15 @@ def read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any
     if encoding is not None:
         notes["encoding"] = encoding
         log.warning("%s: read as %s; if that is wrong, save it as UTF-8.", path, encoding)
-    if delimiter != "," and _has_decimal_commas(cells):
+    if with_commas := _with_decimal_commas(cells, delimiter):
         notes["decimal"] = ","
-        log.warning("%s: commas in numbers are taken for decimal points.", path)
-        cells = {
-            name: [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in column]
-            for name, column in cells.items()
-        }
+        log.warning(
+            "%s: commas in the numbers of %s are taken for decimal points.",
+            path,
+            listed(with_commas),
+        )
+        for name in with_commas:
+            cells[name] = [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in cells[name]]
     # A delimiter at the end of every row makes an empty column.
     if empty := [name for name, column in cells.items() if not any(column)]:
         notes["empty"] = ", ".join(empty)
@@ -77,11 +85,26 @@ def read_csv(path: Path) -> tuple[list[int], dict[str, list[str]], dict[str, Any
     return [number for number, _ in rows], cells, notes
 
 
-def _has_decimal_commas(cells: Mapping[str, Sequence[str]]) -> bool:
-    """Whether numbers are written as 1,5; if there are points, too, commas separate thousands."""
-    texts = list(itertools.chain.from_iterable(cells.values()))
-    commas, points = (any(map(number.match, texts)) for number in (DECIMAL_COMMA, DECIMAL_POINT))
-    return commas and not points
+def _with_decimal_commas(cells: Mapping[str, Sequence[str]], delimiter: str) -> list[str]:
+    """The columns whose numbers are written as 1,5.
+
+    In a file with points in numbers, or with commas between cells, 1,500 may be one and a half
+    thousand: there a column counts if all its cells are numbers and commas separate no thousands.
+    """
+    texts = itertools.chain.from_iterable(cells.values())
+    is_doubtful = delimiter == "," or any(map(DECIMAL_POINT.match, texts))
+    with_commas = []
+    for name, column in cells.items():
+        commas = [cell for cell in column if DECIMAL_COMMA.match(cell)]
+        others = [cell for cell in column if cell and not DECIMAL_COMMA.match(cell)]
+        are_decimals = not is_doubtful or (
+            not all(map(THOUSANDS.match, commas))
+            and not any(map(DECIMAL_POINT.match, others))
+            and not any(math.isnan(number_in(cell)) for cell in others)
+        )
+        if commas and are_decimals:
+            with_commas.append(name)
+    return with_commas
 
 
 def _decoded(path: Path) -> tuple[str, str | None]:
@@ -131,12 +154,17 @@ def _text(content: bytes, encoding: str) -> str | None:
 def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
     """Finds the delimiter of a CSV text, and splits its lines.
 
-    Each delimiter is scored by the number of rows that have as many cells as the header, which must
-    have more than one. Among equal scores the delimiter that gives more cells wins.
+    A first line as `sep=;` names it. Else each delimiter is scored by the number of rows that have
+    as many cells as the header, which must have more than one. Among equal scores the delimiter
+    that gives more cells wins.
 
     Returns:
         The delimiter; and the rows that are not blank, as pairs of line number and cells.
     """
+    delimiters = DELIMITERS
+    if named := DELIMITER_LINE.match(text):
+        delimiters = named[1]
+        text = "\n" + text[named.end() :]  # rows keep their line numbers
 
     def rows(delimiter: str) -> list[tuple[int, list[str]]]:
         reader = csv.reader(
@@ -151,7 +179,7 @@ def _split(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
         width = len(rows[0][1]) if rows else 0
         return (sum(len(row) == width for _, row in rows) if width > 1 else 0), width
 
-    candidates = {delimiter: rows(delimiter) for delimiter in DELIMITERS}
+    candidates = {delimiter: rows(delimiter) for delimiter in delimiters}
     return max(candidates.items(), key=lambda candidate: agreement(candidate[1]))
 
 

@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from suite.data import sources
 from suite.data.examples import SPLITS, Examples, Source
+from suite.data.folders import composed
 from suite.data.tables.cells import LARGEST, listed, number_in, stripped, warn_left_out
-from suite.data.tables.csv_files import is_index, read_csv
+from suite.data.tables.csv_files import DECIMAL_COMMA, THOUSANDS, is_index, read_csv
 from suite.data.tables.preparation import Column, TablePreparation, of_numbers
 from suite.errors import InputError
 
@@ -81,9 +82,9 @@ def load_table(
             used.
     """
     preparation = TablePreparation.from_record(run.preparation) if run.preparation else None
-    reading = _Reading(
-        label, missing, categories, tuple(leave_out), preparation, numeric, needs_label
-    )
+    label = None if label is None else composed(label)
+    left_out = tuple(map(composed, leave_out))
+    reading = _Reading(label, missing, categories, left_out, preparation, numeric, needs_label)
     in_scikit_learn = NUMBERS if numeric else CLASSES
     if run.data == "auto" and dataset in in_scikit_learn.keys() - {"iris"}:
         run = dataclasses.replace(run, data="embedded")
@@ -393,6 +394,13 @@ class _Reading:
             mean = float(np.nanmean(_numbers(table, name), dtype=np.float64))
             return Column(name=name, fill=mean if self.missing == "fill" else None)
         texts = sorted(set(present))
+        with_commas = [c for c in present if DECIMAL_COMMA.match(c) or THOUSANDS.match(c)]
+        if 2 * len(with_commas) > len(present):
+            raise InputError(
+                f"{table.place(name, cells.index(with_commas[0]))} must be a number with a decimal "
+                "point, and without commas between thousands",
+                repr(with_commas[0]),
+            )
         if self.categories == "refuse":
             raise InputError(
                 f"{table.place(name, cells.index(present[0]))} must be a number, unless "
@@ -456,14 +464,17 @@ def _columns(name: str, inputs: Any, feature_names: Sequence[str]) -> dict[str, 
     """
     if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
         names = list(getattr(inputs, "columns", inputs))
-        return {str(column): _texts(name, column, inputs[column]) for column in names}
+        return {composed(str(column)): _texts(name, column, inputs[column]) for column in names}
     array = np.asarray(inputs)
     if array.ndim != 2:
         raise InputError(f"{name} must have inputs (rows, columns)", f"shape {array.shape}")
     names = list(feature_names) or [f"x{place}" for place in range(array.shape[1])]
     if len(names) != array.shape[1]:
         raise InputError(f"{name} must have {len(names)} columns", array.shape[1])
-    return {column: _texts(name, column, array[:, place]) for place, column in enumerate(names)}
+    return {
+        composed(column): _texts(name, column, array[:, place])
+        for place, column in enumerate(names)
+    }
 
 
 def _texts(name: str, column: str, values: Any) -> list[str]:

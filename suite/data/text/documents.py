@@ -5,7 +5,7 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from suite.data import sources
 from suite.data.examples import Examples, Source
-from suite.data.folders import files_in
+from suite.data.folders import composed, files_in, split_folders
 from suite.data.text.files import read_text, texts_in
 from suite.data.text.tokenizers import SPECIAL_PIECES, Words
 from suite.errors import InputError
@@ -56,9 +56,10 @@ def load_documents(run: "Run") -> Source:
 
     Args:
         run: The run, for its `data`, `skip_broken`, `min_per_class` and `arrays`. `data` is a
-            folder of text files, whose classes are its own folders, if all files lie in such; or
-            one file, whose documents are its paragraphs, if blank lines divide it into several,
-            and else its lines. By default documents are made, about six subjects.
+            folder of text files, or of `train/`, `validation/` and `test/` with such; the folders
+            in it are the classes, if all files lie in one. Or it is one file, whose documents are
+            its paragraphs, if blank lines divide it into several, and else its lines. By default
+            documents are made, about six subjects.
 
     Raises:
         InputError: The files cannot be found or read, or hold no text.
@@ -97,7 +98,7 @@ def generate_documents() -> Source:
             ]
         )
         texts.append(" ".join(random.permutation(words)))
-    return _source("embedded:documents", texts, labels.tolist(), names)
+    return _source("embedded:documents", {"train": texts}, {"train": labels.tolist()}, names)
 
 
 def read_documents(path: Path, skip_broken: bool = False) -> Source:
@@ -109,12 +110,34 @@ def read_documents(path: Path, skip_broken: bool = False) -> Source:
             error.
 
     Raises:
-        InputError: A file is no UTF-8, or there are no two documents.
+        InputError: A file is no UTF-8, there are no two documents, or a split has a class that the
+            training split has not.
     """
     if not path.is_dir():
-        return _source(str(path), _parts(read_text(path)), None, ())
+        return _source(str(path), {"train": _parts(read_text(path))}, None, ())
+    folders = split_folders(path) or {"train": path}
+    read = {split: _read_folder(folder, skip_broken) for split, folder in folders.items()}
+    texts = {split: texts for split, (texts, _) in read.items()}
+    names = tuple(sorted(set(read["train"][1])))
+    if len(names) < 2 or "" in names:
+        return _source(str(path), texts, None, ())
+    for split, (_, classes) in read.items():
+        if unknown := sorted(set(classes) - set(names)):
+            raise InputError(
+                f"all documents of {folders[split]} must lie in folders of the training split: "
+                f"{', '.join(names)}",
+                ", ".join(name or "some in none" for name in unknown),
+            )
+    labels = {
+        split: [names.index(name) for name in classes] for split, (_, classes) in read.items()
+    }
+    return _source(str(path), texts, labels, names)
+
+
+def _read_folder(folder: Path, skip_broken: bool) -> tuple[list[str], list[str]]:
+    """The documents of a folder, and the names of the folders in it where they lie, or else ""."""
     texts, classes = [], []
-    for file in sorted(files_in(path)):
+    for file in sorted(files_in(folder)):
         try:
             text = read_text(file)
         except InputError as error:
@@ -124,12 +147,9 @@ def read_documents(path: Path, skip_broken: bool = False) -> Source:
             continue
         if text.strip():
             texts.append(text)
-            inside = file.relative_to(path).parts[:-1]
-            classes.append(inside[0] if inside else "")
-    names = tuple(sorted(set(classes)))
-    if len(names) < 2 or "" in names:
-        return _source(str(path), texts, None, ())
-    return _source(str(path), texts, [names.index(name) for name in classes], names)
+            inside = file.relative_to(folder).parts[:-1]
+            classes.append(composed(inside[0]) if inside else "")
+    return texts, classes
 
 
 def _parts(text: str) -> list[str]:
@@ -141,13 +161,23 @@ def _parts(text: str) -> list[str]:
 
 
 def _source(
-    name: str, texts: Sequence[str], labels: Sequence[int] | None, names: tuple[str, ...]
+    name: str,
+    texts: Mapping[str, Sequence[str]],
+    labels: Mapping[str, Sequence[int]] | None,
+    names: tuple[str, ...],
 ) -> Source:
-    if len(texts) < 2:
-        raise InputError("`data` must hold two documents or more", f"{len(texts)} in {name}")
-    targets = None if labels is None else np.asarray(labels, np.int32)
-    examples = Examples(np.array(texts, object), targets)
-    return Source(name=name, train=examples, class_names=names, comparable=False)
+    """A source of documents, and their classes if they have any, both by split."""
+    count = len(texts["train"])
+    if count < 2:
+        raise InputError("`data` must hold two documents or more", f"{count} in {name}")
+    splits: dict[str, Any] = {
+        split: Examples(
+            np.array(documents, object), np.asarray(labels[split], np.int32) if labels else None
+        )
+        for split, documents in texts.items()
+        if documents
+    }
+    return Source(name=name, class_names=names, comparable=False, **splits)
 
 
 def _checked(source: Source) -> Source:

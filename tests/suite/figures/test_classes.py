@@ -74,6 +74,20 @@ def test_decision_regions_have_a_panel_for_each_pair_of_features(features, panel
     assert path.stat().st_size > 1000
 
 
+def test_decision_regions_of_a_wide_table_are_predicted_in_parts(monkeypatch):
+    monkeypatch.setattr(classes, "MOST_NUMBERS", 40_000)
+    rows = np.random.default_rng(0).normal(size=(20, 5))
+    asked = []
+
+    def predict(x):
+        asked.append(len(x))
+        return (x[:, 0] > 0).astype(int)
+
+    classes.decision_regions(predict, rows, (rows[:, 0] > 0).astype(int), "ab", "vwxyz")
+
+    assert max(asked) == 7200 and sum(asked) == 6 * 120 * 120
+
+
 def test_plane_colours_points_by_class():
     points = np.arange(8.0).reshape(4, 2)
 

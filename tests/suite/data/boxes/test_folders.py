@@ -1,4 +1,5 @@
 import logging
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,19 @@ def test_files_of_coco_are_the_splits_by_their_names():
 
     assert class_names == CLASSES
     assert names(splits["train"]) == ["a"] and names(splits["validation"]) == ["b"]
+
+
+def test_names_that_look_the_same_are_the_same_picture():
+    name = "Gr\N{LATIN SMALL LETTER O WITH DIAERESIS}sse.png"
+    pictures("own", ["a"])
+    Path("own/a.png").rename(Path("own", unicodedata.normalize("NFD", name)))
+    annotations = coco(["a"])
+    annotations["images"][0]["file_name"] = name
+    write("own/all.json", annotations)
+
+    _, splits = read_annotations(Path("own"))
+
+    assert [len(entry.things) for entry in splits["train"]] == [2]
 
 
 def test_pictures_of_one_name_are_distinguished_by_their_split():

@@ -1,5 +1,6 @@
 import io
 import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import PIL.Image
 import pytest
 
 from suite import InputError
+from suite.data.folders import files_in
 from suite.data.images.files import read_picture
 from suite.data.images.folders import read_folder
 from suite.data.images.layouts import InputOptions
@@ -79,6 +81,67 @@ def test_splits_may_be_folders(validation):
     source = read_folder(Path("own"), InputOptions())
 
     assert [s.num_examples for s in (source.train, source.validation, source.test)] == [2, 3, 2]
+
+
+@pytest.mark.parametrize("flat", ["test", "val"])
+def test_a_split_without_class_folders_is_refused(flat):
+    for name in ("train/a/0.png", "train/b/0.png", "test/a/0.png", "val/b/0.png"):
+        save(letter(), f"own/{name}")
+    [inside] = Path("own", flat).iterdir()
+    inside.joinpath("0.png").rename(Path("own", flat, "0.png"))
+    inside.rmdir()
+
+    with pytest.raises(
+        InputError, match=f"own/{flat} must have the class folders .*: a, b. .*: none"
+    ):
+        read_folder(Path("own"), InputOptions())
+
+
+def test_a_class_may_be_called_train():
+    for name in ("bus", "car", "train"):
+        save(letter(), f"own/{name}/0.png")
+
+    assert read_folder(Path("own"), InputOptions()).class_names == ("bus", "car", "train")
+
+
+def test_a_folder_without_pictures_beside_train_is_no_class():
+    save(letter(), "own/train/0.png")
+    Path("own/notes").mkdir()
+    Path("own/notes/a.txt").write_text("a")
+
+    source = read_folder(Path("own"), InputOptions())
+
+    assert source.class_names == () and source.train.num_examples == 1
+
+
+def test_names_that_look_the_same_are_the_same_class():
+    size = "Gr\N{LATIN SMALL LETTER O WITH DIAERESIS}\N{LATIN SMALL LETTER SHARP S}e"
+    for form, split in (("NFC", "train"), ("NFD", "test")):
+        for name in (size, "a"):
+            save(letter(), f"own/{split}/{unicodedata.normalize(form, name)}/0.png")
+
+    source = read_folder(Path("own"), InputOptions())
+
+    assert source.class_names == (size, "a") and source.test.targets.tolist() == [0, 1]
+
+
+def test_links_to_folders_are_followed_and_cycles_end():
+    save(letter(), "far/a/0.png")
+    save(letter(), "own/b/0.png")
+    Path("own/a").symlink_to(Path("far/a").absolute())
+    Path("own/b/all").symlink_to(Path("own").absolute())
+
+    assert [str(file) for file in files_in(Path("own"))] == ["own/a/0.png", "own/b/0.png"]
+    assert read_folder(Path("own"), InputOptions()).class_names == ("a", "b")
+
+
+def test_pictures_beside_class_folders_are_counted(caplog):
+    for name in ("a/0", "b/0", "1", "2"):
+        save(letter(), f"own/{name}.png")
+
+    source = read_folder(Path("own"), InputOptions())
+
+    assert source.notes["passed_over"] == "2 of 4 files were skipped: 2 outside of class folders"
 
 
 def test_folders_that_say_too_little_are_refused():
@@ -207,3 +270,15 @@ def test_a_folder_of_nothing_but_broken_pictures_is_refused():
 
     with pytest.raises(InputError, match=r"that can be read\. Received: 2 broken ones"):
         read_folder(Path("own"), InputOptions(), skip_broken=True)
+
+
+def test_pictures_that_tensorflow_cannot_decode_do_not_stay_on_disk():
+    for name in ("a/0", "b/0", "b/1"):
+        save(letter(), f"own/{name}.png")
+    save(letter(), "own/a/1.webp", lossless=True)
+    Path("own/a/1.webp").rename("own/a/1.png")
+
+    with pytest.raises(InputError, match=r"`in_memory` yes. Received: own/a/1.png$"):
+        read_folder(Path("own"), InputOptions(), "no", skip_broken=True)
+    in_memory = read_folder(Path("own"), InputOptions(), "yes", skip_broken=True)
+    assert in_memory.notes["re_encoded"] == 1

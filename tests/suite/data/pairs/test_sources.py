@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,14 @@ def test_lists_that_do_not_fit_are_refused():
     two_folders("split/test")
     with pytest.raises(InputError, match="`train_list` needs pictures in one folder"):
         load_picture_pairs(Run(data="split"), train_list=Path("one.txt"))
+
+
+def test_names_that_look_the_same_are_partners():
+    for form, side in (("NFC", "A"), ("NFD", "B")):
+        for name in ("a", "b", "\N{LATIN SMALL LETTER O WITH DIAERESIS}"):
+            save(picture(0), f"own/{side}/{unicodedata.normalize(form, name)}.png")
+
+    assert load_picture_pairs(Run(data="own")).train.num_examples == 3
 
 
 def test_a_missing_partner_is_named():

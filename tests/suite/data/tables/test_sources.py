@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import keras
@@ -197,6 +198,36 @@ def test_ways_to_write_a_table(content):
 def test_a_comma_between_thousands_is_no_decimal_comma():
     with pytest.raises(InputError, match=r"row 3, column pay, must be a number.*'1,234'"):
         load("height\tpay\tkind\n1.5\t900\toak\n3\t1,234\telm\n5\t800\toak\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'height,weight,kind\n1,"2,5",oak\n3,4,elm\n"5,25",6,oak\n',
+        "height;weight;kind\n1.00;2,5;oak\n3.00;4;elm\n5.25;6;oak\n",
+        "sep=;\r\nheight;weight;kind\r\n1;2.5;oak\r\n3;4;elm\r\n5.25;6;oak\r\n",
+    ],
+    ids=["quoted", "beside points", "named delimiter"],
+)
+def test_more_ways_to_write_a_table(content):
+    source = load(content)
+
+    assert source.feature_names == ("height", "weight")
+    np.testing.assert_array_equal(source.train.inputs, NUMBERS)
+
+
+def test_numbers_with_commas_are_no_categories():
+    with pytest.raises(InputError, match=r"row 2, column pay, must be .* thousands.*'1,200'"):
+        load('height,pay,kind\n1.5,"1,200",oak\n3,"1,234",elm\n5,"2,800",oak\n')
+
+
+def test_names_that_look_the_same_are_the_same_column():
+    name = "Gr\N{LATIN SMALL LETTER O WITH DIAERESIS}sse"
+    decomposed = unicodedata.normalize("NFD", name)
+
+    source = load(f"height,{decomposed}\n1,a\n2,b\n3,a\n", label=name)
+
+    assert source.notes["label"] == name and source.class_names == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,22 @@ def test_folders_of_files_are_classes(tmp_path):
     assert source.train.targets.tolist() == [0, 0, 1] and source.class_names == ("a", "b")
 
 
+def test_folders_may_be_splits_with_classes_in_them(tmp_path):
+    for name in ("train/a/1", "train/a/2", "train/b/3", "test/b/4"):
+        path = tmp_path / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+    source = load_documents(Run(data=str(tmp_path)))
+
+    assert source.class_names == ("a", "b")
+    assert source.train.targets.tolist() == [0, 0, 1]
+    assert source.test.inputs.tolist() == ["test/b/4"] and source.test.targets.tolist() == [1]
+    (tmp_path / "test" / "5.txt").write_text("of no class")
+    with pytest.raises(InputError, match=r"training split: a, b\. Received: some in none"):
+        load_documents(Run(data=str(tmp_path)))
+
+
 def test_files_beside_folders_have_no_classes(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.txt").write_text("one")
