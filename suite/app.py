@@ -150,7 +150,6 @@ class Phase:
         epochs: Number of epochs of `fit`; 0 if `begin` does all the work, for example by a
             solution in closed form.
         compile: `compile(built, config, steps) -> keras.Model`; by default the app's.
-        data: `data(data) -> Data`, what this phase trains on; by default what the app loads.
         begin: `begin(fitted)` runs once before the first step, for example to set weights.
         features: `features(networks)` is a part of the networks that the phase does not train. Its
             outputs on the training and validation examples are computed once, without augmentation,
@@ -158,24 +157,15 @@ class Phase:
         callbacks: `callbacks(fitted)` are those without which the phase does not learn what it is
             meant to, and which a cross-validation has as well. Those that watch a training, draw,
             or measure belong to the app's `callbacks`, of which a cross-validation takes the
-            average of the weights alone.
+            average of the weights alone, unless the app keeps its best epoch.
     """
 
     name: str
     epochs: int = 0
     compile: Callable[[Built, Any, int], "keras.Model"] | None = None
-    data: Callable[["Data"], "Data"] | None = None
     begin: Callable[[Fitted], None] | None = None
     features: Callable[[Mapping[str, "keras.Model"]], "keras.Model"] | None = None
     callbacks: Callable[[Fitted], Sequence["keras.callbacks.Callback"]] = no_callbacks
-
-    def data_of(self, data: "Data") -> "Data":
-        """What this phase trains on.
-
-        Args:
-            data: What the app has loaded.
-        """
-        return self.data(data) if self.data else data
 
 
 def one_phase(config: Any) -> Sequence[Phase]:

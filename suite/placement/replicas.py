@@ -1,7 +1,7 @@
 """Replicas of a model: their shares of the batches, their seeds, and communication of workers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,7 +140,7 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
 
     Args:
         placement: The strategy that the workers share.
-        settings: Values by name, which JSON can hold.
+        settings: Values by name, which JSON can hold; of a mapping only what differs is named.
 
     Raises:
         InputError: One of the settings differs between workers.
@@ -148,7 +148,17 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
     for name, value in settings.items():
         values = gather(placement, json.dumps(value, default=str))
         if len(set(values)) > 1:
-            raise InputError(f"the {name} must be the same on all workers", "; ".join(values))
+            of_workers = [json.loads(value) for value in values]
+            if isinstance(value, Mapping):
+                names = sorted({key for worker in of_workers for key in worker})
+                of_key = {key: [worker.get(key) for worker in of_workers] for key in names}
+                name, of_workers = next(
+                    (f"{name}, `{key}`,", values)
+                    for key, values in of_key.items()
+                    if any(other != values[0] for other in values)
+                )
+            received = "; ".join(json.dumps(of_worker) for of_worker in of_workers)
+            raise InputError(f"the {name} must be the same on all workers", received)
 
 
 def average_statistics(model: keras.Model) -> None:

@@ -56,14 +56,15 @@ def check_environment(name: str, max_episode_steps: int | None = None) -> None:
         log.warning("Gymnasium warns of %s: %s", name, text)
 
 
-def endless_error(name: str, steps: int) -> InputFailed:
+def endless_error(name: str, steps: int, kind: type[InputError] = InputFailed) -> InputError:
     """The error for an environment that does not end its episodes.
 
     Args:
         name: The name of the environment.
         steps: Steps after which an episode should have ended.
+        kind: The class of the error; before a training it is `InputError`.
     """
-    return InputFailed(
+    return kind(
         f"`environment` must end its episodes within {steps:,} steps, or be given "
         "`max_episode_steps`",
         f"{name}, which does not",
@@ -104,7 +105,7 @@ def _play_episode(environment: gymnasium.Env, actions: Any, limit: int | None) -
         if terminated or truncated:
             return
     if not limit:
-        raise endless_error(environment.spec.id, most)
+        raise endless_error(environment.spec.id, most, InputError)
 
 
 def _check_observation(space: gymnasium.Space, observation: Any) -> None:

@@ -16,7 +16,7 @@ from suite.data.pipelines import Data, steps_per_execution
 from suite.errors import InputError
 from suite.run import Run
 from suite.trainers.averages import AverageWeights
-from suite.training.callbacks import StopOnNaN
+from suite.training.callbacks import BestEpoch, StopOnNaN
 from suite.training.process import restored_settings
 from suite.training.session import build
 from suite.training.state import build_optimizers, optimizers
@@ -34,7 +34,8 @@ def cross_validate(
 
     Args:
         app: An app whose examples have labels. Of its callbacks those of the phases are used, and
-            the average of the weights.
+            the average of the weights; all of them if it keeps its best epoch, which is chosen by
+            examples that are held out of the other folds.
         recipe: The knobs of the app.
         run: The run, which decides where the examples come from, and the seed of the weights.
         folds: Number of parts of the examples.
@@ -52,8 +53,9 @@ def cross_validate(
     """
     if patience := getattr(recipe.config, "patience", None):
         raise InputError("`patience` must be left out: folds are not stopped early", patience)
-    with restored_settings():
-        results = _results(app, recipe, run, folds, repeats, folds_seed)
+    with restored_settings(), tempfile.TemporaryDirectory() as folder:
+        trainer = _Trainer(app, recipe, Path(folder))
+        results = _results(trainer, run, folds, repeats, folds_seed)
     values: dict[str, list[float]] = {}
     for result in results:
         for name, value in result.items():
@@ -69,9 +71,10 @@ def cross_validate(
 
 
 def _results(
-    app: App, recipe: Recipe, run: Run, folds: int, repeats: int, folds_seed: int
+    trainer: "_Trainer", run: Run, folds: int, repeats: int, folds_seed: int
 ) -> list[Metrics]:
     """The metrics on every fold of every repeat."""
+    app, recipe = trainer.app, trainer.recipe
     source = app.data(recipe.config, run).source
     if source is None:
         raise InputError(
@@ -82,7 +85,6 @@ def _results(
     # Neither the best epoch nor a phase after the first, such as a calibration, may be decided by
     # the fold that it is tested on.
     chooses = app.keep_best or len(app.phases(recipe.config)) > 1
-    trainer = _Trainer(app, recipe)
     results = []
     for number, (kept, held_out) in enumerate(
         _splits(rows, source.class_names, groups, folds, repeats, folds_seed), start=1
@@ -154,7 +156,10 @@ def _splits(
     from sklearn import model_selection
 
     classes = classes_of(rows, class_names)
-    most = int(np.bincount(classes).min()) if classes is not None else rows.num_examples
+    most = rows.num_examples
+    if classes is not None:
+        sizes = np.bincount(classes)
+        most = int(sizes[sizes > 0].min())
     unit = "rows of the smallest class" if classes is not None else "rows"
     if groups is not None and (count := len(np.unique(groups))) <= most:
         most, unit = count, "groups"
@@ -182,14 +187,18 @@ class _Trainer:
 
     All trainings share the networks and the compiled models. Each starts with the weights of a
     newly built model, and with optimizers and seeds in their state after compilation.
+
+    Args:
+        app: The app.
+        recipe: Its knobs.
+        folder: For what callbacks write.
     """
 
-    def __init__(self, app: App, recipe: Recipe) -> None:
-        self.app, self.recipe = app, recipe
+    def __init__(self, app: App, recipe: Recipe, folder: Path) -> None:
+        self.app, self.recipe, self.folder = app, recipe, folder
         self.built: Built = None
         self.constants: dict[str, Any] | None = None
         self.models: dict[tuple[str, int], tuple[keras.Model, list[np.ndarray]]] = {}
-        self.folder = Path(tempfile.gettempdir())  # of callbacks that write, which are not used
 
     def train(self, data: Data) -> Fitted:
         """Trains a newly initialised model on these data, phase after phase."""
@@ -205,9 +214,9 @@ class _Trainer:
         for network, new in zip(networks.values(), networks_of(fresh).values(), strict=True):
             network.set_weights(new.get_weights())
         initial = {name: network.get_weights() for name, network in networks.items()}
-        for phase in app.phases(config):
-            trained_on = phase.data_of(data)
-            steps = trained_on.steps_per_epoch
+        phases = app.phases(config)
+        steps = data.steps_per_epoch
+        for phase in phases:
             if (phase.name, steps) not in self.models:
                 compiled = app.compiled(phase, self.built, config, phase.epochs * steps)
                 compiled.steps_per_execution = steps_per_execution(steps)
@@ -224,19 +233,28 @@ class _Trainer:
             if phase.begin:
                 phase.begin(fitted)
             if phase.epochs:
-                averages = [c for c in app.callbacks(fitted) if isinstance(c, AverageWeights)]
+                callbacks = [StopOnNaN(), *phase.callbacks(fitted), *self._callbacks(fitted)]
+                if app.keep_best and phase is phases[-1]:
+                    callbacks.append(BestEpoch(app.objective, app.objective_mode, phase.epochs))
+                trained_on = data
                 if phase.features:
-                    trained_on = trained_on.with_features(phase.features(networks))
+                    trained_on = data.with_features(phase.features(networks))
                 model.fit(
                     trained_on.train(0),
+                    validation_data=trained_on.validation if app.keep_best else None,
                     steps_per_epoch=steps,
                     epochs=phase.epochs,
-                    callbacks=[StopOnNaN(), *phase.callbacks(fitted), *averages],
+                    callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
                 )
             initial = {name: network.get_weights() for name, network in networks.items()}
         return fitted
+
+    def _callbacks(self, fitted: Fitted) -> list[keras.callbacks.Callback]:
+        """The callbacks of the app that decide which weights are tested."""
+        of_app = self.app.callbacks(fitted)
+        return [c for c in of_app if self.app.keep_best or isinstance(c, AverageWeights)]
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -172,10 +172,9 @@ def _prepared(
     """The networks, the compiled model of a phase, and the first rows of its first batch."""
     built = build(app, recipe, data)
     networks = networks_of(built)
-    of_phase = phase.data_of(data)
-    steps = phase.epochs * of_phase.steps_per_epoch
+    steps = phase.epochs * data.steps_per_epoch
     model = app.compiled(phase, built, recipe.config, steps)
-    inputs, *others = next(iter(of_phase.train(0)))
+    inputs, *others = next(iter(data.train(0)))
     batch = keras.tree.map_structure(lambda part: part[:examples], (inputs, *others))
     if phase.features:
         batch = (phase.features(networks)(batch[0], training=False), *batch[1:])

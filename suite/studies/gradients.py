@@ -133,18 +133,18 @@ def _train(app: App, recipe: Recipe, data: Data, steps: int) -> Iterator[Measure
     built = build(app, recipe, data)
     networks, trained, measured = networks_of(built), 0, 0
     for phase in app.phases(recipe.config):
-        of_phase = phase.data_of(data)
-        length = phase.epochs * of_phase.steps_per_epoch
+        length = phase.epochs * data.steps_per_epoch
         model = app.compiled(phase, built, recipe.config, length)
         fitted = Fitted(
             model=model, networks=networks, data=data, config=recipe.config, folder=Path()
         )
         if phase.begin:
             phase.begin(fitted)
+        trained_on = data
         if phase.features and phase.epochs:
-            of_phase = of_phase.with_features(phase.features(networks))
+            trained_on = data.with_features(phase.features(networks))
         if count := min(length, steps):
-            yield from _fit(model, of_phase, phase, trained, measured, count)
+            yield from _fit(model, trained_on, phase, trained, measured, count)
         # The batches are those that a whole training takes in this phase.
         trained, measured = trained + length, measured + count
 

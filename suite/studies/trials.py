@@ -137,7 +137,7 @@ def objective_mode(app: App) -> Literal["min", "max"]:
 
 
 def objective_of(
-    app: App, config: Any, history: Mapping[str, Sequence[float | None]]
+    app: App, config: Any, history: Mapping[str, Sequence[float | None]], last_epochs: int
 ) -> float | None:
     """The objective of the epoch whose weights a training keeps; None if it was not logged.
 
@@ -145,14 +145,17 @@ def objective_of(
         app: Says which metric it is, and whether the best epoch or the last one is kept.
         config: The settings of the training; with `patience` the best epoch is kept, too.
         history: Logs by name, a value for each epoch.
+        last_epochs: How many of these epochs are of the last phase, among which is the best.
     """
-    values = [value for value in history.get(app.objective, ()) if value is not None]
+    logged = history.get(app.objective, ())
+    of_last = [value for value in logged[-last_epochs:] if value is not None]
+    values = of_last or [value for value in logged if value is not None]
     if not values:
         return None
     if not app.keep_best and not getattr(config, "patience", None):
         return values[-1]
     best = max if objective_mode(app) == "max" else min
-    return best(values[-app.phases(config)[-1].epochs :])  # of the last phase, as `fit` does it
+    return best(values)
 
 
 def run_trials(
@@ -414,7 +417,7 @@ def _run(trial: Trial, callbacks: Callbacks | None) -> Outcome:
         trained = _train(app, trial, "fit", callbacks)
         config = app.recipe(trial.recipe, **trial.knobs).config
         history = _logged(trial.folder / LOG) or _validated(app, config, trained)
-        objective = objective_of(app, config, history)
+        objective = objective_of(app, config, history, trained.last_epochs)
     except Diverged as diverged:
         error = one_line_message(diverged)
     except InputFailed as broken:  # in the middle of the training: its state is saved

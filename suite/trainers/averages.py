@@ -41,6 +41,10 @@ class AverageWeights(keras.callbacks.Callback):
         self._trained: Sequence[np.ndarray] = ()
         self._steps = 0
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        # Every phase of a training has an average of its own; a resume restores it after this.
+        self._averages, self._steps = (), 0
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         average_statistics(self.model)  # or else they would be those of the first replica
         variables = self._variables()

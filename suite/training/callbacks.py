@@ -29,7 +29,15 @@ class BestEpoch(keras.callbacks.EarlyStopping):
     Early stopping keeps the first of equal epochs. But returns that are at their maximum, and
     shares of correct answers, are often equal, and a network that was trained longer, at a smaller
     rate, usually generalises better.
+
+    Args:
+        objective: Name of the metric.
+        mode: Whether a better one is larger (`max`) or smaller (`min`), or its name says (`auto`).
+        epochs: Epochs of the training, none of which is left out.
     """
+
+    def __init__(self, objective: str, mode: str, epochs: int) -> None:
+        super().__init__(objective, mode=mode, patience=epochs, restore_best_weights=True)
 
     def _is_improvement(self, monitor_value: Any, reference_value: Any) -> Any:
         is_equal = monitor_value == reference_value

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -45,13 +45,25 @@ log = logging.getLogger(__name__)
 History = dict[str, list[float | None]]
 
 
-def fit(session: Session) -> tuple[Fitted, History, float | None]:
-    """Trains all phases, or what is left of them after a resume.
+class FitResult(NamedTuple):
+    """What `fit` returns.
 
-    Returns:
-        The trained model, on one device; the logs by name, with a value for each epoch, None in
-        epochs of a phase that does not log the name; and the training examples per second, None if
-        too few steps were run to measure them.
+    Args:
+        fitted: The trained model, on one device.
+        history: The logs by name, with a value for each epoch, None in epochs of a phase that does
+            not log the name.
+        last_epochs: How many of these epochs are of the last phase.
+        examples_per_second: Training examples; None if too few steps were run to measure them.
+    """
+
+    fitted: Fitted
+    history: History
+    last_epochs: int
+    examples_per_second: float | None
+
+
+def fit(session: Session) -> FitResult:
+    """Trains all phases, or what is left of them after a resume.
 
     Raises:
         InputError: The saved state is damaged, or of another model; or memory does not suffice.
@@ -88,7 +100,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         failed = error if isinstance(error, InputFailed) else damage_error(error)
         if failed is None or state.progress == Progress():
             raise failed or error from None
-        raise _with_saved_state(failed, session) from None
+        raise with_saved_state(failed, session) from None
     except tf.errors.ResourceExhaustedError as error:
         if "OOM" not in str(error):  # a full disk has the same error
             raise
@@ -98,7 +110,7 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         )
         if state.progress == Progress():
             raise refusal from error
-        raise _with_saved_state(refusal, session) from error
+        raise with_saved_state(refusal, session) from error
     except Interrupted as interrupted:
         stopped = state.progress
         where = f"in epoch {len(stopped.rows) + 1} after {stopped.step} steps"
@@ -107,10 +119,12 @@ def fit(session: Session) -> tuple[Fitted, History, float | None]:
         raise Interrupted(
             f"stopped {where}; {session.resume_advice}", interrupted.signal_number
         ) from None
-    return fitting.on_one_device(), _history(state.progress.rows), fitting.examples_per_second
+    progress = state.progress
+    history = _history(progress.rows)
+    return FitResult(fitting.on_one_device(), history, progress.epoch, fitting.examples_per_second)
 
 
-def _with_saved_state(error: InputError, session: Session) -> InputFailed:
+def with_saved_state(error: InputError, session: Session) -> InputFailed:
     """The error of a training that has saved a state, with how to resume it."""
     saved = f"the state before that is saved: {session.resume_advice}"
     return InputFailed(error.requirement, f"{error.received}; {saved}")
@@ -126,7 +140,7 @@ def _resume_point(session: Session, state: TrainingState, folder: Path) -> Progr
     """
     start, phases = state.find(folder), session.phases
     # The saved state decides, not `run.json`: a run may stop between the writing of the two.
-    if start.phase == len(phases) and 0 < start.epochs < phases[-1].epochs:
+    if start.phase == len(phases) and start.epochs < phases[-1].epochs:
         start = start._replace(phase=len(phases) - 1, step=0)
         state.progress = start
     return start
@@ -179,10 +193,12 @@ class _Fitting:
         """
         session, state = self.session, self.state
         phase = self._phase = session.phases[number]
-        data = session.data_of(phase)
+        data = session.data
         if number == 0 and session.first_model is not None:
             model = session.first_model
         else:
+            # After a resume fewer phases are compiled, which must draw the same seeds.
+            keras.utils.set_random_seed((session.run.seed + number) % 2**32)
             with session.placement.scope():
                 model = session.compiled(self.built, phase)
         self._model = model
@@ -195,13 +211,16 @@ class _Fitting:
         resumed = bool(phase_is_done or start.epoch or start.step)
         is_last = phase is session.phases[-1]
         callbacks = [*best, *app_callbacks]
-        state.attach(fitted.networks, model, callbacks, phase.epochs, resumed, is_last)
+        state.attach(
+            fitted.networks, model, callbacks, phase.epochs, resumed, is_last, session.callbacks
+        )
         if phase_is_done:
             state.restore()
             return
-        if phase.begin and not resumed:
+        if not resumed:
             state.restore()
-            phase.begin(fitted)
+            if phase.begin:
+                phase.begin(fitted)
         if not phase.epochs:
             state.restore()
             state.end_phase()
@@ -212,7 +231,6 @@ class _Fitting:
             data = data.with_features(phase.features(fitted.networks))
         self._fit(phase, data, number)
         # If no steps were left to train, no epoch has restored the state.
-        state.set_model(model)
         state.restore()
         if not is_last:
             self._finish()
@@ -221,16 +239,9 @@ class _Fitting:
     def _keep_best(self, phase: Phase) -> list[keras.callbacks.EarlyStopping]:
         """The callback that restores the best weights after the last phase, if the app asks."""
         app = self.session.app
-        if not app.keep_best or phase.name != self.session.phases[-1].name:
+        if not app.keep_best or phase is not self.session.phases[-1]:
             return []
-        return [
-            BestEpoch(
-                app.objective,
-                mode=app.objective_mode,
-                patience=phase.epochs,
-                restore_best_weights=True,
-            )
-        ]
+        return [BestEpoch(app.objective, app.objective_mode, phase.epochs)]
 
     def _fit(self, phase: Phase, data: Data, number: int) -> None:
         session, state, model = self.session, self.state, self._model
@@ -270,7 +281,7 @@ class _Fitting:
         parts = [(start.epoch, start.epoch + 1, start.step)] if start.step else []
         parts += [(start.epoch + len(parts), phase.epochs, 0)]
         # Steps are counted over all phases, so that no phase repeats batches of an earlier one.
-        first_step = sum(p.epochs * session.data_of(p).steps_per_epoch for p in phases[:number])
+        first_step = earlier_epochs * data.steps_per_epoch
         build_optimizers(model)
         fused = fused_batch_normalization(model, session.run.fused)
         try:

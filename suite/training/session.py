@@ -14,6 +14,7 @@ from suite.errors import InputError
 from suite.placement.replicas import is_chief
 from suite.run import Run
 from suite.training.report import Stopwatch
+from suite.training.state import optimizers
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -67,10 +68,6 @@ class Session:
         """Whether this process shows a progress bar: only the chief does, and only if not quiet."""
         return not self.run.quiet and is_chief(self.placement)
 
-    def data_of(self, phase: Phase) -> Data:
-        """The data that a phase trains on."""
-        return phase.data_of(self.data)
-
     def build(self) -> Built:
         """Calls the app's builder once more, for a new copy of its networks.
 
@@ -87,10 +84,10 @@ class Session:
             phase: The phase that trains the model.
 
         Raises:
-            InputError: The run asks for XLA, which cannot compile the model.
+            InputError: The run asks for XLA, which cannot compile the model; or the caller has an
+                optimizer, and the model several of its own.
         """
-        data = self.data_of(phase)
-        steps = phase.epochs * data.steps_per_epoch
+        steps = phase.epochs * self.data.steps_per_epoch
         model = self.app.compiled(phase, built, self.config, steps)
         if self.run.jit and not model.supports_jit:
             raise InputError(
@@ -98,11 +95,16 @@ class Session:
             )
         model.jit_compile = self.run.jit
         if self.optimizer is not None:
+            if (count := len(optimizers(model))) != 1:
+                raise InputError(
+                    f"`optimizer` must be left out: {self.app.name} trains with {count} optimizers",
+                    type(self.optimizer).__name__,
+                )
             # A copy for each phase and placement: an optimizer has state for the weights it trains.
             copy = type(self.optimizer).from_config(self.optimizer.get_config())
             scaling = keras.optimizers.LossScaleOptimizer
             model.optimizer = scaling(copy) if isinstance(model.optimizer, scaling) else copy
-        model.steps_per_execution = steps_per_execution(data.steps_per_epoch)
+        model.steps_per_execution = steps_per_execution(self.data.steps_per_epoch)
         return model
 
     def fitted(self, model: keras.Model, built: Built) -> Fitted:

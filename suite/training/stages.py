@@ -21,9 +21,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from suite.app import App, Fitted, Metrics, Recipe, networks_of
+from suite.app import App, Metrics, Recipe, networks_of
 from suite.data.examples import SPLITS, Examples, Source
-from suite.errors import Diverged, InputError, Interrupted, Unwritable, WorkerLost
+from suite.errors import Diverged, InputError, InputFailed, Interrupted, Unwritable, WorkerLost
 from suite.export.exported import ExportedModel
 from suite.export.saved_model import try_endpoints, write_saved_model
 from suite.export.versions import versions
@@ -40,7 +40,7 @@ from suite.placement.replicas import (
 from suite.placement.strategy import create_strategy
 from suite.run import Run
 from suite.training import report
-from suite.training.fit import History, fit
+from suite.training.fit import FitResult, History, fit, with_saved_state
 from suite.training.process import restored_settings, showing_messages
 from suite.training.record import (
     RUNS,
@@ -55,11 +55,14 @@ from suite.training.record import (
     write_record,
 )
 from suite.training.session import Session, build
+from suite.training.state import Finishing
 
 log = logging.getLogger(__name__)
 
 Stage = Literal["open", "fit", "judge", "publish"]
 STAGES: tuple[Stage, ...] = ("open", "fit", "judge", "publish")
+# Of a run; its data and its folders may have other paths on other hosts.
+SAME_ON_ALL_WORKERS = ("seed", "deterministic", "precision", "fused", "jit")
 
 # From the start of the process to here, where the last heavy import has ended.
 SECONDS_TO_IMPORT = report.process_seconds()
@@ -75,6 +78,7 @@ class Trained:
         data: The examples that the model was trained on.
         history: Logs by name, a list with one value for each epoch, over all phases; None where a
             phase does not log the name.
+        last_epochs: How many of these epochs are of the last phase.
         metrics: Metrics on the test split; empty if the training ended before `judge`.
         report: The content of `report.json`; empty if the training ended before `publish`, and on
             every worker but the chief.
@@ -86,6 +90,7 @@ class Trained:
     networks: Mapping[str, keras.Model]
     data: Any
     history: History
+    last_epochs: int
     metrics: Metrics
     report: Mapping[str, Any]
     folder: Path
@@ -134,20 +139,21 @@ def train(
     with showing_messages(run.quiet), restored_settings(), contextlib.ExitStack() as stack:
         session = _open(app, recipe, run, until, callbacks, optimizer, stack)
         if until == "open":
-            return _trained(session, session.fitted(session.first_model, session.built), {})
+            opened = session.fitted(session.first_model, session.built)
+            return _trained(session, FitResult(opened, {}, 0, None))
         _begin(session, stack)
         with session.watch.part("fit"):
-            fitted, history, examples_per_second = fit(session)
+            result = fit(session)
         if until == "fit":
-            return _trained(session, fitted, history)
+            return _trained(session, result)
         stack.enter_context(workers_leave_together(session.placement))
         if not is_chief(session.placement):
-            return _trained(session, fitted, history)
+            return _trained(session, result)
         with _noting_saved_state(session):
-            judgement = _judge(session, fitted, history)
+            judgement = _judge(session, result)
             if until == "judge":
-                return _trained(session, fitted, history, judgement["metrics"])
-            return _publish(session, fitted, history, examples_per_second, judgement)
+                return _trained(session, result, judgement["metrics"])
+            return _publish(session, result, judgement)
 
 
 def train_aside(app: App, recipe: Recipe, run: Run) -> Trained:
@@ -260,6 +266,13 @@ def _open(
     _refuse_on_replicas(run, placement)
     stack.enter_context(reporting_lost_worker(placement, "start all workers again"))
 
+    if app.keep_best and any(isinstance(callback, Finishing) for callback in callbacks):
+        raise InputError(
+            f"`callbacks` must be without averages of the weights: {app.name} keeps those of its "
+            "best epoch",
+            ", ".join(type(c).__name__ for c in callbacks if isinstance(c, Finishing)),
+        )
+
     with watch.part("data"):
         data = app.data(recipe.config, run)
         data.check_replicas(placement.num_replicas_in_sync)
@@ -287,6 +300,7 @@ def _open(
         data=data.description.fingerprint,
         config=plain(recipe.config),
         architecture=plain(recipe.architecture),
+        run={name: getattr(run, name) for name in SAME_ON_ALL_WORKERS},
     )
     if resumed_from is not None:
         refuse_other_data(resumed_from, data.description.fingerprint)
@@ -365,13 +379,13 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
     stack.enter_context(reporting_lost_worker(placement, session.resume_advice))
 
 
-def _judge(session: Session, fitted: Fitted, history: History) -> dict[str, Any]:
+def _judge(session: Session, result: FitResult) -> dict[str, Any]:
     """Evaluates on the test split, and draws figures; no earlier stage uses the test split.
 
     Returns:
         `metrics` and `findings`.
     """
-    app, watch = session.app, session.watch
+    app, watch, fitted = session.app, session.watch, result.fitted
     with watch.part("evaluate"):
         judgement = {
             "metrics": plain(app.evaluate(fitted)),
@@ -379,20 +393,15 @@ def _judge(session: Session, fitted: Fitted, history: History) -> dict[str, Any]
         }
     with watch.part("figures"):
         if session.run.figures:
+            history = result.history
             figures = {"learning_curves": curves.learning_curves(history)} if history else {}
             curves.save(figures | dict(app.figures(fitted)), session.folder / "figures")
     return judgement
 
 
-def _publish(
-    session: Session,
-    fitted: Fitted,
-    history: History,
-    examples_per_second: float | None,
-    judgement: Mapping[str, Any],
-) -> Trained:
+def _publish(session: Session, result: FitResult, judgement: Mapping[str, Any]) -> Trained:
     """Exports the model and writes the report."""
-    app, run, watch = session.app, session.run, session.watch
+    app, run, watch, fitted = session.app, session.run, session.watch, result.fitted
     metadata = {
         "app": app.name,
         "topic": app.topic,
@@ -424,13 +433,13 @@ def _publish(
         **judgement["findings"],
         "parameters": sum(network.count_params() for network in fitted.networks.values()),
         "replicas": session.placement.num_replicas_in_sync,
-        "examples_per_second": examples_per_second,
+        "examples_per_second": result.examples_per_second,
         "seconds": watch.seconds | {"import": SECONDS_TO_IMPORT, "total": watch.total()},
         "versions": package_versions(),
         "saved_model": {"path": str(saved_model), "reload_difference": difference},
     }
     report.write(session.folder, content, app.summary or app.name)
-    return _trained(session, fitted, history, judgement["metrics"], content, saved_model)
+    return _trained(session, result, judgement["metrics"], content, saved_model)
 
 
 def _warn_of_other_data(session: Session) -> None:
@@ -455,17 +464,17 @@ def _warn_of_other_data(session: Session) -> None:
 
 def _trained(
     session: Session,
-    fitted: Fitted,
-    history: History,
+    result: FitResult,
     metrics: Metrics | None = None,
     content: Mapping[str, Any] | None = None,
     saved_model: Path | None = None,
 ) -> Trained:
     return Trained(
-        model=fitted.model,
-        networks=networks_of(fitted.networks),
+        model=result.fitted.model,
+        networks=networks_of(result.fitted.networks),
         data=session.data,
-        history=history,
+        history=result.history,
+        last_epochs=result.last_epochs,
         metrics=metrics or {},
         report=content or {},
         folder=session.folder,
@@ -478,6 +487,8 @@ def _noting_saved_state(session: Session) -> Iterator[None]:
     """Adds a note to errors after `fit`: the trained state is saved, and how to resume."""
     try:
         yield
+    except InputFailed as failed:
+        raise with_saved_state(failed, session) from None
     except Exception as error:
         if not isinstance(error, (InputError, Diverged, WorkerLost, Unwritable)):
             error.add_note(f"The training is done and its state saved; {session.resume_advice}")
@@ -514,8 +525,7 @@ def _resume_advice(session: Session) -> str:
     folder = shlex.quote(str(session.folder))
     if many_hosts(session.placement):
         return f"go on with the same command, on all workers, and --resume --run-dir {folder}"
-    arrays = session.data.description.source == "arrays"
-    if arrays or session.callbacks or session.optimizer is not None:
+    if session.run.data == "arrays" or session.callbacks or session.optimizer is not None:
         return f'go on with the same call and Run(resume=True, run_dir="{session.folder}")'
     strategy = session.run.strategy
     flags = f"--strategy {strategy} " if strategy != "auto" else ""

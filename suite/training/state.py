@@ -39,6 +39,7 @@ CHECKPOINT_FILE = re.compile(r"(ckpt-[1-9]\d{0,8})(\.index|\.data-\d{5}-of-\d{5}
 NETWORK_VARIABLE = re.compile(r"networks/[^/]+/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
 # The attributes that hold the state of Keras's callbacks.
+OF_CALLER = "caller "  # in the names of callbacks that the caller has passed
 CALLBACK_ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
@@ -198,6 +199,7 @@ class TrainingState(keras.callbacks.Callback):
         epochs: int,
         resumed: bool,
         is_last: bool = True,
+        of_caller: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         """Makes a phase the one whose state is saved and restored.
 
@@ -211,13 +213,18 @@ class TrainingState(keras.callbacks.Callback):
                 and only its networks are restored.
             is_last: Whether no phase follows. The state of a phase that others follow is ended by
                 `end_phase`, after callbacks have chosen its weights.
+            of_caller: Those callbacks that the caller has passed. They are the same ones in all
+                phases, and restored from the state of an earlier one, too.
         """
         self.networks, self.epochs, self.resumed = networks, epochs, resumed
         self.is_last = is_last
         self.set_model(model)
         self.resumables = {}
+        numbers = {id(callback): number for number, callback in enumerate(of_caller)}
         for number, callback in enumerate(callbacks):
             name = f"{number}:{type(callback).__name__}"
+            if id(callback) in numbers:
+                name = f"{OF_CALLER}{numbers[id(callback)]}:{type(callback).__name__}"
             if isinstance(callback, Resumable):
                 self.resumables[name] = callback
             elif isinstance(callback, tuple(CALLBACK_ATTRIBUTES)):
@@ -255,10 +262,10 @@ class TrainingState(keras.callbacks.Callback):
                 "`resume` needs a saved state of this model that is whole",
                 f"{path}, damaged or of another model",
             ) from None
+        for name, resumable in self.resumables.items():
+            if name in content["callbacks"] and (self.resumed or name.startswith(OF_CALLER)):
+                resumable.restore(_with_arrays(content["callbacks"][name], reader))
         if self.resumed:
-            for name, resumable in self.resumables.items():
-                if name in content["callbacks"]:
-                    resumable.restore(_with_arrays(content["callbacks"][name], reader))
             self._restore_model(content["model"], reader)
 
     def _restore_model(self, contents: Sequence[Any], reader: Any) -> None:

@@ -10,6 +10,7 @@ from suite.data.examples import Examples, Source
 from suite.data.images.augmentation import random_affine
 from suite.data.pipelines import Shard, batches, shuffled_batches, supervised
 from suite.errors import WorkerLost
+from suite.placement import replicas
 from suite.placement.keras_3_15 import fit_on_replicas
 from suite.placement.replicas import (
     distribute,
@@ -149,3 +150,15 @@ def test_replicas_draw_seeds_of_their_own():
     ]
 
     assert len(np.unique(np.concatenate(seeds_of_runs), axis=0)) == 4
+
+
+def test_what_differs_between_workers_is_named(monkeypatch):
+    others = iter(['{"seed": 1, "jit": false}', '{"seed": 1, "jit": true}', "2"])
+    monkeypatch.setattr(replicas, "gather", lambda placement, text: [text, next(others)])
+    placement = tf.distribute.get_strategy()
+
+    replicas.refuse_disagreement(placement, run={"seed": 1, "jit": False})
+    with pytest.raises(InputError, match=r"^the run, `jit`, must .*\. Received: false; true$"):
+        replicas.refuse_disagreement(placement, run={"seed": 1, "jit": False})
+    with pytest.raises(InputError, match=r"^the data must be .*workers\. Received: 1; 2$"):
+        replicas.refuse_disagreement(placement, data=1)

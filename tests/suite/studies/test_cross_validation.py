@@ -13,7 +13,7 @@ from suite.data import Examples, Source
 from suite.errors import Diverged
 from suite.studies.cross_validation import cross_validate
 from suite.trainers.averages import AverageWeights
-from tests.suite.small import app, points, variant
+from tests.suite.small import app, points, variant, with_callbacks
 
 EMBEDDED = Run(data="embedded", quiet=True)
 TWO = Source(name="two", train=Examples(*points(40)), class_names=("below", "above"))
@@ -152,7 +152,7 @@ def test_phases_take_part():
     phases = [
         Phase(name="closed form", begin=lambda fitted: calls.append("begin")),
         Phase(name="fit", epochs=1, callbacks=lambda _: [Called()]),
-        Phase(name="again", epochs=1, data=lambda data: data),
+        Phase(name="again", epochs=1),
         Phase(name="on features", epochs=1, features=scaled),
     ]
     in_phases = variant(app, phases=lambda config: phases)
@@ -201,6 +201,51 @@ def test_the_fold_that_is_tested_on_decides_nothing(knobs):
     )
 
     assert len(held_out) == 2 and not any(validation & test for validation, test in held_out)
+
+
+def test_the_best_epoch_is_tested_where_it_is_kept():
+    qualities, weights, tested = [2.0, 3.0, 1.0], [], []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            assert "val_loss" in logs
+            logs["quality"] = qualities[epoch]
+            weights.append(self.model.get_weights())
+
+    def evaluate(fitted):
+        tested.append(fitted.model.get_weights())
+        return {"test_loss": 0.0}
+
+    keeping = variant(
+        with_callbacks(app, Note()),
+        objective="quality",
+        objective_mode="max",
+        keep_best=True,
+        evaluate=evaluate,
+    )
+
+    cross_validate(keeping, app.recipe(epochs=3), Run(arrays=TWO), folds=2)
+
+    for best, fold in zip(weights[1::3], tested, strict=True):
+        for a, b in zip(best, fold, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_class_without_examples_does_not_count():
+    inputs, labels = points(40)
+    source = dataclasses.replace(
+        TWO, train=Examples(inputs, 2 * labels), class_names=("below", "between", "above")
+    )
+
+    def build(*, units: int = 3):
+        point = keras.Input((2,), name="point")
+        return keras.Model(point, keras.layers.Dense(units)(point))
+
+    of_three = variant(app, build=build)
+
+    result = cross_validate(of_three, of_three.recipe(epochs=1), Run(arrays=source), folds=2)
+
+    assert np.isfinite(result["cv_loss_mean"])
 
 
 @pytest.mark.parametrize(("folds", "most"), [(1, 18), (19, 18), (1000, 18)])

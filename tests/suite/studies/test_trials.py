@@ -277,12 +277,13 @@ def test_the_objective_is_of_the_epoch_that_is_kept():
     config = small.config(epochs=2)
     best = variant(keep_best=True)
 
-    assert objective_of(small, config, history) == 2
-    assert objective_of(best, config, history) == 1
-    assert objective_of(variant(best, objective="val_accuracy"), config, history) == 0.5
-    assert objective_of(variant(objective="val_return"), config, history) is None
+    assert objective_of(small, config, history, 3) == 2
+    assert objective_of(best, config, history, 3) == 1
+    assert objective_of(best, config, history, 1) == 2  # the best of the last phase
+    assert objective_of(variant(best, objective="val_accuracy"), config, history, 3) == 0.5
+    assert objective_of(variant(objective="val_return"), config, history, 3) is None
     patient = mnist_mlp.config(epochs=2, patience=1)
-    assert objective_of(mnist_mlp, patient, {"val_accuracy": [0.9, 0.8]}) == 0.9
+    assert objective_of(mnist_mlp, patient, {"val_accuracy": [0.9, 0.8]}, 2) == 0.9
 
 
 def test_better_is_known_or_asked_for():

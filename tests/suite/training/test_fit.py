@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -325,23 +326,94 @@ def test_a_phase_without_epochs_is_done_by_its_beginning():
     assert len(calls) == 1 + 2 + 2
 
 
-def test_a_phase_may_train_on_other_data_and_no_batch_comes_twice():
+def test_no_batch_of_a_phase_comes_in_the_next_one():
     first_steps = []
 
-    def other_data(data):
+    def load(config, run):
+        data = app.data(config, run)
+
         def train_on(step, *shard):
             first_steps.append(step)
             return data.train(step, *shard)
 
         return dataclasses.replace(data, train=train_on)
 
-    parts = [
-        Phase(name=str(number), epochs=epochs, data=other_data)
-        for number, epochs in enumerate((2, 1))
-    ]
-    trained = train(variant(app, phases=lambda config: parts), run=QUIET, until="fit")
+    parts = [Phase(name=str(number), epochs=epochs) for number, epochs in enumerate((2, 1))]
+    trained = train(variant(app, data=load, phases=lambda config: parts), run=QUIET, until="fit")
 
     assert first_steps == [0, 2 * trained.data.steps_per_epoch]
+
+
+def test_a_phase_draws_the_same_seeds_after_a_resume():
+    seeds = []
+
+    def compile_phase(model, config, steps):
+        seeds.append(random.random())
+        return compile_model(model, config, steps)
+
+    parts = [Phase(name=name, epochs=1, compile=compile_phase) for name in "abc"]
+    in_phases = variant(app, phases=lambda config: parts)
+
+    train_twice(in_phases, app.recipe(), QUIET, {"epoch": 1})
+
+    assert len(set(seeds)) == 3 and seeds[2] == seeds[-1]
+
+
+def test_a_callback_of_the_caller_keeps_its_state_over_the_end_of_a_phase():
+    class Counting(keras.callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs += 1
+            logs["counted"] = self.epochs
+
+        def state(self):
+            return self.epochs
+
+        def restore(self, state):
+            self.epochs = state
+
+    def callbacks():
+        return [Counting()]
+
+    whole, resumed = train_twice(
+        of_two_phases, app.recipe(), QUIET, {"epoch": 1}, make_callbacks=callbacks
+    )
+
+    assert_same(whole, resumed)
+    assert resumed.history["counted"] == [1, 2, 3, 4]
+
+
+def test_every_phase_has_an_average_of_its_own():
+    def compile_last(model, config, steps):
+        last = model.get_layer("logits")
+        point = keras.Input(last.input.shape[1:])
+        return compile_model(keras.Model(point, last(point)), config, steps)
+
+    def hidden(networks):
+        [model] = networks.values()
+        return keras.Model(model.input, model.get_layer("logits").input)
+
+    parts = [
+        Phase(name="last layer", epochs=1, compile=compile_last, features=hidden),
+        Phase(name="all", epochs=1),
+    ]
+
+    trained = train(
+        variant(app, phases=lambda config: parts),
+        run=QUIET,
+        callbacks=[AverageWeights(0.9)],
+        until="fit",
+    )
+
+    assert len(trained.history["loss"]) == 2
+
+
+def test_averages_are_refused_where_the_best_epoch_is_kept():
+    keeping = variant(app, objective_mode="max", keep_best=True)
+
+    with pytest.raises(InputError, match=r"small keeps .* best epoch\. Received: AverageWeights"):
+        train(keeping, run=QUIET, callbacks=[AverageWeights(0.9)])
 
 
 def test_logs_of_phases_share_a_table():
@@ -572,6 +644,20 @@ def test_a_run_that_ended_with_averaged_weights_goes_on_from_those_that_were_tra
     whole = train(averaging, app.recipe(epochs=5), Run(quiet=True, run_dir=Path("whole")))
 
     assert_same(whole, prolonged)
+
+
+def test_a_last_phase_that_had_no_epochs_is_prolonged():
+    def phases(config):
+        return [Phase(name="first", epochs=1), Phase(name="second", epochs=config.epochs - 1)]
+
+    of_phases = variant(app, phases=phases)
+    run = Run(quiet=True, run_dir=Path("run"))
+    train(of_phases, app.recipe(epochs=1), run, until="fit")
+
+    again = dataclasses.replace(run, resume=True)
+    prolonged = train(of_phases, app.recipe(epochs=3), again, until="fit")
+
+    assert (len(prolonged.history["loss"]), prolonged.last_epochs) == (3, 2)
 
 
 def test_a_prolonged_run_that_is_killed_at_once_is_as_long_afterwards():

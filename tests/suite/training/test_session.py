@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite import InputError, train
+from apps.dcgan import app as dcgan
+from suite import InputError, Run, train
 from suite.app import Phase
 from tests.suite.small import QUIET, app, variant
 
@@ -47,6 +48,11 @@ def test_xla_is_refused_where_a_model_cannot_have_it():
 
     with pytest.raises(InputError, match="`jit` must be left out: small cannot be compiled"):
         train(variant(app, compile=compile_model), run=dataclasses.replace(QUIET, jit=True))
+
+
+def test_an_optimizer_is_refused_where_a_model_has_several():
+    with pytest.raises(InputError, match="must be left out: dcgan trains with 2 optimizers"):
+        train(dcgan, run=Run(data="embedded", quiet=True), optimizer="sgd", until="open")
 
 
 def test_every_phase_has_an_optimizer_of_its_own_and_the_steps_of_its_own():

@@ -18,6 +18,7 @@ from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from suite import Diverged, InputError, Run, train
 from suite.data import Examples, Source
+from suite.errors import InputFailed
 from tests.forks import Fork, script
 from tests.suite.small import QUIET, app, assert_equal_weights, files, points, variant
 
@@ -289,6 +290,30 @@ def test_a_fault_after_the_training_keeps_its_traceback_and_says_how_to_go_on():
         "go on with python -m apps.small --resume --run-dir 'my run'"
     ]
     assert train(app, run=Run(resume=True, run_dir=Path("my run"), quiet=True)).saved_model
+
+
+def test_an_environment_that_fails_after_the_training_says_how_to_go_on():
+    def evaluate(fitted):
+        raise InputFailed("`environment` must end its episodes", "it does not")
+
+    run = dataclasses.replace(QUIET, run_dir=Path("here"))
+
+    with pytest.raises(InputFailed, match=r"it does not; .* saved: go on with .*--run-dir here$"):
+        train(variant(app, evaluate=evaluate), run=run)
+
+
+def test_a_source_of_the_caller_is_passed_again_to_go_on():
+    source = Source(name="mine", train=Examples(*points()), class_names=("below", "above"))
+    run = dataclasses.replace(QUIET, run_dir=Path("here"))
+
+    def evaluate(fitted):
+        raise ConnectionError("no answer")
+
+    with pytest.raises(ConnectionError) as fault:
+        train(variant(app, evaluate=evaluate), run=run, data=source)
+
+    [note] = fault.value.__notes__
+    assert note.endswith('go on with the same call and Run(resume=True, run_dir="here")')
 
 
 def test_a_loss_that_is_no_number_ends_the_training():
