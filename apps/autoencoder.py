@@ -624,20 +624,6 @@ def predict(app: App, *files: Path, exports: Exports = Exports()) -> None:
     classification.predict(app, *files, exports=exports)
 
 
-def for_pictures(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that refuses an export that was trained on points of a plane."""
-
-    @functools.wraps(command)
-    def of_pictures(app: App, *files: Path, exports: Exports = Exports(), **options: Any) -> None:
-        exported = exports.open(app.name)
-        if "point" in exported.signature().structured_input_signature[1]:
-            source = exported.metadata()["source"]
-            raise InputError("the export must have been trained on pictures", source)
-        command(app, *files, exports=exports, **options)
-
-    return of_pictures
-
-
 app = App(
     name="autoencoder",
     topic="unsupervised",
@@ -651,9 +637,9 @@ app = App(
     evaluate=evaluate,
     figures=draw,
     commands={
-        "reconstruct": for_pictures(pictures.reconstruct),
-        "predict": for_pictures(predict),
-        "nearest": for_pictures(neighbours.show_nearest),
+        "reconstruct": pictures.reconstruct,
+        "predict": predict,
+        **neighbours.COMMANDS,
     },
     recipes={
         "deep": {

@@ -277,7 +277,8 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 def evaluate(fitted: Fitted) -> Metrics:
     """Metrics of as many samples as there are test images."""
     splits = fitted.data.splits
-    test, train = (splits[name].in_memory().inputs for name in ("test", "train"))
+    test = splits["test"].in_memory().inputs
+    train = splits["train"].in_memory().inputs if fitted.learnt_from else None
     features = feature_network(fitted)
     return fidelity.evaluate_samples(fitted.networks["generator"], test, train, features)
 

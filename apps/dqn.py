@@ -157,13 +157,14 @@ def load_data(config: Config, run: Run) -> Data:
             "choices)",
             config.environment,
         )
-    check_replay_size(
-        config.replay_size,
-        config.batch_size,
-        config.num_envs,
-        environments.spaces,
-        sampling(config, 1),
-    )
+    if run.preparation is None:  # an export is evaluated without a replay
+        check_replay_size(
+            config.replay_size,
+            config.batch_size,
+            config.num_envs,
+            environments.spaces,
+            sampling(config, 1),
+        )
     data = load_episodes(
         run,
         config.environment,

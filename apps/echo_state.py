@@ -308,7 +308,7 @@ app = App(
     commands={"forecast": forecast_file},
     recipes={
         "large": {"units": 1000, "length": 20_000},
-        "sine": {"dataset": "sine", "units": 50, "length": 5000},
+        "sine": {"dataset": "sine", "units": 50, "length": 6000},
     },
     data_layouts="a CSV file with a value of the series in each row; `--column` names the column.",
     tiny={"length": 1500, "washout": 50, "window": 50, "horizon": 20, "units": 30},

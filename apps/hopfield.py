@@ -278,8 +278,11 @@ def evaluate(fitted: Fitted) -> Metrics:
 
     `test_recalled` is the share of cues whose pattern is recalled without an error, `test_right`
     the share of units that are right, `test_right_in_cues` the same before the recall, and `load`
-    the number of patterns over that of units.
+    the number of patterns over that of units. All are None where an export is evaluated on other
+    data than those that it stores.
     """
+    if not fitted.learnt_from:
+        return dict.fromkeys(["test_recalled", "test_right", "test_right_in_cues", "load"])
     recalled, patterns = recalled_patterns(fitted)
     cues = fitted.data.splits["test"].in_memory().inputs
     right = recalled == patterns
@@ -376,7 +379,6 @@ app = App(
     evaluate=evaluate,
     figures=draw,
     commands={"recall": recall, "capacity": measure_capacity},
-    try_next="capacity",
     recipes={
         "digits": {"dataset": "mnist", "rule": "pseudo_inverse", "patterns": 30, "erased": 0.5}
         | {"noise": 0.0},

@@ -368,7 +368,7 @@ app = App(
     findings=findings,
     figures=draw,
     commands={"predict": predict},
-    try_next="predict 1 0",
+    try_next=lambda report: "predict" + " 1" + " 0" * (report["config"]["bits"] - 1),
     recipes={
         "by_hand": {"unit": "mcculloch_pitts"},
         "rosenblatt": {"unit": "rosenblatt", "gate": "nand"},

@@ -171,11 +171,14 @@ def evaluate(fitted: Fitted) -> Metrics:
     """The metrics of every image classifier, and what it has learnt by heart.
 
     `train_accuracy` is the share of training pictures that get the label that they were trained
-    with, true or not, after training.
+    with, true or not, after training; None where an export is evaluated on other data.
     """
+    metrics = task.evaluate(fitted)
+    if not fitted.learnt_from:
+        return {**metrics, "train_accuracy": None}
     labels = fitted.data.splits["train"].targets
     learnt = np.asarray(fitted.outputs("train")).argmax(axis=1) == labels
-    return {**task.evaluate(fitted), "train_accuracy": float(learnt.mean())}
+    return {**metrics, "train_accuracy": float(learnt.mean())}
 
 
 def draw(fitted: Fitted) -> dict[str, Figure]:

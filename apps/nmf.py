@@ -260,7 +260,7 @@ app = App(
         "table": {"dataset": "wine", "components": 3},
         "best": {"solver": "coordinate", "inner_steps": 5, "epochs": 50},
     },
-    try_next="reconstruct docs/pictures/digit.png",
+    try_next=task.try_next,
     data_layouts=task.DATA_LAYOUTS,
     tiny={"epochs": 2, "steps_per_epoch": 10, "components": 8, "code_steps": 50},
 )

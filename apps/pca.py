@@ -209,7 +209,7 @@ app = App(
         "table": {"dataset": "wine", "components": 2, "standardize": True},
     },
     objective="val_error",
-    try_next="reconstruct docs/pictures/digit.png",
+    try_next=task.try_next,
     data_layouts=task.DATA_LAYOUTS,
     tiny={"solver": "svd", "components": 8},
 )

@@ -374,7 +374,7 @@ def quantile_of_errors(errors: np.ndarray, config: Config) -> float:
     if rank > len(errors):
         rank = len(errors)
         log.warning(
-            "An interval of %.0f%% needs more than %d rows: it may hold fewer.",
+            "An interval of %g%% needs more than %d rows: it may hold fewer.",
             100 * config.interval,
             rank,
         )
@@ -499,7 +499,8 @@ def predict(app: App, *values: str, exports: Exports = Exports()) -> None:
     outputs, metadata = task.answer_row(app, values, exports, "config")
     config: Mapping[str, Any] = metadata["config"]
     mean, lower, upper = (outputs[name][0] for name in ("mean", "lower", "upper"))
-    print(f"{mean:.6g}, with {config['interval']:.0%} from {lower:.6g} to {upper:.6g}")
+    percent = f"{100 * config['interval']:g}%"
+    print(f"{mean:.6g}, with {percent} from {lower:.6g} to {upper:.6g}")
 
 
 NETWORK = {"solver": "adam", "noise": "varying"}
@@ -531,7 +532,9 @@ app = App(
             "weight_decay": 0.05,
         },
     },
-    try_next="predict 0.5",
+    try_next=lambda report: (
+        "predict 0.5" if len(report["data"]["feature_names"]) == 1 else "evaluate"
+    ),
     objective="val_rmse",
     objective_mode="min",
     data_layouts="a CSV with a header and a row for each example; `--label` names the number.",

@@ -22,6 +22,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase, no_compilation
 from suite.cli import main
 from suite.data import Data, supervised
+from suite.data.checks import accepted_texts
 from suite.data.examples import Split, classes_of
 from suite.data.text.documents import TermCounts, choose_terms, load_documents
 from suite.data.text.files import read_text, texts_in
@@ -197,7 +198,7 @@ def embedding(fitted: Fitted) -> Endpoint:
     count = counts_of(fitted)
 
     def embed(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        counts = count(texts)
+        counts = count(accepted_texts(texts))
         known = tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
         return {**network(counts, training=False), "known_words": known}
 

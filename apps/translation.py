@@ -356,7 +356,8 @@ def evaluate(fitted: Fitted) -> Metrics:
     """BLEU on the test split, and the loss after the right beginnings.
 
     `test_bleu_seen` is of sentences that stand in the training split as well, with another
-    translation or the same, and `test_bleu_unseen` of the others. `test_right` is the share of
+    translation or the same, and `test_bleu_unseen` of the others; both are None where an export is
+    evaluated on other data. `test_right` is the share of
     translations that are the reference, word for word. `test_truncated` is the number of sentences
     that are too long to be read as a whole, and `test_unfinished` that of translations without end.
     `val_bleu` is of the validation split, for the choice of the search. Without sacrebleu, which
@@ -365,6 +366,8 @@ def evaluate(fitted: Fitted) -> Metrics:
     texts, outputs = pairs_of(fitted).texts, translated(fitted)
     test, translations = texts["test"], texts_of(outputs)
     scores = bleu_scores(texts, translations, fitted.config.bleu_tokenizer)
+    if not fitted.learnt_from:
+        scores |= {"bleu_seen": None, "bleu_unseen": None}
     pairs = list(zip(translations, test.target, strict=True))
     if fitted.config.tokens == "words":  # which do not keep the spaces between them
         right = [one.split() == other.split() for one, other in pairs]
@@ -537,7 +540,11 @@ app = App(
     findings=findings,
     figures=draw,
     commands={"translate": translate},
-    try_next='translate "forty two thousand one hundred"',
+    try_next=lambda report: (
+        "translate 四万二千百"
+        if report["config"]["swap"]
+        else 'translate "forty two thousand one hundred"'
+    ),
     recipes={
         "enja": ENJA,
         "jaen": {**ENJA, "swap": True},

@@ -230,7 +230,8 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 def evaluate(fitted: Fitted) -> Metrics:
     """Log likelihood of the test images and its parts, in nats; and metrics of samples."""
     splits, config = fitted.data.splits, fitted.config
-    test, train = (splits[name].in_memory().inputs for name in ("test", "train"))
+    test = splits["test"].in_memory().inputs
+    train = splits["train"].in_memory().inputs if fitted.learnt_from else None
     nats = evaluate_evidence(fitted.model, test, config.nll_samples)
     features = fidelity.feature_network(fitted.data.source, test.shape[1:])
     samples = fidelity.evaluate_samples(fitted.networks["decoder"], test, train, features)

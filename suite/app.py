@@ -255,7 +255,8 @@ class App:
         search: The spaces of `search` if the caller names none, `low..high` or `a,b,c` by the name
             of the knob. By default those that the types of the architecture, the learning rate and
             the weight decay suggest.
-        try_next: A command to suggest after an export, as typed after the app's name.
+        try_next: A command to suggest after an export, as typed after the app's name; or a function
+            that makes it of the content of `report.json`.
         recipes: Named sets of knobs, of `config` and of `build` alike, chosen by `recipe`.
         objective: The validation metric that compares recipes, and epochs if `keep_best`; of a
             model that is not compiled `val_x` is the `test_x` of `evaluate`, on the validation
@@ -285,7 +286,7 @@ class App:
     commands: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     studies: Sequence[str] = ()
     search: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    try_next: str = "evaluate"
+    try_next: str | Callable[[Mapping[str, Any]], str] = "evaluate"
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     objective: str = "val_loss"
     objective_mode: Literal["min", "max", "auto"] = "auto"

@@ -17,7 +17,6 @@ def fooling_picture(
     label: int,
     shape: Sequence[int],
     *,
-    confidence: float = CONFIDENCE,
     steps: int = STEPS,
     seed: int = 0,
 ) -> np.ndarray:
@@ -27,8 +26,8 @@ def fooling_picture(
         network: Maps `image` to logits, as in `suite.attacks.gradients`.
         label: Index of the class.
         shape: `(height, width, channels)` of the picture.
-        confidence: Probability of the class at which to stop.
-        steps: Largest number of steps; a network that resists so long is less sure than asked for.
+        steps: Largest number of steps. They end when the class has the probability `CONFIDENCE`; a
+            network that resists so long is less sure.
         seed: Seed of the noise, below 2 ** 31.
 
     Returns:
@@ -46,7 +45,7 @@ def fooling_picture(
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)[0]
 
     def unsure(number: tf.Tensor, picture: tf.Tensor) -> tf.Tensor:
-        return tf.exp(-loss_of(tf.round(picture))) < confidence
+        return tf.exp(-loss_of(tf.round(picture))) < CONFIDENCE
 
     def step(number: tf.Tensor, picture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:

@@ -202,17 +202,6 @@ def logits_of(network: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(outputs, tf.float32)
 
 
-def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """By how much the largest logit of a wrong class exceeds that of the right class, `(batch,)`.
-
-    Args:
-        logits: `(batch, classes)`.
-        labels: The right classes, `(batch,)`.
-    """
-    right, wrong = right_and_wrong(logits, labels)
-    return tf.reduce_max(wrong, axis=1) - right
-
-
 def right_and_wrong(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The logit of the right class `(batch,)`, and all logits with minus infinity in its place."""
     is_right = tf.one_hot(labels, tf.shape(logits)[1], True, False)

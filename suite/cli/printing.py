@@ -11,6 +11,8 @@ from suite.data.sources import data_knob_of
 from suite.run import Run
 from suite.training.stages import Trained
 
+SMALLEST = 1e-3  # number with four digits after the point; smaller ones have three digits
+
 
 def show_messages(quiet: bool) -> None:
     """Prints the suite's log messages to standard output.
@@ -47,7 +49,8 @@ def _try_next(app: App, report: Mapping[str, Any]) -> str:
     The app's suggestion may not fit a model of the user's own data, but `evaluate` does.
     """
     source, folder = report["data"]["source"], report["run"]["export_dir"]
-    command = "evaluate" if data_knob_of(source) == source else app.try_next
+    suggestion = app.try_next if isinstance(app.try_next, str) else app.try_next(report)
+    command = "evaluate" if data_knob_of(source) == source else suggestion
     if folder == str(Run().export_dir):
         return command
     return f"{command} --export-dir {shlex.quote(folder)}"
@@ -72,4 +75,6 @@ def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, s
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or abs(value) >= SMALLEST else f"{value:.3g}"

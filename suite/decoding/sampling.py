@@ -1,9 +1,10 @@
 """Draws sequences token by token, from the probabilities that a network predicts."""
 
+import numpy as np
 import tensorflow as tf
 
 from suite.data.text.tokenizers import PADDING, START
-from suite.decoding.search import NEVER, decode
+from suite.decoding.search import decode
 from suite.decoding.stepper import Decoded, State, Stepper
 from suite.errors import InputError
 
@@ -91,7 +92,7 @@ def cut(
     logits, tokens = tf.math.top_k(logits, tf.shape(logits)[-1])
     if top_k is not None:
         kept = tf.range(tf.shape(logits)[-1]) < _column(top_k, tf.int32)
-        logits = tf.where(kept, logits, 2 * NEVER)
+        logits = tf.where(kept, logits, -np.inf)
     probabilities = tf.nn.softmax(logits)
     if top_p is not None:
         before = tf.cumsum(probabilities, axis=-1, exclusive=True)

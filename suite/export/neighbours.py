@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from suite.data.examples import Examples, Split
+from suite.data.examples import Split
 from suite.export.endpoints import Endpoint, arguments
 
 MOST_EXAMPLES = 10_000  # in an index, which are written with every export
@@ -19,11 +19,10 @@ AT_ONCE = 500  # examples whose codes are computed together
 Measure = Literal["euclidean", "cosine"]
 
 
-def indexed(split: Split) -> Examples:
-    """The examples that go into an index, in memory: all, or evenly spaced rows of many."""
+def indexed_rows(split: Split) -> np.ndarray:
+    """The rows of the examples that go into an index: all, or evenly spaced ones of many."""
     count = split.num_examples
-    rows = np.linspace(0, count - 1, min(count, MOST_EXAMPLES)).round().astype(int)
-    return split.rows(rows).in_memory()
+    return np.linspace(0, count - 1, min(count, MOST_EXAMPLES)).round().astype(np.int32)
 
 
 def nearest(
@@ -32,13 +31,14 @@ def nearest(
     inputs: np.ndarray,
     facts: Mapping[str, np.ndarray],
     *,
+    rows: np.ndarray | None = None,
     measure: Measure = "euclidean",
     count: int = 8,
 ) -> Endpoint:
     """An endpoint that finds the examples whose codes are nearest to that of its input.
 
     It takes what `embed` takes, and returns `index` `(batch, neighbours)`, int32, the row of each
-    neighbour in `inputs`, the nearest first; `distance` `(batch, neighbours)`, Euclidean, or
+    neighbour, the nearest first; `distance` `(batch, neighbours)`, Euclidean, or
     `similarity`, the cosine of the angle between two codes; and the facts of the neighbours,
     `(batch, neighbours, ...)`.
 
@@ -48,6 +48,7 @@ def nearest(
         inputs: The examples of the index, `(examples, ...)`, as `embed` takes them.
         facts: What is returned of a neighbour beside its row: arrays `(examples, ...)` by name,
             such as the pictures themselves or the names of their classes.
+        rows: The row of each of `inputs` in what they were taken from; by default that in `inputs`.
         measure: What nearness is. By cosine only the direction of a code matters; the code 0 is
             similar to nothing.
         count: Number of neighbours; fewer if there are fewer examples.
@@ -60,26 +61,26 @@ def nearest(
         codes /= np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
     table = tf.Variable(codes, trainable=False)
     columns = {name: _column(values) for name, values in facts.items()}
+    columns["index"] = _column(np.arange(len(codes), dtype=np.int32) if rows is None else rows)
     count = min(count, len(codes))
 
     def find(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = tf.convert_to_tensor(table)
-        code = tf.cast(embed.function(*tensors)[output], rows.dtype) - origin
+        known = tf.convert_to_tensor(table)
+        code = tf.cast(embed.function(*tensors)[output], known.dtype) - origin
         if measure == "cosine":
             code = tf.math.l2_normalize(code, axis=1)
-        products = tf.matmul(code, rows, transpose_b=True)
+        products = tf.matmul(code, known, transpose_b=True)
         if measure == "cosine":
-            similarity, index = tf.math.top_k(products, count)
-            answer = {"index": index, "similarity": similarity}
+            similarity, places = tf.math.top_k(products, count)
+            answer = {"similarity": similarity}
         else:
             # Minus half the squared distance, without the term of the code, which all rows share.
-            scores = products - tf.reduce_sum(tf.square(rows), axis=1) / 2
-            index = tf.math.top_k(scores, count).indices
+            scores = products - tf.reduce_sum(tf.square(known), axis=1) / 2
+            places = tf.math.top_k(scores, count).indices
             # From the difference, which does not cancel where two codes are alike.
-            distance = tf.norm(tf.gather(rows, index) - code[:, None], axis=-1)
-            answer = {"index": index, "distance": distance}
+            answer = {"distance": tf.norm(tf.gather(known, places) - code[:, None], axis=-1)}
         for name, column in columns.items():
-            answer[name] = tf.gather(tf.convert_to_tensor(column), index)
+            answer[name] = tf.gather(tf.convert_to_tensor(column), places)
         return answer
 
     variables = [column for column in columns.values() if isinstance(column, tf.Variable)]

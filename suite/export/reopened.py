@@ -53,7 +53,7 @@ def reopen(
         # The fingerprint of examples on disk is another one than that of the same in memory; other
         # data may not be such as can stay there.
         in_memory="auto" if data and in_memory == "no" else in_memory,
-        preparation=recorded_preparation(metadata),
+        preparation=recorded_preparation(metadata) or {},
     )
     examples = app.data(config, run)
     for field in ("class_names", "feature_names"):

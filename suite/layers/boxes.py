@@ -321,7 +321,7 @@ def gather_rows(values: Any, index: Any) -> Any:
     return ops.take_along_axis(values, index, axis=1)
 
 
-def non_max_suppression_mask(boxes: Any, threshold: float, steps: int | None = None) -> Any:
+def non_max_suppression_mask(boxes: Any, threshold: float) -> Any:
     """Which boxes greedy non-maximum suppression keeps, of boxes sorted from the most certain on.
 
     A box is kept unless one before it that is kept overlaps it more than the threshold. All boxes
@@ -332,8 +332,6 @@ def non_max_suppression_mask(boxes: Any, threshold: float, steps: int | None = N
     Args:
         boxes: `(batch, n, 4)`.
         threshold: Largest intersection over union of two boxes that are both kept.
-        steps: Number of decisions, for a backend that cannot trace a loop without an end; None to
-            go on until nothing changes.
 
     Returns:
         `(batch, n)`, bool.
@@ -347,11 +345,6 @@ def non_max_suppression_mask(boxes: Any, threshold: float, steps: int | None = N
         suppressed = ops.squeeze(ops.matmul(ops.expand_dims(kept, 1), suppresses), 1)
         return ops.cast(suppressed == 0, "float32")
 
-    if steps is not None:
-        kept = everything
-        for _ in range(steps):
-            kept = decide(kept)
-        return kept > 0
     kept, _ = ops.while_loop(
         lambda kept, last: ops.any(kept != last),
         lambda kept, last: (decide(kept), kept),

@@ -75,7 +75,7 @@ class Gaussian:
 
 
 def evaluate_samples(
-    decoder: keras.Model, test: np.ndarray, train: np.ndarray, features: FeatureNetwork
+    decoder: keras.Model, test: np.ndarray, train: np.ndarray | None, features: FeatureNetwork
 ) -> dict[str, float | None]:
     """Draws as many samples as there are test images, and compares them with real images.
 
@@ -83,7 +83,8 @@ def evaluate_samples(
         decoder: `latent` `(batch, latent_dim)` to a dict with an `image`
             `(batch, height, width, channels)`, values in 0..255.
         test: Test images, `(n, height, width, channels)`, values in 0..255.
-        train: Training images, `(m, height, width, channels)`, values in 0..255.
+        train: Training images, `(m, height, width, channels)`, values in 0..255; None if those
+            that the decoder has learnt from are not at hand.
         features: See `feature_network`.
 
     Returns:
@@ -93,26 +94,30 @@ def evaluate_samples(
         count; `precision`, `recall`, `density` and `coverage`; `diversity`,
         the mean squared distance between two samples divided by that between two test images;
         `novelty`, the median distance of a sample to its nearest training image divided by that of
-        a test image, 0 for copies. The metrics of classes are None where the network has none.
+        a test image, 0 for copies. The metrics of classes are None where the network has none, and
+        those of training images without any.
     """
     samples = decode_latents(decoder, sample_latents(len(test), decoder.input_shape[-1], seed=0))
-    fake, real, trained_on = features(samples), features(test), features(train)
+    fake, real = features(samples), features(test)
     generated, held_out = fit_gaussian(fake.features), fit_gaussian(real.features)
-    # In random order: the first images may all be of one class.
-    chosen = np.random.default_rng(0).permutation(len(train))[: len(samples)]
-    floor = fit_gaussian(trained_on.features[chosen])
-    some = np.random.default_rng(0).permutation(len(test))[:NEAREST]
-    distances = [
-        np.median(_nearest(images.features[some], trained_on.features)[1])
-        for images in (fake, real)
-    ]
+    floor = novelty = None
+    if train is not None:
+        trained_on = features(train).features
+        # In random order: the first images may all be of one class.
+        chosen = np.random.default_rng(0).permutation(len(train))[: len(samples)]
+        floor = frechet_distance(held_out, fit_gaussian(trained_on[chosen]))
+        some = np.random.default_rng(0).permutation(len(test))[:NEAREST]
+        distances = [
+            np.median(_nearest(images.features[some], trained_on)[1]) for images in (fake, real)
+        ]
+        novelty = float(distances[0] / distances[1])
     return {
         "frechet_distance": frechet_distance(held_out, generated),
-        "frechet_distance_of_train": frechet_distance(held_out, floor),
+        "frechet_distance_of_train": floor,
         **_class_metrics(fake, real),
         **precision_recall_density_coverage(real.features, fake.features),
         "diversity": float(np.trace(generated.covariance) / np.trace(held_out.covariance)),
-        "novelty": float(distances[0] / distances[1]),
+        "novelty": novelty,
     }
 
 

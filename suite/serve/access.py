@@ -28,8 +28,9 @@ class Access(NamedTuple):
         Raises:
             RequestError: The header does not carry the token.
         """
-        expected = f"Bearer {self.token}"
-        if self.token and not hmac.compare_digest(authorization.encode(), expected.encode()):
+        scheme, _, token = authorization.partition(" ")
+        is_right = hmac.compare_digest(token.encode(), (self.token or "").encode())
+        if self.token and not (scheme.lower() == "bearer" and is_right):
             raise RequestError("a bearer token is needed", Code.UNAUTHENTICATED)
 
     def check_site(self, site: str, origin: str, host: str) -> None:
@@ -48,7 +49,10 @@ class Access(NamedTuple):
         """
         is_other = site in ("cross-site", "same-site")
         if not site and origin:
-            is_other = urlsplit(origin).netloc != host
+            try:
+                is_other = urlsplit(origin).netloc != host
+            except ValueError:  # no address, as of a malformed one of IPv6
+                is_other = True
         if is_other and not {origin, "*"} & set(self.origins):
             raise RequestError("the page must be of an allowed origin", Code.PERMISSION_DENIED)
 

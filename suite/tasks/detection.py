@@ -46,6 +46,7 @@ from suite.data.images.files import (
     opened,
     read,
     read_encoded,
+    upright_size,
     writable_picture,
     write_animation,
     write_picture,
@@ -70,7 +71,7 @@ from suite.layers.boxes import KeptBoxes, clip, non_max_suppression
 from suite.layers.networks import NetworksModel, identity_loss
 from suite.metrics.detection import Detections, PrecisionRecall, box_scores, precision_recall
 from suite.run import Run
-from suite.tasks.pictures import Channels
+from suite.tasks.pictures import DECODED_AT_ONCE, Channels
 from suite.trainers.optimizers import Clip, Optimization, scheduled_optimizer
 
 log = logging.getLogger(__name__)
@@ -464,6 +465,7 @@ def detect_in_pictures(
             tf.TensorSpec(to_input.shape, tf.uint8),
             tf.TensorSpec((2,), tf.int32),
         ),
+        parallel_iterations=DECODED_AT_ONCE,
     )
     kept = detect(tf.cast(images, keras.config.floatx()))
     return kept._replace(boxes=to_input.to_picture(kept.boxes, sizes))
@@ -616,6 +618,12 @@ def watch(
     signature, names = open_export(app, exports)
     seconds: list[float] = []
 
+    if frames.is_dir():
+        sizes = {upright_size(file) for file in pictures_in(frames, most_frames)}
+        if len(sizes) > 1:
+            first, second, *_ = sorted(sizes)
+            raise InputError("`frames` must all have one size", f"{first} and {second} in {frames}")
+
     def boxed() -> Iterator[np.ndarray]:
         size = None
         for encoded in encoded_frames(frames, most_frames):
@@ -649,11 +657,16 @@ def encoded_frames(path: Path, most: int) -> Iterator[bytes]:
         InputError: There is nothing of that kind, or it cannot be read.
     """
     if path.is_dir():
-        files = (file for file in sorted(path.iterdir()) if is_picture(file))
-        return map(read_encoded, itertools.islice(files, most))
+        return map(read_encoded, pictures_in(path, most))
     if path.suffix.lower() in ENDINGS:
         return _frames_of_animation(path, most)
     return itertools.islice(_frames_of_video(path), most)
+
+
+def pictures_in(folder: Path, most: int) -> Iterator[Path]:
+    """The first picture files of a folder, in the order of their names, at most as many as this."""
+    files = (file for file in sorted(folder.iterdir()) if is_picture(file))
+    return itertools.islice(files, most)
 
 
 def _frames_of_animation(path: Path, most: int) -> Iterator[bytes]:

@@ -584,13 +584,18 @@ def generate(
     """
     texts = texts_in([text], "the text").tolist()
     exported = exports.open(app.name)
-    inputs = generation_inputs(
-        texts, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seeds=[seed]
-    )
-    outputs = exported.call(inputs, signature="generate")
-    read, unknown = int(outputs["tokens_read"][0]), int(outputs["unknown_tokens"][0])
-    if text and unknown >= read:
+
+    def go_on(length: int) -> dict[str, np.ndarray]:
+        inputs = generation_inputs(
+            texts, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seeds=[seed]
+        )
+        return exported.call(inputs, signature="generate")
+
+    outputs = go_on(1)  # soon refused where the text cannot be read
+    unknown = int(outputs["unknown_tokens"][0])
+    if text and unknown >= int(outputs["tokens_read"][0]):
         raise InputError("the text must have tokens of the model's vocabulary", repr(text))
+    outputs = go_on(length)
     if outputs["truncated"][0]:
         log.warning("The text is longer than what the network looks back on: its end is read.")
     if unknown:

@@ -40,8 +40,8 @@ def of_examples(
 ) -> Endpoint:
     """An endpoint that finds the training examples nearest to a new one, by their codes.
 
-    It returns `index`, `distance` or `similarity`, the facts of each neighbour and, where examples
-    have a class, its `name`.
+    It returns `index`, the row of each neighbour in the training split, `distance` or `similarity`,
+    the facts of each neighbour and, where examples have a class, its `name`.
 
     Args:
         embed: Computes the codes of examples.
@@ -50,13 +50,15 @@ def of_examples(
         facts_of: Maps their inputs to further outputs for them, by name, `(examples, ...)`.
         measure: What nearness is.
     """
-    examples = neighbours.indexed(fitted.data.splits["train"])
+    train = fitted.data.splits["train"]
+    rows = neighbours.indexed_rows(train)
+    examples = train.rows(rows).in_memory()
     facts = facts_of(examples.inputs)
     names = fitted.data.description.class_names
     classes = classes_of(examples, names)
     if classes is not None:
         facts["name"] = np.array(names, object)[classes]
-    return neighbours.nearest(embed, output, examples.inputs, facts, measure=measure)
+    return neighbours.nearest(embed, output, examples.inputs, facts, rows=rows, measure=measure)
 
 
 def show_nearest(

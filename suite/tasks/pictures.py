@@ -35,6 +35,8 @@ from suite.knobs import BatchSize, Share, Steps, settings
 from suite.layers.views import average_views
 from suite.run import Run
 
+# Pictures of a request, whose pixels are in memory together.
+DECODED_AT_ONCE = 2
 DATA_LAYOUTS = (
     "a folder with a folder of image files for every class, of any formats and sizes; it may have "
     "`train`, `validation` and `test` above the class folders. Or an `.npz` with `x_train`, "
@@ -192,7 +194,9 @@ def endpoint(serve: Endpoint, preparation: Preparation) -> Endpoint:
 
     def picture(contents: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = tf.TensorSpec(preparation.shape, tf.uint8)
-        images = tf.map_fn(preparation, contents, fn_output_signature=spec)
+        images = tf.map_fn(
+            preparation, contents, fn_output_signature=spec, parallel_iterations=DECODED_AT_ONCE
+        )
         return dict(serve.function(tf.cast(images, serve.inputs[0].dtype)))
 
     return Endpoint(picture, [tf.TensorSpec((None,), tf.string, "picture")], serve.resources)

@@ -17,7 +17,7 @@ from keras import layers
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
 
-from suite.app import App, Fitted
+from suite.app import Fitted
 from suite.data import Data, Source, supervised
 from suite.data.examples import Split
 from suite.data.faces import generate_faces
@@ -28,7 +28,6 @@ from suite.data.tables.preparation import TablePreparation
 from suite.data.tables.sources import CLASSES, Missing, load_table
 from suite.errors import InputError
 from suite.export.endpoints import Endpoint, of_model
-from suite.export.exported import Exports
 from suite.figures import images as figures
 from suite.knobs import Share, settings
 from suite.run import Run
@@ -153,7 +152,7 @@ def load_pictures_or_faces(
 
 
 def _is_table(config: Config, run: Run) -> bool:
-    if run.preparation is not None:
+    if run.preparation:
         return "columns" in run.preparation
     if run.arrays is not None:
         return np.ndim(run.arrays.train.inputs) < 3
@@ -289,24 +288,13 @@ def signed_pictures(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return (127.5 + 127.5 * rows / largest).reshape(len(rows), *shape)
 
 
-def reconstruct(
-    app: App, *files: Path, output: Path = Path("reconstruction.png"), exports: Exports = Exports()
-) -> None:
-    """Describe pictures by a few numbers, and draw what these keep of them.
-
-    Args:
-        files: Image files of any size.
-        output: Image file that shows the pictures above their reconstructions.
-    """
-    if exports.open(app.name).metadata()["feature_names"]:
-        raise InputError(
-            f"an exported model of pictures is needed; python -m apps.{app.name} makes one",
-            "one of a table",
-        )
-    pictures.reconstruct(app, *files, output=output, exports=exports)
+def try_next(report: Mapping[str, Any]) -> str:
+    """What to do with an export: to draw a picture again; that of a table takes none."""
+    of_table = report["data"]["feature_names"]
+    return "evaluate" if of_table else "reconstruct docs/pictures/digit.png"
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"reconstruct": reconstruct}
+COMMANDS: dict[str, Callable[..., None]] = {"reconstruct": pictures.reconstruct}
 
 
 def refuse_negative(rows: np.ndarray, names: Sequence[str] = ()) -> None:

@@ -53,6 +53,13 @@ def test_a_sine_goes_on():
     assert metrics["test_nrmse"] < 1e-3
 
 
+@pytest.mark.parametrize("name", [None, *app.recipes])
+def test_the_series_of_every_recipe_is_long_enough(name):
+    data = load_data(app.recipe(name).config, QUIET)
+
+    assert all(data.splits[split].num_examples for split in ("train", "validation", "test"))
+
+
 def test_the_readout_is_learnt_from_the_past():
     """Noise cannot be forecast: the best forecast is the mean, which is off by one deviation."""
     noise = np.random.default_rng(0).normal(size=3000)

@@ -7,6 +7,7 @@ from keras import layers
 
 from apps.mnist_mlp import Config, app, build_model, compile_model
 from suite import InputError, Run, cli, train
+from suite.app import Fitted
 
 QUIET = Run(data="embedded", quiet=True, figures=False)
 
@@ -131,6 +132,15 @@ def test_softmax_regression_by_lbfgs():
     trained = train(app, recipe, QUIET, until="judge")
 
     assert not trained.history
+    elsewhere = Fitted(
+        model=trained.model,
+        networks=trained.networks,
+        data=trained.data,
+        config=recipe.config,
+        folder=trained.folder,
+        learnt_from=False,
+    )
+    assert app.evaluate(elsewhere)["train_accuracy"] is None
     assert trained.metrics["train_accuracy"] > 0.99
     assert trained.metrics["test_accuracy"] > 0.9
 

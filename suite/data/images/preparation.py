@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from suite.data.examples import recorded_preparation
 from suite.data.images.decoding import FAINTEST, decode_picture, to_opaque_rgb
+from suite.errors import InputError
 
 Layout = Literal["drawing", "photo"]
 
@@ -88,8 +89,19 @@ class Preparation:
 
     @classmethod
     def of_export(cls, metadata: Mapping[str, Any]) -> "Preparation":
-        """The preparation in an exported model's metadata; MNIST's for exports that record none."""
-        return cls(**recorded_preparation(metadata) or {})
+        """The preparation in an exported model's metadata.
+
+        Raises:
+            InputError: The model takes no pictures.
+        """
+        recorded = recorded_preparation(metadata) or {}
+        if "layout" not in recorded:
+            raise InputError(
+                f"an exported model of pictures is needed; python -m apps.{metadata['app']} makes "
+                "one",
+                f"one of {metadata['source']}",
+            )
+        return cls(**recorded)
 
     @property
     def description(self) -> str:

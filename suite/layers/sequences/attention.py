@@ -248,7 +248,8 @@ def attention_weights(
         value_mask: True where a key is a token, `(batch, keys)`.
         causal: Whether a query sees only keys at its own position and before.
         index: Position of the only query, whose keys lie in a cache that is written round and
-            round; by default the queries have the positions from 0 on.
+            round, and is empty behind it at first; by default the queries have the positions from 0
+            on.
     """
     if scores.shape[-1] == 1:  # Keras warns of such a softmax
         return ops.ones_like(scores)
@@ -258,7 +259,7 @@ def attention_weights(
         shape = (-1, *[1] * (len(scores.shape) - 2), ops.shape(value_mask)[1])
         seen = ops.reshape(ops.cast(value_mask, "bool"), shape)
         total = total + ops.where(seen, 0.0, NEVER)
-    if causal:
+    if causal or index is not None:
         last = ops.arange(ops.shape(scores)[-2])[:, None] if index is None else index
         seen = ops.arange(ops.shape(scores)[-1]) <= last
         total = total + ops.where(seen, 0.0, NEVER)

@@ -125,7 +125,9 @@ def open_task(name: str, max_episode_steps: int | None = None) -> Task:
             f"{name}, with several choices or numbers",
         )
     num_actions, count = environments.spaces.num_actions, math.prod(sizes)
-    with gymnasium.make(register(name), disable_env_checker=True) as environment:
+    with gymnasium.make(
+        register(name), max_episode_steps=max_episode_steps, disable_env_checker=True
+    ) as environment:
         inner = environment.unwrapped
         task = Task(
             name=name,

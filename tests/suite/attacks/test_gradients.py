@@ -11,14 +11,20 @@ from suite.attacks.gradients import (
     BATCH_SIZE,
     fgsm,
     logits_of,
-    margins,
     pgd,
     probabilities,
+    right_and_wrong,
 )
 
 
 def accuracy(network, images, labels):
     return (probabilities(network, images).argmax(axis=1) == labels).mean()
+
+
+def margins(logits, labels):
+    """By how much the largest logit of a wrong class exceeds that of the right class."""
+    right, wrong = right_and_wrong(logits, labels)
+    return tf.reduce_max(wrong, axis=1) - right
 
 
 def linear(seed=0, scale=1.0):

@@ -292,6 +292,10 @@ def test_stopped_after_the_last_epoch_it_says_how_to_go_on(number, capsys):
     assert "here is already trained to its end" in out
     assert "python -m apps.small predict 1 2 --export-dir 'my exports'\n" in out
 
+    by_report = variant(small, try_next=lambda report: f"predict {report['config']['epochs']}")
+    assert run(by_report, ["--resume", "--run-dir", "here"]) == 0
+    assert "python -m apps.small predict 1 --export-dir" in capsys.readouterr().out
+
 
 def test_recipe_sets_knobs_and_flags_override_it():
     words = "--recipe wide --learning-rate 0.1 --epochs 1 --quiet --run-dir here"
@@ -437,6 +441,7 @@ def test_cross_validation_says_mean_and_spread(capsys):
 def test_tables_and_what_is_not_available_are_printed():
     values = {
         "test_loss": 0.25,
+        "test_nrmse": 1.7e-5,
         "by_class": {"a": 1.0, "b": None},
         "other_by_class": {"a": 0.5},
         "source": "here",
@@ -444,6 +449,7 @@ def test_tables_and_what_is_not_available_are_printed():
 
     assert columns(values).splitlines() == [
         "test_loss       0.2500",
+        "test_nrmse      1.7e-05",
         "by_class",
         "  a             1.0000",
         "  b             -",

@@ -56,6 +56,14 @@ def test_top_k_draws_from_so_many(top_k):
     close(frequencies(top_k=top_k), expected / expected.sum())
 
 
+def test_what_top_k_cuts_stays_cut_however_low_the_temperature():
+    logits = np.array([[-0.5, -0.8, -1.2, -3.0]], np.float32) / np.float32(1e-10)
+
+    probabilities, _ = cut(tf.constant(logits), 2, None)
+
+    assert probabilities.numpy().tolist() == [[1, 0, 0, 0]]
+
+
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1.0])
 def test_top_p_draws_from_as_few_as_have_so_much(top_p):
     order = np.argsort(-CHAIN[1])

@@ -6,7 +6,7 @@ import tensorflow as tf
 from suite.data import Examples
 from suite.export import neighbours
 from suite.export.endpoints import Endpoint
-from suite.export.neighbours import codes_of, indexed, nearest
+from suite.export.neighbours import codes_of, indexed_rows, nearest
 from suite.export.saved_model import write_saved_model
 
 
@@ -72,8 +72,14 @@ def test_large_splits_are_thinned_out_evenly(monkeypatch):
     monkeypatch.setattr(neighbours, "MOST_EXAMPLES", 5)
     split = Examples(np.arange(9), np.arange(9) % 2)
 
-    assert indexed(split).inputs.tolist() == [0, 2, 4, 6, 8]
-    assert indexed(split.rows(np.arange(3))).inputs.tolist() == [0, 1, 2]
+    assert indexed_rows(split).tolist() == [0, 2, 4, 6, 8]
+    assert indexed_rows(split.rows(np.arange(3))).tolist() == [0, 1, 2]
+
+
+def test_rows_are_those_of_the_split(rows):
+    answer = nearest(EMBED, "code", rows[::2], {}, rows=np.arange(0, len(rows), 2), count=1)
+
+    assert answer.function(rows[4:5])["index"].numpy().tolist() == [[4]]
 
 
 def test_the_index_travels_with_the_export(rows, tmp_path):

@@ -59,6 +59,15 @@ def test_steps_with_a_cache_equal_the_whole(rotary):
         np.testing.assert_allclose(step[:, 0], whole[:, index], atol=1e-5)
 
 
+def test_a_step_does_not_see_the_empty_places_of_the_cache():
+    layer = MultiHeadAttention(2, 6)
+    alone = np.array(layer(X[:, :1]))
+
+    step, _ = layer(X[:, :1], cache=layer.start_cache(3, 9), index=0)
+
+    np.testing.assert_allclose(step, alone, atol=1e-5)
+
+
 def test_a_full_cache_forgets_the_oldest():
     layer = MultiHeadAttention(2, 6, causal=True, rotary=True)
     layer.build(X.shape)

@@ -33,6 +33,12 @@ def test_a_limit_can_be_set():
     assert open_task("FrozenLake-v1", 7).limit == 7
 
 
+def test_a_longer_limit_leaves_the_table_as_it_is():
+    task = open_task("Taxi-v4", 300)  # registered with 200
+
+    assert task.limit == 300 and task.dynamics is not None
+
+
 def test_observations_are_counted_the_last_component_first():
     task = open_task("Blackjack-v1")
     space = gymnasium.make("Blackjack-v1").observation_space
