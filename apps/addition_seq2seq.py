@@ -22,7 +22,7 @@ from suite.cli import main
 from suite.data import Data, Description, Examples
 from suite.data.examples import fingerprint
 from suite.data.pipelines import generated_batches, stream_seeds
-from suite.data.sources import MADE_HERE
+from suite.data.sources import refuse_given_data
 from suite.data.text.tokenizers import PADDING, Characters, Tokenizer
 from suite.export.endpoints import Endpoint
 from suite.export.exported import Exports
@@ -134,8 +134,7 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: `run.data` names a source, or a split is left without sums.
     """
-    if run.data not in MADE_HERE:
-        raise InputError("`data` must be auto: the sums are made by the program", run.data)
+    refuse_given_data(run, "the sums are")
     if config.short_share + config.carry_share > 1:
         raise InputError(
             "`short_share` and `carry_share` must add up to at most 1",

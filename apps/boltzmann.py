@@ -23,7 +23,6 @@ from suite import App, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase
 from suite.cli import main
 from suite.data import Data
-from suite.data.checks import only_if
 from suite.data.examples import spread
 from suite.export.endpoints import Endpoint, of_model
 from suite.figures import images as figures
@@ -234,28 +233,14 @@ def endpoints(fitted: Fitted) -> dict[str, keras.Model | Endpoint]:
 
 
 def sample_endpoint(network: keras.Model, steps: int) -> Endpoint:
-    """The endpoint `sample`, which takes `num` and `seed` and returns `image`.
+    """The endpoint `sample`: what all machines draw by so many steps of Gibbs sampling."""
 
-    Args:
-        network: All machines.
-        steps: Steps of Gibbs sampling.
-
-    Returns:
-        An endpoint of `num`, an int32 scalar from 1 to 10,000, and `seed`, an int64 scalar, to
-        `image` `(num, height, width, channels)`, float32, values in 0..255. A call with another
-        `num` fails.
-    """
-    most = image_generation.LARGEST_REQUEST
-
-    def draw_samples(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        requirement = f"num must be in 1..{most:,}"
-        allowed = only_if((num >= 1) & (num <= most), num, requirement, num)
+    def draw_samples(num: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         pair = tf.stack([tf.cast(seed, tf.int64), 0])
-        probabilities = sample(machines_of(network), allowed, steps, pair)
-        return {"image": 255 * tf.reshape(probabilities, [-1, *network.input_shape[1:]])}
+        probabilities = sample(machines_of(network), num, steps, pair)
+        return 255 * tf.reshape(probabilities, [-1, *network.input_shape[1:]])
 
-    inputs = [tf.TensorSpec((), tf.int32, "num"), tf.TensorSpec((), tf.int64, "seed")]
-    return Endpoint(draw_samples, inputs)
+    return image_generation.drawing_endpoint(draw_samples)
 
 
 def evaluate(fitted: Fitted) -> Metrics:

@@ -22,7 +22,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Phase, one_phase
 from suite.cli import main
 from suite.data import Data, Examples, Source, supervised
-from suite.data.sources import MADE_HERE
+from suite.data.sources import refuse_given_data
 from suite.export.exported import Exports
 from suite.figures.classes import moving_regions
 from suite.files import write_whole
@@ -64,9 +64,7 @@ def load_data(config: Config, run: Run) -> Data:
     Raises:
         InputError: `run.data` names another source.
     """
-    if run.arrays is not None or run.data not in MADE_HERE:
-        received = run.data if run.arrays is None else "arrays"
-        raise InputError("`data` must be auto: the table is made by the program", received)
+    refuse_given_data(run, "the table is")
     rows = table(config.gate, config.bits)
     source = Source(
         name=f"synthetic:{config.gate} of {config.bits} bits",

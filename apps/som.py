@@ -22,7 +22,7 @@ from suite import App, InputError, Run, checked, settings
 from suite.app import Fitted, Metrics, Phase, evaluate_on_test
 from suite.cli import main
 from suite.data import Data, batches
-from suite.data.examples import Split, classes_of
+from suite.data.examples import Split, classes_of, spread
 from suite.data.images.preparation import to_grey
 from suite.export.endpoints import Endpoint, of_model
 from suite.export.exported import Exports
@@ -185,9 +185,7 @@ def phases(config: Config) -> list[Phase]:
 def lay_on_plane(fitted: Fitted) -> None:
     """Sets the codes to points of the plane of the first two principal components."""
     model, train = fitted.model, fitted.data.splits["train"]
-    count = train.num_examples
-    sample = np.linspace(0, count - 1, min(count, PLANE_EXAMPLES)).round().astype(int)
-    features = model.features(train.rows(sample).in_memory().inputs)
+    features = model.features(spread(train, PLANE_EXAMPLES).in_memory().inputs)
     rows = keras.ops.convert_to_numpy(features).astype(np.float64)
     model.codebook.set_weights([pca_initialization(rows, model.codebook.positions)])
 

@@ -276,8 +276,13 @@ def held_out_rows(
 
 def spread(examples: Split, most: int) -> Split:
     """At most `most` examples at evenly spaced rows: of sorted ones not only the first classes."""
+    return examples.rows(spread_rows(examples, most))
+
+
+def spread_rows(examples: Split, most: int) -> np.ndarray:
+    """The rows that `spread` takes, int32."""
     count = examples.num_examples
-    return examples.rows(np.linspace(0, count - 1, min(most, count)).astype(int))
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int32)
 
 
 def classes_of(examples: Split, class_names: tuple[str, ...]) -> np.ndarray | None:

@@ -33,6 +33,20 @@ BUILT_IN = ("tfds", "embedded", "synthetic", "gymnasium")
 MADE_HERE = ("auto", "embedded", "synthetic")
 
 
+def refuse_given_data(run: "Run", made: str) -> None:
+    """Refuses other data than what an application makes.
+
+    Args:
+        run: The run, for its `data`.
+        made: What it makes, with the verb, such as "the sums are".
+
+    Raises:
+        InputError: `data` names another source, or examples are given in Python.
+    """
+    if run.data not in MADE_HERE:
+        raise InputError(f"`data` must be auto: {made} made by the program", run.data)
+
+
 def load(
     run: "Run",
     *,

@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from suite.data.examples import Description, Examples, fingerprint
 from suite.data.pipelines import Data, generated_batches, stream_seeds
-from suite.data.sources import MADE_HERE
-from suite.errors import InputError
+from suite.data.sources import refuse_given_data
 
 if TYPE_CHECKING:
     from suite.run import Run
@@ -40,8 +39,7 @@ def load_sums(run: "Run", batch_size: int, *, longest: int, chains: float) -> Da
     Raises:
         InputError: `run.data` names another source.
     """
-    if run.data not in MADE_HERE:
-        raise InputError("`data` must be auto: the pairs are made by the program", run.data)
+    refuse_given_data(run, "the pairs are")
     (seed,) = stream_seeds(run.seed, 1)
     validation = encode_pairs(random_pairs(1000, VALIDATION_BITS), VALIDATION_BITS)
     every_number = range(2**TEST_BITS)

@@ -10,19 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from suite.data.examples import Split
 from suite.export.endpoints import Endpoint, arguments
 
 MOST_EXAMPLES = 10_000  # in an index, which are written with every export
 AT_ONCE = 500  # examples whose codes are computed together
 
 Measure = Literal["euclidean", "cosine"]
-
-
-def indexed_rows(split: Split) -> np.ndarray:
-    """The rows of the examples that go into an index: all, or evenly spaced ones of many."""
-    count = split.num_examples
-    return np.linspace(0, count - 1, min(count, MOST_EXAMPLES)).round().astype(np.int32)
 
 
 def nearest(

@@ -107,23 +107,31 @@ COMMANDS: dict[str, Callable[..., None]] = {"sample": sample, "interpolate": int
 
 
 def sample_endpoint(decoder: keras.Model) -> Endpoint:
-    """Makes the endpoint `sample`, which takes `num` and `seed` and returns `image`.
+    """The endpoint `sample` of a decoder, `latent` `(batch, latent_dim)` to a dict with `image`."""
+    latent_dim = decoder.input_shape[-1]
+
+    def decoded(num: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return decoder(sample_latents(num, latent_dim, seed), training=False)["image"]
+
+    return drawing_endpoint(decoded)
+
+
+def drawing_endpoint(draw: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Endpoint:
+    """Makes an endpoint that takes `num` and `seed` and returns `image`.
 
     Args:
-        decoder: Maps `latent` `(batch, latent_dim)` to a dict with an `image`.
+        draw: `draw(num, seed)` draws so many images, `(num, height, width, channels)`.
 
     Returns:
         An endpoint of `num`, an int32 scalar from 1 to 10,000, and `seed`, an int64 scalar, to
         `image` `(num, height, width, channels)`, float32, values in 0..255. A call with another
         `num` fails.
     """
-    latent_dim = decoder.input_shape[-1]
 
     def sample(num: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         requirement = f"num must be in 1..{LARGEST_REQUEST:,}"
         allowed = only_if((num >= 1) & (num <= LARGEST_REQUEST), num, requirement, num)
-        outputs = decoder(sample_latents(allowed, latent_dim, seed), training=False)
-        return {"image": outputs["image"]}
+        return {"image": draw(allowed, seed)}
 
     return Endpoint(
         sample, [tf.TensorSpec((), tf.int32, "num"), tf.TensorSpec((), tf.int64, "seed")]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from suite.app import App, Fitted
-from suite.data.examples import classes_of
+from suite.data.examples import classes_of, spread_rows
 from suite.data.images.files import tiled, writable_picture, write_picture
 from suite.export import neighbours
 from suite.export.endpoints import Endpoint
@@ -51,7 +51,7 @@ def of_examples(
         measure: What nearness is.
     """
     train = fitted.data.splits["train"]
-    rows = neighbours.indexed_rows(train)
+    rows = spread_rows(train, neighbours.MOST_EXAMPLES)
     examples = train.rows(rows).in_memory()
     facts = facts_of(examples.inputs)
     names = fitted.data.description.class_names

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from suite.data import Examples
 from suite.export import neighbours
 from suite.export.endpoints import Endpoint
-from suite.export.neighbours import codes_of, indexed_rows, nearest
+from suite.export.neighbours import codes_of, nearest
 from suite.export.saved_model import write_saved_model
 
 
@@ -66,14 +65,6 @@ def test_codes_are_computed_part_by_part(rows, monkeypatch):
     monkeypatch.setattr(neighbours, "AT_ONCE", 300)
 
     np.testing.assert_allclose(codes_of(EMBED, "sum", rows), rows.sum(axis=1), atol=1e-5)
-
-
-def test_large_splits_are_thinned_out_evenly(monkeypatch):
-    monkeypatch.setattr(neighbours, "MOST_EXAMPLES", 5)
-    split = Examples(np.arange(9), np.arange(9) % 2)
-
-    assert indexed_rows(split).tolist() == [0, 2, 4, 6, 8]
-    assert indexed_rows(split.rows(np.arange(3))).tolist() == [0, 1, 2]
 
 
 def test_rows_are_those_of_the_split(rows):
