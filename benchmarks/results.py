@@ -65,10 +65,14 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
 
 
 def _commit() -> str | None:
-    """The commit of the code that measured; None outside of a clone."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    """The commit of the code that measured, and whether it was changed; None outside of a clone."""
+    git = ["git", "-C", str(ROOT)]
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        code = [*git, "diff", "--quiet", "HEAD", "--", "suite", "apps", "benchmarks/*.py"]
+        return head + "-dirty" * (subprocess.run(code, check=False).returncode != 0)
     except (OSError, subprocess.CalledProcessError):
         return None
 

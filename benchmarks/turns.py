@@ -208,6 +208,13 @@ def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float
     return (ends[-1][0] - first[0]) * batch / (ends[-1][1] - first[1])
 
 
+def use_all_cores() -> None:
+    """Has PyTorch use all cores of this process; by default it leaves out those that are siblings."""
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
 def rate_of_pytorch(
     network: Any,
     images: Any,
@@ -233,7 +240,7 @@ def rate_of_pytorch(
     """
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    use_all_cores()
     x = torch.tensor(images).permute(0, 3, 1, 2).float()
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.tensor(labels, dtype=torch.long)

@@ -124,12 +124,16 @@ def main(
         tasks: Recipes of `apps.grid_world`, and `frozen_lake` for the default one.
         methods: Methods that learn.
     """
-    peer_rate = peer()
+    peer_rates = []
     for task in tasks:
         rows = []
         for method in methods:
             knobs = knobs_of(task, method)
-            results = [measure(task, seed, method=method, **knobs) for seed in range(seeds)]
+            results = []
+            for seed in range(seeds):
+                results.append(measure(task, seed, method=method, **knobs))
+                if method == methods[0]:  # in turns
+                    peer_rates.append(peer())
             gaps = [result["eval_gap"] for result in results]
             rows.append(
                 {
@@ -159,6 +163,7 @@ def main(
                 }
             )
             print(rows[-1])
+        peer_rate = statistics.median(peer_rates)
         publish(f"grid_world_{task}", rows, seeds=seeds, peer_steps_per_second=peer_rate)
 
 

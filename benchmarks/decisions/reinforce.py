@@ -7,8 +7,7 @@ All train with the default recipe but for `--baseline`. The variance of an updat
 of the policy of each epoch, with every baseline on the same episodes; its ratio to that without a
 baseline is the geometric mean over the epochs before it is solved, since episodes that all last to
 the end have returns without a variance. Solved is a mean return of 475 over the 100 episodes after
-an epoch. Each training is a process of its own. `results/reinforce.png` has the variances of the
-first seed with the default baseline.
+an epoch. Each training is a process of its own.
 """
 
 import statistics
@@ -17,12 +16,10 @@ from typing import Any
 import cyclopts
 import numpy as np
 
-from apps.reinforce import BASELINES, Config, variance_figure
+from apps.reinforce import BASELINES
 from benchmarks.decisions.a2c import SOLVED_AT
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import publish
 from benchmarks.turns import run_app
-
-DEFAULT = Config().baseline
 
 
 def main(*, seeds: int = 10) -> None:
@@ -55,8 +52,6 @@ def main(*, seeds: int = 10) -> None:
                 }
             )
             print(rows[-1], flush=True)
-            if baseline == DEFAULT and not seed:
-                variance_figure(variances).savefig(FOLDER / "reinforce.png", dpi=120)
     facts: dict[str, Any] = {}
     for baseline in BASELINES:
         of_baseline = [row for row in rows if row["baseline"] == baseline]

@@ -25,7 +25,7 @@ import cyclopts
 import numpy as np
 
 from benchmarks.results import publish
-from benchmarks.turns import open_app, output_of
+from benchmarks.turns import open_app, output_of, use_all_cores
 from suite import Run
 from suite.data.images.sources import load_pictures
 
@@ -147,6 +147,7 @@ def pytorch(seed: int) -> dict[str, float]:
     import torch
     from torch import nn
 
+    use_all_cores()
     torch.manual_seed(seed)
     examples = load_pictures(Run(data="tfds"))
 

@@ -21,9 +21,8 @@ from collections.abc import Callable
 from typing import Any
 
 import cyclopts
-from matplotlib.figure import Figure
 
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import publish
 from benchmarks.turns import output_of
 
 MLP = {"network": "mlp", "units": (512, 512)}
@@ -143,13 +142,6 @@ def main(*, seconds: float = 240, seed: int = 0, only: str | None = None) -> Non
         arguments = ["--seconds", str(seconds), "--seed", str(seed), "--only", name]
         results[name] = output_of("benchmarks.pictures.vae", *arguments)
         print(f"{name}: {results[name]['nll']:.2f} nats")
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, result in results.items():
-        axes.plot(*zip(*result["curve"], strict=True), marker=".", label=name)
-    axes.set(xlabel="seconds of training", ylabel="nats", yscale="log")
-    axes.legend(frameon=False)
-    figure.savefig(FOLDER / "vae.png", dpi=120)
     publish(
         "vae",
         [

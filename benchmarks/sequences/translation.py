@@ -43,6 +43,7 @@ from benchmarks.turns import (
     output_of,
     seconds_of_step,
     time_limit,
+    use_all_cores,
     whole_executions,
 )
 from suite import Run
@@ -302,6 +303,7 @@ def rate_of_pytorch(precision: str, compiled: bool) -> float:
             )
             return outputs @ self.target.weight.T
 
+    use_all_cores()
     torch.manual_seed(0)
     network = Network()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)

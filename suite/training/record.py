@@ -4,7 +4,9 @@ import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
+import itertools
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -82,6 +84,27 @@ def new_folder(app: "App", run: Run) -> Path:
         return timed_folder(RUNS / app.name)
     run.run_dir.mkdir(parents=True, exist_ok=True)
     return run.run_dir
+
+
+def remove_run(folder: Path, *, keep_folder: bool) -> None:
+    """Removes what a run has written, and the folders that are empty then.
+
+    Args:
+        folder: The folder of the run.
+        keep_folder: Whether the folder itself stays, because it was there before.
+    """
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if keep_folder:
+        return
+    folder.rmdir()
+    for parent in itertools.takewhile(lambda parent: parent != Path(), folder.parents):
+        if parent.parts[:1] != RUNS.parts or any(parent.iterdir()):
+            break
+        parent.rmdir()
 
 
 def claim(folder: Path, stack: ExitStack) -> None:

@@ -51,11 +51,12 @@ from suite.training.record import (
     refuse_folder_in_use,
     refuse_other_data,
     refuse_unwritable,
+    remove_run,
     reopen,
     write_record,
 )
 from suite.training.session import Session, build
-from suite.training.state import Finishing
+from suite.training.state import Finishing, checkpoint_paths
 
 log = logging.getLogger(__name__)
 
@@ -362,10 +363,13 @@ def _begin(session: Session, stack: contextlib.ExitStack) -> None:
     app, run, placement = session.app, session.run, session.placement
     if is_chief(placement):
         log.info("%s on %s", app.name, _counts(session))
+        existed = run.run_dir is not None and run.run_dir.exists()
         session.folder = session.resumed_from or new_folder(app, run)
         claim(session.folder, stack)
         if session.resumed_from is None or session.prolonged:
             write_record(session)
+        if session.resumed_from is None:
+            stack.enter_context(_removing_refused_run(session.folder, keep_folder=existed))
         if session.prolonged:
             log.info(
                 "The run is prolonged to %s epochs, and so is its schedule of learning rates.",
@@ -480,6 +484,24 @@ def _trained(
         folder=session.folder,
         saved_model=saved_model,
     )
+
+
+@contextlib.contextmanager
+def _removing_refused_run(folder: Path, *, keep_folder: bool) -> Iterator[None]:
+    """Removes what a new run has written if it is refused before it has saved a state.
+
+    Phases refuse what only shows in their beginning, such as weights of another shape.
+
+    Args:
+        folder: The folder of the run.
+        keep_folder: Whether the folder itself stays, because it was there before.
+    """
+    try:
+        yield
+    except InputError:
+        if not checkpoint_paths(folder / "checkpoints"):
+            remove_run(folder, keep_folder=keep_folder)
+        raise
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import cyclopts
 
 from apps.dcgan import CODE_SCALE, app
 from benchmarks.results import publish
-from benchmarks.turns import open_app, rate_of_fit, rates, ratio
+from benchmarks.turns import open_app, rate_of_fit, rates, ratio, use_all_cores
 from suite import Run
 from suite.data.images.sources import load_pictures
 
@@ -77,6 +77,7 @@ def pytorch(mode: str) -> float:
     ]
     # Gradients are taken twice from one pass, so PyTorch must not reuse its buffers.
     torch._functorch.config.donated_buffer = False
+    use_all_cores()
     generate, score = (
         torch.compile(network) if mode == "compiled" else network
         for network in (generator, discriminator)

@@ -17,6 +17,7 @@ from tensorflow.python.framework import config
 from apps.iris import app as iris
 from apps.mnist_cnn import app as mnist_cnn
 from suite import Diverged, InputError, Run, train
+from suite.app import Phase
 from suite.data import Examples, Source
 from suite.errors import InputFailed
 from tests.forks import Fork, script
@@ -314,6 +315,34 @@ def test_a_source_of_the_caller_is_passed_again_to_go_on():
 
     [note] = fault.value.__notes__
     assert note.endswith('go on with the same call and Run(resume=True, run_dir="here")')
+
+
+@pytest.mark.parametrize("given", [None, "new", "there"])
+def test_a_run_that_is_refused_before_its_first_state_leaves_nothing(given, tmp_path):
+    def begin(fitted):
+        raise InputError("`weights` must be of this shape", "others")
+
+    phases = [Phase(name="fit", epochs=1, begin=begin)]
+    Path("there").mkdir()
+    run = dataclasses.replace(QUIET, run_dir=given and Path(given))
+
+    with pytest.raises(InputError, match="of this shape"):
+        train(variant(app, phases=lambda config: phases), run=run)
+
+    assert files(tmp_path) == [Path("there")]
+
+
+def test_a_run_that_is_refused_after_its_first_state_stays():
+    def begin(fitted):
+        raise InputError("`rate` must be smaller", 2)
+
+    phases = [Phase(name="fit", epochs=1), Phase(name="calibrate", begin=begin)]
+    run = dataclasses.replace(QUIET, run_dir=Path("here"))
+
+    with pytest.raises(InputError, match="must be smaller"):
+        train(variant(app, phases=lambda config: phases), run=run)
+
+    assert Path("here/run.json").exists() and list(Path("here/checkpoints").iterdir())
 
 
 def test_a_loss_that_is_no_number_ends_the_training():
