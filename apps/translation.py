@@ -541,7 +541,7 @@ app = App(
     figures=draw,
     commands={"translate": translate},
     try_next=lambda report: (
-        "translate 四万二千百"
+        'translate "四 万 二 千 百"'
         if report["config"]["swap"]
         else 'translate "forty two thousand one hundred"'
     ),

@@ -157,9 +157,10 @@ def climb(
 def margins_and_direction(
     network: keras.Model, images: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The `margins` of pictures, and the signs of the gradient that leads away from their classes.
+    """How wrong the answers are, and the signs of the gradient that leads away from the classes.
 
-    The gradient is that of what the cross-entropy grows with, the wrong classes' share of the
+    A margin is by how much the largest logit of a wrong class exceeds that of the right class. The
+    gradient is that of what the cross-entropy grows with, the wrong classes' share of the
     softmax over the right one's, in logarithms: where a network is sure, the cross-entropy itself
     is rounded to 0, and has no direction.
     """

@@ -1,11 +1,14 @@
 """Folders of data: the files in them, and the splits that names of files and folders tell."""
 
+import logging
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from suite.errors import InputError
+
+log = logging.getLogger(__name__)
 
 # Words that say which split a file or a folder is, as in `ptb.valid.txt` or `letters/test`. Of
 # several for one split the first counts.
@@ -25,12 +28,14 @@ IGNORED = ("__MACOSX",)  # folders that macOS adds to archives
 def files_in(folder: Path) -> Iterator[Path]:
     """All files in a folder and below it, in order, without hidden ones.
 
-    Links to folders are followed; a folder to which several lead is visited once.
+    Links to folders are followed, but not to those above; a folder to which several lead is visited
+    once.
     """
-    visited = set()
+    root, visited = os.path.realpath(folder), set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
-        if place in visited:
+        is_above = place != root and os.path.commonpath([place, root]) == place
+        if is_above or place in visited:
             folders.clear()
             continue
         visited.add(place)
@@ -58,8 +63,15 @@ def folders_in(path: Path) -> list[Path]:
     )
 
 
-def split_folders(path: Path) -> dict[str, Path]:
+def split_folders(
+    path: Path, has_examples: Callable[[Path], bool] | None = None
+) -> dict[str, Path]:
     """The folders of splits, by split; none if there is no folder of a training split.
+
+    Args:
+        path: The folder that holds them.
+        has_examples: Whether a folder holds examples. Where folders may be classes, one that is
+            called `train`, has no class folders, and lies beside others with examples is a class.
 
     Raises:
         InputError: All folders are folders of splits, but none is that of the training split.
@@ -69,6 +81,11 @@ def split_folders(path: Path) -> dict[str, Path]:
     for name, split in SPLIT_NAMES.items():
         if name in inside:
             splits.setdefault(split, inside[name])
+    if has_examples and splits.keys() == {"train"} and len(inside) > 1:
+        train = splits["train"]
+        if not folders_in(train) and all(map(has_examples, inside.values())):
+            log.warning("%s is taken for a class, since it has no class folders.", train)
+            return {}
     if "train" in splits:
         return splits
     if splits and len(splits) == len(inside):

@@ -43,8 +43,9 @@ def refuse_given_data(run: "Run", made: str) -> None:
     Raises:
         InputError: `data` names another source, or examples are given in Python.
     """
-    if run.data not in MADE_HERE:
-        raise InputError(f"`data` must be auto: {made} made by the program", run.data)
+    if run.arrays is not None or run.data not in MADE_HERE:
+        received = run.data if run.arrays is None else "arrays"
+        raise InputError(f"`data` must be auto: {made} made by the program", received)
 
 
 def load(

@@ -152,11 +152,12 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
             if isinstance(value, Mapping):
                 names = sorted({key for worker in of_workers for key in worker})
                 of_key = {key: [worker.get(key) for worker in of_workers] for key in names}
-                name, of_workers = next(
+                differing = (
                     (f"{name}, `{key}`,", values)
                     for key, values in of_key.items()
                     if any(other != values[0] for other in values)
                 )
+                name, of_workers = next(differing, (name, of_workers))
             received = "; ".join(json.dumps(of_worker) for of_worker in of_workers)
             raise InputError(f"the {name} must be the same on all workers", received)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 RECORD = "run.json"
-FORMAT = 3  # of the record and of the saved states; runs of another format cannot be resumed
+FORMAT = 4  # of the record and of the saved states; runs of another format cannot be resumed
 TRIAL = ".trial-"  # prefix of the folder that is created to test whether a folder is writable
 PACKAGES = (
     "keras", "tensorflow", "tensorflow-datasets", "tensorflow-probability", "numpy", "scikit-learn",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from suite.placement.replicas import is_chief
 from suite.run import Run
 from suite.training.report import Stopwatch
 from suite.training.state import optimizers
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -95,17 +98,28 @@ class Session:
             )
         model.jit_compile = self.run.jit
         if self.optimizer is not None:
-            if (count := len(optimizers(model))) != 1:
-                raise InputError(
-                    f"`optimizer` must be left out: {self.app.name} trains with {count} optimizers",
-                    type(self.optimizer).__name__,
-                )
-            # A copy for each phase and placement: an optimizer has state for the weights it trains.
-            copy = type(self.optimizer).from_config(self.optimizer.get_config())
-            scaling = keras.optimizers.LossScaleOptimizer
-            model.optimizer = scaling(copy) if isinstance(model.optimizer, scaling) else copy
+            self._exchange_optimizer(model, phase)
         model.steps_per_execution = steps_per_execution(self.data.steps_per_epoch)
         return model
+
+    def _exchange_optimizer(self, model: keras.Model, phase: Phase) -> None:
+        """Gives the model a copy of the caller's optimizer.
+
+        Every phase and placement has its own: an optimizer has state for the weights it trains. A
+        later phase with several optimizers keeps these.
+        """
+        optimizer, count = self.optimizer, len(optimizers(model))
+        if count == 1 and optimizer is not None:
+            copy = type(optimizer).from_config(optimizer.get_config())
+            scaling = keras.optimizers.LossScaleOptimizer
+            model.optimizer = scaling(copy) if isinstance(model.optimizer, scaling) else copy
+        elif phase is self.phases[0]:
+            raise InputError(
+                f"`optimizer` must be left out: {self.app.name} trains with {count} optimizers",
+                type(optimizer).__name__,
+            )
+        else:
+            log.warning("The phase %s keeps its %d optimizers.", phase.name, count)
 
     def fitted(self, model: keras.Model, built: Built) -> Fitted:
         """The argument of the app's hooks."""

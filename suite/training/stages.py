@@ -282,7 +282,9 @@ def _open(
     session = Session(
         app=app,
         recipe=recipe,
-        run=dataclasses.replace(run, arrays=None),
+        run=dataclasses.replace(
+            run, arrays=None, data=run.data if run.arrays is None else "arrays"
+        ),
         placement=placement,
         data=data,
         built=built,

@@ -38,8 +38,8 @@ CHECKPOINT_FILE = re.compile(r"(ckpt-[1-9]\d{0,8})(\.index|\.data-\d{5}-of-\d{5}
 # The names of the networks' variables and of the JSON in a checkpoint.
 NETWORK_VARIABLE = re.compile(r"networks/[^/]+/\d+/\.ATTRIBUTES/VARIABLE_VALUE")
 PROGRESS = "progress/.ATTRIBUTES/py_state"
+OF_CALLER = "caller "  # begins the names of callbacks that the caller has passed
 # The attributes that hold the state of Keras's callbacks.
-OF_CALLER = "caller "  # in the names of callbacks that the caller has passed
 CALLBACK_ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),

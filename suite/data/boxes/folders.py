@@ -118,7 +118,7 @@ def _voc(path: Path, pictures: Sequence[Path], place: Path, files: Sequence[Path
     by_stem: dict[str, Path] = {}
     # Those with boxes first: masks may have the same names.
     for picture in sorted(pictures, key=lambda picture: entries[picture].file is None):
-        other = by_stem.setdefault(picture.stem, picture)
+        other = by_stem.setdefault(composed(picture.stem), picture)
         alike = (entries[picture].file is None) == (entries[other].file is None)
         if other != picture and alike:
             raise InputError(

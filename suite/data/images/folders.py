@@ -48,7 +48,7 @@ def read_folder(
         InputError: There are no pictures, or no classes; a picture cannot be read; or a drawing
             shows nothing.
     """
-    folders = {"train": path, **_splits(path)}
+    folders = {"train": path, **split_folders(path, _has_pictures)}
     class_names = _class_names(folders["train"])
     skipped: collections.Counter[str] = collections.Counter()
     re_encoded: list[Path] = []
@@ -99,13 +99,8 @@ def read_folder(
     )
 
 
-def _splits(path: Path) -> dict[str, Path]:
-    """The folders of splits, by split; a class may have the name `train`."""
-    splits, inside = split_folders(path), folders_in(path)
-    if len(splits) == 1 and len(inside) > 1 and not folders_in(splits["train"]):
-        all_have_pictures = all(any(map(is_picture, files_in(folder))) for folder in inside)
-        return {} if all_have_pictures else splits
-    return splits
+def _has_pictures(folder: Path) -> bool:
+    return any(map(is_picture, files_in(folder)))
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -119,6 +114,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
             "needed",
             ", ".join(names) or "none",
         )
+    for name, following in itertools.pairwise(names):
+        if name == following:
+            raise InputError("class folders must have different names", f"{name}, twice")
     for name in names:
         if not name.isprintable():
             raise InputError("class folders must have printable names", repr(name))

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from suite.data.examples import Examples, Source
-from suite.data.folders import files_in
+from suite.data.folders import composed, files_in
 from suite.data.images.arrays import picture_arrays, prepared_array
 from suite.data.images.files import opened, prepare_in_graph, read_opaque, upright_size
 from suite.data.images.layouts import InputOptions, sample_rows
@@ -391,13 +391,16 @@ def _of_outlines(
 ) -> tuple[Classes, Callable[[Pair], np.ndarray]]:
     """The same as `_of_pictures` for outlines in `.json` files."""
     files = {pair.target for members in pairs.values() for pair in members}
-    outlines = {file: read_outlines(file) for file in sorted(files)}
+    outlines = {
+        file: {composed(stem): outline for stem, outline in read_outlines(file).items()}
+        for file in sorted(files)
+    }
 
     outside = (BACKGROUND, "background")  # labels of what no other outline encloses
 
     def of(pair: Pair) -> Outlines:
         try:
-            return outlines[pair.target][pair.picture.stem]
+            return outlines[pair.target][composed(pair.picture.stem)]
         except KeyError:
             raise InputError(
                 f"{pair.target} must name every picture", f"{pair.picture}, without an entry"
@@ -438,7 +441,7 @@ def _of_outlines(
 def _outlines_beside(folder: Path, pictures: Mapping[str, Path]) -> Mapping[str, Path]:
     """The `.json` files beside pictures: one for each by LabelMe, or one for all by COCO."""
     files = {
-        file.relative_to(folder).with_suffix("").as_posix(): file
+        composed(file.relative_to(folder).with_suffix("").as_posix()): file
         for file in files_in(folder)
         if file.suffix.lower() == OUTLINES_ENDING
     }

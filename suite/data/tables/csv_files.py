@@ -22,9 +22,9 @@ ENOUGH_ROWS = 20  # from this many rows on, a column of distinct values counts a
 DELIMITERS = "\t;|,"  # first those that are rarer in texts and numbers
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$")
 DECIMAL_POINT = re.compile(r"^[+-]?\d+\.\d+(?:[eE][+-]?\d+)?$")
-THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
+THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?$")
 # A first line by which Excel is told the delimiter.
-DELIMITER_LINE = re.compile(r'"?sep=(.)"?\r?\n')
+DELIMITER_LINE = re.compile(r'"?sep=([\t;|,])"?\r?\n')
 INDEX_NAME = re.compile(r"Unnamed: ?\d+|[Ii]ndex|[Rr]ow|#|(.*[^a-z])?id|.*I[dD]")
 
 
@@ -95,14 +95,16 @@ def _with_decimal_commas(cells: Mapping[str, Sequence[str]], delimiter: str) -> 
     is_doubtful = delimiter == "," or any(map(DECIMAL_POINT.match, texts))
     with_commas = []
     for name, column in cells.items():
-        commas = [cell for cell in column if DECIMAL_COMMA.match(cell)]
+        commas = [cell for cell in column if "," in cell and DECIMAL_COMMA.match(cell)]
+        if not commas:
+            continue
         others = [cell for cell in column if cell and not DECIMAL_COMMA.match(cell)]
         are_decimals = not is_doubtful or (
             not all(map(THOUSANDS.match, commas))
             and not any(map(DECIMAL_POINT.match, others))
             and not any(math.isnan(number_in(cell)) for cell in others)
         )
-        if commas and are_decimals:
+        if are_decimals:
             with_commas.append(name)
     return with_commas
 

@@ -115,7 +115,7 @@ def read_documents(path: Path, skip_broken: bool = False) -> Source:
     """
     if not path.is_dir():
         return _source(str(path), {"train": _parts(read_text(path))}, None, ())
-    folders = split_folders(path) or {"train": path}
+    folders = split_folders(path, lambda folder: any(files_in(folder))) or {"train": path}
     read = {split: _read_folder(folder, skip_broken) for split, folder in folders.items()}
     texts = {split: texts for split, (texts, _) in read.items()}
     names = tuple(sorted(set(read["train"][1])))

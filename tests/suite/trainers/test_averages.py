@@ -85,10 +85,15 @@ def test_a_resumed_average_goes_on(data):
     fit(model, data, [first, Stop()], epochs=4)
     ended, average = model.get_weights(), first.state()["averages"]
     second = AverageWeights(0.9)
-    second.restore(saved)
+
+    class Restore(keras.callbacks.Callback):  # at the begin of an epoch, as the engine does
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                second.restore(saved)
+
     model.set_weights(saved["weights"])
     model.stop_training = False
-    fit(model, data, [second], epochs=4, initial_epoch=2)
+    fit(model, data, [second, Restore()], epochs=4, initial_epoch=2)
 
     for one, two in zip(whole.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -132,7 +132,8 @@ def test_links_to_folders_are_followed_and_cycles_end():
     Path("own/b/all").symlink_to(Path("own").absolute())
 
     assert [str(file) for file in files_in(Path("own"))] == ["own/a/0.png", "own/b/0.png"]
-    assert read_folder(Path("own"), InputOptions()).class_names == ("a", "b")
+    source = read_folder(Path("own"), InputOptions())
+    assert source.class_names == ("a", "b") and source.train.targets.tolist() == [0, 1]
 
 
 def test_pictures_beside_class_folders_are_counted(caplog):
