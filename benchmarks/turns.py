@@ -209,7 +209,7 @@ def rate_of_fit(fitted: "Fitted", batch: int, warm_up: int, steps: int) -> float
 
 
 def use_all_cores() -> None:
-    """Has PyTorch use all cores of this process; by default it leaves out those that are siblings."""
+    """Has PyTorch use all cores of this process; by default it may leave some out."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -254,6 +254,8 @@ def _open(
 ) -> Session:
     """Checks the arguments, loads the data, and builds the model; writes nothing."""
     watch = report.Stopwatch()
+    if run.arrays is not None:
+        run = dataclasses.replace(run, data="arrays")
     resumed_from, prolonged = None, False
     if run.resume:
         resumed_from, recipe, run, prolonged = reopen(app, recipe, run)
@@ -282,9 +284,7 @@ def _open(
     session = Session(
         app=app,
         recipe=recipe,
-        run=dataclasses.replace(
-            run, arrays=None, data=run.data if run.arrays is None else "arrays"
-        ),
+        run=dataclasses.replace(run, arrays=None),
         placement=placement,
         data=data,
         built=built,
