@@ -71,8 +71,9 @@ def _commit() -> str | None:
         head = subprocess.run(
             [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
         ).stdout.strip()
-        code = [*git, "diff", "--quiet", "HEAD", "--", "suite", "apps", "benchmarks/*.py"]
-        return head + "-dirty" * (subprocess.run(code, check=False).returncode != 0)
+        status = [*git, "status", "--porcelain", "--", "suite", "apps", "benchmarks/*.py"]
+        changed = subprocess.run(status, check=True, capture_output=True).stdout
+        return head + "-dirty" if changed else head
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,10 +1,10 @@
 """The folder of a run, and the record in it, `run.json`, from which the run can be resumed."""
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
-import itertools
 import json
 import shutil
 import sys
@@ -87,24 +87,25 @@ def new_folder(app: "App", run: Run) -> Path:
 
 
 def remove_run(folder: Path, *, keep_folder: bool) -> None:
-    """Removes what a run has written, and the folders that are empty then.
+    """Removes what a run writes before its first state, and the folders that are empty then.
+
+    Whatever else lies there, perhaps of somebody else, stays.
 
     Args:
         folder: The folder of the run.
         keep_folder: Whether the folder itself stays, because it was there before.
     """
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    if keep_folder:
-        return
-    folder.rmdir()
-    for parent in itertools.takewhile(lambda parent: parent != Path(), folder.parents):
-        if parent.parts[:1] != RUNS.parts or any(parent.iterdir()):
-            break
-        parent.rmdir()
+    with contextlib.suppress(OSError):
+        (folder / RECORD).unlink()
+        for name in ("checkpoints", "tensorboard"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        if keep_folder:
+            return
+        folder.rmdir()
+        for parent in folder.parents:
+            if parent == Path() or parent.parts[:1] != RUNS.parts:
+                break
+            parent.rmdir()
 
 
 def claim(folder: Path, stack: ExitStack) -> None:

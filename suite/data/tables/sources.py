@@ -20,7 +20,7 @@ from suite.data import sources
 from suite.data.examples import SPLITS, Examples, Source
 from suite.data.folders import composed
 from suite.data.tables.cells import LARGEST, listed, number_in, stripped, warn_left_out
-from suite.data.tables.csv_files import THOUSANDS, is_index, read_csv
+from suite.data.tables.csv_files import DECIMAL_COMMA, THOUSANDS, is_index, read_csv
 from suite.data.tables.preparation import Column, TablePreparation, of_numbers
 from suite.errors import InputError
 
@@ -394,7 +394,7 @@ class _Reading:
             mean = float(np.nanmean(_numbers(table, name), dtype=np.float64))
             return Column(name=name, fill=mean if self.missing == "fill" else None)
         texts = sorted(set(present))
-        with_commas = [cell for cell in present if THOUSANDS.match(cell)]
+        with_commas = [c for c in present if DECIMAL_COMMA.match(c) or THOUSANDS.match(c)]
         if 2 * len(with_commas) > len(present):
             raise InputError(
                 f"{table.place(name, cells.index(with_commas[0]))} must be a number with a decimal "

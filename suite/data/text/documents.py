@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHORTEST_TERM = 2  # characters
+TEXT_ENDINGS = ("", ".txt", ".text", ".md")  # of files that are surely documents
 MADE = 900  # documents, where there are no others
 WORDS_OF_TOPIC = 0.35  # share of the words of a made document that belong to its subject
 WORDS_OF_OTHERS = 0.1  # share that belong to other subjects
@@ -115,7 +116,7 @@ def read_documents(path: Path, skip_broken: bool = False) -> Source:
     """
     if not path.is_dir():
         return _source(str(path), {"train": _parts(read_text(path))}, None, ())
-    folders = split_folders(path, lambda folder: any(files_in(folder))) or {"train": path}
+    folders = split_folders(path, _has_texts) or {"train": path}
     read = {split: _read_folder(folder, skip_broken) for split, folder in folders.items()}
     texts = {split: texts for split, (texts, _) in read.items()}
     names = tuple(sorted(set(read["train"][1])))
@@ -132,6 +133,10 @@ def read_documents(path: Path, skip_broken: bool = False) -> Source:
         split: [names.index(name) for name in classes] for split, (_, classes) in read.items()
     }
     return _source(str(path), texts, labels, names)
+
+
+def _has_texts(folder: Path) -> bool:
+    return any(file.suffix.lower() in TEXT_ENDINGS for file in files_in(folder))
 
 
 def _read_folder(folder: Path, skip_broken: bool) -> tuple[list[str], list[str]]:
