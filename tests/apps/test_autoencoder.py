@@ -353,7 +353,7 @@ def test_two_directions_of_codes_are_drawn():
         ("--dataset spiral", "--output must be linear for points"),
         ("--recipe plane --classifier-epochs 1", "--classifier-epochs must be 0"),
         ("--recipe plane --points 3", "--points"),
-        ("reconstruct one.png", "an exported model is needed"),
+        ("reconstruct one.png", "an image file is needed. Received: one.png, which is not there"),
         ("predict one.png", "an exported model is needed"),
     ],
 )
