@@ -275,8 +275,8 @@ FAST = {
     "zoom": 0.0,
     "shift": 0.0,
     "flip": True,
-    "crop": 2,
-    "cutout": 10,
+    "crop": 4,
+    "cutout": 12,
     "views": "mirrored_and_shifted",
     "blocks": (1, 1, 1),
     "filters": 64,
@@ -310,7 +310,7 @@ app = App(
     studies=task.STUDIES,
     recipes={
         "cifar10": task.CIFAR10 | {"epochs": 60},
-        "fast": FAST | {"epochs": 24},
+        "fast": FAST | {"epochs": 40},
         "fashion": FAST
         | {
             "dataset": "fashion_mnist",
