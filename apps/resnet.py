@@ -316,6 +316,7 @@ app = App(
             "dataset": "fashion_mnist",
             "filters": 32,
             "label_smoothing": 0.1,
+            "crop": 2,
             "cutout": 8,
             "epochs": 40,
         },
