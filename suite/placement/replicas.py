@@ -146,20 +146,18 @@ def refuse_disagreement(placement: tf.distribute.Strategy, **settings: Any) -> N
         InputError: One of the settings differs between workers.
     """
     for name, value in settings.items():
-        values = gather(placement, json.dumps(value, default=str))
-        if len(set(values)) > 1:
-            of_workers = [json.loads(value) for value in values]
-            if isinstance(value, Mapping):
-                names = sorted({key for worker in of_workers for key in worker})
-                of_key = {key: [worker.get(key) for worker in of_workers] for key in names}
-                differing = (
-                    (f"{name}, `{key}`,", values)
-                    for key, values in of_key.items()
-                    if any(other != values[0] for other in values)
-                )
-                name, of_workers = next(differing, (name, of_workers))
-            received = "; ".join(json.dumps(of_worker) for of_worker in of_workers)
-            raise InputError(f"the {name} must be the same on all workers", received)
+        texts = gather(placement, json.dumps(value, default=str))
+        if len(set(texts)) == 1:
+            continue
+        what, of_workers = name, [json.loads(text) for text in texts]
+        if isinstance(value, Mapping):
+            for key in sorted(set().union(*of_workers)):
+                of_key = [worker.get(key) for worker in of_workers]
+                if any(other != of_key[0] for other in of_key):
+                    what, of_workers = f"{name}, `{key}`,", of_key
+                    break
+        received = "; ".join(map(json.dumps, of_workers))
+        raise InputError(f"the {what} must be the same on all workers", received)
 
 
 def average_statistics(model: keras.Model) -> None:

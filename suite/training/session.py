@@ -98,18 +98,20 @@ class Session:
             )
         model.jit_compile = self.run.jit
         if self.optimizer is not None:
-            self._exchange_optimizer(model, phase)
+            self._exchange_optimizer(model, self.optimizer, phase)
         model.steps_per_execution = steps_per_execution(self.data.steps_per_epoch)
         return model
 
-    def _exchange_optimizer(self, model: keras.Model, phase: Phase) -> None:
+    def _exchange_optimizer(
+        self, model: keras.Model, optimizer: keras.Optimizer, phase: Phase
+    ) -> None:
         """Gives the model a copy of the caller's optimizer.
 
         Every phase and placement has its own: an optimizer has state for the weights it trains. A
         later phase with several optimizers keeps these.
         """
-        optimizer, count = self.optimizer, len(optimizers(model))
-        if count == 1 and optimizer is not None:
+        count = len(optimizers(model))
+        if count == 1:
             copy = type(optimizer).from_config(optimizer.get_config())
             scaling = keras.optimizers.LossScaleOptimizer
             model.optimizer = scaling(copy) if isinstance(model.optimizer, scaling) else copy

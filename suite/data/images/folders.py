@@ -51,13 +51,13 @@ def read_folder(
     folders = {"train": path, **split_folders(path, _has_pictures)}
     class_names = _class_names(folders["train"])
     skipped: collections.Counter[str] = collections.Counter()
-    re_encoded: list[Path] = []
+    not_for_disk: list[Path] = []
     files, labels = {}, {}
     for split, folder in folders.items():
         files[split], labels[split] = _files_and_labels(folder, class_names, skipped)
         if skip_broken:
             files[split], labels[split] = _without_broken(
-                files[split], labels[split], skipped, re_encoded
+                files[split], labels[split], skipped, not_for_disk
             )
     present = set(labels["train"].tolist()) if labels["train"] is not None else set()
     if empty := [name for label, name in enumerate(class_names) if label not in present]:
@@ -78,10 +78,10 @@ def read_folder(
                 "A picture that cannot be read will end the training when its batch comes; "
                 "`--skip-broken` looks for such pictures now."
             )
-        _refuse_re_encoded(re_encoded)
+        _refuse_re_encoded(not_for_disk)
         splits = {split: on_disk(files[split], preparation, labels[split]) for split in folders}
     else:
-        re_encoded.clear()
+        re_encoded: list[Path] = []
         splits = {
             split: Examples(_prepared(files[split], preparation, re_encoded), labels[split])
             for split in folders
